@@ -1,0 +1,419 @@
+import { z } from 'zod'
+import {
+  armoredSignature,
+  hostName,
+  hostSelector,
+  id,
+  keyId,
+  labels,
+  login,
+  personIdentity,
+  publicKeyLine,
+  reason,
+  seconds,
+  teamName,
+  time,
+  uint64,
+  who,
+} from './fields.ts'
+import { route } from './route.ts'
+
+const machines = ['machines'] as const
+
+export const person = z.object({
+  identity: personIdentity,
+  administrator: z.boolean(),
+  state: z.enum(['active', 'disabled']),
+  passkeys: z.int(),
+  teams: z.array(z.string()),
+  createdAt: time,
+  lastLoginAt: time.optional(),
+})
+export const persons = {
+  list: route({
+    method: 'GET',
+    path: '/v1/persons',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'All persons',
+    answer: z.object({ persons: z.array(person) }),
+  }),
+  show: route({
+    method: 'GET',
+    path: '/v1/persons/{identity}',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'One person',
+    answer: person,
+  }),
+  invite: route({
+    method: 'POST',
+    path: '/v1/invitations',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'person invite',
+    status: 201,
+    summary: 'Invite a person: a single-use link with an end',
+    body: z.strictObject({
+      identity: personIdentity,
+      administrator: z.boolean().default(false),
+      lifetime: seconds.max(30 * 86_400).default(86_400),
+    }),
+    /** `login` is the line that the invited person types: server and root fingerprint in one. */
+    answer: z.object({ identity: personIdentity, link: z.string(), login: z.string(), endsAt: time }),
+  }),
+  disable: route({
+    method: 'POST',
+    path: '/v1/persons/{identity}/disable',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'person disable',
+    summary: 'End everything of a person and forbid signing in',
+    answer: person,
+  }),
+  enable: route({
+    method: 'POST',
+    path: '/v1/persons/{identity}/enable',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'person enable',
+    summary: 'Let a disabled person sign in again',
+    answer: person,
+  }),
+}
+
+export const team = z.object({ name: teamName, members: z.array(personIdentity) })
+export const teams = {
+  list: route({
+    method: 'GET',
+    path: '/v1/teams',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'All teams',
+    answer: z.object({ teams: z.array(team) }),
+  }),
+  addMember: route({
+    method: 'PUT',
+    path: '/v1/teams/{name}/members/{identity}',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'team change',
+    summary: 'Put a person into a team; the team is made if it is new',
+    answer: team,
+  }),
+  removeMember: route({
+    method: 'DELETE',
+    path: '/v1/teams/{name}/members/{identity}',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'team change',
+    summary: 'Take a person out of a team',
+    answer: team,
+  }),
+}
+
+/** What a grant lets a session do beyond a shell. Agent forwarding is off unless a grant gives it (CVE-2023-38408). */
+export const grantOptions = z.strictObject({
+  pty: z.boolean().default(true),
+  portForwarding: z.boolean().default(true),
+  agentForwarding: z.boolean().default(false),
+  x11Forwarding: z.boolean().default(false),
+  /** Addresses or CIDR ranges that the login may come from. */
+  sourceAddress: z
+    .array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]))
+    .max(32)
+    .optional(),
+  /** The one command that runs; quotes, backslashes and control characters are refused since sshd's line has no room for them. */
+  forceCommand: z
+    .string()
+    .min(1)
+    .max(500)
+    .regex(/^[\x20\x21\x23-\x5b\x5d-\x7e]+$/, 'printable ASCII without " and \\')
+    .optional(),
+})
+export const newGrant = z.strictObject({
+  who,
+  login,
+  hosts: hostSelector,
+  /** seconds, of one certificate */ maxLifetime: seconds.max(7 * 86_400).default(8 * 3600),
+  /** When the grant itself ends. */ endsAt: time.optional(),
+  options: grantOptions.prefault({}),
+})
+export const grant = z.object({
+  id,
+  who,
+  login,
+  hosts: hostSelector,
+  maxLifetime: seconds,
+  endsAt: time.optional(),
+  options: grantOptions,
+  createdAt: time,
+  createdBy: z.string(),
+})
+export const grants = {
+  list: route({
+    method: 'GET',
+    path: '/v1/grants',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'All grants',
+    answer: z.object({ grants: z.array(grant) }),
+  }),
+  add: route({
+    method: 'POST',
+    path: '/v1/grants',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'grant add',
+    status: 201,
+    summary: 'Give a person or team a login on hosts',
+    body: newGrant,
+    answer: grant,
+  }),
+  remove: route({
+    method: 'DELETE',
+    path: '/v1/grants/{id}',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'grant remove',
+    status: 204,
+    summary: 'Take a grant away; hosts hear of it at once',
+  }),
+}
+
+export const decisionAnswer = z.object({
+  host: hostName,
+  person: personIdentity,
+  /** One entry a login that is possible there. */
+  allowed: z.array(
+    z.object({
+      login,
+      grant: id,
+      via: z.string(),
+      maxLifetime: seconds,
+      endsAt: time.optional(),
+      options: grantOptions,
+    }),
+  ),
+  /** Where nothing is allowed: what is missing, each a sentence. */
+  reasons: z.array(z.string()),
+})
+export const access = {
+  why: route({
+    method: 'GET',
+    path: '/v1/why',
+    listeners: machines,
+    caller: 'person',
+    summary: 'As whom I get in to a host, and by which grant; of another person only for administrators',
+    query: z.strictObject({ host: hostName, person: personIdentity.optional() }),
+    answer: decisionAnswer,
+  }),
+}
+
+export const hostInForce = z.object({
+  name: hostName,
+  state: z.enum(['in-force', 'waiting', 'failed', 'away']),
+  revision: z.int(),
+  message: z.string().optional(),
+})
+export const revocation = z.object({
+  id,
+  revoked: z.int(),
+  sessions: z.int(),
+  target: z.string(),
+  /** Which hosts have the new list in force, at the moment of the answer. */
+  hosts: z.array(hostInForce),
+})
+export const revocations = {
+  create: route({
+    method: 'POST',
+    path: '/v1/revocations',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'revoke',
+    status: 201,
+    summary: 'Revoke by person, key ID, serial or key; waits for the hosts that are connected',
+    body: z.strictObject({
+      target: z.union([
+        z.strictObject({ person: personIdentity }),
+        z.strictObject({ keyId }),
+        z.strictObject({ serial: uint64 }),
+        z.strictObject({ publicKey: publicKeyLine }),
+      ]),
+      reason: reason.optional(),
+      /** How long to wait for hosts, in seconds; 0 answers at once. */
+      wait: z.int().min(0).max(30).default(5),
+    }),
+    answer: revocation,
+  }),
+  /** Oneself, without a fresh assertion. */
+  own: route({
+    method: 'POST',
+    path: '/v1/session/revoke-all',
+    listeners: machines,
+    caller: 'person',
+    status: 201,
+    summary: 'End all my own sessions and certificates',
+    answer: revocation,
+  }),
+  status: route({
+    method: 'GET',
+    path: '/v1/revocations/{id}',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'On which hosts a revocation is in force',
+    answer: revocation,
+  }),
+}
+
+export const host = z.object({
+  name: hostName,
+  labels,
+  port: z.int().optional(),
+  address: z.string().optional(),
+  state: z.enum(['invited', 'connected', 'away']),
+  revision: z.int(),
+  inForce: z.int(),
+  lastSeenAt: time.optional(),
+  message: z.string().optional(),
+})
+export const newHost = z.strictObject({
+  name: hostName,
+  labels: labels.default({}),
+  port: z.int().min(1).max(65_535).default(22),
+  /** Where clients reach it if the name does not resolve. */
+  address: z.union([z.ipv4(), z.ipv6(), hostName]).optional(),
+  /** How long the join token is good, in seconds. */
+  tokenLifetime: seconds.max(7 * 86_400).default(3600),
+})
+export const hosts = {
+  list: route({
+    method: 'GET',
+    path: '/v1/hosts',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'All hosts and what is in force on them',
+    answer: z.object({ hosts: z.array(host) }),
+  }),
+  show: route({
+    method: 'GET',
+    path: '/v1/hosts/{name}',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'One host',
+    answer: host,
+  }),
+  add: route({
+    method: 'POST',
+    path: '/v1/hosts',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'host add',
+    status: 201,
+    summary: 'Name a host and get its join token',
+    body: newHost,
+    answer: z.object({
+      host,
+      /** Shown once. */ token: z.string(),
+      endsAt: time,
+      /** What to type on the host; the token goes in by stdin. */ command: z.string(),
+    }),
+  }),
+  remove: route({
+    method: 'DELETE',
+    path: '/v1/hosts/{name}',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'host remove',
+    status: 204,
+    summary: 'Take a host out; its certificates are revoked',
+  }),
+}
+
+export const auditRecord = z.object({
+  index: z.string(),
+  /** The record's exact bytes, canonical JSON: the leaf of the tree. */ record: z.string(),
+  leafHash: z.string(),
+})
+export const auditTrail = {
+  list: route({
+    method: 'GET',
+    path: '/v1/audit/records',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'Records in order, at most 1,000 at a time',
+    query: z.strictObject({
+      from: uint64.optional(),
+      before: uint64.optional(),
+      limit: z.coerce.number().int().min(1).max(1000).default(100),
+      kind: z.string().max(64).optional(),
+      actor: z.string().max(128).optional(),
+    }),
+    answer: z.object({ records: z.array(auditRecord) }),
+  }),
+  show: route({
+    method: 'GET',
+    path: '/v1/audit/records/{index}',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'One record with its inclusion proof under the newest checkpoint',
+    answer: auditRecord.extend({ checkpoint: z.string(), proof: z.array(z.string()) }),
+  }),
+  checkpoint: route({
+    method: 'GET',
+    path: '/v1/audit/checkpoint',
+    listeners: machines,
+    caller: 'person',
+    summary: 'The newest signed tree head, C2SP tlog-checkpoint',
+    answer: z.object({ checkpoint: z.string() }),
+  }),
+  consistency: route({
+    method: 'GET',
+    path: '/v1/audit/consistency',
+    listeners: machines,
+    caller: 'person',
+    summary: 'Proof that the tree of one size is the beginning of another',
+    query: z.strictObject({ from: uint64, to: uint64 }),
+    answer: z.object({ proof: z.array(z.string()) }),
+  }),
+}
+
+export const signedBundle = z.object({
+  /** The exact text that was signed. */ document: z.string().max(200_000),
+  signatures: z.array(armoredSignature).max(16),
+})
+export const trust = {
+  show: route({
+    method: 'GET',
+    path: '/v1/trust',
+    listeners: machines,
+    caller: 'anyone',
+    summary: 'The signed trust bundle, and those before it that changed the root, oldest first',
+    query: z.strictObject({ after: z.coerce.number().int().min(0).optional() }),
+    answer: z.object({ bundles: z.array(signedBundle) }),
+  }),
+  next: route({
+    method: 'POST',
+    path: '/v1/trust/next',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'The next document to be signed: what the server now holds, with the roots given or those of today',
+    body: z.strictObject({
+      roots: z
+        .strictObject({ threshold: z.int().min(1).max(16), keys: z.array(publicKeyLine).min(1).max(16) })
+        .optional(),
+    }),
+    answer: z.object({ document: z.string() }),
+  }),
+  publish: route({
+    method: 'POST',
+    path: '/v1/trust',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'trust publish',
+    status: 201,
+    summary: 'Publish a document that the roots of today have signed',
+    body: signedBundle,
+    answer: z.object({ version: z.int() }),
+  }),
+}

@@ -1,0 +1,81 @@
+import { z } from 'zod'
+import {
+  isHostName,
+  isKeyId,
+  isLabelKey,
+  isLabelValue,
+  isLogin,
+  isPersonIdentity,
+  isTeamName,
+  isUserPrincipal,
+} from '../names.ts'
+
+/** Fields that several resources share. Every string has a bound; what does not fit is refused, never cleaned up. */
+export const personIdentity = z
+  .string()
+  .refine(isPersonIdentity, { error: 'must be an identity such as alice@example.com (lower case)' })
+export const userPrincipal = z
+  .string()
+  .refine(isUserPrincipal, { error: 'must be a principal such as alice@example.com or team:sre' })
+export const teamName = z
+  .string()
+  .refine(isTeamName, { error: 'must be a team name: lower-case letters, digits and . _ -' })
+export const login = z
+  .string()
+  .refine(isLogin, { error: 'must be a Unix user name, lower case, at most 32 characters' })
+export const hostName = z.string().refine(isHostName, { error: 'must be an exact DNS name in lower case, no wildcard' })
+export const keyId = z
+  .string()
+  .refine(isKeyId, { error: 'must be a key ID: lower-case letters, digits and @ : . _ + / -' })
+/** `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints it. */
+export const fingerprint = z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be a fingerprint such as SHA256:…')
+/** RFC 3339 UTC in answers. */
+export const time = z.iso.datetime({ offset: true }).max(40)
+/** Whole seconds. */
+export const seconds = z
+  .int()
+  .min(1)
+  .max(400 * 86_400)
+export const uint64 = z
+  .string()
+  .regex(/^(0|[1-9][0-9]{0,19})$/, 'must be a whole number in decimal digits')
+  .refine(text => BigInt(text) < 1n << 64n, 'must be below 2^64')
+/** One line as in a `.pub` file. */
+export const publicKeyLine = z.string().min(16).max(20_000)
+export const base64 = z
+  .string()
+  .max(40_000)
+  .regex(/^[A-Za-z0-9+/]*={0,2}$/, 'must be base64')
+/** 256 random bits in base64url. */
+export const secret = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be the whole secret, 43 characters')
+export const id = z.string().regex(/^[a-z]{1,12}_[A-Za-z0-9_-]{10,64}$/, 'must be an ID as KeyMan gave it')
+/** Text that a person typed and that others will read: printable, one line. */
+export const label = z
+  .string()
+  .min(1)
+  .max(80)
+  .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, 'must be one line of printable text')
+export const reason = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, 'must be one line of printable text')
+export const labels = z
+  .record(
+    z.string().refine(isLabelKey, { error: 'must be a label key' }),
+    z.string().refine(isLabelValue, { error: 'must be a label value' }),
+  )
+  .refine(value => Object.keys(value).length <= 32, { error: 'at most 32 labels' })
+/** A team is named with its prefix, `team:sre`. */
+export const who = z.union([
+  personIdentity,
+  z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME'),
+])
+/** Which hosts: one by name, or all whose labels hold every one of these. An empty set of labels is refused: it would mean every host by an oversight. */
+export const hostSelector = z.union([
+  z.strictObject({ host: hostName }),
+  z.strictObject({ labels: labels.refine(value => Object.keys(value).length > 0, { error: 'at least one label' }) }),
+])
+export const armoredSignature = z.string().max(20_000).startsWith('-----BEGIN SSH SIGNATURE-----')
+/** What WebAuthn's JSON forms look like is checked by the library in `identity`; here only that it is an object of bounded size. */
+export const webauthnJson = z.record(z.string().max(64), z.unknown())

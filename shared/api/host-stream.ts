@@ -1,0 +1,112 @@
+import { z } from 'zod'
+import { signedBundle } from './administration.ts'
+import { armoredSignature, base64, hostName, login, publicKeyLine, time, userPrincipal } from './fields.ts'
+import { certificateAnswer, clientCertificateAnswer, proof } from './login.ts'
+import { route } from './route.ts'
+
+/**
+ * What a host's agent and the server say to each other. A server's word is data (invariant 14): the kinds of document are
+ * a closed set; paths, owners, modes and commands stand in the host's own configuration.
+ */
+export const join = route({
+  method: 'POST',
+  path: '/v1/join',
+  listeners: ['machines'],
+  caller: 'anyone',
+  status: 201,
+  summary: 'Enrol a host with its join token, once',
+  body: z.strictObject({
+    token: z.string().max(200),
+    clientPublicKey: base64,
+    /** The host key that the proof is made with; every host key gets a certificate later by `hostCertificate`. */
+    sshPublicKey: publicKeyLine,
+    proof,
+  }),
+  answer: z.object({ host: hostName, organisation: z.string(), client: clientCertificateAnswer }),
+})
+
+export const hostSelf = {
+  join,
+  renewClientCertificate: route({
+    method: 'POST',
+    path: '/v1/host/client-certificate',
+    listeners: ['machines'],
+    caller: 'host',
+    summary: "A new client certificate for the host's key",
+    answer: clientCertificateAnswer,
+  }),
+  hostCertificate: route({
+    method: 'POST',
+    path: '/v1/host/ssh-certificates',
+    listeners: ['machines'],
+    caller: 'host',
+    summary: 'An SSH host certificate for one of its host keys, whose possession is proven (purpose `host-key`)',
+    body: z.strictObject({ publicKey: publicKeyLine, challenge: z.string().max(200), signature: armoredSignature }),
+    answer: certificateAnswer,
+  }),
+}
+
+/** `GET /v1/host/stream` on the machines' listener becomes a WebSocket; one JSON document a message. */
+export const HOST_STREAM_PATH = '/v1/host/stream'
+
+/** One line of a principals file, in parts: the agent checks each part again and writes the line by sshd's rules. */
+export const principalsLine = z.strictObject({
+  principal: userPrincipal,
+  pty: z.boolean(),
+  portForwarding: z.boolean(),
+  agentForwarding: z.boolean(),
+  x11Forwarding: z.boolean(),
+  sourceAddress: z.array(z.string().max(64)).max(32).optional(),
+  forceCommand: z.string().max(500).optional(),
+  expiresAt: time.optional(),
+})
+
+export const desiredState = z.strictObject({
+  /** Goes only forward within one incarnation. */
+  revision: z.int().min(1),
+  incarnation: z.string().max(64),
+  trust: z.strictObject({ bundles: z.array(signedBundle).min(1).max(64) }),
+  /** Login name to lines; a login that is not named here has no principals file. */
+  principals: z.record(login, z.array(principalsLine).max(5000)),
+  krl: z.strictObject({
+    /** The KRL's own version number, never lower than the last. */
+    version: z.string().regex(/^[0-9]{1,20}$/),
+    base64: z
+      .string()
+      .max(16_000_000)
+      .regex(/^[A-Za-z0-9+/]+={0,2}$/),
+    /** SSHSIG by the log key, namespace `keyman-krl`, over the KRL's bytes. */
+    signature: armoredSignature,
+    /** The canary certificate, one line: a reader of the real KRL finds it revoked. */
+    canary: z.array(z.string().max(20_000)).max(8),
+  }),
+})
+export type DesiredState = z.infer<typeof desiredState>
+export type PrincipalsLine = z.infer<typeof principalsLine>
+
+export const checkpointFrame = z.strictObject({
+  checkpoint: z.string().max(4000),
+  /** From the agent's last size to this one, hex hashes. */ proof: z.array(z.string().length(64)).max(128),
+})
+
+export const frameToAgent = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('state'), state: desiredState, log: checkpointFrame.optional() }),
+  /** The host holds the newest state already. */
+  z.strictObject({ type: z.literal('current'), revision: z.int(), log: checkpointFrame.optional() }),
+  z.strictObject({ type: z.literal('log'), log: checkpointFrame }),
+])
+export const frameToServer = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('hello'),
+    revision: z.int().min(0),
+    incarnation: z.string().max(64),
+    checkpoint: z.string().max(4000).optional(),
+    agent: z.string().max(40),
+    sshd: z.string().max(80),
+  }),
+  /** In force: written, read back and checked. */
+  z.strictObject({ type: z.literal('in-force'), revision: z.int() }),
+  z.strictObject({ type: z.literal('failed'), revision: z.int(), message: z.string().max(500) }),
+])
+export type FrameToAgent = z.infer<typeof frameToAgent>
+export type FrameToServer = z.infer<typeof frameToServer>

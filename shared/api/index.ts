@@ -1,0 +1,51 @@
+import { access, auditTrail, grants, hosts, persons, revocations, teams, trust } from './administration.ts'
+import { hostSelf } from './host-stream.ts'
+import { actions, enrolment, login, passkeys, session, signIn, ssh } from './login.ts'
+import type { Route } from './route.ts'
+
+export * as administration from './administration.ts'
+export * as hostStream from './host-stream.ts'
+export * as loginSchemas from './login.ts'
+export * from './route.ts'
+
+/** Every route of the API, by resource. */
+export const api = {
+  login,
+  session,
+  ssh,
+  signIn,
+  enrolment,
+  passkeys,
+  actions,
+  persons,
+  teams,
+  grants,
+  access,
+  revocations,
+  hosts,
+  hostSelf,
+  auditTrail,
+  trust,
+}
+
+/** All routes in one list, for the OpenAPI document and for tests that walk them. */
+export const allRoutes: readonly (Route & { id: string })[] = Object.entries(api).flatMap(([resource, routes]) =>
+  Object.entries(routes as Record<string, Route>).map(([name, definition]) => ({
+    ...definition,
+    id: `${resource}.${name}`,
+  })),
+)
+
+/** The problem document of RFC 9457 that every refusal is. */
+export type Problem = {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: string
+  hint?: string
+  fields?: { field: string; message: string }[]
+  transaction?: { id: string; url: string }
+  requestId: string
+  retryAfter?: number
+}

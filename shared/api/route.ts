@@ -1,0 +1,40 @@
+import type { z } from 'zod'
+
+/**
+ * The contract is written once: each route stands in one of this folder's tables with its schemas. The server's checks,
+ * the OpenAPI document and the typed calls of CLI, agent and pages are all made from it; there is no second list.
+ */
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+/**
+ * Who may call. `anyone`: before anybody is known (rate-limited). `browser`: the page's cookie. `person`: a person's
+ * client certificate, or the cookie on the pages' listener. `administrator`: such a person, with a passkey's assertion
+ * at most ten minutes old where the route is not a mere look. `host`: a host's client certificate.
+ */
+export type CallerKind = 'anyone' | 'browser' | 'person' | 'administrator' | 'host'
+
+/** `pages`: what browsers open, at `public_url`. `machines`: TLS with client certificates. */
+export type Listener = 'pages' | 'machines'
+
+export type Schema = z.ZodType
+
+export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
+  readonly method: Method
+  /** `/v1/hosts/{name}`: each `{word}` is one path segment, checked by the service that gets it. */
+  readonly path: string
+  readonly listeners: readonly Listener[]
+  readonly caller: CallerKind
+  /** An action that wants a passkey's assertion at most ten minutes old. The name stands in the page and in the ledger. */
+  readonly action?: string
+  readonly summary: string
+  readonly query?: z.ZodType<Query>
+  readonly body?: z.ZodType<Body>
+  readonly answer?: z.ZodType<Answer>
+  /** Default 200. */
+  readonly status?: 200 | 201 | 204
+}
+
+/** Keeps the precise schema types of one entry; it changes nothing. */
+export const route = <Query = undefined, Body = undefined, Answer = undefined>(
+  definition: Route<Query, Body, Answer>,
+): Route<Query, Body, Answer> => definition
