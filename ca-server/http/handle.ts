@@ -1,15 +1,16 @@
+import type { z } from 'zod'
 import type { Caller } from '#server/identity/index.ts'
+import { type FieldError, KeymanError } from '#shared/errors.ts'
 import type { Route } from '#shared/api/index.ts'
 
-/** One request after the edge has checked it: schema, listener, caller, freshness of the assertion. */
-export type ApiRequest<Query, Body> = {
-  readonly route: Route
+/** What the edge knows of one request before a route's schemas have seen it. */
+export type RawRequest = {
   /** Present for every route but those for `anyone`, where it is there if the caller is known. */
   readonly caller: Caller | undefined
   /** Path parameters, percent-decoded once. Services parse them with `shared/names.ts`. */
   readonly params: Readonly<Record<string, string>>
-  readonly query: Query
-  readonly body: Body
+  readonly query: unknown
+  readonly body: unknown
   /** The peer's address (of a trusted proxy's client, where one is configured). */
   readonly from: string
   readonly requestId: string
@@ -19,16 +20,21 @@ export type ApiRequest<Query, Body> = {
   setCookie(value: string | undefined): void
 }
 
-/** One route with what serves it. */
+/** The same after the route's schemas: query and body are what they say. */
+export type ApiRequest<Query, Body> = Omit<RawRequest, 'query' | 'body'> & { readonly query: Query; readonly body: Body }
+
+/** One route with what serves it. `prepare` checks query and body and throws `invalid-input` with every field named. */
 export type Handled = {
   readonly route: Route
-  readonly handler: (request: ApiRequest<unknown, unknown>) => Promise<unknown>
-  /** For routes with an `action`: what it is done to, as the page and the ledger show it. */
-  readonly target: (request: ApiRequest<unknown, unknown>) => string
+  prepare(raw: RawRequest): {
+    /** For routes with an `action`: what it is done to, as the page and the ledger show it. */
+    target(): string
+    run(): Promise<unknown>
+  }
 }
 
 /**
- * Pairs a route with its handler, keeping the schema's types. The handler calls one service and shapes the answer; it
+ * Pairs a route with its handler, keeping the schemas' types. The handler calls one service and shapes the answer; it
  * decides nothing. `target` names what an action is done to (default: the path's parameters).
  */
 export function handle<Query, Body, Answer>(
@@ -36,6 +42,33 @@ export function handle<Query, Body, Answer>(
   handler: (request: ApiRequest<Query, Body>) => Promise<Answer>,
   target: (request: ApiRequest<Query, Body>) => string = request => Object.values(request.params).join(' '),
 ): Handled {
-  // The edge parses query and body with this very route's schemas before it calls, so the types hold.
-  return { route, handler, target } as unknown as Handled
+  return {
+    route,
+    prepare(raw) {
+      const request: ApiRequest<Query, Body> = {
+        ...raw,
+        query: check(route.query, raw.query, 'query'),
+        body: check(route.body, raw.body, 'body'),
+      }
+      return { target: () => target(request), run: () => handler(request) }
+    },
+  }
+}
+
+/** A route without a schema takes nothing: there `T` is `undefined` (the default of `route()`), the one place that says so. */
+function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'query' | 'body'): T {
+  if (!schema) return undefined as T
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const fields = fieldErrors(result.error, where)
+  const first = fields[0]
+  throw new KeymanError('invalid-input', first ? `${first.field}: ${first.message}` : `the ${where} is not valid`, { fields })
+}
+
+/** Paths as `hosts.labels`, `roots.keys[0]`. Messages of zod name what is expected, never the value. */
+function fieldErrors(error: z.ZodError, where: string): FieldError[] {
+  return error.issues.slice(0, 20).map(issue => ({
+    field: issue.path.map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`)).join('') || where,
+    message: issue.message,
+  }))
 }
