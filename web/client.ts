@@ -1,0 +1,55 @@
+import type { api, Problem, Route } from '#shared/api/index.ts'
+
+type Api = typeof api
+type AnswerOf<R> = R extends Route<infer _Query, infer _Body, infer Answer> ? Answer : never
+type BodyOf<R> = R extends Route<infer _Query, infer Body, infer _Answer> ? Body : never
+
+/** Method and path of each route, put in by the build from `shared/api`: the page needs these two and no schema. */
+declare const __ROUTES__: Record<string, { method: string; path: string }>
+
+/** A refusal of the API, or the network's. `detail` and `hint` are the server's own sentences. */
+export class Refusal extends Error {
+  readonly code: string
+  readonly hint: string | undefined
+  readonly transaction: { id: string; url: string } | undefined
+  constructor(problem: Pick<Problem, 'code' | 'detail'> & Partial<Problem>) {
+    super(problem.detail)
+    this.code = problem.code
+    this.hint = problem.hint
+    this.transaction = problem.transaction
+  }
+}
+
+/**
+ * Calls one route of the pages' listener, `call('login', 'consent', { transaction }, { assertion })`.
+ * Throws `Refusal`; with code `offline` where no answer came.
+ */
+export async function call<Resource extends keyof Api, Name extends keyof Api[Resource] & string>(
+  resource: Resource,
+  name: Name,
+  params: Record<string, string> = {},
+  body?: BodyOf<Api[Resource][Name]>,
+): Promise<AnswerOf<Api[Resource][Name]>> {
+  const route = __ROUTES__[`${resource}.${name}`]
+  if (!route) throw new Error(`no route ${resource}.${name}`)
+  const path = route.path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(params[word] ?? ''))
+  let response: Response
+  try {
+    response = await fetch(path, {
+      method: route.method,
+      credentials: 'same-origin',
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+  } catch {
+    throw new Refusal({ code: 'offline', detail: 'offline' })
+  }
+  if (response.status === 204) return undefined as AnswerOf<Api[Resource][Name]>
+  const answer = await response.json().catch(() => undefined)
+  if (response.ok) return answer
+  throw new Refusal(isProblem(answer) ? answer : { code: 'internal', detail: `HTTP ${response.status}` })
+}
+
+function isProblem(value: unknown): value is Problem {
+  return typeof value === 'object' && value !== null && 'code' in value && 'detail' in value
+}

@@ -1,0 +1,59 @@
+import { useState } from 'preact/hooks'
+import { call } from './client.ts'
+import { Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { usePasskey } from './passkey.ts'
+import { strings } from './strings.ts'
+
+/** `/confirm/TRANSACTION`: a fresh touch of a passkey for one action of one session and client key. */
+export function Confirm({ transaction }: { transaction: string }) {
+  const params = { transaction }
+  const { value: asked, refusal } = useLoaded(() => call('actions', 'show', params))
+  const [state, setState] = useState<string>()
+  const action = useAction()
+
+  if (!asked)
+    return (
+      <Card title={strings.title}>
+        <Loading refusal={refusal} />
+      </Card>
+    )
+  const now = state ?? asked.state
+  if (now !== 'waiting')
+    return (
+      <Card title={now === 'confirmed' ? strings.confirmed : strings.refused}>
+        <p>{now === 'confirmed' ? strings.confirmedText : strings.refusedText}</p>
+      </Card>
+    )
+  const confirm = () =>
+    action.run(async () => {
+      const { options } = await call('actions', 'options', params)
+      const answer = await call('actions', 'confirm', params, { assertion: await usePasskey(options) })
+      setState(answer.state)
+    })
+  const refuse = () => action.run(async () => setState((await call('actions', 'refuse', params)).state))
+  return (
+    <Card title={strings.confirmTitle}>
+      <p>{strings.loginWarning}</p>
+      <Facts>
+        <Fact name={strings.action}>{asked.action}</Fact>
+        <Fact name={strings.target}>{asked.target}</Fact>
+        <Fact name={strings.person}>{asked.person}</Fact>
+        <Fact name={strings.device}>
+          {asked.device} ({strings.from} {asked.from})
+        </Fact>
+        <Fact name={strings.clientKey}>
+          <Fingerprint value={asked.clientFingerprint} />
+        </Fact>
+      </Facts>
+      <Problem refusal={action.refusal} />
+      <div class="buttons">
+        <button type="button" onClick={confirm} disabled={action.busy}>
+          {strings.confirm}
+        </button>
+        <button type="button" class="second" onClick={refuse} disabled={action.busy}>
+          {strings.refuse}
+        </button>
+      </div>
+    </Card>
+  )
+}

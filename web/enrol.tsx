@@ -1,0 +1,87 @@
+import { useState } from 'preact/hooks'
+import { isPersonIdentity } from '#shared/names.ts'
+import { call, Refusal } from './client.ts'
+import { Card, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { createPasskey } from './passkey.ts'
+import { strings } from './strings.ts'
+
+/** Read once and at once taken out of the address bar and the history: the part after `#` never left this browser, and nobody looking on shall read it. */
+function takeSecret(): string {
+  const secret = location.hash.slice(1)
+  if (secret) history.replaceState(null, '', location.pathname)
+  return secret
+}
+const secret = location.pathname === '/enrol' ? takeSecret() : ''
+
+/** `/enrol#SECRET`: the first administrator's link, an invitation, or the operator's recovery link. */
+export function Enrol() {
+  const { value: link, refusal } = useLoaded(async () => {
+    if (!secret)
+      throw new Refusal({ code: 'invalid-input', detail: strings.linkMissing, hint: strings.linkMissingHint })
+    return call('enrolment', 'open', {}, { secret })
+  })
+  const [enrolled, setEnrolled] = useState<string>()
+  const action = useAction()
+
+  if (!link)
+    return (
+      <Card title={strings.title}>
+        <Loading refusal={refusal} />
+      </Card>
+    )
+  if (enrolled) return <Next identity={enrolled} />
+
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault()
+    const form = new FormData(event.currentTarget as HTMLFormElement)
+    const identity = link.identityFixed ? link.identity : String(form.get('identity')).trim()
+    const passkeyName = String(form.get('passkeyName')).trim()
+    action.run(async () => {
+      if (!isPersonIdentity(identity)) throw new Refusal({ code: 'invalid-input', detail: strings.identityWrong })
+      const { options } = await call('enrolment', 'options', {}, { secret, identity })
+      const registration = await createPasskey(options)
+      const session = await call('enrolment', 'complete', {}, { secret, identity, passkeyName, registration })
+      setEnrolled(session.person)
+    })
+  }
+  return (
+    <Card title={strings.enrolTitle(link.organisation)}>
+      <p>{link.kind === 'administrator' ? strings.enrolAdministrator : strings.enrolInvitation}</p>
+      <form onSubmit={submit}>
+        <label for="identity">{strings.identity}</label>
+        <input
+          id="identity"
+          name="identity"
+          value={link.identity}
+          readOnly={link.identityFixed}
+          required
+          maxLength={128}
+          autocomplete="username webauthn"
+          autocapitalize="none"
+          spellcheck={false}
+        />
+        <label for="passkeyName">{strings.passkeyName}</label>
+        <input id="passkeyName" name="passkeyName" value={strings.passkeyNameDefault} required maxLength={80} />
+        <Problem refusal={action.refusal} />
+        <button type="submit" disabled={action.busy}>
+          {strings.makePasskey}
+        </button>
+      </form>
+    </Card>
+  )
+}
+
+function Next({ identity }: { identity: string }) {
+  return (
+    <Card title={strings.enrolled(identity)}>
+      <p>{strings.next}</p>
+      <pre>
+        <code>{strings.nextLogin}</code>
+      </pre>
+      <p class="note">{strings.secondPasskey}</p>
+      <p>
+        <a href="/">{strings.myPasskeys}</a>
+      </p>
+    </Card>
+  )
+}

@@ -1,0 +1,26 @@
+/** Pure: how the pages write durations, times and fingerprints. */
+
+/** Seconds as a person says them: `8 hours`, `1 hour 30 minutes`. */
+export function duration(seconds: number, locale = 'en'): string {
+  const parts: [number, 'day' | 'hour' | 'minute' | 'second'][] = [
+    [Math.floor(seconds / 86_400), 'day'],
+    [Math.floor((seconds % 86_400) / 3600), 'hour'],
+    [Math.floor((seconds % 3600) / 60), 'minute'],
+    [Math.floor(seconds % 60), 'second'],
+  ]
+  return parts
+    .filter(([n]) => n > 0)
+    .slice(0, 2)
+    .map(([n, unit]) => new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'long' }).format(n))
+    .join(' ')
+}
+
+/** RFC 3339 to local time with its zone. */
+export const localTime = (time: string, locale?: string): string =>
+  new Date(time).toLocaleString(locale, { dateStyle: 'medium', timeStyle: 'short' })
+
+/** `SHA256:` kept, then groups of four: easier to compare by eye. Copying is the whole text all the same. */
+export function groups(fingerprint: string): string[] {
+  const [, prefix = '', rest = ''] = /^(SHA256:)?(.*)$/.exec(fingerprint) ?? []
+  return [...(prefix ? [prefix] : []), ...(rest.match(/.{1,4}/g) ?? [])]
+}

@@ -1,0 +1,128 @@
+import { useState } from 'preact/hooks'
+import type { z } from 'zod'
+import type { loginSchemas } from '#shared/api/index.ts'
+import { call } from './client.ts'
+import { duration } from './format.ts'
+import { Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { usePasskey } from './passkey.ts'
+import { strings } from './strings.ts'
+
+type Transaction = z.infer<typeof loginSchemas.loginTransaction>
+
+/** `/login/TRANSACTION`: where the terminal sends the browser. */
+export function Login({ transaction }: { transaction: string }) {
+  const { value, refusal } = useLoaded(() => call('login', 'show', { transaction }))
+  if (value) return <Consent login={value} />
+  return (
+    <Card title={strings.title}>
+      <Loading refusal={refusal} />
+    </Card>
+  )
+}
+
+/** `/device`: the person types the code that their own terminal shows; a link never holds it, so that nobody can send one. */
+export function DeviceLogin() {
+  const [found, setFound] = useState<Transaction>()
+  const { busy, refusal, run } = useAction()
+  if (found) return <Consent login={found} />
+
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault()
+    const userCode = String(new FormData(event.currentTarget as HTMLFormElement).get('code'))
+    run(async () => setFound(await call('login', 'find', {}, { userCode })))
+  }
+  return (
+    <Card title={strings.codeTitle}>
+      <p>{strings.codeText}</p>
+      <form onSubmit={submit}>
+        <label for="code">{strings.code}</label>
+        <input
+          id="code"
+          name="code"
+          class="code"
+          required
+          maxLength={20}
+          autocomplete="off"
+          autocapitalize="characters"
+          spellcheck={false}
+        />
+        <Problem refusal={refusal} />
+        <button type="submit" disabled={busy}>
+          {strings.codeContinue}
+        </button>
+      </form>
+    </Card>
+  )
+}
+
+type Outcome = { kind: 'allowed'; person: string } | { kind: 'back' } | { kind: 'refused' }
+
+/** What is asked for, in full, and the two answers. The assertion's challenge binds exactly what stands here. */
+function Consent({ login }: { login: Transaction }) {
+  const { busy, refusal, run } = useAction()
+  const [outcome, setOutcome] = useState<Outcome>()
+  const params = { transaction: login.transaction }
+
+  // By fetch and then a move of the page: a form's redirect to 127.0.0.1 would fall under `form-action`.
+  const leave = (redirectTo: string | undefined, otherwise: Outcome) => {
+    setOutcome(redirectTo ? { kind: 'back' } : otherwise)
+    if (redirectTo) location.assign(redirectTo)
+  }
+  const allow = () =>
+    run(async () => {
+      const { options } = await call('login', 'consentOptions', params)
+      const answer = await call('login', 'consent', params, { assertion: await usePasskey(options) })
+      leave(answer.redirectTo, { kind: 'allowed', person: answer.person })
+    })
+  const refuse = () =>
+    run(async () => {
+      const answer = await call('login', 'refuse', params)
+      leave(answer.redirectTo, { kind: 'refused' })
+    })
+
+  if (outcome?.kind === 'back')
+    return (
+      <Card title={strings.done}>
+        <p>{strings.goingBack}</p>
+      </Card>
+    )
+  if (outcome?.kind === 'allowed')
+    return (
+      <Card title={strings.allowed}>
+        <p>{strings.allowedDevice(outcome.person)}</p>
+      </Card>
+    )
+  if (outcome?.kind === 'refused')
+    return (
+      <Card title={strings.refused}>
+        <p>{strings.refusedText}</p>
+      </Card>
+    )
+  return (
+    <Card title={strings.loginTitle(login.organisation)}>
+      <p class={login.kind === 'device' ? 'warning' : ''}>
+        {login.kind === 'device' ? strings.deviceWarning : strings.loginWarning}
+      </p>
+      <Facts>
+        <Fact name={strings.device}>{login.device}</Fact>
+        <Fact name={strings.address}>{login.from}</Fact>
+        <Fact name={strings.lifetime}>{duration(login.lifetime)}</Fact>
+        <Fact name={strings.sshKey}>
+          <Fingerprint value={login.sshFingerprint} />
+        </Fact>
+        <Fact name={strings.clientKey}>
+          <Fingerprint value={login.clientFingerprint} />
+        </Fact>
+      </Facts>
+      <Problem refusal={refusal} />
+      <div class="buttons">
+        <button type="button" onClick={allow} disabled={busy}>
+          {strings.allow}
+        </button>
+        <button type="button" class="second" onClick={refuse} disabled={busy}>
+          {strings.refuse}
+        </button>
+      </div>
+    </Card>
+  )
+}
