@@ -1,0 +1,45 @@
+/**
+ * Pure: an IP address as its 4 or 16 bytes; `undefined` for anything else. Strict: four decimal numbers without leading
+ * zeros (some readers take those as octal), or RFC 4291 section 2.2 without zone.
+ */
+export function parseIpAddress(text: string): Uint8Array | undefined {
+  return text.includes(':') ? parseV6(text) : parseV4(text)
+}
+
+function parseV4(text: string): Uint8Array | undefined {
+  const parts = text.split('.')
+  if (parts.length !== 4 || !parts.every(part => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) < 256))
+    return undefined
+  return Uint8Array.from(parts, Number)
+}
+
+function parseV6(text: string): Uint8Array | undefined {
+  if (text.length > 45) return undefined
+  const halves = text.split('::')
+  if (halves.length > 2) return undefined
+  const left = groups(halves[0] ?? '', halves.length === 1)
+  const right = halves.length === 2 ? groups(halves[1] ?? '', true) : []
+  if (!left || !right) return undefined
+  const zeros = 8 - left.length - right.length
+  if (halves.length === 1 ? zeros !== 0 : zeros < 1) return undefined
+  const all = [...left, ...Array.from({ length: zeros }, () => 0), ...right]
+  return Uint8Array.from(all.flatMap(group => [group >> 8, group & 0xff]))
+}
+
+/** The 16-bit groups of one side of `::`; the last may be an IPv4 address. */
+function groups(text: string, mayEndInV4: boolean): number[] | undefined {
+  if (text === '') return []
+  const out: number[] = []
+  const parts = text.split(':')
+  for (const [i, part] of parts.entries()) {
+    if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
+      out.push(Number.parseInt(part, 16))
+      continue
+    }
+    const v4 = mayEndInV4 && i === parts.length - 1 ? parseV4(part) : undefined
+    if (!v4) return undefined
+    const [a = 0, b = 0, c = 0, d = 0] = v4
+    out.push((a << 8) | b, (c << 8) | d)
+  }
+  return out
+}
