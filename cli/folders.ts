@@ -1,0 +1,40 @@
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+/**
+ * Where the CLI keeps what. Configuration (pins, contexts, remembered checkpoints): XDG_CONFIG_HOME. What lives only as
+ * long as a session (keys, certificates): the runtime folder, gone at reboot. All folders are 0700, made so at once.
+ */
+export type Folders = { config: string; state: string; runtime: string; serverState: string }
+
+export function folders(env: NodeJS.ProcessEnv = process.env): Folders {
+  const home = env['HOME'] || homedir()
+  const state = join(absolute(env['XDG_STATE_HOME']) ?? join(home, '.local', 'state'), 'keyman')
+  return {
+    config: join(absolute(env['XDG_CONFIG_HOME']) ?? join(home, '.config'), 'keyman'),
+    state,
+    runtime: runtimeFolder(env, state),
+    serverState: join(absolute(env['XDG_STATE_HOME']) ?? join(home, '.local', 'state'), 'keyman-server'),
+  }
+}
+
+/** A shell of `su` or cron has no XDG_RUNTIME_DIR though the folder is there; root and containers have none at all. */
+function runtimeFolder(env: NodeJS.ProcessEnv, state: string): string {
+  const uid = process.getuid?.() ?? 0
+  for (const candidate of [absolute(env['XDG_RUNTIME_DIR']), `/run/user/${uid}`]) {
+    if (candidate && existsSync(candidate)) {
+      const stat = statSync(candidate)
+      if (stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0) return join(candidate, 'keyman')
+    }
+  }
+  return join(state, 'run')
+}
+
+/** XDG: a relative path is to be ignored. */
+const absolute = (path: string | undefined): string | undefined => (path?.startsWith('/') ? path : undefined)
+
+export function makeFolder(path: string): string {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+  return path
+}

@@ -1,0 +1,78 @@
+import { openSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { ReadStream } from 'node:tty'
+
+/**
+ * How the program speaks: results to stdout and nothing else there; questions, progress and remarks to stderr. An error is
+ * `keyman: error: …` and `keyman: hint: …`: no capital first, no full stop. Colour only on a terminal, NO_COLOR honoured.
+ */
+const colour = (on: boolean, code: string) => (text: string) => (on ? `\u001b[${code}m${text}\u001b[0m` : text)
+const wantsColour = (stream: { isTTY?: boolean }) =>
+  stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'
+
+export const bold = colour(wantsColour(process.stdout), '1')
+export const dim = colour(wantsColour(process.stdout), '2')
+const red = colour(wantsColour(process.stderr), '31;1')
+
+export const print = (text: string): void => void process.stdout.write(`${text}\n`)
+export const printJson = (value: unknown): void =>
+  print(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? String(v) : v), 2))
+export const remark = (text: string): void => void process.stderr.write(`${text}\n`)
+
+export function printError(message: string, hint: string | undefined): void {
+  process.stderr.write(`keyman: ${red('error:')} ${shown(message)}\n`)
+  if (hint) process.stderr.write(`keyman: hint: ${shown(hint)}\n`)
+}
+
+/** Foreign text as it may go to a terminal: control, bidirectional and invisible characters stand escaped. */
+export const shown = (text: string): string =>
+  text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+
+/** Rows under headings. Cut to the terminal's width there, never in a pipe. */
+export function table(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns = process.stdout.columns,
+): string {
+  const cells = [headings, ...rows].map(row => row.map(shown))
+  const widths = headings.map((_, i) => Math.max(...cells.map(row => row[i]?.length ?? 0)))
+  return cells
+    .map((row, r) => {
+      const line = row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  ')
+      const cut = columns && process.stdout.isTTY && line.length > columns ? `${line.slice(0, columns - 1)}…` : line
+      return r === 0 ? bold(cut) : cut
+    })
+    .join('\n')
+}
+
+/** Whether somebody can be asked. */
+export const canAsk = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true
+
+/** Asks yes or no; only Enter means `otherwise`. Call it only where `canAsk()`. */
+export async function ask(question: string, otherwise: boolean): Promise<boolean> {
+  const answer = (await askText(`${question} ${otherwise ? '[Y/n]' : '[y/N]'} `)).trim().toLowerCase()
+  return answer === '' ? otherwise : answer === 'y' || answer === 'yes'
+}
+
+export function askText(question: string): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  return new Promise(resolve => {
+    lines.once('close', () => resolve(''))
+    lines.question(question, answer => {
+      resolve(answer)
+      lines.close()
+    })
+  })
+}
+
+/** The person's own terminal, where stdin and stdout belong to somebody else (ssh runs `Match exec` so); undefined where there is none. */
+export function openTerminal(): ReadStream | undefined {
+  try {
+    return new ReadStream(openSync('/dev/tty', 'r+'))
+  } catch {
+    return undefined
+  }
+}
