@@ -9,20 +9,20 @@ import { join } from 'node:path'
 export type Folders = { config: string; state: string; runtime: string; serverState: string }
 
 export function folders(env: NodeJS.ProcessEnv = process.env): Folders {
-  const home = env['HOME'] || homedir()
-  const state = join(absolute(env['XDG_STATE_HOME']) ?? join(home, '.local', 'state'), 'keyman')
+  const home = env.HOME || homedir()
+  const state = join(absolute(env.XDG_STATE_HOME) ?? join(home, '.local', 'state'), 'keyman')
   return {
-    config: join(absolute(env['XDG_CONFIG_HOME']) ?? join(home, '.config'), 'keyman'),
+    config: join(absolute(env.XDG_CONFIG_HOME) ?? join(home, '.config'), 'keyman'),
     state,
     runtime: runtimeFolder(env, state),
-    serverState: join(absolute(env['XDG_STATE_HOME']) ?? join(home, '.local', 'state'), 'keyman-server'),
+    serverState: join(absolute(env.XDG_STATE_HOME) ?? join(home, '.local', 'state'), 'keyman-server'),
   }
 }
 
 /** A shell of `su` or cron has no XDG_RUNTIME_DIR though the folder is there; root and containers have none at all. */
 function runtimeFolder(env: NodeJS.ProcessEnv, state: string): string {
   const uid = process.getuid?.() ?? 0
-  for (const candidate of [absolute(env['XDG_RUNTIME_DIR']), `/run/user/${uid}`]) {
+  for (const candidate of [absolute(env.XDG_RUNTIME_DIR), `/run/user/${uid}`]) {
     if (candidate && existsSync(candidate)) {
       const stat = statSync(candidate)
       if (stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0) return join(candidate, 'keyman')

@@ -8,7 +8,7 @@ import { ReadStream } from 'node:tty'
  */
 const colour = (on: boolean, code: string) => (text: string) => (on ? `\u001b[${code}m${text}\u001b[0m` : text)
 const wantsColour = (stream: { isTTY?: boolean }) =>
-  stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'
+  stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
 
 export const bold = colour(wantsColour(process.stdout), '1')
 export const dim = colour(wantsColour(process.stdout), '2')

@@ -1,0 +1,140 @@
+import { Agent, request as httpsRequest } from 'node:https'
+import type { PeerCertificate } from 'node:tls'
+import type { Problem, Route } from '#shared/api/index.ts'
+import { ERRORS, type ErrorCode, KeymanError } from '#shared/errors.ts'
+
+/** How the server is reached: only the `machines` root of the pinned trust bundle is trusted, never the system's. */
+export type Connection = {
+  readonly url: string
+  /** PEM. `undefined` only while the bundle itself is fetched: it is checked against the pinned root, not by the connection. */
+  readonly root: string | undefined
+  /** PEM; the person's client key and certificate. */
+  readonly client?: { readonly key: string; readonly certificate: string }
+}
+
+export type CallInput<Query, Body> = {
+  params?: Record<string, string>
+  query?: Partial<Record<keyof Query & string, string | number | undefined>>
+  body?: Body
+  /** How long the whole call may take, in milliseconds; three seconds by default, so that a dead server holds nobody up. */
+  deadline?: number
+}
+
+/** The server could not be reached, or not in time. */
+export class Unreachable extends KeymanError {
+  constructor(url: string, why: string) {
+    super('unavailable', `${url} is not reached: ${why}`)
+  }
+}
+
+const agents = new WeakMap<Connection, Agent>()
+const MAX_ANSWER = 32 * 1024 * 1024
+
+/** Calls one route of the machines' listener and gives its answer as the route's schema says. Throws `KeymanError` for each refusal, `Unreachable` where none came. */
+export async function call<Query, Body, Answer>(
+  connection: Connection,
+  route: Route<Query, Body, Answer>,
+  input: CallInput<Query, Body> = {},
+): Promise<Answer> {
+  const path = route.path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(input.params?.[word] ?? ''))
+  const url = new URL(path, connection.url)
+  for (const [name, value] of Object.entries<string | number | undefined>(input.query ?? {}))
+    if (value !== undefined) url.searchParams.set(name, String(value))
+  const { status, text } = await exchange(connection, url, route.method, input.body, input.deadline ?? 3000)
+  if (status >= 400) throw refusal(connection.url, status, text)
+  // A route without an answer has `undefined` for its answer's type.
+  if (!route.answer) return undefined as Answer
+  const parsed = route.answer.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  throw new KeymanError('internal', `${connection.url} gave an answer that this keyman does not understand`, {
+    hint: 'the server and this keyman may be of different versions',
+    cause: parsed.error,
+  })
+}
+
+function exchange(connection: Connection, url: URL, method: string, body: unknown, deadline: number) {
+  const payload = body === undefined ? undefined : JSON.stringify(body)
+  return new Promise<{ status: number; text: string }>((resolve, reject) => {
+    const request = httpsRequest(url, {
+      method,
+      agent: agentOf(connection),
+      headers: {
+        accept: 'application/json',
+        ...(payload === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+      },
+    })
+    const timer = setTimeout(() => request.destroy(new Error(`no answer within ${deadline / 1000} s`)), deadline)
+    request.on('error', error => {
+      clearTimeout(timer)
+      reject(new Unreachable(connection.url, reasonOf(error)))
+    })
+    request.on('response', response => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        text += chunk
+        if (text.length > MAX_ANSWER) request.destroy(new Error('the answer is too large'))
+      })
+      response.on('end', () => {
+        clearTimeout(timer)
+        resolve({ status: response.statusCode ?? 0, text })
+      })
+    })
+    request.end(payload)
+  })
+}
+
+function agentOf(connection: Connection): Agent {
+  const known = agents.get(connection)
+  if (known) return known
+  const agent = new Agent({
+    keepAlive: true,
+    maxSockets: 4,
+    minVersion: 'TLSv1.2',
+    maxCachedSessions: 0,
+    ...(connection.root === undefined
+      ? // Nothing secret goes over this connection and nothing that comes is believed before its signature is checked.
+        { rejectUnauthorized: false, checkServerIdentity: (_: string, __: PeerCertificate) => undefined }
+      : { ca: connection.root, rejectUnauthorized: true }),
+    ...(connection.client ? { key: connection.client.key, cert: connection.client.certificate } : {}),
+  })
+  agents.set(connection, agent)
+  return agent
+}
+
+function reasonOf(error: NodeJS.ErrnoException): string {
+  if (error.code === 'ECONNREFUSED') return 'nothing listens there'
+  if (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN') return 'its name does not resolve'
+  if (error.code?.startsWith('ERR_TLS') || error.code?.includes('CERT') || error.code?.includes('SIGNATURE'))
+    return `its certificate is not one of the pinned machine authority (${error.code})`
+  return error.message
+}
+
+function refusal(server: string, status: number, text: string): KeymanError {
+  const problem = parseJson(text)
+  if (!isProblem(problem)) return new KeymanError('internal', `${server} answered ${status} and not as KeyMan does`)
+  const code: ErrorCode = problem.code in ERRORS ? (problem.code as ErrorCode) : 'internal'
+  return new KeymanError(code, `${problem.detail}${status >= 500 ? ` (request ${problem.requestId})` : ''}`, {
+    ...(problem.hint === undefined ? {} : { hint: problem.hint }),
+    ...(problem.fields === undefined ? {} : { fields: problem.fields }),
+    ...(problem.transaction === undefined ? {} : { transaction: problem.transaction }),
+    ...(problem.retryAfter === undefined ? {} : { retryAfter: problem.retryAfter }),
+  })
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const isProblem = (value: unknown): value is Problem =>
+  typeof value === 'object' &&
+  value !== null &&
+  'code' in value &&
+  'detail' in value &&
+  typeof value.detail === 'string'
