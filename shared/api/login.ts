@@ -131,6 +131,16 @@ export const loginTransaction = z.object({
   endsAt: time,
 })
 
+export const loginToken = z.discriminatedUnion('grant', [
+  z.strictObject({
+    grant: z.literal('code'),
+    transaction: id,
+    code: secret,
+    codeVerifier: z.string().regex(/^[A-Za-z0-9._~-]{43,128}$/),
+  }),
+  z.strictObject({ grant: z.literal('device'), transaction: id, deviceCode: secret }),
+])
+
 export const login = {
   challenge: route({
     method: 'POST',
@@ -156,15 +166,7 @@ export const login = {
     listeners: ['machines'],
     caller: 'anyone',
     summary: 'Redeem the code of a confirmed login for certificates; each code works once',
-    body: z.discriminatedUnion('grant', [
-      z.strictObject({
-        grant: z.literal('code'),
-        transaction: id,
-        code: secret,
-        codeVerifier: z.string().regex(/^[A-Za-z0-9._~-]{43,128}$/),
-      }),
-      z.strictObject({ grant: z.literal('device'), transaction: id, deviceCode: secret }),
-    ]),
+    body: loginToken,
     answer: z.discriminatedUnion('state', [
       z.object({ state: z.literal('done'), login: loginAnswer }),
       z.object({ state: z.literal('pending'), interval: z.int() }),

@@ -1,0 +1,115 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { z } from 'zod'
+import { api, type loginSchemas } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { hasScreen, openBrowser } from './browser.ts'
+import { type Connection, call, Unreachable } from './client.ts'
+import type { Context } from './context.ts'
+import { type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
+import { listenLoopback } from './loopback.ts'
+
+export type LoginOptions = {
+  readonly context: Context
+  /** Seconds. */
+  readonly lifetime: number
+  readonly device: string
+  readonly flow: 'loopback' | 'device'
+  readonly openBrowser: boolean
+  /** Says to the person what to do: the page, and in device login the code. */
+  say(line: string): void
+}
+
+export type LoginAnswer = Extract<Awaited<ReturnType<typeof redeem>>, { state: 'done' }>['login']
+
+/**
+ * Signs this machine in: makes two keys, proves both, and waits until a passkey has confirmed exactly these. Gives the
+ * keys with what the server answered. Throws `denied` on refusal, `expired` where nobody answered in time.
+ */
+export async function signIn(options: LoginOptions): Promise<{ keys: LoginKeys; answer: LoginAnswer }> {
+  const connection: Connection = { url: options.context.machinesUrl, root: options.context.machinesRoot }
+  const keys = makeLoginKeys(`keyman:${options.context.organisation}`)
+  const answer =
+    options.flow === 'loopback'
+      ? await byLoopback(options, connection, keys)
+      : await byDevice(options, connection, keys)
+  return { keys, answer }
+}
+
+async function start(options: LoginOptions, connection: Connection, keys: LoginKeys, flow: Parameters<typeof body>[2]) {
+  const { challenge } = await call(connection, api.login.challenge)
+  return call(connection, api.login.start, {
+    body: { ...body(options, keys, flow), proof: proveBoth(keys, 'login', challenge) },
+  })
+}
+
+const body = (
+  options: LoginOptions,
+  keys: LoginKeys,
+  flow: { kind: 'loopback'; redirectUri: string; codeChallenge: string; state: string } | { kind: 'device' },
+) => ({
+  flow,
+  sshPublicKey: keys.ssh.line,
+  clientPublicKey: Buffer.from(keys.client.spki).toString('base64'),
+  lifetime: options.lifetime,
+  device: options.device,
+})
+
+const redeem = (connection: Connection, grant: z.infer<typeof loginSchemas.loginToken>) =>
+  call(connection, api.login.token, { body: grant, deadline: 10_000 })
+
+async function byLoopback(options: LoginOptions, connection: Connection, keys: LoginKeys): Promise<LoginAnswer> {
+  const loopback = await listenLoopback()
+  try {
+    const { redirectUri, codeChallenge, state } = loopback
+    const started = await start(options, connection, keys, { kind: 'loopback', redirectUri, codeChallenge, state })
+    const opened = options.openBrowser && (await openBrowser(started.page))
+    options.say(
+      opened
+        ? `Touch your passkey in the browser. If no page opened: ${started.page}`
+        : `Open this page and touch your passkey: ${started.page}`,
+    )
+    const code = await Promise.race([loopback.code, endOf(started.endsAt)])
+    const answer = await redeem(connection, {
+      grant: 'code',
+      transaction: started.transaction,
+      code,
+      codeVerifier: loopback.codeVerifier,
+    })
+    if (answer.state !== 'done') throw new KeymanError('denied', 'the login was not confirmed')
+    return answer.login
+  } finally {
+    loopback.close()
+  }
+}
+
+async function byDevice(options: LoginOptions, connection: Connection, keys: LoginKeys): Promise<LoginAnswer> {
+  const started = await start(options, connection, keys, { kind: 'device' })
+  const { transaction, deviceCode, userCode } = started
+  if (!deviceCode || !userCode) throw new KeymanError('internal', 'the server gave no code for a device login')
+  options.say(`Open ${started.page} in a browser and type the code  ${userCode}`)
+  let interval = started.interval
+  while (Date.now() < Date.parse(started.endsAt)) {
+    // RFC 8628 section 3.5: the server says how often it may be asked.
+    await wait(interval * 1000)
+    const answer = await redeem(connection, { grant: 'device', transaction, deviceCode }).catch((error: unknown) => {
+      if (error instanceof Unreachable) return { state: 'pending' as const, interval: interval * 2 }
+      throw error
+    })
+    if (answer.state === 'done') return answer.login
+    if (answer.state === 'refused') throw new KeymanError('denied', 'the login was refused in the browser')
+    interval = answer.interval
+  }
+  throw nobodyAnswered()
+}
+
+const nobodyAnswered = () =>
+  new KeymanError('expired', 'nobody confirmed the login in time', { hint: 'run keyman login again' })
+
+async function endOf(endsAt: string): Promise<never> {
+  await wait(Math.max(0, Date.parse(endsAt) - Date.now()), undefined, { ref: false })
+  throw nobodyAnswered()
+}
+
+/** Loopback where a browser can reach this machine's loopback, device login elsewhere. */
+export const chooseFlow = (env: NodeJS.ProcessEnv = process.env): 'loopback' | 'device' =>
+  hasScreen(env) ? 'loopback' : 'device'
