@@ -1,0 +1,22 @@
+/**
+ * The store: opening PGlite (embedded) or PostgreSQL, transactions, notifications. It knows the rows of no room:
+ * each room keeps its statements in its own `records.ts`, and its tables in `migrations/`.
+ *
+ * Write in one statement where possible: it is atomic by itself, the fastest shape, and safe to try again by its key.
+ */
+import { openPGlite } from './pglite.ts'
+import type { Store, StoreConfig } from './port.ts'
+import { openPostgres } from './postgresql.ts'
+
+export { StoreError, type StoreErrorKind } from './errors.ts'
+export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
+export { assertOutsideTransaction } from './transaction-guard.ts'
+
+/**
+ * Applies missing migrations, checks and opens the database. Throws `KeymanError`: `conflict` where the folder is in use by
+ * another process, `unavailable` where the roles or migrations are not as they must be, `invalid-input` for a
+ * connection string that is none; and `StoreError` where the database is not reached. No message holds a password.
+ */
+export function openStore(config: StoreConfig): Promise<Store> {
+  return config.engine === 'pglite' ? openPGlite(config.folder) : openPostgres(config.url, config.migrationUrl)
+}

@@ -1,0 +1,36 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { StoreError } from './errors.ts'
+import type { Parameter, Queryable, RowParser } from './port.ts'
+
+/** Which transaction the running code is inside of. `open` goes false at its end, so that what it left running is free again. */
+export type TransactionMark = { readonly name: string; open: boolean }
+const current = new AsyncLocalStorage<TransactionMark>()
+
+/** Throws where the caller is inside a transaction: its statements would not belong to it, and on PGlite wait for ever. */
+export function assertOutsideTransaction(what: string): void {
+  const mark = current.getStore()
+  if (mark?.open) throw new StoreError('fatal', `${what} inside the transaction ${mark.name}: use its own handle`)
+}
+
+export const runInside = <T>(mark: TransactionMark, work: () => Promise<T>): Promise<T> => current.run(mark, work)
+
+/** A transaction's handle that refuses to work after its end. */
+export class Guarded implements Queryable {
+  readonly #handle: Queryable
+  readonly #mark: TransactionMark
+  constructor(handle: Queryable, mark: TransactionMark) {
+    this.#handle = handle
+    this.#mark = mark
+  }
+  async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
+    this.#assertOpen()
+    return this.#handle.query(sql, parameters, row)
+  }
+  async execute(sql: string, parameters: readonly Parameter[]): Promise<number> {
+    this.#assertOpen()
+    return this.#handle.execute(sql, parameters)
+  }
+  #assertOpen(): void {
+    if (!this.#mark.open) throw new StoreError('fatal', `the transaction ${this.#mark.name} has ended`)
+  }
+}
