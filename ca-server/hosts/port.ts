@@ -1,0 +1,149 @@
+import type { z } from 'zod'
+import type { Actor, Ledger } from '#server/ledger/index.ts'
+import type { Queryable, Store } from '#server/store/index.ts'
+import type { administration, hostStream } from '#shared/api/index.ts'
+import type { HostName, Labels } from '#shared/names.ts'
+
+/** The types of this room's door, `index.ts`. */
+
+export type HostView = z.infer<typeof administration.host>
+export type HostInForce = z.infer<typeof administration.hostInForce>
+export type SignedBundle = z.infer<typeof administration.signedBundle>
+export type NewHost = z.infer<typeof administration.newHost>
+export type JoinRequest = z.infer<NonNullable<typeof hostStream.join.body>>
+export type PrincipalsLine = hostStream.PrincipalsLine
+
+/** On whose behalf, for the ledger. */
+export type By = { readonly actor: Actor; readonly requestId: string; readonly from?: string }
+
+/** A host as rooms and routes above meet it. `address` is where clients reach it if its name does not resolve. */
+export type LivingHost = {
+  readonly name: HostName
+  readonly labels: Labels
+  readonly port: number
+  readonly address: string | undefined
+}
+
+/** PEM, leaf only. */
+export type IssuedClientCertificate = { readonly pem: string; readonly endsAt: Date }
+
+/** An authenticated host, as `identity` gives it. */
+export type HostCaller = {
+  readonly kind: 'host'
+  readonly name: HostName
+  readonly clientSpki: Uint8Array
+  readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[]
+}
+
+export type Krl = {
+  readonly version: bigint
+  readonly bytes: Uint8Array
+  /** Armored SSHSIG by the log key, namespace `keyman-krl`. */
+  readonly signature: string
+  /** The canary certificates, one line each. */
+  readonly canaries: readonly string[]
+}
+
+/** What this room asks of the rooms below it. The services of those rooms fit, or compose adapts them. */
+export type HostsDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'checkpoint' | 'consistencyProof'>
+  readonly now: () => Date
+  readonly random: (bytes: number) => Uint8Array
+  readonly organisation: string
+  /** The machines' address, which goes into join tokens. */
+  readonly machinesUrl: string
+  /** Under these may hosts be named (at least two labels each). */
+  readonly hostSuffixes: readonly string[]
+  /** Fingerprint of the root of trust, `SHA256:…`: goes into join tokens. */
+  readonly rootFingerprint: () => string
+  /** `access.principalsFor`. */
+  readonly principalsFor: (host: {
+    readonly name: HostName
+    readonly labels: Labels
+  }) => Readonly<Record<string, readonly PrincipalsLine[]>>
+  /** `authority.currentKrl`. */
+  readonly currentKrl: () => Promise<Krl>
+  /** The signed bundle in force, and those before it that changed the root, oldest first. */
+  readonly trustBundles: () => Promise<readonly SignedBundle[]>
+  /** Checks a proof of possession of both keys with the given purpose; throws `denied` or `expired`. Gives the challenge's id, whose use the ledger keeps unique. */
+  readonly checkJoinProof: (parts: {
+    readonly sshPublicKey: string
+    readonly clientSpki: Uint8Array
+    readonly proof: JoinRequest['proof']
+  }) => Promise<string>
+  /** Record, sign, release. `proof` makes the challenge's use unique. */
+  readonly issueHostClientCertificate: (parts: {
+    readonly host: HostName
+    readonly clientSpki: Uint8Array
+    readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[]
+    readonly by: By
+    readonly proof?: string
+  }) => Promise<IssuedClientCertificate>
+  /**
+   * Inside the transaction that takes a host out, after the epochs were bumped: puts all its live certificates on the
+   * lists of revocation. Gives how many.
+   */
+  readonly revokeHostIn: (t: Queryable, host: HostName, by: By) => Promise<number>
+  /** Something that an operator must see: hosts know more than the database, a log that does not extend. */
+  readonly alarm: (message: string) => void
+}
+
+/** One side of a host's stream; `http/host-stream.ts` puts a WebSocket behind it. */
+export type HostChannel = {
+  /** Resolves when the text has left this process; a slow host so never makes frames pile up. */
+  send(text: string): Promise<void>
+  close(code: number, reason: string): void
+  /** Throws if the certificate behind the stream has ended or was revoked. Asked at each frame, both ways. */
+  check(): Promise<void>
+}
+export type HostConnection = {
+  /** Each message of the host. Never throws: what does not fit closes the stream. */
+  receive(text: string): Promise<void>
+  /** The stream has ended. */
+  closed(): void
+}
+
+export interface Hosts {
+  /** Loads the living hosts, and hears notifications, before anybody may call. */
+  start(): Promise<void>
+  /** Closes all streams (the hosts come back by themselves). */
+  stop(): Promise<void>
+
+  /**
+   * Names a host and makes its join token, which is shown once. Throws `conflict` where a living host has the name,
+   * `invalid-input` for a name outside the organisation's suffixes.
+   */
+  add(host: NewHost, by: By): Promise<{ host: HostView; token: string; endsAt: Date; command: string }>
+  list(): Promise<HostView[]>
+  /** Throws `not-found`. */
+  show(name: HostName): Promise<HostView>
+  /** Takes a host out: its certificates are revoked and its stream closes at once. Throws `not-found`. */
+  remove(name: HostName, by: By): Promise<void>
+  /** Exchanges a join token, once. Throws `denied` or `expired`. */
+  join(
+    request: JoinRequest,
+    by: { readonly requestId: string; readonly from: string },
+  ): Promise<{ host: HostName; organisation: string; client: IssuedClientCertificate }>
+  renewClientCertificate(
+    caller: HostCaller,
+    by: { readonly requestId: string; readonly from: string },
+  ): Promise<IssuedClientCertificate>
+
+  /** For `identity`: a living, joined host with exactly this client key, and its epoch; else `undefined`. In memory. */
+  resolveHost(
+    name: HostName,
+    clientSpki: Uint8Array,
+  ): { readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[] } | undefined
+  /** Every living host, in memory: what `access` chooses from. */
+  living(): readonly LivingHost[]
+  find(name: HostName): LivingHost | undefined
+
+  /** A host's stream has opened. */
+  connect(caller: HostCaller, channel: HostChannel): HostConnection
+  /**
+   * Waits until every joined host has this KRL (or a newer one) in force, at most `seconds`; answers at once with 0.
+   * A host that is away is not waited for.
+   */
+  waitInForce(target: { readonly krlVersion: bigint }, seconds: number): Promise<HostInForce[]>
+}
