@@ -1,0 +1,125 @@
+import { KeymanError } from '#shared/errors.ts'
+import { isHostName, isLogin } from '#shared/names.ts'
+
+/**
+ * Pure: the text of our one include file and of our known_hosts file. A server's word is data (invariant 14): names are
+ * checked against the allow-list again, they lie below the suffixes the person agreed to, and nothing of a server's
+ * answer, nor any `%` token, reaches a shell (CVE-2023-51385).
+ */
+export type SshConfigInput = {
+  readonly organisation: string
+  readonly hostSuffixes: readonly string[]
+  readonly hosts: readonly { name: string; port?: number; address?: string }[]
+  /** The script that says whether the certificate is still good; exit 0 if so. */
+  readonly check: string
+  readonly identityFile: string
+  readonly certificateFile: string
+  readonly knownHostsFile: string
+  /** From the local server's data folder, never from a server's answer. */
+  readonly demo?: { readonly name: string; readonly address: string; readonly port: number; readonly login: string }
+}
+
+export function sshConfigText(input: SshConfigInput): string {
+  const suffixes = input.hostSuffixes.filter(isSuffix)
+  const hosts = input.hosts.filter(
+    host => isHostName(host.name) && suffixes.some(suffix => host.name.endsWith(`.${suffix}`)),
+  )
+  const patterns = [...suffixes.map(suffix => `*.${suffix}`), ...(input.demo ? ['demo'] : [])]
+  const lines = [
+    `# Hosts of ${input.organisation}. Made by keyman and made anew at each login; undo: keyman ssh config --remove`,
+    ...hosts.filter(host => host.address !== undefined || (host.port ?? 22) !== 22).flatMap(hostBlock),
+    ...(input.demo ? demoBlock(input.demo) : []),
+    // `originalhost`: what was typed. The block holds only while a certificate is live, so other keys work as ever.
+    ...(patterns.length === 0
+      ? []
+      : [
+          `Match originalhost ${patterns.join(',')} exec "${path(input.check)}"`,
+          `  IdentityFile ${path(input.identityFile)}`,
+          `  CertificateFile ${path(input.certificateFile)}`,
+          `  UserKnownHostsFile ${path(input.knownHostsFile)} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
+        ]),
+    // Ends the block: what stands after our Include is again for all hosts.
+    'Match all',
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function hostBlock(host: SshConfigInput['hosts'][number]): string[] {
+  return [
+    `Host ${host.name}`,
+    ...(host.address !== undefined && isAddress(host.address) ? [`  HostName ${host.address}`] : []),
+    ...(host.port !== undefined && host.port !== 22 ? [`  Port ${host.port}`] : []),
+    // The certificate names the host, whatever address leads there.
+    `  HostKeyAlias ${host.name}`,
+  ]
+}
+
+function demoBlock(demo: NonNullable<SshConfigInput['demo']>): string[] {
+  if (!isHostName(demo.name) || !isLogin(demo.login) || !isAddress(demo.address)) return []
+  return [
+    'Host demo',
+    `  HostName ${demo.address}`,
+    `  Port ${demo.port}`,
+    `  HostKeyAlias ${demo.name}`,
+    `  User ${demo.login}`,
+  ]
+}
+
+const isAddress = (text: string): boolean => isHostName(text) || /^[0-9a-f:.]{2,45}$/.test(text)
+
+/** At least two labels, so that no organisation can claim `com`. */
+const isSuffix = (text: string): boolean => isHostName(text) && text.includes('.')
+
+/** A path that ssh and every shell read as it stands: no blank, quote, `%`, `$` or `~`. */
+function path(text: string): string {
+  if (/^\/[A-Za-z0-9/._+@-]+$/.test(text)) return text
+  throw new KeymanError('invalid-input', `the folder ${JSON.stringify(text)} cannot be named in ssh's configuration`, {
+    hint: 'set XDG_CONFIG_HOME and XDG_RUNTIME_DIR to folders of letters, digits and . _ - alone',
+  })
+}
+
+/**
+ * Lines of known_hosts for exact names, with and without port: several clients do not understand a wildcard there, and
+ * one refuses `[*]:*`.
+ */
+export function knownHostsText(
+  authorities: readonly string[],
+  hosts: readonly { name: string; port?: number }[],
+): string {
+  const names = hosts
+    .filter(host => isHostName(host.name))
+    .flatMap(host => [
+      host.name,
+      ...(host.port !== undefined && host.port !== 22 ? [`[${host.name}]:${host.port}`] : []),
+    ])
+  if (names.length === 0) return '# no hosts yet\n'
+  return authorities
+    .map(key => `@cert-authority ${names.join(',')} ${key.split(' ').slice(0, 2).join(' ')} keyman\n`)
+    .join('')
+}
+
+/** The check that `Match exec` runs before each ssh: a shell alone while enough time is left, Node only when not. */
+export function checkScript(input: { validUntil: string; keyman: string; organisation: string }): string {
+  return `#!/bin/sh
+# Made by keyman: is the certificate still good? ssh runs this before it connects to one of our hosts.
+renew=0
+{ read -r renew; } 2>/dev/null <'${path(input.validUntil)}'
+[ "$(date +%s)" -lt "\${renew:-0}" ] && exit 0
+exec '${path(input.keyman)}' ssh check --context '${input.organisation}'
+`
+}
+
+/** Puts our one line on top of the person's configuration: after a \`Host\` block an Include would hold for that block alone. */
+export function withInclude(text: string, include: string): string {
+  const line = includeLine(include)
+  return hasInclude(text, include) ? text : `${line}\n${text}`
+}
+
+/** Takes exactly that line out again. */
+export const withoutInclude = (text: string, include: string): string =>
+  text
+    .split('\n')
+    .filter(line => line !== includeLine(include))
+    .join('\n')
+export const hasInclude = (text: string, include: string): boolean => text.split('\n').includes(includeLine(include))
+const includeLine = (include: string): string => `Include ${path(include)}`
