@@ -1,0 +1,83 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { KeymanError } from '#shared/errors.ts'
+
+export type Options = NonNullable<ParseArgsConfig['options']>
+
+/** One command: its hand-written help (at most 40 lines), the flags that a test holds against it, and what it does. Gives the exit code. */
+export type Command<O extends Options = Options> = {
+  readonly help: string
+  readonly options: O
+  run(values: Values<O>, positionals: readonly string[]): Promise<number>
+}
+
+type Value<Option> = Option extends { type: 'boolean' }
+  ? boolean
+  : Option extends { multiple: true }
+    ? string[]
+    : string
+export type Values<O extends Options> = { readonly [Name in keyof O]?: Value<O[Name]> }
+
+/** Keeps a command's own flag types. */
+export const command = <O extends Options>(definition: Command<O>): Command<O> => definition
+
+/** Flags that every command has. */
+export const COMMON = { help: { type: 'boolean', short: 'h' }, context: { type: 'string' } } as const satisfies Options
+
+/** Parses by the command's own flags; a wrong one is named, with the nearest right one. */
+export function parse<O extends Options>(definition: Command<O>, args: readonly string[]) {
+  const options = { ...COMMON, ...definition.options }
+  const { values, positionals, tokens } = parseArgs({
+    args: [...args],
+    options,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  })
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue
+    const known = options[token.name]
+    if (!known) {
+      const near = nearest(token.name, Object.keys(options))
+      throw usage(`there is no flag ${token.rawName}`, near ? `did you mean --${near}?` : undefined)
+    }
+    if (known.type === 'string' && token.value === undefined) throw usage(`${token.rawName} needs a value`)
+    if (known.type === 'boolean' && token.value !== undefined) throw usage(`${token.rawName} takes no value`)
+  }
+  return { values: values as Values<O> & { help?: boolean; context?: string }, positionals }
+}
+
+export const usage = (message: string, hint?: string): KeymanError =>
+  new KeymanError('invalid-input', message, hint === undefined ? {} : { hint })
+
+/** The positional arguments by name; a missing or surplus one is refused. */
+export function take<const Names extends readonly string[]>(
+  positionals: readonly string[],
+  names: Names,
+): { [I in keyof Names]: string } {
+  if (positionals.length < names.length) throw usage(`${names[positionals.length]} is missing`)
+  if (positionals.length > names.length)
+    throw usage(`${JSON.stringify(positionals[names.length])} is one argument too many`)
+  return positionals as unknown as { [I in keyof Names]: string }
+}
+
+/** The word that is at most two edits away, if there is one. */
+export function nearest(word: string, words: readonly string[]): string | undefined {
+  const scored = words
+    .map(candidate => ({ candidate, distance: distance(word, candidate) }))
+    .sort((a, b) => a.distance - b.distance)
+  const best = scored[0]
+  return best && best.distance <= Math.min(2, Math.floor(word.length / 2)) ? best.candidate : undefined
+}
+
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++)
+      next.push(
+        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
+      )
+    row = next
+  }
+  return row[b.length] ?? 0
+}

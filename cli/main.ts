@@ -1,0 +1,119 @@
+import { ERRORS, KeymanError } from '#shared/errors.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { type Command, nearest, parse, usage } from './command.ts'
+import { print, printError } from './terminal.ts'
+
+/** Every command with the file that holds it, loaded only when it is called: `keyman status` starts as fast as Node does. */
+const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<Record<string, Command>> }>>> = {
+  login: () => import('./commands/login.ts'),
+  logout: () => import('./commands/logout.ts'),
+  status: () => import('./commands/status.ts'),
+  ssh: () => import('./commands/ssh.ts'),
+  why: () => import('./commands/why.ts'),
+  revoke: () => import('./commands/revoke.ts'),
+  person: () => import('./commands/person.ts'),
+  team: () => import('./commands/team.ts'),
+  grant: () => import('./commands/grant.ts'),
+  host: () => import('./commands/host.ts'),
+  passkey: () => import('./commands/passkey.ts'),
+  audit: () => import('./commands/audit.ts'),
+  trust: () => import('./commands/trust.ts'),
+  config: () => import('./commands/config.ts'),
+  doctor: () => import('./commands/doctor.ts'),
+  completion: () => import('./commands/completion.ts'),
+}
+
+const HELP = `keyman: SSH certificates instead of keys
+
+Every day
+  login               sign in with a passkey; then plain ssh works
+  status              who am I, with which certificate, until when
+  why HOST            as whom I get in to a host, and by which grant
+  logout              end the session, remove its keys
+  ssh config          add or remove the one line in ~/.ssh/config
+
+Administration (a touch of the passkey at most ten minutes old)
+  person              list, show, invite, disable, enable
+  team                list, add, remove
+  grant               list, add, remove: who may log in where
+  host                list, show, add, remove
+  revoke              end a person's, key's or certificate's access now
+  audit               list, show, verify
+  trust               show, sign, move-root
+
+  passkey             list, add, rename, remove
+  doctor              check this machine
+  config show         every setting and where it comes from
+  completion SHELL    for bash, zsh or fish
+
+keyman COMMAND --help says more. Documentation: docs/ beside this program.`
+
+async function main(args: readonly string[]): Promise<number> {
+  const [word, ...rest] = args
+  if (word === undefined || word === '--help' || word === '-h' || word === 'help') {
+    if (word === 'help' && rest[0] !== undefined) return main([...rest, '--help'])
+    print(HELP)
+    return EXIT.done
+  }
+  if (word === '--version') {
+    print(`keyman ${process.env.KEYMAN_VERSION ?? '0.1.0'}`)
+    return EXIT.done
+  }
+  const load = GROUPS[word]
+  if (!load || !Object.hasOwn(GROUPS, word)) {
+    const near = nearest(word, Object.keys(GROUPS))
+    throw usage(
+      `there is no command ${JSON.stringify(word)}`,
+      near ? `did you mean keyman ${near}?` : 'keyman --help lists them',
+    )
+  }
+  const { commands } = await load()
+  const { name, command, args: own } = choose(word, commands, rest)
+  const { values, positionals } = parse(command, own)
+  if (values.help) {
+    print(command.help)
+    return EXIT.done
+  }
+  if (values.context !== undefined) process.env.KEYMAN_CONTEXT = values.context
+  return command.run(values, positionals).catch((error: unknown) => {
+    if (error instanceof KeymanError && error.code === 'invalid-input' && !error.hint)
+      throw new KeymanError('invalid-input', error.message, { hint: `keyman ${name} --help`, fields: error.fields })
+    throw error
+  })
+}
+
+/** A group with one command of its own name is a daily verb; else the next word chooses. */
+function choose(word: string, commands: Readonly<Record<string, Command>>, rest: readonly string[]) {
+  const own = commands['']
+  if (own) return { name: word, command: own, args: rest }
+  const verbs = Object.keys(commands)
+  const [verb, ...args] = rest
+  const chosen = verb !== undefined && Object.hasOwn(commands, verb) ? commands[verb] : undefined
+  if (chosen && verb !== undefined) return { name: `${word} ${verb}`, command: chosen, args }
+  if (verb === '--help' || verb === '-h' || verb === undefined) {
+    const text = verbs.map(name => commands[name]?.help.split('\n')[0] ?? '').join('\n')
+    if (verb === undefined) throw usage(`keyman ${word} needs one of: ${verbs.join(', ')}`)
+    return { name: word, command: { help: text, options: {}, run: async () => EXIT.done }, args: ['--help'] }
+  }
+  const near = nearest(verb, verbs)
+  throw usage(
+    `keyman ${word} has no ${JSON.stringify(verb)}`,
+    near ? `did you mean keyman ${word} ${near}?` : `it has: ${verbs.join(', ')}`,
+  )
+}
+
+function failed(error: unknown): number {
+  if (error instanceof KeymanError) {
+    printError(error.message, error.hint)
+    if (process.env.KEYMAN_DEBUG === '1') console.error(error)
+    return ERRORS[error.code].exit
+  }
+  printError(error instanceof Error ? error.message : String(error), 'KEYMAN_DEBUG=1 shows where')
+  if (process.env.KEYMAN_DEBUG === '1') console.error(error)
+  return EXIT.failed
+}
+
+process.on('SIGINT', () => process.exit(EXIT.interrupted))
+// A reader that goes away (`keyman … | head`) is no failure.
+process.stdout.on('error', () => process.exit(EXIT.done))
+process.exitCode = await main(process.argv.slice(2)).catch(failed)
