@@ -1,0 +1,82 @@
+/** Pure: where each value of the configuration came from. */
+
+/** `{ pages: { listen: … } }` as `pages.listen`. Lists and dates stay whole. */
+export function flatten(tree: object, prefix = ''): Map<string, unknown> {
+  const flat = new Map<string, unknown>()
+  for (const [key, value] of Object.entries(tree)) {
+    const path = prefix + key
+    if (typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)) {
+      const inner = flatten(value, `${path}.`)
+      // An empty table of an unknown name is reported too.
+      if (inner.size === 0) flat.set(`${path}.`, undefined)
+      for (const [innerPath, innerValue] of inner) flat.set(innerPath, innerValue)
+    } else {
+      flat.set(path, value)
+    }
+  }
+  return flat
+}
+
+const KEY = String.raw`(?:[A-Za-z0-9_-]+|"[^"\\]*"|'[^']*')`
+const DOTTED = String.raw`${KEY}(?:\s*\.\s*${KEY})*`
+const TABLE = new RegExp(String.raw`^\s*\[\[?\s*(${DOTTED})\s*\]`)
+const ASSIGNMENT = new RegExp(String.raw`^\s*(${DOTTED})\s*=`)
+
+/**
+ * The line of the TOML text, from 1, where each path is set. A reader of lines, not of TOML: inside inline tables a path
+ * is found by its table's line (`lineOf`), which is where a person looks anyway.
+ */
+export function linesOf(text: string): Map<string, number> {
+  const lines = new Map<string, number>()
+  const plain = (dotted: string) =>
+    [...dotted.matchAll(new RegExp(KEY, 'g'))].map(m => m[0].replace(/^["']|["']$/g, '')).join('.')
+  let prefix = ''
+  for (const [i, line] of text.split(/\r?\n/).entries()) {
+    const table = TABLE.exec(line)?.[1]
+    const key = table === undefined ? ASSIGNMENT.exec(line)?.[1] : undefined
+    if (table !== undefined) {
+      prefix = `${plain(table)}.`
+      if (!lines.has(plain(table))) lines.set(plain(table), i + 1)
+    } else if (key !== undefined && !lines.has(prefix + plain(key))) {
+      lines.set(prefix + plain(key), i + 1)
+    }
+  }
+  return lines
+}
+
+/** The line of a path, or of the table that it stands in. */
+export function lineOf(lines: ReadonlyMap<string, number>, path: string): number | undefined {
+  for (let at = path; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('.')))) {
+    const line = lines.get(at)
+    if (line !== undefined) return line
+  }
+  return undefined
+}
+
+/** The known word that is nearest, if it is near: at most a third of the letters differ. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
+  for (const candidate of known) {
+    const distance = editDistance(word.slice(0, 64), candidate)
+    if (distance < bestDistance) {
+      best = candidate
+      bestDistance = distance
+    }
+  }
+  return best
+}
+
+/** Levenshtein's distance, one row at a time. */
+export function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
