@@ -1,0 +1,65 @@
+import { EXIT } from '#shared/exit-codes.ts'
+import { type Command, command, take, usage } from '../command.ts'
+import { readIfThere } from '../files.ts'
+import { folders } from '../folders.ts'
+import { checkBeforeSsh } from '../ssh-check.ts'
+import { sshFiles } from '../ssh-files.ts'
+import { changeInclude, includeInstalled } from '../ssh-include.ts'
+import { print, remark } from '../terminal.ts'
+
+const config = command({
+  help: `keyman ssh config: the one line in ~/.ssh/config through which plain ssh works
+usage: keyman ssh config --install | --remove | --show
+
+  --install   put it on top of ~/.ssh/config (nothing happens if it stands there)
+  --remove    take exactly that line out again
+  --show      print what it includes
+
+How to check: ssh -G YOURHOST | grep certificatefile. More: docs/login.md`,
+  options: { install: { type: 'boolean' }, remove: { type: 'boolean' }, show: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    if ([values.install, values.remove, values.show].filter(Boolean).length !== 1)
+      throw usage('exactly one of --install, --remove and --show')
+    const places = folders()
+    const { include, userConfig } = sshFiles(places)
+    if (values.show) {
+      print(`# ${includeInstalled(places) ? 'included' : 'not included'} by ${userConfig}`)
+      print(readIfThere(include) ?? '# nothing yet: run keyman login')
+      return EXIT.done
+    }
+    const changed = changeInclude(places, values.install ? 'install' : 'remove')
+    if (values.install)
+      remark(
+        changed ? `Added to ${userConfig}. Undo: keyman ssh config --remove` : `It stands in ${userConfig} already.`,
+      )
+    else remark(changed ? `Removed from ${userConfig}.` : `It was not in ${userConfig}.`)
+    return EXIT.done
+  },
+})
+
+const check = command({
+  help: `keyman ssh check: what ssh runs when little or nothing is left of the certificate
+usage: keyman ssh check
+
+Renews within the session, or begins a login where there is a person to ask. Exit 0: the certificate is good.`,
+  options: {},
+  async run(_, positionals) {
+    take(positionals, [])
+    return (await checkBeforeSsh(folders())) ? EXIT.done : EXIT.notSignedIn
+  },
+})
+
+const renew = command({
+  help: `keyman ssh renew: get a new certificate within the session, for the same keys
+usage: keyman ssh renew`,
+  options: {},
+  async run(_, positionals) {
+    take(positionals, [])
+    const { renewSession } = await import('../renew.ts')
+    await renewSession(folders())
+    return EXIT.done
+  },
+})
+
+export const commands: Record<string, Command> = { config, check, renew }

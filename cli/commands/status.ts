@@ -1,0 +1,94 @@
+import { existsSync } from 'node:fs'
+import { parseDuration } from '#shared/durations.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { type Command, command, take } from '../command.ts'
+import { currentContext, listContexts, readSession, sessionFiles } from '../context.ts'
+import { folders } from '../folders.ts'
+import { sshFiles } from '../ssh-files.ts'
+import { bold, print, printJson, remark, shown } from '../terminal.ts'
+import { until } from '../times.ts'
+
+const status = command({
+  help: `keyman status: who am I, with which certificate, until when
+usage: keyman status [flags]
+
+  --check        say nothing, answer by exit code: 0 good, 3 not signed in, 9 ends too soon
+  --for 2h       with --check: how long the certificate must still be good
+  --files        list every file that keyman keeps here
+  --json         as JSON
+
+examples:
+  keyman status
+  keyman status --check --for 2h || keyman login
+It reads files alone and never asks the server. More: docs/login.md`,
+  options: {
+    check: { type: 'boolean' },
+    for: { type: 'string' },
+    files: { type: 'boolean' },
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    take(positionals, [])
+    const places = folders()
+    const context = currentContext(places)
+    const session = context && readSession(places, context.organisation)
+    const now = new Date()
+    if (values.files) {
+      for (const path of ownFiles()) print(path)
+      return EXIT.done
+    }
+    const alive = session !== undefined && Date.parse(session.endsAt) > now.getTime()
+    const certified = alive && session.ssh !== undefined && Date.parse(session.ssh.endsAt) > now.getTime()
+    if (values.check) {
+      if (!certified || !session.ssh) return EXIT.notSignedIn
+      const needed = values.for === undefined ? 0 : parseDuration(values.for, '--for')
+      return Date.parse(session.ssh.endsAt) - now.getTime() >= needed * 1000 ? EXIT.done : EXIT.found
+    }
+    if (values.json) {
+      printJson(
+        alive
+          ? { signedIn: true, organisation: context.organisation, server: context.machinesUrl, ...session }
+          : { signedIn: false },
+      )
+      return alive ? EXIT.done : EXIT.notSignedIn
+    }
+    if (!context || !session || !alive) {
+      remark(session ? `Your session ended (${until(new Date(session.endsAt), now)}).` : 'You are not signed in.')
+      remark('Next: keyman login')
+      return EXIT.notSignedIn
+    }
+    print(`${bold(shown(session.person))} at ${context.organisation}${session.administrator ? ', administrator' : ''}`)
+    print(`  session      ends ${until(new Date(session.endsAt), now)}`)
+    if (session.ssh) {
+      print(
+        `  certificate  ends ${until(new Date(session.ssh.endsAt), now)}${session.ssh.limitedBy ? `  (${shown(session.ssh.limitedBy)})` : ''}`,
+      )
+      print(`               serial ${session.ssh.serial}, key ID ${shown(session.ssh.keyId)}`)
+    } else print(`  certificate  none: ${shown(session.denial ?? 'no grant')}`)
+    print(
+      `  key          ${session.keyIn === 'agent' ? 'in the ssh-agent, which forgets it by itself' : sessionFiles(places, context.organisation).key}`,
+    )
+    if (session.hosts.length > 0)
+      print(`  hosts        ${session.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; ')}`)
+    return EXIT.done
+  },
+})
+
+export const commands: Record<string, Command> = { '': status }
+
+/** Everything that KeyMan's CLI leaves in a home. */
+export function ownFiles(): string[] {
+  const places = folders()
+  const ssh = sshFiles(places)
+  const all = listContexts(places).flatMap(name => {
+    const { folder, ...files } = sessionFiles(places, name)
+    return [
+      folder,
+      ...Object.values(files),
+      ssh.check(name),
+      ssh.knownHosts(name),
+      `${places.config}/contexts/${name}.json`,
+    ]
+  })
+  return [...all, ssh.include, `${places.config}/current-context`].filter(path => existsSync(path))
+}

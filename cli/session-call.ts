@@ -1,0 +1,51 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { api, type Route } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { hasScreen, openBrowser } from './browser.ts'
+import { sessionConnection } from './checkpoint.ts'
+import { type CallInput, type Connection, call } from './client.ts'
+import { requireSession } from './context.ts'
+import { type Folders, folders } from './folders.ts'
+import { remark, shown } from './terminal.ts'
+
+/**
+ * A call in the name of the signed-in person. Where the server wants a fresh touch of the passkey, the page is opened,
+ * its confirmation awaited, and the call made once more.
+ */
+export async function callAsPerson<Query, Body, Answer>(
+  route: Route<Query, Body, Answer>,
+  input: CallInput<Query, Body> = {},
+  places: Folders = folders(),
+): Promise<Answer> {
+  const { context } = requireSession(places, new Date())
+  const connection = sessionConnection(places, context)
+  try {
+    return await call(connection, route, input)
+  } catch (error) {
+    if (!(error instanceof KeymanError) || !error.transaction) throw error
+    await confirmed(connection, error.transaction, error.message)
+    return call(connection, route, input)
+  }
+}
+
+async function confirmed(connection: Connection, transaction: { id: string; url: string }, why: string): Promise<void> {
+  const opened = hasScreen() && (await openBrowser(transaction.url))
+  remark(`${shown(why)}.`)
+  remark(
+    opened
+      ? `Touch your passkey in the browser. If no page opened: ${transaction.url}`
+      : `Open this page and touch your passkey: ${transaction.url}`,
+  )
+  for (;;) {
+    const { state, endsAt } = await call(connection, api.actions.show, { params: { transaction: transaction.id } })
+    if (state === 'confirmed') return
+    if (state === 'refused')
+      throw new KeymanError('denied', 'the action was refused in the browser; nothing was changed')
+    if (Date.parse(endsAt) <= Date.now())
+      throw new KeymanError('assertion-required', 'nobody touched the passkey in time; nothing was changed', {
+        hint: 'run the command again',
+      })
+    // The server has no way to call back a terminal; once a second as RFC 8628 does for logins.
+    await wait(1000)
+  }
+}
