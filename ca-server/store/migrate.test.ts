@@ -33,9 +33,9 @@ describe('migrations', () => {
     await expect(migrate(connection, [file('0001_a.sql', 'create a')])).rejects.toThrow('0001_a.sql was changed')
   })
 
-  it('lie where the runner looks, numbered without a gap', () => {
+  it('lie where the runner looks, each with a number of its own', () => {
     const names = readMigrations().map(({ name }) => name)
     expect(names[0]).toBe('0001_base.sql')
-    expect(names.map(name => Number(name.slice(0, 4)))).toEqual(names.map((_, at) => at + 1))
+    expect(new Set(names.map(name => name.slice(0, 4))).size).toBe(names.length)
   })
 })
