@@ -50,11 +50,9 @@ function released(path: string, patience: number): Promise<boolean> {
     }
     function look(): void {
       const holder = holderOf(path)
-      if (holder === undefined) return done(true)
-      if (!alive(holder)) {
-        rmSync(path, { force: true })
-        done(true)
-      }
+      if (holder !== undefined && alive(holder)) return
+      if (holder !== undefined) rmSync(path, { force: true })
+      done(true)
     }
     look()
   })

@@ -1,0 +1,115 @@
+import { api } from '#shared/api/index.ts'
+import { parseDuration } from '#shared/durations.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { parseHostName } from '#shared/names.ts'
+import { type Command, command, take, usage } from '../command.ts'
+import { confirmRemoval } from '../confirm-removal.ts'
+import { writeFile } from '../files.ts'
+import { labelsText, parseLabels } from '../labels.ts'
+import { callAsPerson } from '../session-call.ts'
+import { print, printJson, remark, shown, table } from '../terminal.ts'
+import { local } from '../times.ts'
+
+const list = command({
+  help: `keyman host list: all hosts, and whether what they should have is in force
+usage: keyman host list [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    const answer = await callAsPerson(api.hosts.list)
+    if (values.json) printJson(answer)
+    else {
+      const rows = answer.hosts.map(host => [
+        host.name,
+        labelsText(host.labels),
+        host.state,
+        host.inForce === host.revision ? `revision ${host.inForce}` : `revision ${host.inForce} of ${host.revision}`,
+        host.lastSeenAt ? local(host.lastSeenAt) : 'never',
+        host.message ?? '',
+      ])
+      print(table(['HOST', 'LABELS', 'STATE', 'IN FORCE', 'LAST SEEN', ''], rows))
+    }
+    return EXIT.done
+  },
+})
+
+const show = command({
+  help: `keyman host show: one host
+usage: keyman host show NAME [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [name] = take(positionals, ['NAME'])
+    const host = await callAsPerson(api.hosts.show, { params: { name: parseHostName(name, 'NAME') } })
+    if (values.json) printJson(host)
+    else {
+      print(`${host.name}, ${host.state}`)
+      print(`  labels     ${labelsText(host.labels) || 'none'}`)
+      print(`  in force   revision ${host.inForce} of ${host.revision}`)
+      print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
+      if (host.message) print(`  says       ${shown(host.message)}`)
+    }
+    return EXIT.done
+  },
+})
+
+const add = command({
+  help: `keyman host add: name a host and get what it joins with
+usage: keyman host add NAME [--label k=v …] [flags]
+
+  --label env=demo     what grants choose hosts by; repeatable
+  --port 22            where its sshd listens
+  --address ADDRESS    where clients reach it, if the name does not resolve
+  --for 1h             how long the join token is good
+  --token-file FILE    write the token there (0600) instead of to stdout
+  --json
+
+example:
+  keyman host add web1.prod.example.com --label env=prod | ssh root@web1 keyman-agent join --token-file -
+The token works once. Undo: keyman host remove NAME`,
+  options: {
+    label: { type: 'string', multiple: true },
+    port: { type: 'string' },
+    address: { type: 'string' },
+    for: { type: 'string' },
+    'token-file': { type: 'string' },
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    const [name] = take(positionals, ['NAME'])
+    const port = values.port === undefined ? 22 : Number(values.port)
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw usage('--port is a number from 1 to 65535')
+    const answer = await callAsPerson(api.hosts.add, {
+      body: {
+        name: parseHostName(name, 'NAME'),
+        labels: parseLabels(values.label),
+        port,
+        tokenLifetime: parseDuration(values.for ?? '1h', '--for'),
+        ...(values.address === undefined ? {} : { address: values.address }),
+      },
+    })
+    if (values.json) printJson(answer)
+    else if (values['token-file'] !== undefined) writeFile(values['token-file'], `${answer.token}\n`, 0o600)
+    else print(answer.token)
+    remark(
+      `Join token of ${answer.host.name}, good once until ${local(answer.endsAt)}. On that host, with the token on stdin:`,
+    )
+    remark(`  ${shown(answer.command)}`)
+    return EXIT.done
+  },
+})
+
+const remove = command({
+  help: `keyman host remove: take a host out; its certificates are revoked
+usage: keyman host remove NAME [--yes]`,
+  options: { yes: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [text] = take(positionals, ['NAME'])
+    const name = parseHostName(text, 'NAME')
+    await confirmRemoval(name, values.yes)
+    await callAsPerson(api.hosts.remove, { params: { name } })
+    remark(`Removed ${name}.`)
+    return EXIT.done
+  },
+})
+
+export const commands: Record<string, Command> = { list, show, add, remove }

@@ -1,0 +1,74 @@
+import { api } from '#shared/api/index.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { hasScreen, openBrowser } from '../browser.ts'
+import { type Command, command, take } from '../command.ts'
+import { confirmRemoval } from '../confirm-removal.ts'
+import { requireSession } from '../context.ts'
+import { folders } from '../folders.ts'
+import { callAsPerson } from '../session-call.ts'
+import { print, printJson, remark, table } from '../terminal.ts'
+import { local } from '../times.ts'
+
+const list = command({
+  help: `keyman passkey list: my passkeys
+usage: keyman passkey list [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    const answer = await callAsPerson(api.passkeys.list)
+    if (values.json) printJson(answer)
+    else {
+      const rows = answer.passkeys.map(passkey => [
+        passkey.id,
+        passkey.name,
+        passkey.synced ? 'synced' : 'this device alone',
+        local(passkey.createdAt),
+        passkey.lastUsedAt ? local(passkey.lastUsedAt) : 'never',
+      ])
+      print(table(['PASSKEY', 'NAME', 'KIND', 'MADE', 'LAST USED'], rows))
+    }
+    return EXIT.done
+  },
+})
+
+const add = command({
+  help: `keyman passkey add: open the page where a further passkey is made
+usage: keyman passkey add
+
+A passkey is made by a browser; the page signs in with one that exists and adds another.`,
+  options: {},
+  async run(_, positionals) {
+    take(positionals, [])
+    const { context } = requireSession(folders(), new Date())
+    const opened = hasScreen() && (await openBrowser(context.publicUrl))
+    remark(opened ? `Opened ${context.publicUrl}` : `Open ${context.publicUrl}`)
+    return EXIT.done
+  },
+})
+
+const rename = command({
+  help: `keyman passkey rename: give a passkey another name
+usage: keyman passkey rename ID NAME`,
+  options: {},
+  async run(_, positionals) {
+    const [id, name] = take(positionals, ['ID', 'NAME'])
+    const passkey = await callAsPerson(api.passkeys.rename, { params: { id }, body: { name } })
+    remark(`${passkey.id} is now called ${passkey.name}.`)
+    return EXIT.done
+  },
+})
+
+const remove = command({
+  help: `keyman passkey remove: a passkey that can't be used any more; the last one stays
+usage: keyman passkey remove ID [--yes]`,
+  options: { yes: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [id] = take(positionals, ['ID'])
+    await confirmRemoval(id, values.yes)
+    await callAsPerson(api.passkeys.remove, { params: { id } })
+    remark(`Removed ${id}.`)
+    return EXIT.done
+  },
+})
+
+export const commands: Record<string, Command> = { list, add, rename, remove }

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs'
+import { api } from '#shared/api/index.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { parseKeyId, parsePersonIdentity } from '#shared/names.ts'
+import { type Command, command, take, usage } from '../command.ts'
+import { requireSession } from '../context.ts'
+import { folders } from '../folders.ts'
+import { callAsPerson } from '../session-call.ts'
+import { print, printJson, remark, shown, table } from '../terminal.ts'
+
+const revoke = command({
+  help: `keyman revoke: end access now, and see the hosts confirm it
+usage: keyman revoke (--person P | --key-id ID | --serial N | --key FILE) [flags]
+
+  --person P     every certificate and session of that person
+  --key-id ID    the certificates with that key ID, as sshd's log shows it
+  --serial N     one certificate
+  --key FILE     a public key (.pub): that key, whatever certificate it has
+  --reason TEXT  kept in the audit log
+  --wait 5       how many seconds to wait for hosts
+  --json
+
+example:
+  keyman revoke --person alice@example.com --reason 'laptop lost'
+The person may sign in again; keyman person disable forbids that.
+Exit code 9: not every connected host has confirmed in time.`,
+  options: {
+    person: { type: 'string' },
+    'key-id': { type: 'string' },
+    serial: { type: 'string' },
+    key: { type: 'string' },
+    reason: { type: 'string' },
+    wait: { type: 'string' },
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    take(positionals, [])
+    const target = chosen(values)
+    const wait = values.wait === undefined ? 5 : Number(values.wait)
+    if (!Number.isInteger(wait) || wait < 0 || wait > 30) throw usage('--wait is a number of seconds from 0 to 30')
+    const { session } = requireSession(folders(), new Date())
+    const deadline = (wait + 5) * 1000
+    const answer =
+      'person' in target && target.person === session.person
+        ? await callAsPerson(api.revocations.own, { deadline })
+        : await callAsPerson(api.revocations.create, {
+            body: { target, wait, ...(values.reason === undefined ? {} : { reason: values.reason }) },
+            deadline,
+          })
+    if (values.json) printJson(answer)
+    else {
+      remark(`Revoked ${answer.revoked} certificates and ended ${answer.sessions} sessions (${shown(answer.target)}).`)
+      if (answer.hosts.length > 0)
+        print(
+          table(
+            ['HOST', 'STATE', ''],
+            answer.hosts.map(host => [host.name, host.state, host.message ?? '']),
+          ),
+        )
+    }
+    return answer.hosts.every(host => host.state === 'in-force' || host.state === 'away') ? EXIT.done : EXIT.found
+  },
+})
+
+type Flags = { person?: string; 'key-id'?: string; serial?: string; key?: string }
+
+function chosen(values: Flags) {
+  const given = [values.person, values['key-id'], values.serial, values.key].filter(value => value !== undefined)
+  if (given.length !== 1) throw usage('exactly one of --person, --key-id, --serial and --key')
+  if (values.person !== undefined) return { person: parsePersonIdentity(values.person, '--person') }
+  if (values['key-id'] !== undefined) return { keyId: parseKeyId(values['key-id'], '--key-id') }
+  if (values.serial !== undefined) return { serial: values.serial }
+  return { publicKey: readFileSync(values.key ?? '', 'utf8').trim() }
+}
+
+export const commands: Record<string, Command> = { '': revoke }

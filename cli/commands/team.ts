@@ -1,0 +1,58 @@
+import { api } from '#shared/api/index.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { type Command, command, take } from '../command.ts'
+import { callAsPerson } from '../session-call.ts'
+import { print, printJson, remark, table } from '../terminal.ts'
+
+const list = command({
+  help: `keyman team list: all teams and who is in them
+usage: keyman team list [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    const answer = await callAsPerson(api.teams.list)
+    if (values.json) printJson(answer)
+    else
+      print(
+        table(
+          ['TEAM', 'MEMBERS'],
+          answer.teams.map(team => [team.name, team.members.join(', ')]),
+        ),
+      )
+    return EXIT.done
+  },
+})
+
+const add = command({
+  help: `keyman team add: put a person into a team; the team is made if it is new
+usage: keyman team add TEAM PERSON
+
+example:
+  keyman team add sre alice@example.com
+Undo: keyman team remove TEAM PERSON`,
+  options: {},
+  async run(_, positionals) {
+    const team = await callAsPerson(api.teams.addMember, { params: member(positionals) })
+    remark(`team:${team.name} is now ${team.members.join(', ')}.`)
+    return EXIT.done
+  },
+})
+
+const remove = command({
+  help: `keyman team remove: take a person out of a team; hosts hear of it at once
+usage: keyman team remove TEAM PERSON`,
+  options: {},
+  async run(_, positionals) {
+    const team = await callAsPerson(api.teams.removeMember, { params: member(positionals) })
+    remark(`team:${team.name} is now ${team.members.join(', ') || 'empty'}.`)
+    return EXIT.done
+  },
+})
+
+function member(positionals: readonly string[]): { name: string; identity: string } {
+  const [name, identity] = take(positionals, ['TEAM', 'PERSON'])
+  return { name: parseTeamName(name.replace(/^team:/, ''), 'TEAM'), identity: parsePersonIdentity(identity, 'PERSON') }
+}
+
+export const commands: Record<string, Command> = { list, add, remove }
