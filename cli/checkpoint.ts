@@ -38,7 +38,7 @@ export async function compareCheckpoint(folders: Folders, context: Context): Pro
   const { proof } = await call(connection, api.auditTrail.consistency, {
     query: { from: String(from.size), to: String(to.size) },
   })
-  const extended = verifyConsistency({ from, to, proof: proof.map(fromHex) })
+  const extended = verifyConsistency(from, to, proof.map(fromHex))
   return extended
     ? { state: 'extends', checkpoint }
     : {

@@ -1,0 +1,169 @@
+import { api } from '#shared/api/index.ts'
+import { fromBase64, fromHex } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import {
+  type AuditedRecord,
+  auditRecords,
+  type TrustedHead,
+  verifyCheckpoint,
+  verifyInclusion,
+} from '#shared/merkle/index.ts'
+import { compareCheckpoint, sessionConnection } from '../checkpoint.ts'
+import { type Connection, call } from '../client.ts'
+import { type Command, command, take, usage } from '../command.ts'
+import { requireSession, writeContext } from '../context.ts'
+import { folders } from '../folders.ts'
+import { callAsPerson } from '../session-call.ts'
+import { print, printJson, remark, shown, table } from '../terminal.ts'
+import { local } from '../times.ts'
+
+/** The parts of a record that a list shows; the record itself is canonical JSON, see `docs/audit.md`. */
+type Shown = {
+  at?: string
+  kind?: string
+  actor?: { kind?: string; identity?: string; name?: string }
+  target?: string
+  decision?: string
+  reason?: string
+}
+
+const list = command({
+  help: `keyman audit list: what happened, newest last
+usage: keyman audit list [--limit 100] [--kind KIND] [--actor WHO] [--from N] [--json]
+
+  --limit 100   how many of the newest; at most 1000
+  --from N      from record N on instead
+  --kind KIND   such as login, ssh-user-certificate, revoked
+  --actor WHO   such as alice@example.com
+
+Check the whole log: keyman audit verify`,
+  options: {
+    limit: { type: 'string' },
+    kind: { type: 'string' },
+    actor: { type: 'string' },
+    from: { type: 'string' },
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    take(positionals, [])
+    const limit = Number(values.limit ?? 100)
+    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw usage('--limit is a number from 1 to 1000')
+    const answer = await callAsPerson(api.auditTrail.list, {
+      query: { limit, kind: values.kind, actor: values.actor, from: values.from },
+    })
+    if (values.json) {
+      printJson({ records: answer.records.map(record => ({ ...record, record: JSON.parse(record.record) })) })
+      return EXIT.done
+    }
+    const rows = answer.records.map(({ index, record }) => {
+      const { at, kind, actor, target, decision, reason } = JSON.parse(record) as Shown
+      return [
+        index,
+        at ? local(at) : '',
+        kind ?? '',
+        actor?.identity ?? actor?.name ?? actor?.kind ?? '',
+        target ?? '',
+        [decision, reason].filter(Boolean).join(': '),
+      ]
+    })
+    print(table(['RECORD', 'TIME', 'WHAT', 'WHO', 'ON', ''], rows))
+    return EXIT.done
+  },
+})
+
+const show = command({
+  help: `keyman audit show: one record, with the proof that it is in the log
+usage: keyman audit show RECORD [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [index] = take(positionals, ['RECORD'])
+    const places = folders()
+    const { context } = requireSession(places, new Date())
+    const answer = await callAsPerson(api.auditTrail.show, { params: { index } })
+    const head = verifyCheckpoint(answer.checkpoint, {
+      origin: context.logKey.name,
+      logKey: fromBase64(context.logKey.key),
+    })
+    const proven = verifyInclusion(head, BigInt(answer.index), fromHex(answer.leafHash), answer.proof.map(fromHex))
+    if (values.json) printJson({ ...answer, record: JSON.parse(answer.record), proven })
+    else {
+      print(shown(JSON.stringify(JSON.parse(answer.record), null, 2)).replaceAll('\\u000a', '\n'))
+      remark(
+        proven
+          ? `It is in the log of ${head.size} records.`
+          : 'Its proof does not hold: this record is not in the signed log.',
+      )
+    }
+    return proven ? EXIT.done : EXIT.found
+  },
+})
+
+const verify = command({
+  help: `keyman audit verify: recompute the whole log and hold it against its signed head and this machine's memory
+usage: keyman audit verify [--json]
+
+Names the first record that was changed, removed or moved.
+Exit code 0: as it should be; 9: something was found.`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    const places = folders()
+    const { context } = requireSession(places, new Date())
+    const connection = sessionConnection(places, context)
+    const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
+    const remembered = context.checkpoint
+    const memory = await compareCheckpoint(places, context)
+    const heads: TrustedHead[] = []
+    if (remembered !== undefined)
+      heads.push({ name: 'the checkpoint that this machine remembers', ...verifyCheckpoint(remembered, trusted) })
+    if (memory.state === 'extends')
+      heads.push({ name: 'the newest checkpoint', ...verifyCheckpoint(memory.checkpoint, trusted) })
+    const size = heads.reduce((most, head) => Math.max(head.size, most), 0n)
+    const audit = await auditRecords(allRecords(connection, size), heads)
+    const compared =
+      remembered === undefined
+        ? 'not checked against truncation: this machine remembers no earlier checkpoint'
+        : undefined
+    const found = !audit.ok ? audit.message : memory.state === 'forked' ? memory.message : undefined
+    if (values.json)
+      printJson({
+        ok: found === undefined,
+        records: String(size),
+        ...(found ? { found } : {}),
+        ...(compared ? { remark: compared } : {}),
+        ...(audit.ok ? {} : { fault: audit.fault, first: String(audit.first) }),
+      })
+    else if (found !== undefined) print(`The log was tampered with: ${shown(found)}.`)
+    else
+      print(
+        `The log of ${size} records is whole${compared ? `; ${compared}` : ' and continues what this machine remembered'}.`,
+      )
+    if (found === undefined && memory.state === 'extends')
+      writeContext(places, { ...context, checkpoint: memory.checkpoint }, false)
+    return found === undefined ? EXIT.done : EXIT.found
+  },
+})
+
+const PAGE = 1000
+
+/** Every record up to `size`, a page at a time, with a counter on a terminal. */
+async function* allRecords(connection: Connection, size: bigint): AsyncGenerator<AuditedRecord> {
+  for (let from = 0n; from < size; ) {
+    const { records } = await call(connection, api.auditTrail.list, {
+      query: { from: String(from), limit: PAGE },
+      deadline: 30_000,
+    })
+    for (const { index, record, leafHash } of records) {
+      if (BigInt(index) >= size) return
+      yield { index: BigInt(index), record, leafHash: fromHex(leafHash) }
+    }
+    const last = records.at(-1)
+    if (!last) return
+    if (BigInt(last.index) < from) throw new KeymanError('internal', 'the server gave records out of order')
+    from = BigInt(last.index) + 1n
+    if (process.stderr.isTTY) process.stderr.write(`\r${from} of ${size} records${from >= size ? '\n' : ''}`)
+  }
+}
+
+export const commands: Record<string, Command> = { list, show, verify }
