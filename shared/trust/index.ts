@@ -1,0 +1,13 @@
+/**
+ * The door: the trust bundle, which says which keys of an organisation are to be trusted, signed by its root of trust
+ * and by nothing that a server holds after the root was moved away. Pure.
+ */
+export { type SignedBundle, signaturesFor, TRUST_NAMESPACE, type TrustPin, verifyTrustChain } from './chain.ts'
+export {
+  type AuthorityState,
+  encodeTrustDocument,
+  parseTrustDocument,
+  type TrustBundle,
+  type TrustRoots,
+} from './document.ts'
+export { rootFingerprint } from './roots.ts'
