@@ -1,0 +1,105 @@
+import { constants } from 'node:crypto'
+import { Server as TlsServer } from 'node:https'
+import type { Hono } from 'hono'
+import type { OnInternalError } from './edge.ts'
+import { pageGuard, pageHeaders } from './page-guard.ts'
+import { type EdgeEnv, trustedProxies } from './request-info.ts'
+import { type AccessLine, type Limits, type Listener, serve, type UpgradeHandler } from './serve.ts'
+
+export { refuseUpgrade } from './refuse.ts'
+export type { AccessLine, Listener, UpgradeHandler } from './serve.ts'
+
+/** A server certificate (leaf first, then what leads to the root) and its private key, both PEM. */
+export type ServerIdentity = { readonly cert: string; readonly key: string }
+
+type Common = {
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly app: Hono<EdgeEnv>
+  /** Addresses and ranges whose X-Forwarded-For is believed. Default none. */
+  readonly trustedProxies?: readonly string[]
+  readonly log?: (line: AccessLine) => void
+  readonly onInternalError: OnInternalError
+  /** For tests: shorter times, fewer connections. */
+  readonly limits?: Partial<Limits>
+}
+
+export type RenewableListener = Listener & {
+  /** Takes the certificate anew; connections that are open stay as they are. */
+  renew(clientRoots?: readonly string[]): void
+}
+
+// No TLS compression exists any more; renegotiation would let a client change its certificate in mid-connection.
+const NO_RENEGOTIATION = constants.SSL_OP_NO_RENEGOTIATION
+
+/**
+ * What browsers open: plain HTTP on loopback, or TLS where `tls` gives a certificate. It never asks for a client
+ * certificate, so no browser shows a picker. Host, Origin and fetch metadata are checked before any route.
+ */
+export async function startPagesListener(
+  options: Common & { readonly publicUrl: string; readonly tls?: () => ServerIdentity },
+): Promise<RenewableListener> {
+  const { tls } = options
+  const secure = () => ({ ...tls?.(), minVersion: 'TLSv1.2' as const, secureOptions: NO_RENEGOTIATION })
+  const { server, address, close } = await serve({
+    ...common(options),
+    name: 'pages',
+    ...(tls ? { tls: secure() } : {}),
+    headers: pageHeaders(options.publicUrl),
+    guard: pageGuard(options.publicUrl),
+  })
+  return {
+    address,
+    close,
+    renew: () => {
+      if (server instanceof TlsServer) server.setSecureContext(secure())
+    },
+  }
+}
+
+/**
+ * For `keyman` and `keyman-agent`. Asks for a client certificate and lets in without: the routes decide, by
+ * `clientCertificate`. **No TLS session is resumed**, by ticket or by ID: a resumed one would count as authorized after
+ * its certificate's end, in TLS 1.3 even for somebody who holds the session without the key. OpenSSL's own cache is off
+ * in Node, tickets are off by SSL_OP_NO_TICKET, and nothing listens for `newSession` or `resumeSession`.
+ */
+export async function startMachinesListener(
+  options: Common & {
+    readonly tls: () => ServerIdentity
+    /** PEM of the machine authority's roots: the only trust anchors for client certificates. */
+    readonly clientRoots: readonly string[]
+    readonly onUpgrade?: UpgradeHandler
+  },
+): Promise<RenewableListener> {
+  let roots = options.clientRoots
+  const secure = () => ({
+    ...options.tls(),
+    ca: [...roots],
+    minVersion: 'TLSv1.2' as const,
+    secureOptions: constants.SSL_OP_NO_TICKET | NO_RENEGOTIATION,
+    honorCipherOrder: true,
+  })
+  const { server, address, close } = await serve({
+    ...common(options),
+    name: 'machines',
+    tls: { ...secure(), requestCert: true, rejectUnauthorized: false },
+    headers: { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
+    ...(options.onUpgrade ? { onUpgrade: options.onUpgrade } : {}),
+  })
+  return {
+    address,
+    close,
+    renew: clientRoots => {
+      roots = clientRoots ?? roots
+      if (server instanceof TlsServer) server.setSecureContext(secure())
+    },
+  }
+}
+
+const common = ({ listen, app, log, onInternalError, limits, trustedProxies: proxies = [] }: Common) => ({
+  listen,
+  app,
+  log,
+  onInternalError,
+  limits,
+  trustedProxies: trustedProxies(proxies),
+})
