@@ -85,7 +85,13 @@ usage: keyman audit show RECORD [--json]`,
       origin: context.logKey.name,
       logKey: fromBase64(context.logKey.key),
     })
-    const proven = verifyInclusion(head, BigInt(answer.index), fromHex(answer.leafHash), answer.proof.map(fromHex))
+    const proven = verifyInclusion(
+      fromHex(answer.leafHash),
+      BigInt(answer.index),
+      head.size,
+      answer.proof.map(fromHex),
+      head.root,
+    )
     if (values.json) printJson({ ...answer, record: JSON.parse(answer.record), proven })
     else {
       print(shown(JSON.stringify(JSON.parse(answer.record), null, 2)).replaceAll('\\u000a', '\n'))

@@ -37,7 +37,7 @@ It reads files alone and never asks the server. More: docs/login.md`,
       for (const path of ownFiles()) print(path)
       return EXIT.done
     }
-    const alive = session !== undefined && Date.parse(session.endsAt) > now.getTime()
+    const alive = context !== undefined && session !== undefined && Date.parse(session.endsAt) > now.getTime()
     const certified = alive && session.ssh !== undefined && Date.parse(session.ssh.endsAt) > now.getTime()
     if (values.check) {
       if (!certified || !session.ssh) return EXIT.notSignedIn
