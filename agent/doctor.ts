@@ -1,0 +1,77 @@
+import { existsSync, lstatSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { api } from '#shared/api/index.ts'
+import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
+import { canaryFile } from './apply-state.ts'
+import { call } from './call.ts'
+import type { AgentConfig } from './config.ts'
+import type { Agent } from './handle-frame.ts'
+import { readCertificate } from './host-certificates.ts'
+import { loadMemory } from './memory.ts'
+import { connectionOf } from './session.ts'
+import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from './sshd.ts'
+import { hashOfFiles, sshdFiles } from './sshd-files.ts'
+
+export type Finding = { readonly what: string; readonly problem: string | undefined }
+
+/** Looks at this machine from the outside, as somebody would who does not believe the agent. Changes nothing. */
+export async function doctor(agent: Agent): Promise<Finding[]> {
+  const { config, stateFolder } = agent
+  const files = sshdFiles(config)
+  const findings: Finding[] = []
+  const check = async (what: string, look: () => unknown) => {
+    try {
+      await look()
+      findings.push({ what, problem: undefined })
+    } catch (error) {
+      findings.push({ what, problem: error instanceof Error ? error.message : 'failed' })
+    }
+  }
+  await check(`sshd is ${await sshdVersion(config.sshd)}`, () => testConfiguration(config))
+  await check('sshd uses our files', () => checkInUse(config))
+  await check('nobody else can write them', () => strictModes(config))
+  await check("sshd's files are as this agent left them", () => {
+    const { filesHash, revision } = loadMemory(stateFolder)
+    if (revision === 0) throw new Error('no desired state has been in force yet')
+    if (hashOfFiles(config) !== filesHash) throw new Error('somebody changed them; keyman-agent run writes them again')
+  })
+  await check('the list of revoked certificates is the real one', async () => {
+    const krl = decodeKrl(readFileSync(files.krl), files.krl)
+    const { canary } = loadMemory(stateFolder)
+    if (canary.length === 0) throw new Error('no canary is known')
+    for (const [i, line] of canary.entries()) {
+      if (!isRevoked(krl, parseCertificate(line, 'canary'))) throw new Error(`the canary is not in ${files.krl}`)
+      await checkCanaryRevoked(config, files.krl, canaryFile(stateFolder, i))
+    }
+  })
+  for (const key of config.hostKeys)
+    await check(`${key} has a host certificate`, () => {
+      const held = readCertificate(files.hostCertificate(key))
+      if (!held) throw new Error('none yet')
+      const end = new Date(Number(held.validBefore) * 1000)
+      if (end <= new Date()) throw new Error(`it ended ${end.toISOString()}`)
+    })
+  await check('the client key is for its owner only', () => {
+    const mode = lstatSync(join(stateFolder, 'client.key')).mode & 0o777
+    if (mode !== 0o600) throw new Error(`client.key has mode ${mode.toString(8)}`)
+  })
+  await check('the client certificate is good', () => {
+    const { notAfter } = connectionOf(agent).agentIdentity
+    if (notAfter <= new Date()) throw new Error(`it ended ${notAfter.toISOString()}: let the host join again`)
+  })
+  await check(`the server answers at ${config.url}`, () =>
+    call(connectionOf(agent).connection, api.login.challenge, {}),
+  )
+  return findings
+}
+
+/** sshd's StrictModes refuses principals files below a folder that others can write to: every folder up to the root. */
+function strictModes(config: AgentConfig): void {
+  for (let path = sshdFiles(config).principals; path !== dirname(path); path = dirname(path)) {
+    if (!existsSync(path)) throw new Error(`${path} is missing`)
+    const entry = lstatSync(path)
+    const owner = entry.uid === 0 || entry.uid === process.geteuid?.()
+    if ((entry.mode & 0o022) !== 0 || !owner)
+      throw new Error(`${path} can be written by others, so sshd refuses what lies below it`)
+  }
+}

@@ -1,0 +1,60 @@
+import type { hostStream } from '#shared/api/index.ts'
+import { readBack, writeDocuments } from './apply-state.ts'
+import { checkpointToKeep } from './checkpoint-memory.ts'
+import type { AgentConfig } from './config.ts'
+import type { Log } from './log.ts'
+import { loadMemory } from './memory.ts'
+import type { ExpiryStyle } from './principals-file.ts'
+import { type Asked, remember, settle } from './settle.ts'
+import { hashOfFiles } from './sshd-files.ts'
+import { heldBundle } from './trust.ts'
+import { describe, verifyState } from './verify-state.ts'
+
+/** All that handling a frame needs. `checkpoint` runs ahead of the one on disk by at most one frame. */
+export type Agent = {
+  readonly config: AgentConfig
+  readonly stateFolder: string
+  readonly style: ExpiryStyle
+  readonly log: Log
+  readonly asked: Asked
+}
+
+/**
+ * Does what a frame asks and gives the revision that is in force afterwards. Throws where anything is refused or fails:
+ * what was in force stays. Frames of one host are handled one after the other.
+ */
+export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent): Promise<number> {
+  const { config, stateFolder, log } = agent
+  const memory = loadMemory(stateFolder)
+  if (frame.type !== 'state') {
+    if (frame.log)
+      remember(stateFolder, { checkpoint: checkpointToKeep(frame.log, memory.checkpoint, heldBundle(memory.bundle)) })
+    return memory.revision
+  }
+  const state = verifyState(frame.state, memory)
+  const sameHistory = state.incarnation === memory.incarnation
+  if (!sameHistory)
+    log.warn(
+      `the root of trust has signed a new incarnation (${state.incarnation}): revisions and the log's memory start anew`,
+    )
+  // A server whose log does not extend the one we remember is not believed about who may log in either.
+  const checkpoint = frame.log
+    ? checkpointToKeep(frame.log, sameHistory ? memory.checkpoint : undefined, state.trust.bundle)
+    : memory.checkpoint
+  writeDocuments(state, agent)
+  readBack(state, config, agent.style)
+  // The KRL is on disk: from here on no older one is taken, whatever sshd says to the rest.
+  remember(stateFolder, {
+    bundle: { document: state.trust.signed.document, signatures: [...state.trust.signed.signatures] },
+    incarnation: state.incarnation,
+    revision: sameHistory ? memory.revision : 0,
+    krlVersion: String(state.krl.version),
+    canary: state.canaries.map(canary => canary.line),
+    checkpoint,
+    filesHash: undefined,
+  })
+  await settle(agent, agent.asked)
+  remember(stateFolder, { revision: state.revision, filesHash: hashOfFiles(config) })
+  log.info(`in force: ${describe(state)}`)
+  return state.revision
+}

@@ -1,0 +1,92 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { api } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parseJoinToken } from '#shared/join-token.ts'
+import { ensureFolder } from './atomic-write.ts'
+import { call } from './call.ts'
+import { makeClientKey, saveCertificate } from './client-identity.ts'
+import { type AgentConfig, checkConfig, configFile, saveConfig } from './config.ts'
+import { prove, readHostKey } from './host-keys.ts'
+import type { Log } from './log.ts'
+import { saveMemory } from './memory.ts'
+import { loadAgent } from './run.ts'
+import { runSession } from './session.ts'
+import { testConfiguration } from './sshd.ts'
+import { fetchTrust, machineRoots } from './trust.ts'
+
+/** What the machine's administrator decides at join; all of it goes into `agent.json`. */
+export type Machine = Omit<AgentConfig, 'version' | 'url' | 'organisation' | 'host' | 'rootFingerprint'>
+
+/**
+ * Enrols this machine: checks itself first, reads the trust bundle and believes it by the token's fingerprint alone,
+ * proves that it holds its host key and a new client key, and exchanges the token for a client certificate. Then it gets
+ * its host certificates and its first desired state as `run` would. Gives the revision's outcome for a person.
+ */
+export async function joinHost(
+  request: {
+    readonly token: string
+    readonly url: string | undefined
+    readonly stateFolder: string
+    readonly machine: Machine
+    readonly again: boolean
+  },
+  log: Log,
+): Promise<{ host: string; organisation: string; inForce: boolean; why: string }> {
+  const { stateFolder, machine } = request
+  const token = parseJoinToken(request.token)
+  const url = request.url ?? token.url
+  const file = configFile(stateFolder)
+  if (existsSync(file) && !request.again) {
+    throw new KeymanError('conflict', `this machine has joined already (${file})`, {
+      hint: 'to join anew with a new token: keyman-agent join --again',
+    })
+  }
+  // A token is good once: what can fail on this machine fails before it is used.
+  const config = checkConfig(
+    { version: 1, url, organisation: 'unknown', host: token.name, rootFingerprint: token.fingerprint, ...machine },
+    file,
+  )
+  const [first] = config.hostKeys.map(readHostKey)
+  if (!first) throw new KeymanError('not-found', 'this machine has no host key that can be certified')
+  await testConfiguration(config)
+  mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
+  ensureFolder(stateFolder, 0o700)
+  mkdirSync(dirname(config.sshdFolder), { recursive: true, mode: 0o755 })
+  ensureFolder(config.sshdFolder, 0o755)
+
+  const trust = await fetchTrust(url, { fingerprint: token.fingerprint })
+  const { organisation } = trust.bundle
+  const connection = { url, roots: machineRoots(trust.bundle) }
+  const client = makeClientKey(stateFolder)
+  const { challenge } = await call(connection, api.login.challenge, {})
+  const answer = await call(connection, api.hostSelf.join, {
+    body: {
+      token: token.secret,
+      clientPublicKey: toBase64(client.spki),
+      sshPublicKey: first.line,
+      proof: await prove(config, first, client, 'join', challenge),
+    },
+  })
+  if (answer.host !== token.name || answer.organisation !== organisation)
+    throw new KeymanError(
+      'denied',
+      `the server took this machine for ${answer.host} of ${answer.organisation}, the token is for ${token.name} of ${organisation}`,
+    )
+  saveCertificate(stateFolder, answer.client.certificate, { organisation, host: token.name, spki: client.spki })
+  saveMemory(stateFolder, {
+    bundle: { document: trust.signed.document, signatures: [...trust.signed.signatures] },
+    incarnation: trust.bundle.incarnation,
+    revision: 0,
+    krlVersion: '0',
+    canary: [],
+    reloadPending: false,
+  })
+  saveConfig(stateFolder, { ...config, organisation })
+  log.info(`joined ${organisation} as ${token.name}`)
+
+  const agent = await loadAgent(stateFolder, log)
+  const outcome = await runSession(agent, { signal: new AbortController().signal, once: true, now: () => new Date() })
+  return { host: token.name, organisation, inForce: outcome.settled, why: outcome.why }
+}

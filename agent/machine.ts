@@ -1,0 +1,60 @@
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
+import type { Machine } from './join.ts'
+
+/** Where things are on this machine, by flags or by custom. */
+export type MachineFlags = {
+  readonly 'sshd-folder'?: string | undefined
+  readonly 'drop-in'?: string | undefined
+  readonly 'sshd-config'?: string | undefined
+  readonly sshd?: string | undefined
+  readonly 'host-key'?: string[] | undefined
+  readonly reload?: string | undefined
+  readonly 'pid-file'?: string | undefined
+}
+
+const SSHD = ['/usr/sbin/sshd', '/usr/local/sbin/sshd', '/usr/bin/sshd', '/opt/homebrew/sbin/sshd']
+const SSH_KEYGEN = ['/usr/bin/ssh-keygen', '/usr/local/bin/ssh-keygen', '/opt/homebrew/bin/ssh-keygen']
+const HOST_KEYS = ['ed25519', 'ecdsa', 'rsa'].map(type => `/etc/ssh/ssh_host_${type}_key.pub`)
+
+export function defaultStateFolder(env: NodeJS.ProcessEnv): string {
+  if (process.geteuid?.() === 0) return '/var/lib/keyman-agent'
+  return join(env.XDG_STATE_HOME ?? join(homedir(), '.local/state'), 'keyman-agent')
+}
+
+/** Throws `not-found` that names what is missing and the flag that says where it is. */
+export function describeMachine(flags: MachineFlags): Machine {
+  const sshdFolder = flags['sshd-folder'] ?? '/etc/ssh/keyman'
+  const ownFolder = flags['sshd-folder'] !== undefined
+  const hostKeys = flags['host-key'] ?? HOST_KEYS.filter(path => existsSync(path))
+  if (hostKeys.length === 0) throw missing('no host key', '/etc/ssh', '--host-key')
+  return {
+    sshdFolder,
+    dropIn: flags['drop-in'] ?? (ownFolder ? join(sshdFolder, 'keyman.conf') : '/etc/ssh/sshd_config.d/keyman.conf'),
+    sshdConfig: flags['sshd-config'] ?? '/etc/ssh/sshd_config',
+    sshd: flags.sshd ?? SSHD.find(path => existsSync(path)) ?? raise(missing('no sshd', SSHD.join(', '), '--sshd')),
+    sshKeygen:
+      SSH_KEYGEN.find(path => existsSync(path)) ?? raise(missing('no ssh-keygen', SSH_KEYGEN.join(', '), 'PATH')),
+    hostKeys,
+    reload: reloadOf(flags),
+  }
+}
+
+function reloadOf(flags: MachineFlags): Machine['reload'] {
+  if (flags['pid-file'] !== undefined) return { pidFile: flags['pid-file'] }
+  // No shell reads this: it is cut at blanks and run as it stands.
+  if (flags.reload !== undefined) return { command: flags.reload.split(' ').filter(word => word !== '') }
+  if (!existsSync('/run/systemd/system')) return { pidFile: existsSync('/run') ? '/run/sshd.pid' : '/var/run/sshd.pid' }
+  return { command: ['systemctl', 'reload', existsSync('/lib/systemd/system/ssh.service') ? 'ssh' : 'sshd'] }
+}
+
+const missing = (what: string, where: string, flag: string): KeymanError =>
+  new KeymanError('not-found', `${what} on this machine (looked at ${where})`, {
+    hint: flag === 'PATH' ? 'install the OpenSSH client' : `install the OpenSSH server, or say where it is by ${flag}`,
+  })
+
+function raise(error: KeymanError): never {
+  throw error
+}

@@ -1,0 +1,114 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { ERRORS, KeymanError } from '#shared/errors.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { HELP } from './help.ts'
+import { createLog } from './log.ts'
+import { defaultStateFolder, describeMachine } from './machine.ts'
+import { AGENT_VERSION } from './version.ts'
+
+/** The program `keyman-agent`. */
+const OPTIONS = {
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
+  'token-file': { type: 'string' },
+  'state-folder': { type: 'string' },
+  'sshd-folder': { type: 'string' },
+  'drop-in': { type: 'string' },
+  'sshd-config': { type: 'string' },
+  sshd: { type: 'string' },
+  'host-key': { type: 'string', multiple: true },
+  reload: { type: 'string' },
+  'pid-file': { type: 'string' },
+  again: { type: 'boolean' },
+} as const
+
+const log = createLog(
+  line => process.stderr.write(line),
+  () => new Date(),
+)
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+const usage = (message: string): KeymanError =>
+  new KeymanError('invalid-input', message, { hint: 'keyman-agent --help' })
+
+async function main(args: string[]): Promise<number> {
+  const { values, positionals } = parse(args)
+  if (values.version) say(AGENT_VERSION)
+  if (values.help || (positionals.length === 0 && !values.version)) process.stdout.write(HELP)
+  const [command, ...rest] = positionals
+  if (values.help || values.version || command === undefined)
+    return values.help || values.version ? EXIT.done : EXIT.usage
+  const stateFolder = values['state-folder'] ?? defaultStateFolder(process.env)
+  if (command !== 'join' && rest.length > 0) throw usage(`'${rest[0]}' is one word too many`)
+  switch (command) {
+    case 'join': {
+      const tokenFile = values['token-file']
+      if (tokenFile === undefined) throw usage('join needs --token-file FILE, or - for standard input')
+      const { joinHost } = await import('./join.ts')
+      const token = readToken(tokenFile)
+      const machine = describeMachine(values)
+      const joined = await joinHost({ token, url: rest[0], stateFolder, machine, again: values.again ?? false }, log)
+      if (!joined.inForce) {
+        throw new KeymanError('unavailable', `joined as ${joined.host}, but nothing is in force yet: ${joined.why}`, {
+          hint: 'keyman-agent doctor says more; keyman-agent run goes on trying',
+        })
+      }
+      say(`This host is ${joined.host} of ${joined.organisation}; its access files are in force.`)
+      say('Next: keep keyman-agent run going (as a service).')
+      return EXIT.done
+    }
+    case 'run': {
+      const { runAgent } = await import('./run.ts')
+      const stop = new AbortController()
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
+      await runAgent(stateFolder, log, stop.signal)
+      return EXIT.done
+    }
+    case 'doctor': {
+      const { loadAgent } = await import('./run.ts')
+      const { doctor } = await import('./doctor.ts')
+      const findings = await doctor(await loadAgent(stateFolder, log))
+      for (const { what, problem } of findings)
+        say(problem === undefined ? `ok     ${what}` : `found  ${what}: ${problem}`)
+      return findings.some(finding => finding.problem !== undefined) ? EXIT.found : EXIT.done
+    }
+    case 'leave': {
+      const { leave } = await import('./leave.ts')
+      await leave(stateFolder, log)
+      say('KeyMan has left this host. On your own machine: keyman host remove NAME')
+      return EXIT.done
+    }
+    default:
+      throw usage(`'${command}' is no command of keyman-agent`)
+  }
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true })
+  } catch (error) {
+    throw usage(error instanceof Error ? (error.message.split('. ')[0] ?? '') : 'wrong usage')
+  }
+}
+
+/** Never from an argument: arguments are seen by every user of a machine. */
+function readToken(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8')
+  } catch (error) {
+    throw new KeymanError('not-found', `the token file ${file} cannot be read`, { cause: error })
+  }
+}
+
+main(process.argv.slice(2)).then(
+  code => process.exit(code),
+  (error: unknown) => {
+    const message = error instanceof Error ? error.message : 'failed'
+    process.stderr.write(`keyman-agent: error: ${message}\n`)
+    if (error instanceof KeymanError && error.hint !== undefined)
+      process.stderr.write(`keyman-agent: hint: ${error.hint}\n`)
+    if (process.env.KEYMAN_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    process.exit(error instanceof KeymanError ? ERRORS[error.code].exit : EXIT.failed)
+  },
+)

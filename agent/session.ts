@@ -1,0 +1,153 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { api, type hostStream } from '#shared/api/index.ts'
+import { type Connection, call } from './call.ts'
+import { loadIdentity, renewalIsDue, saveCertificate } from './client-identity.ts'
+import { type Agent, handleFrame } from './handle-frame.ts'
+import { renewHostCertificates } from './host-certificates.ts'
+import { loadMemory } from './memory.ts'
+import { remember, settle } from './settle.ts'
+import { sshdVersion } from './sshd.ts'
+import { hashOfFiles } from './sshd-files.ts'
+import { openStream, type Stream } from './stream.ts'
+import { heldBundle, machineRoots } from './trust.ts'
+import { authorities } from './verify-state.ts'
+import { AGENT_VERSION } from './version.ts'
+
+const TICK_MS = 60_000
+/** Between two questions to sshd itself whether it still uses our files. */
+const ASK_SSHD_MS = 3_600_000
+
+/** How one connection to the server went. */
+export type Outcome = {
+  /** At least one desired state was in force, or was so already. */
+  readonly settled: boolean
+  readonly why: string
+}
+
+/** The connection by the newest trust bundle and client certificate. */
+export function connectionOf(agent: Agent): { connection: Connection; agentIdentity: ReturnType<typeof loadIdentity> } {
+  const agentIdentity = loadIdentity(agent.stateFolder)
+  const bundle = heldBundle(loadMemory(agent.stateFolder).bundle)
+  const client = { key: agentIdentity.pem, certificate: agentIdentity.certificate }
+  return { connection: { url: agent.config.url, roots: machineRoots(bundle), client }, agentIdentity }
+}
+
+/** Renews what has passed two thirds of its time. Says whether the client certificate is a new one. */
+export async function renewCertificates(agent: Agent, now: () => Date): Promise<boolean> {
+  const { config, stateFolder, log } = agent
+  let { connection, agentIdentity } = connectionOf(agent)
+  let renewed = false
+  if (renewalIsDue(agentIdentity, now())) {
+    const answer = await call(connection, api.hostSelf.renewClientCertificate, {})
+    saveCertificate(stateFolder, answer.certificate, { ...config, spki: agentIdentity.spki })
+    log.info(`client certificate renewed, good until ${answer.endsAt}`)
+    ;({ connection, agentIdentity } = connectionOf(agent))
+    renewed = true
+  }
+  const bundle = heldBundle(loadMemory(stateFolder).bundle)
+  const hostAuthorities = authorities(bundle.ssh.hostAuthorities)
+  const place = { config, client: agentIdentity, connection, hostAuthorities, log, now }
+  if (await renewHostCertificates(place)) {
+    // sshd reads host certificates when it starts.
+    remember(stateFolder, { reloadPending: true })
+    await settle(agent, agent.asked)
+  }
+  return renewed
+}
+
+/**
+ * One connection, from hello to its end. With `once` it ends as soon as a state is in force. Whatever fails is told to the
+ * server and ends the connection: the next hello asks for the same again, after a pause that grows.
+ */
+export async function runSession(
+  agent: Agent,
+  options: { readonly signal: AbortSignal; readonly once: boolean; readonly now: () => Date },
+): Promise<Outcome> {
+  const { config, stateFolder, log } = agent
+  await renewCertificates(agent, options.now)
+  const { connection } = connectionOf(agent)
+  let settled = false
+  let why: string | undefined
+  // One thing after the other: frames, renewals and questions to sshd all write the same files.
+  let work: Promise<void> = Promise.resolve()
+  const serially = (stream: Stream, revision: () => number, task: () => Promise<void>) => {
+    work = work.then(async () => {
+      if (why !== undefined) return
+      try {
+        await task()
+      } catch (error) {
+        why = error instanceof Error ? error.message : 'failed'
+        log.error(why)
+        stream.send({ type: 'failed', revision: revision(), message: why.slice(0, 500) })
+        stream.close()
+      }
+    })
+  }
+  const early: hostStream.FrameToAgent[] = []
+  let take = (frame: hostStream.FrameToAgent): void => void early.push(frame)
+  const stream = await openStream(connection, frame => take(frame))
+  take = frame =>
+    serially(
+      stream,
+      () => (frame.type === 'state' ? frame.state.revision : loadMemory(stateFolder).revision),
+      async () => {
+        const revision = await handleFrame(agent, frame)
+        if (frame.type === 'log') return
+        settled = true
+        stream.send({ type: 'in-force', revision })
+        if (options.once) stream.close()
+      },
+    )
+  for (const frame of early) take(frame)
+
+  const memory = loadMemory(stateFolder)
+  const unchanged = memory.filesHash !== undefined && hashOfFiles(config) === memory.filesHash
+  if (!unchanged && memory.revision > 0)
+    log.warn("sshd's files are not as this agent left them: asking for all of them again")
+  stream.send({
+    type: 'hello',
+    // Revision 0 asks for the whole state. It is never 'older' to us: what comes is held against our own memory.
+    revision: unchanged ? memory.revision : 0,
+    incarnation: memory.incarnation,
+    ...(memory.checkpoint === undefined ? {} : { checkpoint: memory.checkpoint }),
+    agent: AGENT_VERSION,
+    sshd: (await sshdVersion(config.sshd)).slice(0, 80),
+  })
+  const ticking = new AbortController()
+  void tick(agent, stream, ticking.signal, options.now, task =>
+    serially(stream, () => loadMemory(stateFolder).revision, task),
+  )
+  const stop = () => stream.close()
+  options.signal.addEventListener('abort', stop, { once: true })
+  const ended = await stream.ended
+  options.signal.removeEventListener('abort', stop)
+  ticking.abort()
+  await work
+  return { settled, why: why ?? ended }
+}
+
+/** By the clock: renewals, and once an hour the question to sshd. */
+async function tick(
+  agent: Agent,
+  stream: Stream,
+  signal: AbortSignal,
+  now: () => Date,
+  serially: (task: () => Promise<void>) => void,
+) {
+  let asked = now().getTime()
+  for (;;) {
+    try {
+      await delay(TICK_MS, undefined, { signal, ref: false })
+    } catch {
+      return
+    }
+    serially(async () => {
+      if (await renewCertificates(agent, now)) stream.close() // comes back with the new certificate
+      if (now().getTime() - asked < ASK_SSHD_MS) return
+      asked = now().getTime()
+      await settle(agent, agent.asked, true)
+      const memory = loadMemory(agent.stateFolder)
+      if (hashOfFiles(agent.config) !== memory.filesHash) stream.close() // asks for all of it again
+    })
+  }
+}

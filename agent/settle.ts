@@ -1,0 +1,59 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { equalBytes } from '#shared/bytes.ts'
+import { canaryFile } from './apply-state.ts'
+import { removeFile, writeAtomically } from './atomic-write.ts'
+import type { AgentConfig } from './config.ts'
+import type { Log } from './log.ts'
+import { loadMemory, type Memory, saveMemory } from './memory.ts'
+import { checkCanaryRevoked, checkInUse, fingerprintOfSshd, reload, testConfiguration } from './sshd.ts'
+import { dropInText, hashOfFiles, sshdFiles } from './sshd-files.ts'
+
+/** What this process knows of the last time that sshd was asked. */
+export type Asked = { fingerprint: string | undefined }
+
+type Place = { readonly config: AgentConfig; readonly stateFolder: string; readonly log: Log }
+
+/**
+ * Brings sshd in line with the files: the drop-in, `sshd -t` before a reload, and where anything of sshd's has changed
+ * (or `always`) the question to sshd and ssh-keygen themselves whether they use our files and see the canary revoked.
+ * Throws `denied` with what they say; a drop-in that sshd refuses is taken back first, since the next start would fail.
+ */
+export async function settle(place: Place, asked: Asked, always = false): Promise<void> {
+  const { config, stateFolder, log } = place
+  const files = sshdFiles(config)
+  if (!existsSync(files.krl)) return // sshd refuses every key while a KRL that it is told of is missing.
+  const memory = loadMemory(stateFolder)
+  const before = existsSync(config.dropIn) ? readFileSync(config.dropIn) : undefined
+  const wanted = dropInText(config)
+  if (before === undefined || !equalBytes(before, wanted)) {
+    // Remembered before it is written: an agent that dies in between still reloads sshd.
+    remember(stateFolder, { reloadPending: true })
+    writeAtomically(config.dropIn, wanted, 0o644)
+    try {
+      await testConfiguration(config)
+    } catch (error) {
+      if (before === undefined) removeFile(config.dropIn)
+      else writeAtomically(config.dropIn, before, 0o644)
+      throw error
+    }
+  }
+  const fingerprint = fingerprintOfSshd(config)
+  if (always || asked.fingerprint !== fingerprint) {
+    await testConfiguration(config)
+    await checkInUse(config)
+    for (let i = 0; i < memory.canary.length; i++)
+      await checkCanaryRevoked(config, files.krl, canaryFile(stateFolder, i))
+  }
+  if (loadMemory(stateFolder).reloadPending) {
+    await testConfiguration(config)
+    log.info(await reload(config))
+    remember(stateFolder, { reloadPending: false })
+  }
+  asked.fingerprint = fingerprint
+  remember(stateFolder, { filesHash: hashOfFiles(config) })
+}
+
+/** Changes a few fields of the memory. */
+export function remember(stateFolder: string, change: Partial<Memory>): void {
+  saveMemory(stateFolder, { ...loadMemory(stateFolder), ...change })
+}

@@ -1,0 +1,124 @@
+import { execFile } from 'node:child_process'
+import { readFileSync, readlinkSync, statSync } from 'node:fs'
+import { KeymanError } from '#shared/errors.ts'
+import type { AgentConfig } from './config.ts'
+import type { ExpiryStyle } from './principals-file.ts'
+
+/** Asking sshd and ssh-keygen themselves. Every command and path is from this machine's own configuration. */
+
+export type Ran = { readonly code: number; readonly out: string }
+
+/** Runs a program without a shell; stdout and stderr together. Throws `unavailable` where it cannot be started or takes longer than 15 s. */
+export function run(program: string, args: readonly string[], input?: Uint8Array): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const options = { timeout: 15_000, maxBuffer: 8 * 1024 * 1024, encoding: 'utf8' as const }
+    const child = execFile(program, [...args], options, (error, out, err) => {
+      if (error && typeof error.code !== 'number') {
+        reject(new KeymanError('unavailable', `${program} could not be run: ${error.message.split('\n')[0]}`))
+      } else resolve({ code: typeof error?.code === 'number' ? error.code : 0, out: out + err })
+    })
+    child.stdin?.on('error', () => undefined)
+    child.stdin?.end(input)
+  })
+}
+
+/** `OpenSSH_9.2p1 …`, as sshd says. */
+export async function sshdVersion(sshd: string): Promise<string> {
+  const { out } = await run(sshd, ['-V'])
+  return /OpenSSH_[0-9]+\.[0-9]+[A-Za-z0-9]*/.exec(out)?.[0] ?? 'unknown'
+}
+
+/** sshd reads `expiry-time="…Z"` as UTC from 9.1 on; before, and where the version is not known, local time is what all read. */
+export function expiryStyle(version: string): ExpiryStyle {
+  const [, major = '0', minor = '0'] = /^OpenSSH_([0-9]+)\.([0-9]+)/.exec(version) ?? []
+  return Number(major) > 9 || (Number(major) === 9 && Number(minor) >= 1) ? 'utc' : 'local'
+}
+
+/** SIGHUP with a bad configuration kills sshd, so this comes before each reload. Throws `denied` with what sshd says. */
+export async function testConfiguration(config: AgentConfig): Promise<void> {
+  const { code, out } = await run(config.sshd, ['-t', '-f', config.sshdConfig])
+  if (code !== 0) throw new KeymanError('denied', `sshd -t refuses its configuration: ${firstLine(out)}`)
+}
+
+/** Asks sshd which files it would use for a login. Throws `denied` where they are not ours: then nothing of ours is in force. */
+export async function checkInUse(config: AgentConfig): Promise<void> {
+  const connection = 'user=keyman-check,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22'
+  const { code, out } = await run(config.sshd, ['-T', '-C', connection, '-f', config.sshdConfig])
+  if (code !== 0) throw new KeymanError('denied', `sshd -T fails: ${firstLine(out)}`)
+  const lines = new Set(out.split('\n').map(line => line.trim()))
+  const wanted = [
+    `trustedusercakeys ${config.sshdFolder}/user_ca.pub`,
+    `authorizedprincipalsfile ${config.sshdFolder}/principals/%u`,
+    `revokedkeys ${config.sshdFolder}/revoked.krl`,
+  ]
+  const missing = wanted.find(line => !lines.has(line))
+  if (missing !== undefined) {
+    throw new KeymanError('denied', `sshd does not use our files: '${missing}' is not in force`, {
+      hint: `${config.sshdConfig} must have the line 'Include ${config.dropIn}' above other settings of this kind`,
+    })
+  }
+}
+
+/** `ssh-keygen -Q`: throws `denied` unless it finds the canary revoked in the KRL. */
+export async function checkCanaryRevoked(config: AgentConfig, krlFile: string, canaryFile: string): Promise<void> {
+  const { code, out } = await run(config.sshKeygen, ['-Q', '-f', krlFile, canaryFile])
+  if (code === 0 || !out.includes('REVOKED'))
+    throw new KeymanError('denied', `ssh-keygen -Q does not find the canary revoked in ${krlFile}: ${firstLine(out)}`)
+}
+
+/** Has sshd read its configuration again. Gives a sentence for the log. Throws `unavailable` where the command fails. */
+export async function reload(config: AgentConfig): Promise<string> {
+  if ('command' in config.reload) {
+    const [program = '', ...args] = config.reload.command
+    const { code, out } = await run(program, args)
+    if (code !== 0) throw new KeymanError('unavailable', `${config.reload.command.join(' ')} fails: ${firstLine(out)}`)
+    return 'sshd has read its configuration again'
+  }
+  const pid = sshdPid(config.reload.pidFile)
+  if (pid === undefined) return 'sshd does not run; it will read its configuration when it starts'
+  process.kill(pid, 'SIGHUP')
+  return 'sshd has read its configuration again'
+}
+
+/** The process named by sshd's pid file, if it is an sshd: a number in an old file may be anybody's by now. */
+function sshdPid(pidFile: string): number | undefined {
+  let pid: number
+  try {
+    pid = Number(/^([1-9][0-9]{0,9})\s*$/.exec(readFileSync(pidFile, 'utf8'))?.[1])
+  } catch {
+    return undefined
+  }
+  if (!Number.isInteger(pid)) return undefined
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'sshd' ? pid : undefined
+  } catch {
+    // No /proc (macOS): sshd removes its file when it ends, so what is there is believed if it can be signalled.
+  }
+  try {
+    readlinkSync('/proc/self')
+    return undefined
+  } catch {
+    return canSignal(pid) ? pid : undefined
+  }
+}
+
+function canSignal(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Changes when sshd's binary or main configuration is replaced: then what it says is asked anew. */
+export function fingerprintOfSshd(config: AgentConfig): string {
+  return [config.sshd, config.sshdConfig, config.dropIn]
+    .map(path => {
+      const s = statSync(path, { throwIfNoEntry: false })
+      return s ? `${path}:${s.ino}:${s.size}:${s.mtimeMs}` : `${path}:none`
+    })
+    .join(' ')
+}
+
+const firstLine = (text: string): string => text.trim().split('\n')[0]?.slice(0, 300) ?? ''
