@@ -1,0 +1,112 @@
+import type { Context, Hono } from 'hono'
+import { getCookie } from 'hono/cookie'
+import type { Caller } from '#server/identity/index.ts'
+import type { Listener, Route } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { clientCertificate } from './client-certificate.ts'
+import { newApp, type OnInternalError } from './edge.ts'
+import type { Handled, RawRequest } from './handle.ts'
+import { addressKey, type RateLimiter } from './rate-limit.ts'
+import { readJsonBody } from './read-json.ts'
+import { type EdgeEnv, noteCaller, requestInfo } from './request-info.ts'
+
+/** What the edge asks of the rooms behind it about each request. */
+export type Gate = {
+  /** Throws `not-signed-in` or `unavailable`; checks the certificate's end, authority and revocation on this very request. */
+  callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean): Caller | Promise<Caller>
+  callerFromCookie(cookie: string): Promise<Caller>
+  /** Whether this person may administer (or only look at) this; throws `denied` with what the person may know of why. */
+  requireAdministrator(caller: Caller, route: Route, request: RawRequest): Promise<void>
+  /** Throws `assertion-required` with a transaction where the last touch of a passkey is too long ago. */
+  requireFreshAssertion(caller: Caller, action: string, target: string, from: string): Promise<void>
+}
+
+export type AppOptions = {
+  readonly listener: Listener
+  readonly handled: readonly Handled[]
+  readonly gate: Gate
+  /** For routes that anyone may call: by address, before the body is read. */
+  readonly strangers: RateLimiter
+  readonly onInternalError: OnInternalError
+}
+
+const COOKIE = '__Host-keyman'
+
+/**
+ * One listener's routes. Everything that every route needs stands here once, in this order: rate limit, caller, body,
+ * schema, administrator, fresh assertion, handler, answer. A route is declared once, in `shared/api`.
+ */
+export function createApp(options: AppOptions): Hono<EdgeEnv> {
+  const app = newApp(options.onInternalError)
+  for (const handled of options.handled) {
+    const { route } = handled
+    if (!route.listeners.includes(options.listener)) continue
+    app.on(route.method, route.path.replace(/\{(\w+)\}/g, ':$1'), c => serveRoute(options, handled, c))
+  }
+  return app
+}
+
+async function serveRoute(options: AppOptions, handled: Handled, c: Context<EdgeEnv>): Promise<Response> {
+  const { route } = handled
+  const { from, requestId } = requestInfo(c)
+  if (route.caller === 'anyone') options.strangers.take(addressKey(from))
+  const cookie = options.listener === 'pages' ? getCookie(c, COOKIE) : undefined
+  const caller = route.caller === 'anyone' ? undefined : await callerOf(options, route, c, cookie)
+  const raw: RawRequest = {
+    caller,
+    params: c.req.param() as Record<string, string>,
+    query: route.query ? c.req.query() : undefined,
+    body: route.body ? await readJsonBody(c) : undefined,
+    from,
+    requestId,
+    cookie,
+    setCookie: value => c.header('set-cookie', cookieHeader(value), { append: true }),
+  }
+  const prepared = handled.prepare(raw)
+  if (caller) await admit(options.gate, route, caller, raw, prepared.target)
+  const answer = await prepared.run()
+  return route.status === 204 ? c.body(null, 204) : c.json(answer, route.status ?? 200)
+}
+
+async function callerOf(
+  options: AppOptions,
+  route: Route,
+  c: Context<EdgeEnv>,
+  cookie: string | undefined,
+): Promise<Caller> {
+  const caller = await identify(options, c, cookie)
+  noteCaller(c, caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
+  const wanted = route.caller === 'host' ? 'host' : 'person'
+  if (caller.kind !== wanted || (route.caller === 'browser' && caller.kind === 'person' && caller.via !== 'browser'))
+    throw new KeymanError('denied', `this is for ${WHO[route.caller]} alone`)
+  return caller
+}
+
+const WHO = {
+  anyone: 'anyone',
+  browser: 'a browser that is signed in',
+  person: 'persons',
+  administrator: 'administrators',
+  host: 'hosts',
+}
+
+function identify(options: AppOptions, c: Context<EdgeEnv>, cookie: string | undefined): Caller | Promise<Caller> {
+  if (options.listener === 'pages') {
+    if (cookie === undefined)
+      throw new KeymanError('not-signed-in', 'not signed in', { hint: 'sign in with your passkey' })
+    return options.gate.callerFromCookie(cookie)
+  }
+  const certificate = clientCertificate(c)
+  if (!certificate)
+    throw new KeymanError('not-signed-in', 'no client certificate was shown', { hint: 'run keyman login' })
+  return options.gate.callerFromClientCertificate(certificate.der, certificate.authorized)
+}
+
+async function admit(gate: Gate, route: Route, caller: Caller, raw: RawRequest, target: () => string): Promise<void> {
+  if (route.caller === 'administrator') await gate.requireAdministrator(caller, route, raw)
+  if (route.action !== undefined) await gate.requireFreshAssertion(caller, route.action, target(), raw.from)
+}
+
+/** `__Host-`: this host alone, every path, https (or localhost) only. */
+const cookieHeader = (value: string | undefined): string =>
+  `${COOKIE}=${value ?? ''}; Path=/; Secure; HttpOnly; SameSite=Strict${value === undefined ? '; Max-Age=0' : ''}`
