@@ -1,0 +1,132 @@
+import type { Entry, Ledger } from '#server/ledger/index.ts'
+import type { Queryable, Store } from '#server/store/index.ts'
+import { toBase64Url } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { type HostName, isPersonIdentity, type PersonIdentity, parseTeamName, type TeamName } from '#shared/names.ts'
+import { describe } from './decide.ts'
+import type { By, Grant, NewGrant, Team } from './port.ts'
+import { deleteGrant, deleteMember, insertGrant, insertMember, selectGrant, selectMembers } from './records.ts'
+import { personSubject } from './snapshot.ts'
+
+export type ChangeDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'bumpEpochs' | 'appendIn'>
+  readonly now: () => Date
+  readonly random: (bytes: number) => Uint8Array
+  /** Whether a living host has this name. */
+  readonly hostKnown: (name: HostName) => boolean
+}
+
+/**
+ * Each change is one transaction: first the numbers of everybody whom it touches, then the change, then its record
+ * (invariant 2). Whoever changes a team, or what a team may do, takes the team's own number first and its members' after:
+ * so a person who joins at the same moment is never missed, and nobody waits for the other in a circle.
+ */
+export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promise<Grant> {
+  if ('host' in grant.hosts && !deps.hostKnown(grant.hosts.host))
+    throw new KeymanError('not-found', `there is no host ${grant.hosts.host}`, { hint: 'see `keyman host list`' })
+  if (grant.endsAt !== undefined && Date.parse(grant.endsAt) <= deps.now().getTime())
+    throw new KeymanError('invalid-input', `endsAt: ${grant.endsAt} has passed`, {
+      fields: [{ field: 'endsAt', message: 'must be in the future' }],
+    })
+  const { endsAt, ...rest } = grant
+  const added: Grant = {
+    id: `grant_${toBase64Url(deps.random(12))}`,
+    ...rest,
+    // One spelling, with the fractions cut off: sshd's expiry-time has whole seconds.
+    ...(endsAt === undefined ? {} : { endsAt: wholeSeconds(endsAt) }),
+    createdAt: deps.now().toISOString(),
+    createdBy: by.actor.kind === 'person' ? by.actor.identity : by.actor.kind,
+  }
+  return change(deps, 'grant add', async t => {
+    await bumpHolders(deps, t, added.who)
+    await insertGrant(t, added)
+    await deps.ledger.appendIn(t, [grantEntry('grant-added', added, by)])
+    return added
+  })
+}
+
+export function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
+  const missing = () => new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
+  return change(deps, 'grant remove', async t => {
+    // A grant never changes, so what is read before the lock is what will be deleted.
+    const grant = await selectGrant(t, id)
+    if (!grant) throw missing()
+    await bumpHolders(deps, t, grant.who)
+    if (!(await deleteGrant(t, id))) throw missing()
+    await deps.ledger.appendIn(t, [grantEntry('grant-removed', grant, by)])
+  })
+}
+
+export function addTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
+  return change(deps, 'team add', async t => {
+    await bumpMember(deps, t, team, person)
+    const isNew = await insertMember(t, team, person, deps.now().toISOString())
+    if (isNew) await deps.ledger.appendIn(t, [teamEntry(team, person, 'added', by)])
+    return readTeam(t, team)
+  })
+}
+
+export function removeTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
+  return change(deps, 'team remove', async t => {
+    await bumpMember(deps, t, team, person)
+    if (!(await deleteMember(t, team, person)))
+      throw new KeymanError('not-found', `${person} is not in a team ${team}`, { hint: 'see `keyman team list`' })
+    await deps.ledger.appendIn(t, [teamEntry(team, person, 'removed', by)])
+    return readTeam(t, team)
+  })
+}
+
+/** The notification goes out with the commit. */
+const change = <T>({ store }: ChangeDeps, name: string, work: (t: Queryable) => Promise<T>): Promise<T> =>
+  store.transaction({ name, deadlineMs: 10_000 }, async t => {
+    const result = await work(t)
+    await t.execute(`select pg_notify('access', $1)`, [name])
+    return result
+  })
+
+async function bumpHolders({ ledger }: ChangeDeps, t: Queryable, who: string): Promise<void> {
+  if (isPersonIdentity(who)) return ledger.bumpEpochs(t, [personSubject(who)])
+  const team = parseTeamName(who.replace(/^team:/, ''), 'who')
+  await ledger.bumpEpochs(t, [`team:${team}`])
+  // A new statement sees the members as they are under the team's lock.
+  const members = await selectMembers(t, team)
+  if (!members)
+    throw new KeymanError('not-found', `there is no team ${team}`, {
+      hint: `a team is made by its first member: keyman team add ${team} PERSON`,
+    })
+  if (members.length > 0) await ledger.bumpEpochs(t, members.map(personSubject))
+}
+
+async function bumpMember({ ledger }: ChangeDeps, t: Queryable, team: string, person: string): Promise<void> {
+  await ledger.bumpEpochs(t, [`team:${team}`])
+  await ledger.bumpEpochs(t, [personSubject(person)])
+}
+
+async function readTeam(t: Queryable, name: TeamName): Promise<Team> {
+  const members = (await selectMembers(t, name)) ?? []
+  return { name, members: members.filter(isPersonIdentity) }
+}
+
+const wholeSeconds = (time: string): string => new Date(Math.floor(Date.parse(time) / 1000) * 1000).toISOString()
+
+const grantEntry = (kind: 'grant-added' | 'grant-removed', grant: Grant, by: By): Entry => ({
+  ...by,
+  kind,
+  target: grant.id,
+  details: {
+    who: grant.who,
+    login: grant.login,
+    hosts: grant.hosts,
+    maxLifetime: grant.maxLifetime,
+    endsAt: grant.endsAt,
+    options: grant.options,
+    words: describe(grant),
+  },
+})
+const teamEntry = (team: TeamName, person: PersonIdentity, change: 'added' | 'removed', by: By): Entry => ({
+  ...by,
+  kind: 'team-changed',
+  target: team,
+  details: { person, change },
+})

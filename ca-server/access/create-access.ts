@@ -1,0 +1,156 @@
+import type { Ledger } from '#server/ledger/index.ts'
+import type { Store } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
+import { addGrant, addTeamMember, type ChangeDeps, removeGrant, removeTeamMember } from './changes.ts'
+import { decide } from './decide.ts'
+import type {
+  Access,
+  Action,
+  AdministratorAction,
+  CertificateAction,
+  CertificateLimits,
+  Decision,
+  HostCertificateAction,
+  HostCertificateLimits,
+  LoginAction,
+  LoginLimits,
+  NoLimits,
+  PersonState,
+  SelectableHost,
+  Subject,
+} from './port.ts'
+import { principalsFor } from './principals.ts'
+import { selectGrants, selectTeams } from './records.ts'
+import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
+
+export type AccessDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'bumpEpochs' | 'appendIn' | 'readEpochs'>
+  readonly now: () => Date
+  readonly random: (bytes: number) => Uint8Array
+  /** Everybody who was enrolled, read from the database. */
+  readonly persons: () => Promise<readonly PersonState[]>
+  /** Whether a living host has this name: a grant to one that is not there is a mistake. */
+  readonly hostKnown: (name: HostName) => boolean
+  /** Hears of a reload in the background that failed; what is decided by an old snapshot the ledger refuses. */
+  readonly onError?: (error: unknown) => void
+}
+
+/** Decisions by a snapshot in memory, and the changes of what it holds. */
+export function createAccess(deps: AccessDeps): Access {
+  let snapshot: Snapshot | undefined
+  const listeners = new Set<() => void>()
+  const endings: (() => Promise<void>)[] = []
+  const changes: ChangeDeps = deps
+
+  const read = async (): Promise<void> => {
+    snapshot = await readSnapshot(deps)
+    for (const listener of listeners) listener()
+  }
+  const reload = coalesce(read)
+  const current = (): Snapshot => {
+    if (!snapshot) throw new KeymanError('unavailable', 'the server is starting', { retryAfter: 1 })
+    return snapshot
+  }
+  const changed = async <T>(result: Promise<T>): Promise<T> => {
+    const value = await result
+    // Whoever made the change sees it in force here at once; other servers hear the notification.
+    await reload()
+    return value
+  }
+  function decideNow(subject: Subject, action: CertificateAction): Decision<CertificateLimits>
+  function decideNow(subject: Subject, action: LoginAction): Decision<LoginLimits>
+  function decideNow(subject: Subject, action: HostCertificateAction): Decision<HostCertificateLimits>
+  function decideNow(subject: Subject, action: AdministratorAction): Decision<NoLimits>
+  function decideNow(subject: Subject, action: Action): Decision
+  function decideNow(subject: Subject, action: Action): Decision {
+    return decide(current(), deps.now(), subject, action)
+  }
+
+  return {
+    decide: decideNow,
+    principalsFor: host => principalsFor(current(), host, deps.now()),
+    reachableBy: (person, hosts) =>
+      hosts.flatMap(host => {
+        const decision = decide(
+          current(),
+          deps.now(),
+          { kind: 'person', identity: person },
+          { kind: 'ssh-login', host },
+        )
+        const logins = decision.allow ? [...new Set(decision.limits.logins.map(({ login }) => login))] : []
+        return logins.length === 0 ? [] : [{ name: host.name, logins }]
+      }),
+    why: (person, host) => why(current(), deps.now(), person, host),
+
+    listGrants: () => selectGrants(deps.store),
+    addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
+    removeGrant: (id, by) => changed(removeGrant(changes, id, by)),
+    listTeams: () => selectTeams(deps.store),
+    teamsOf: person => [...(current().persons.get(person)?.teams ?? [])],
+    addTeamMember: (team, person, by) => changed(addTeamMember(changes, team, person, by)),
+    removeTeamMember: (team, person, by) => changed(removeTeamMember(changes, team, person, by)),
+
+    reload,
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    async start() {
+      const hear = () => void reload().catch((error: unknown) => deps.onError?.(error))
+      for (const channel of ['access', 'identity']) endings.push(await deps.store.listen(channel, hear))
+      await reload()
+    },
+    async stop() {
+      for (const end of endings.splice(0)) await end()
+    },
+  }
+}
+
+/**
+ * The numbers are read before what they stand for: so a change in between makes the snapshot newer than its numbers, and
+ * what is decided by it is decided anew; never the other way round.
+ */
+async function readSnapshot({ store, ledger, persons }: AccessDeps): Promise<Snapshot> {
+  const subjects = (await persons()).map(person => personSubject(person.identity))
+  const epochs = subjects.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(subjects)
+  return makeSnapshot({
+    epochs,
+    persons: await persons(),
+    teams: await selectTeams(store),
+    grants: await selectGrants(store),
+  })
+}
+
+function why(snapshot: Snapshot, now: Date, person: PersonIdentity, host: SelectableHost) {
+  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host })
+  return decision.allow
+    ? { host: host.name, person, allowed: [...decision.limits.logins], reasons: [] }
+    : { host: host.name, person, allowed: [], reasons: [...decision.reasons] }
+}
+
+/** While one run is under way all who ask share the next one, which begins after the question was put. */
+function coalesce(run: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined
+  let next: Promise<void> | undefined
+  return () => {
+    if (next) return next
+    if (!running) {
+      running = run().finally(() => {
+        running = undefined
+      })
+      return running
+    }
+    next = running
+      .catch(() => {})
+      .then(() => {
+        next = undefined
+        running = run().finally(() => {
+          running = undefined
+        })
+        return running
+      })
+    return next
+  }
+}

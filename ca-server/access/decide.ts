@@ -1,0 +1,171 @@
+import { formatDuration } from '#shared/durations.ts'
+import type {
+  Action,
+  AdministratorAction,
+  AllowedLogin,
+  CertificateAction,
+  CertificateLimits,
+  Decision,
+  Deny,
+  Extension,
+  Grant,
+  HostCertificateAction,
+  HostCertificateLimits,
+  LoginAction,
+  LoginLimits,
+  NoLimits,
+  Subject,
+} from './port.ts'
+import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot, selects } from './snapshot.ts'
+
+/** Pure: may they. Everything that no rule below allows is denied, with reasons that an administrator can read. */
+
+const HOST_CERTIFICATE_LIFETIME = 30 * 86_400
+
+export function decide(
+  snapshot: Snapshot,
+  now: Date,
+  subject: Subject,
+  action: CertificateAction,
+): Decision<CertificateLimits>
+export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: LoginAction): Decision<LoginLimits>
+export function decide(
+  snapshot: Snapshot,
+  now: Date,
+  subject: Subject,
+  action: HostCertificateAction,
+): Decision<HostCertificateLimits>
+export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: AdministratorAction): Decision<NoLimits>
+export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision
+export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision {
+  if (action.kind === 'ssh-host-certificate') return hostCertificate(subject)
+  if (subject.kind !== 'person') return deny('a host may do nothing else but keep its own certificates')
+  const person = snapshot.persons.get(subject.identity)
+  if (!person) return deny(`${subject.identity} is no person of this organisation`, 'you are not known here')
+  if (person.state !== 'active') return deny(`${subject.identity} is disabled`)
+  switch (action.kind) {
+    case 'ssh-certificate':
+      return certificate(snapshot, now, person, action)
+    case 'ssh-login':
+      return login(snapshot, now, person, action)
+    case 'administer':
+    case 'look':
+      return administration(person, action)
+    default:
+      return deny('this action is not known')
+  }
+}
+
+/** One certificate serves all hosts: the shortest maximum of all grants, and whatever any of them lets a session do. */
+function certificate(
+  snapshot: Snapshot,
+  now: Date,
+  person: KnownPerson,
+  action: CertificateAction,
+): Decision<CertificateLimits> {
+  const grants = liveGrantsOf(snapshot, person, now)
+  const [first] = grants
+  if (!first)
+    return deny(
+      `no grant gives ${person.identity}${person.teams.length > 0 ? ` or team ${person.teams.join(', ')}` : ''} a login on any host`,
+      'no grant gives you a login on any host',
+    )
+  const shortest = grants.reduce((a, b) => (b.maxLifetime < a.maxLifetime ? b : a), first)
+  const asked = action.lifetime
+  if (asked !== undefined && !(Number.isSafeInteger(asked) && asked > 0))
+    return deny('a lifetime must be a whole number of seconds above 0')
+  const narrowed = asked !== undefined && asked < shortest.maxLifetime
+  const endsAt = latestEnd(grants)
+  return {
+    allow: true,
+    limits: {
+      principals: [person.identity],
+      maxLifetime: narrowed ? asked : shortest.maxLifetime,
+      ...(narrowed ? {} : { limitedBy: describe(shortest) }),
+      ...(endsAt === undefined ? {} : { endsAt }),
+      extensions: EXTENSIONS.filter(([, gives]) => grants.some(gives)).map(([extension]) => extension),
+    },
+    epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }],
+  }
+}
+
+/** In the order of their names, as a certificate has them. */
+const EXTENSIONS: readonly (readonly [Extension, (grant: Grant) => boolean])[] = [
+  ['permit-X11-forwarding', grant => grant.options.x11Forwarding],
+  ['permit-agent-forwarding', grant => grant.options.agentForwarding],
+  ['permit-port-forwarding', grant => grant.options.portForwarding],
+  ['permit-pty', grant => grant.options.pty],
+]
+
+/** `undefined` where one of them has no end. Each host holds the end of the grant that it applies by itself. */
+function latestEnd(grants: readonly Grant[]): Date | undefined {
+  let latest = 0
+  for (const grant of grants) {
+    if (grant.endsAt === undefined) return undefined
+    latest = Math.max(latest, Date.parse(grant.endsAt))
+  }
+  return new Date(latest)
+}
+
+function login(snapshot: Snapshot, now: Date, person: KnownPerson, action: LoginAction): Decision<LoginLimits> {
+  const grants = liveGrantsOf(snapshot, person, now)
+  const here = grants.filter(grant => selects(grant, action.host))
+  const logins = here
+    .filter(grant => action.login === undefined || grant.login === action.login)
+    .map(allowedLogin)
+    .sort((a, b) => (a.login < b.login ? -1 : a.login > b.login ? 1 : a.grant < b.grant ? -1 : 1))
+  if (logins.length > 0)
+    return {
+      allow: true,
+      limits: { logins },
+      epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }],
+    }
+  const { name, labels } = action.host
+  const shown = Object.entries(labels).map(([key, value]) => `${key}=${value}`)
+  const reasons = [
+    here.length > 0
+      ? `no grant gives ${person.identity} the login ${action.login} on ${name}, only ${[...new Set(here.map(g => g.login))].join(', ')}`
+      : `no grant gives ${person.identity} a login on ${name}, whose labels are ${shown.join(', ') || 'none'}`,
+  ]
+  if (here.length === 0 && grants.length > 0)
+    reasons.push(`the grants of ${person.identity} are for other hosts: ${grants.slice(0, 8).map(describe).join('; ')}`)
+  return { allow: false, reasons, message: `no grant gives you this login on ${name}` }
+}
+
+const allowedLogin = (grant: Grant): AllowedLogin => ({
+  login: grant.login,
+  grant: grant.id,
+  via: grant.who,
+  maxLifetime: grant.maxLifetime,
+  ...(grant.endsAt === undefined ? {} : { endsAt: grant.endsAt }),
+  options: grant.options,
+})
+
+function administration(person: KnownPerson, action: AdministratorAction): Decision<NoLimits> {
+  if (person.administrator)
+    return { allow: true, limits: {}, epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }] }
+  return deny(`${person.identity} is no administrator: ${action.what}`, 'only administrators may do this')
+}
+
+/** A host gets a certificate for its own exact name. That it exists, and holds this key, is what made it a caller. */
+function hostCertificate(subject: Subject): Decision<HostCertificateLimits> {
+  if (subject.kind !== 'host') return deny('only a host gets a host certificate')
+  return {
+    allow: true,
+    limits: { principals: [subject.name], maxLifetime: HOST_CERTIFICATE_LIFETIME },
+    epochs: [],
+  }
+}
+
+/** `grant grant_x: deploy on env=demo for at most 8h`. */
+export function describe(grant: Grant): string {
+  const where =
+    'host' in grant.hosts
+      ? grant.hosts.host
+      : Object.entries(grant.hosts.labels)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(',')
+  return `grant ${grant.id}: ${grant.login} on ${where} for at most ${formatDuration(grant.maxLifetime)}`
+}
+
+const deny = (reason: string, message = reason): Deny => ({ allow: false, reasons: [reason], message })

@@ -1,0 +1,22 @@
+/** The door of this room: may they. Grants give; `decide` is the one function that says yes or no. */
+export { type AccessDeps, createAccess } from './create-access.ts'
+export type {
+  Access,
+  Action,
+  AllowedLogin,
+  By,
+  CertificateLimits,
+  Decide,
+  Decision,
+  Epoch,
+  Extension,
+  Grant,
+  GrantOptions,
+  NewGrant,
+  PersonState,
+  PrincipalsLine,
+  SelectableHost,
+  Subject,
+  Team,
+  Why,
+} from './port.ts'

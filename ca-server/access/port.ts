@@ -1,0 +1,111 @@
+import type { z } from 'zod'
+import type { Actor } from '#server/ledger/index.ts'
+import type { administration, hostStream } from '#shared/api/index.ts'
+import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal } from '#shared/names.ts'
+
+/** The types of this room's door, `index.ts`. */
+
+export type Grant = z.infer<typeof administration.grant>
+export type NewGrant = z.infer<typeof administration.newGrant>
+export type GrantOptions = z.infer<typeof administration.grantOptions>
+export type Team = z.infer<typeof administration.team>
+export type PrincipalsLine = hostStream.PrincipalsLine
+export type Extension = 'permit-pty' | 'permit-port-forwarding' | 'permit-agent-forwarding' | 'permit-X11-forwarding'
+
+/** On whose behalf, for the ledger. */
+export type By = { readonly actor: Actor; readonly requestId: string; readonly from?: string }
+
+/** A host as far as grants select it. */
+export type SelectableHost = { readonly name: HostName; readonly labels: Labels }
+
+/** Who wants something: any `Caller` of `identity` fits, and so does a person named by an administrator who asks why. */
+export type Subject =
+  | { readonly kind: 'person'; readonly identity: PersonIdentity }
+  | { readonly kind: 'host'; readonly name: HostName }
+
+/** `lifetime`: seconds asked for; a request can only narrow. */
+export type CertificateAction = { readonly kind: 'ssh-certificate'; readonly lifetime?: number }
+/** Without `login`: as whom at all. */
+export type LoginAction = { readonly kind: 'ssh-login'; readonly host: SelectableHost; readonly login?: Login }
+/** A host's certificate for its own name. */
+export type HostCertificateAction = { readonly kind: 'ssh-host-certificate' }
+/** What only administrators may do, or look at. `what` names it for people. */
+export type AdministratorAction = { readonly kind: 'administer' | 'look'; readonly what: string }
+export type Action = CertificateAction | LoginAction | HostCertificateAction | AdministratorAction
+
+/** The number of a person at the time of the decision; the ledger refuses what was decided by an older one. */
+export type Epoch = { readonly subject: string; readonly epoch: bigint }
+
+export type CertificateLimits = {
+  /** Never empty. */
+  readonly principals: readonly UserPrincipal[]
+  /** Seconds; at most what was asked for. */
+  readonly maxLifetime: number
+  /** Which grant made it no longer, in words; absent where the request did. */
+  readonly limitedBy?: string
+  /** No later than this, where every grant ends. */
+  readonly endsAt?: Date
+  readonly extensions: readonly Extension[]
+}
+export type AllowedLogin = z.infer<typeof administration.decisionAnswer>['allowed'][number]
+export type LoginLimits = { readonly logins: readonly AllowedLogin[] }
+export type HostCertificateLimits = { readonly principals: readonly HostName[]; readonly maxLifetime: number }
+export type NoLimits = Readonly<Record<never, never>>
+
+export type Allow<Limits> = { readonly allow: true; readonly limits: Limits; readonly epochs: readonly Epoch[] }
+/** `reasons` are for administrators; `message` is what the caller may read. */
+export type Deny = { readonly allow: false; readonly reasons: readonly string[]; readonly message: string }
+export type Decision<Limits = CertificateLimits | LoginLimits | HostCertificateLimits | NoLimits> = Allow<Limits> | Deny
+
+/** The one door of decisions. Deny by default: whatever is not allowed by a rule written here is denied. */
+export interface Decide {
+  (subject: Subject, action: CertificateAction): Decision<CertificateLimits>
+  (subject: Subject, action: LoginAction): Decision<LoginLimits>
+  (subject: Subject, action: HostCertificateAction): Decision<HostCertificateLimits>
+  (subject: Subject, action: AdministratorAction): Decision<NoLimits>
+  (subject: Subject, action: Action): Decision
+}
+
+export type Why = {
+  readonly host: HostName
+  readonly person: PersonIdentity
+  readonly allowed: AllowedLogin[]
+  readonly reasons: string[]
+}
+
+/** What this room needs to know of a person; `identity` owns it. */
+export type PersonState = {
+  readonly identity: PersonIdentity
+  readonly administrator: boolean
+  readonly state: 'active' | 'disabled'
+}
+
+export interface Access {
+  /** Decides by the snapshot in memory; throws `unavailable` before `start`. */
+  readonly decide: Decide
+  /** What a host's principals files hold: login to lines. Teams are expanded; disabled persons and ended grants are left out. */
+  principalsFor(host: SelectableHost): Readonly<Record<string, readonly PrincipalsLine[]>>
+  /** The hosts where this person may log in, and as whom; hosts without any are left out. */
+  reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
+  /** What `decide` returns for a login on this host, in words. */
+  why(person: PersonIdentity, host: SelectableHost): Why
+
+  listGrants(): Promise<Grant[]>
+  /** Throws `not-found` for a team or host that is not there. Notifies `access`. */
+  addGrant(grant: NewGrant, by: By): Promise<Grant>
+  /** Throws `not-found`. */
+  removeGrant(id: string, by: By): Promise<void>
+  listTeams(): Promise<Team[]>
+  teamsOf(person: PersonIdentity): string[]
+  addTeamMember(team: TeamName, person: PersonIdentity, by: By): Promise<Team>
+  /** Throws `not-found`. */
+  removeTeamMember(team: TeamName, person: PersonIdentity, by: By): Promise<Team>
+
+  /** Reads everything anew; several calls at once read once more, not once each. */
+  reload(): Promise<void>
+  /** Called after each reload that changed something. Returns what ends it. */
+  onChange(listener: () => void): () => void
+  /** Loads the snapshot and follows the notifications `access` and `identity`. */
+  start(): Promise<void>
+  stop(): Promise<void>
+}

@@ -1,0 +1,67 @@
+import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
+import type { Grant, PrincipalsLine, SelectableHost } from './port.ts'
+import { isLive, type Snapshot, selects } from './snapshot.ts'
+
+/**
+ * Pure: what a host's principals files hold. One line a person and login, since sshd takes the options of the first line
+ * that names a certificate's principal and looks no further: a second, wider line would never be read. Of several
+ * grants the widest makes the line; lines never mix two grants, which could give what neither gives.
+ */
+export function principalsFor(
+  snapshot: Snapshot,
+  host: SelectableHost,
+  now: Date,
+): Readonly<Record<string, readonly PrincipalsLine[]>> {
+  const widest = new Map<string, Map<PersonIdentity, Grant>>()
+  for (const grant of snapshot.grants) {
+    if (!isLive(grant, now) || !selects(grant, host)) continue
+    const persons = widest.get(grant.login) ?? new Map<PersonIdentity, Grant>()
+    widest.set(grant.login, persons)
+    for (const identity of expand(snapshot, grant.who)) {
+      const other = persons.get(identity)
+      if (!other || compareWidth(grant, other) > 0) persons.set(identity, grant)
+    }
+  }
+  const files: Record<string, PrincipalsLine[]> = {}
+  for (const [login, persons] of [...widest].sort(byKey))
+    if (persons.size > 0) files[login] = [...persons].sort(byKey).map(([identity, grant]) => line(identity, grant))
+  return files
+}
+
+/** The persons that a grant is for, active ones only. */
+function expand(snapshot: Snapshot, who: string): readonly PersonIdentity[] {
+  const named = who.startsWith('team:')
+    ? (snapshot.teams.get(who.slice('team:'.length)) ?? [])
+    : isPersonIdentity(who)
+      ? [who]
+      : []
+  return named.filter(identity => snapshot.persons.get(identity)?.state === 'active')
+}
+
+const line = (principal: PersonIdentity, grant: Grant): PrincipalsLine => ({
+  principal,
+  pty: grant.options.pty,
+  portForwarding: grant.options.portForwarding,
+  agentForwarding: grant.options.agentForwarding,
+  x11Forwarding: grant.options.x11Forwarding,
+  ...(grant.options.sourceAddress === undefined ? {} : { sourceAddress: grant.options.sourceAddress }),
+  ...(grant.options.forceCommand === undefined ? {} : { forceCommand: grant.options.forceCommand }),
+  ...(grant.endsAt === undefined ? {} : { expiresAt: grant.endsAt }),
+})
+
+/** Above 0 where the first gives more: any command before one command, any address before some, then the later end, then what a session may do. */
+function compareWidth(a: Grant, b: Grant): number {
+  return (
+    Number(a.options.forceCommand === undefined) - Number(b.options.forceCommand === undefined) ||
+    Number(a.options.sourceAddress === undefined) - Number(b.options.sourceAddress === undefined) ||
+    end(a) - end(b) ||
+    freedoms(a) - freedoms(b) ||
+    // The same choice on every server and at every time.
+    (a.id < b.id ? 1 : -1)
+  )
+}
+const end = (grant: Grant): number => (grant.endsAt === undefined ? Number.MAX_VALUE : Date.parse(grant.endsAt))
+const freedoms = ({ options }: Grant): number =>
+  Number(options.pty) + Number(options.portForwarding) + Number(options.agentForwarding) + Number(options.x11Forwarding)
+
+const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0)

@@ -1,0 +1,103 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import { administration } from '#shared/api/index.ts'
+import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import type { Grant, Team } from './port.ts'
+
+/** This room's rows: `migrations/0004_access.sql`. */
+
+const COLUMNS = 'id, who, login, hosts, options, max_lifetime, ends_at, created_at, created_by'
+
+/** What stands in the database is checked by the API's own schema: a row that does not fit gives nothing. */
+const grantRow = z
+  .object({
+    id: z.string(),
+    who: z.string(),
+    login: z.string(),
+    hosts: z.unknown(),
+    options: z.unknown(),
+    max_lifetime: z.int(),
+    ends_at: z.date().nullable(),
+    created_at: z.date(),
+    created_by: z.string(),
+  })
+  .transform(row =>
+    administration.grant.parse({
+      id: row.id,
+      who: row.who,
+      login: row.login,
+      hosts: row.hosts,
+      options: row.options,
+      maxLifetime: row.max_lifetime,
+      ...(row.ends_at === null ? {} : { endsAt: row.ends_at.toISOString() }),
+      createdAt: row.created_at.toISOString(),
+      createdBy: row.created_by,
+    }),
+  )
+
+export const selectGrants = (on: Queryable): Promise<Grant[]> =>
+  on.query(`select ${COLUMNS} from access_grant order by created_at, id`, [], grantRow)
+
+export async function selectGrant(on: Queryable, id: string): Promise<Grant | undefined> {
+  const [row] = await on.query(`select ${COLUMNS} from access_grant where id = $1`, [id], grantRow)
+  return row
+}
+
+export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
+  await t.execute(
+    `insert into access_grant (${COLUMNS})
+     values ($1, $2, $3, $4::jsonb, $5::jsonb, $6::int, $7::timestamptz, $8::timestamptz, $9)`,
+    [
+      grant.id,
+      grant.who,
+      grant.login,
+      JSON.stringify(grant.hosts),
+      JSON.stringify(grant.options),
+      grant.maxLifetime,
+      grant.endsAt ?? null,
+      grant.createdAt,
+      grant.createdBy,
+    ],
+  )
+}
+
+/** False where it was not there any more. */
+export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
+  (await t.execute('delete from access_grant where id = $1', [id])) > 0
+
+const teamRow = z.object({ name: z.string(), person: z.string().nullable() })
+
+export async function selectTeams(on: Queryable): Promise<Team[]> {
+  const rows = await on.query(
+    'select t.name, m.person from team t left join team_member m on m.team = t.name order by t.name, m.person',
+    [],
+    teamRow,
+  )
+  return [...Map.groupBy(rows, row => row.name)].map(([name, members]) => ({
+    name: parseTeamName(name, 'team'),
+    members: members.flatMap(({ person }) => (person === null ? [] : [parsePersonIdentity(person, 'person')])),
+  }))
+}
+
+/** `undefined` where there is no such team. */
+export async function selectMembers(on: Queryable, team: string): Promise<string[] | undefined> {
+  const rows = await on.query(
+    'select t.name, m.person from team t left join team_member m on m.team = t.name where t.name = $1 order by m.person',
+    [team],
+    teamRow,
+  )
+  return rows.length === 0 ? undefined : rows.flatMap(({ person }) => (person === null ? [] : [person]))
+}
+
+/** Makes the team where it is new. False where the person was a member already. */
+export async function insertMember(t: Queryable, team: string, person: string, at: string): Promise<boolean> {
+  await t.execute('insert into team (name, created_at) values ($1, $2::timestamptz) on conflict do nothing', [team, at])
+  return (
+    (await t.execute('insert into team_member (team, person) values ($1, $2) on conflict do nothing', [team, person])) >
+    0
+  )
+}
+
+/** False where the person was no member. */
+export const deleteMember = async (t: Queryable, team: string, person: string): Promise<boolean> =>
+  (await t.execute('delete from team_member where team = $1 and person = $2', [team, person])) > 0
