@@ -2,7 +2,7 @@ import { StoreError } from './errors.ts'
 import type { Queryable } from './port.ts'
 
 /** Of a statement outside a transaction, the wait for a connection included. */
-export const STATEMENT_DEADLINE_MS = 15_000
+export const STATEMENT_DEADLINE_MS = 10_000
 
 /** A statement that begins with `select` writes nothing that a second run would double; `with` may. */
 export const isPlainRead = (sql: string): boolean => /^\s*select\b/i.test(sql)

@@ -1,0 +1,137 @@
+import { KeymanError } from '#shared/errors.ts'
+import { canonicalJson, type JsonObject } from './canonical-json.ts'
+
+/** Everything that is recorded: a closed union. What strangers can cause in any number is counted, not recorded. */
+export const RECORD_KINDS = [
+  'ssh-user-certificate',
+  'ssh-host-certificate',
+  'client-certificate',
+  'server-certificate',
+  'canary',
+  'sign-failed',
+  'login',
+  'login-denied',
+  'logout',
+  'session-renewed',
+  'passkey-added',
+  'passkey-renamed',
+  'passkey-removed',
+  'assertion',
+  'invitation-created',
+  'admin-link-created',
+  'enrolled',
+  'person-disabled',
+  'person-enabled',
+  'person-revoked',
+  'team-changed',
+  'grant-added',
+  'grant-removed',
+  'host-added',
+  'host-joined',
+  'host-removed',
+  'revoked',
+  'trust-bundle',
+  'authority-key-created',
+  'server-started',
+  'server-stopped',
+  'denied',
+] as const
+export type RecordKind = (typeof RECORD_KINDS)[number]
+
+export type Actor =
+  | { kind: 'person'; identity: string; session?: string }
+  | { kind: 'host'; name: string }
+  | { kind: 'server' }
+  /** Somebody at the machine's own command line. */
+  | { kind: 'operator' }
+  | { kind: 'anonymous' }
+
+/** Who did what, on what, with which decision and why, from where. Never a secret, nor more personal data than that. */
+export type Entry = {
+  /** A request may be recorded once with each kind; the server's own retry with the same ID finds its first result. */
+  requestId: string
+  kind: RecordKind
+  actor: Actor
+  target?: string
+  decision?: 'allow' | 'deny'
+  reason?: string
+  /** The peer's address. */
+  from?: string
+  details?: JsonObject
+}
+
+/** What a certificate's record says of it, and what revoking finds it by. */
+export type CertificateFacts = {
+  authority: string
+  serial: bigint
+  keyId: string
+  /** `SHA256:…` of the subject key. */
+  subjectKey: string
+  principals: readonly string[]
+  /** Seconds since 1970, half-open: valid from `validAfter` on, not any more at `validBefore`. */
+  validAfter: bigint
+  validBefore: bigint
+  person?: string
+  session?: string
+  host?: string
+}
+
+/** Longer records are refused: the log is no place for documents. */
+export const MAX_RECORD_LENGTH = 64 * 1024
+
+/** As the column and the filter have it: an identity, `host:NAME`, or the kind. */
+export function actorName(actor: Actor): string {
+  if (actor.kind === 'person') return actor.identity
+  return actor.kind === 'host' ? `host:${actor.name}` : actor.kind
+}
+
+/**
+ * The record's text, canonical JSON: its UTF-8 bytes are the leaf. The keys below stand in sorted order, so only `details`
+ * has to be sorted; a test holds the whole against `canonicalJson`. Throws `too-large`.
+ */
+export function encodeRecord(
+  entry: Entry,
+  at: string,
+  certificate?: { facts: CertificateFacts; bodyHash: string },
+  proof?: string,
+): string {
+  let text = `{"actor":${JSON.stringify(encodeActor(entry.actor))},"at":"${at}"`
+  if (certificate)
+    text += `,"certificate":${JSON.stringify(encodeCertificate(certificate.facts, certificate.bodyHash))}`
+  text += member('decision', entry.decision)
+  if (entry.details) text += `,"details":${canonicalJson(entry.details)}`
+  text +=
+    member('from', entry.from) + member('kind', entry.kind) + member('proof', proof) + member('reason', entry.reason)
+  text += `${member('requestId', entry.requestId)}${member('target', entry.target)},"version":1}`
+  if (text.length > MAX_RECORD_LENGTH)
+    throw new KeymanError('too-large', `a record of ${text.length} characters is longer than ${MAX_RECORD_LENGTH}`)
+  return text
+}
+
+const member = (key: string, value: string | undefined): string =>
+  value === undefined ? '' : `,"${key}":${JSON.stringify(value)}`
+
+function encodeActor(actor: Actor): JsonObject {
+  switch (actor.kind) {
+    case 'person':
+      return { identity: actor.identity, kind: 'person', session: actor.session }
+    case 'host':
+      return { kind: 'host', name: actor.name }
+    default:
+      return { kind: actor.kind }
+  }
+}
+
+const encodeCertificate = (facts: CertificateFacts, bodyHash: string): JsonObject => ({
+  authority: facts.authority,
+  bodyHash,
+  host: facts.host,
+  keyId: facts.keyId,
+  person: facts.person,
+  principals: facts.principals,
+  serial: facts.serial.toString(),
+  session: facts.session,
+  subjectKey: facts.subjectKey,
+  validAfter: facts.validAfter.toString(),
+  validBefore: facts.validBefore.toString(),
+})

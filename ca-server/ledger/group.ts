@@ -1,0 +1,85 @@
+import { type Store, StoreError } from '#server/store/index.ts'
+import { busy, translate } from './errors.ts'
+import { type Outcome, type Row, writeRows } from './write.ts'
+
+/** Rows of one statement: more gain nothing (measured), and hold the head's lock longer. */
+const MAX_BATCH = 128
+/** Two statements at once: one is written while the other waits for its commit to reach the disk. */
+const MAX_IN_FLIGHT = 2
+/** Some 0.2 s of work. Beyond, callers are told at once to come again: nothing grows without a bound. */
+export const MAX_QUEUED = 4096
+/** How long a batch is tried again while the database is away: longer, and whoever waits has given up. */
+const TRY_FOR_MS = 5_000
+const WAIT_MS = [20, 100, 300, 600] as const
+
+type Item = { row: Row; resolve: (outcome: Outcome) => void; reject: (error: unknown) => void }
+
+/** Group commit: rows of all callers that wait at the same moment are written by one statement. */
+export class Group {
+  readonly #store: Store
+  readonly #queue: Item[] = []
+  #inFlight = 0
+  #scheduled = false
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  /** Resolves when the row is durable, or with why it was not written. Throws `unavailable` where too many wait. */
+  write(row: Row): Promise<Outcome> {
+    if (this.#queue.length >= MAX_QUEUED) return Promise.reject(busy())
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ row, resolve, reject })
+      this.#schedule()
+    })
+  }
+
+  /** At the end of this turn of the event loop, so that requests which came together go together. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      while (this.#inFlight < MAX_IN_FLIGHT && this.#queue.length > 0) this.#send(this.#queue.splice(0, MAX_BATCH))
+    })
+  }
+
+  async #send(batch: readonly Item[]): Promise<void> {
+    this.#inFlight++
+    await this.#run(batch)
+    this.#inFlight--
+    if (this.#queue.length > 0) this.#schedule()
+  }
+
+  /** Never throws: every item is settled. Trying again is safe: a row that was written finds itself by its request ID. */
+  async #run(batch: readonly Item[]): Promise<void> {
+    const end = performance.now() + TRY_FOR_MS
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const outcomes = await writeRows(
+          this.#store,
+          batch.map(({ row }) => row),
+        )
+        for (const [n, { resolve, reject }] of batch.entries()) {
+          const outcome = outcomes[n]
+          if (outcome === undefined) reject(new TypeError('a row without an outcome'))
+          else resolve(outcome)
+        }
+        return
+      } catch (error) {
+        const passing = error instanceof StoreError && (error.kind === 'retryable' || error.kind === 'ambiguous')
+        if (passing && performance.now() < end) {
+          await new Promise(resolve => setTimeout(resolve, WAIT_MS[attempt] ?? 600))
+          continue
+        }
+        // One row spoils the statement for all: alone, it spoils only itself.
+        if (!passing && batch.length > 1) {
+          for (const item of batch) await this.#run([item])
+          return
+        }
+        for (const { reject } of batch) reject(translate(error))
+        return
+      }
+    }
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * The ledger: the audit log and the one way to a certificate's record. Record, then sign, then release: what exists is always
+ * a subset of what the log says, whatever crashes when.
+ */
+import { assertOutsideTransaction, type Queryable, type Store } from '#server/store/index.ts'
+import { toHex, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
+import { actorName, type CertificateFacts, type Entry, encodeRecord, type RecordKind } from './entry.ts'
+import { EpochsChanged, proofUsed, requestUsed, translate } from './errors.ts'
+import { Group } from './group.ts'
+import { makeRecorded, type Recorded } from './recorded.ts'
+import {
+  type CertificateSelector,
+  createEpochs,
+  type IssuedCertificate,
+  incrementEpochs,
+  type RecordRow,
+  selectEpochs,
+  selectLiveCertificates,
+  selectRecord,
+  selectRecords,
+} from './records.ts'
+import { type LogKey, Sequencer } from './sequencer.ts'
+import { leafHashes, leafHashesAt, tileReader } from './tree-store.ts'
+import { type Outcome, type Row, writeRows } from './write.ts'
+
+export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
+export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
+export { EpochsChanged } from './errors.ts'
+export { MAX_QUEUED } from './group.ts'
+export { MAX_AGE_MS, Recorded } from './recorded.ts'
+export type { CertificateSelector, IssuedCertificate } from './records.ts'
+
+export type IssueRequest<Body> = {
+  entry: Entry
+  /** What comes back in the `Recorded`: the certificate's body, to be signed. */
+  body: Body
+  /** SHA-256 of the bytes that will be signed. */
+  bodyHash: Uint8Array
+  certificate: CertificateFacts
+  /** What the decision was made from, as `readEpochs` gave it before. */
+  epochs: readonly { subject: string; epoch: bigint }[]
+  /** The id of a challenge whose use must be unique. */
+  proof?: string
+}
+
+export type StoredRecord = {
+  index: bigint
+  requestId: string
+  kind: string
+  actor: string
+  at: Date
+  /** Canonical JSON, exactly as written: its UTF-8 bytes are the leaf. */
+  record: string
+  /** As the tree holds it; where the record is not in the tree yet, computed from its text. */
+  leafHash: Uint8Array
+}
+
+export interface Ledger {
+  /** Records and gives the index; durable when it resolves. Throws `conflict`, `too-large`, `unavailable`. */
+  append(entry: Entry): Promise<bigint>
+  /**
+   * Records with the caller's change, in its transaction: as its last statements, because the lock on the log's head is held until
+   * the commit. Entries of one call may share request ID and kind. Throws `conflict` where such a record exists already.
+   */
+  appendIn(t: Queryable, entries: readonly Entry[]): Promise<void>
+  /**
+   * Records that this body may be signed, if what the decision was made from still holds. Throws `EpochsChanged` where it does not
+   * (nothing was recorded: decide anew), `expired` for a proof that was used, `conflict`, `too-large`, `unavailable`.
+   */
+  issue<Body>(request: IssueRequest<Body>): Promise<Recorded<Body>>
+  /** The epochs of these subjects, such as `person:alice@example.com`, `session:…`, `host:…`. Those that are missing are created at 1. */
+  readEpochs(subjects: readonly string[]): Promise<Map<string, bigint>>
+  /**
+   * The FIRST statement of every transaction that takes something away: waits for what is being issued under the old epochs, and
+   * makes everything decided under them be decided anew. What it has to find is found by the next statement.
+   */
+  bumpEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
+  /** Certificates that have not ended. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them. */
+  liveCertificates(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
+  /** In order: from `from` on; without `from` the last `limit`, below `before` where given. */
+  list(filter: {
+    from?: bigint
+    before?: bigint
+    limit: number
+    kind?: RecordKind
+    actor?: string
+  }): Promise<StoredRecord[]>
+  show(index: bigint): Promise<StoredRecord | undefined>
+  /** The newest checkpoint, a signed note, of at least everything committed before the call. May wait for the next second. */
+  checkpoint(): Promise<string>
+  /** Throws `not-found` where the tree of that size has no such record, or does not exist. */
+  inclusionProof(index: bigint, size: bigint): Promise<Uint8Array[]>
+  /** Throws `not-found` where `from` is more than `to`, or the tree has not come to `to`. */
+  consistencyProof(from: bigint, to: bigint): Promise<Uint8Array[]>
+  /** The tree's leaf hashes from `start` up to, not including, `end`; fewer where it has not come so far. */
+  leaves(start: bigint, end: bigint): Promise<Uint8Array[]>
+  /** Begins to put records into the tree and to sign its head, each second. For the elected server. */
+  start(): void
+  /** Ends that with a last checkpoint. Rejects where that could not be made. */
+  stop(): Promise<void>
+}
+
+export type LedgerDeps = {
+  store: Store
+  /** The log's name in its checkpoints, such as `keyman.example.com/log`. */
+  origin: string
+  logKey: LogKey
+  now: () => Date
+  /** At most one checkpoint in this time; 1,000 unless given. */
+  checkpointEveryMs?: number
+  /** Hears of a failure in the background; the next checkpoint tries again. */
+  onError?: (error: unknown) => void
+}
+
+export async function createLedger({ store, origin, logKey, now, ...options }: LedgerDeps): Promise<Ledger> {
+  const group = new Group(store)
+  const readTile = tileReader(store)
+  const { checkpointEveryMs = 1_000, onError = () => {} } = options
+  const sequencer = new Sequencer({ store, origin, logKey, now, readTile, checkpointEveryMs, onError })
+  // Reads the tree and holds it against its newest checkpoint: a server does not start on a log that was tampered with.
+  await sequencer.integrate()
+
+  const plainRow = (entry: Entry, part = 0): Row => {
+    const at = now().toISOString()
+    const actor = actorName(entry.actor)
+    const record = encodeRecord(entry, at)
+    return { ...rowKey(entry), part, actor, at, record, proof: undefined, certificate: undefined, epochs: [] }
+  }
+  const assertInTree = async (size: bigint): Promise<void> => {
+    if (size < 0n || size > (await sequencer.integrate()))
+      throw new KeymanError('not-found', `the audit log has no tree of ${size} records`)
+  }
+  const stored = async (rows: readonly RecordRow[]): Promise<StoredRecord[]> => {
+    const hashes = await leafHashesAt(
+      store,
+      rows.map(({ index }) => index),
+    )
+    return rows.map(({ request_id, ...row }) => ({
+      ...row,
+      requestId: request_id,
+      leafHash: hashes.get(row.index) ?? leafHash(utf8(row.record)),
+    }))
+  }
+
+  return {
+    async append(entry) {
+      assertOutsideTransaction('recording on its own')
+      return indexOf(await group.write(plainRow(entry)))
+    },
+
+    async appendIn(t, entries) {
+      if (entries.length === 0) return
+      const seen = new Map<string, number>()
+      const rows = entries.map(entry => {
+        const key = `${entry.kind} ${entry.requestId}`
+        const part = seen.get(key) ?? 0
+        seen.set(key, part + 1)
+        return plainRow(entry, part)
+      })
+      const outcomes = await writeRows(t, rows).catch((error: unknown) => {
+        throw translateUnique(error)
+      })
+      // In a caller's transaction a record that is there already means that the change was made already.
+      if (!outcomes.every(outcome => typeof outcome === 'bigint')) throw requestUsed()
+    },
+
+    async issue({ entry, body, bodyHash, certificate, epochs, proof }) {
+      assertOutsideTransaction('issuing')
+      // The age counts from here, not from when the row came back: that may have taken its time.
+      const since = performance.now()
+      const at = now().toISOString()
+      const record = encodeRecord(entry, at, { facts: certificate, bodyHash: toHex(bodyHash) }, proof)
+      const actor = actorName(entry.actor)
+      const row = { ...rowKey(entry), part: 0, actor, at, record, proof, certificate, epochs }
+      return makeRecorded(body, indexOf(await group.write(row)), since)
+    },
+
+    async readEpochs(subjects) {
+      const found = await selectEpochs(store, subjects)
+      if (subjects.every(subject => found.has(subject))) return found
+      await createEpochs(store, subjects)
+      return selectEpochs(store, subjects)
+    },
+
+    bumpEpochs: (t, subjects) => incrementEpochs(t, subjects),
+    liveCertificates: (t, by) => selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000))),
+
+    list: async filter => stored(await selectRecords(store, filter)),
+    async show(index) {
+      const row = await selectRecord(store, index)
+      return row && (await stored([row]))[0]
+    },
+
+    checkpoint: () => sequencer.checkpoint(),
+    async inclusionProof(index, size) {
+      await assertInTree(size)
+      if (index < 0n || index >= size) throw new KeymanError('not-found', `a log of ${size} has no record ${index}`)
+      return inclusionProof(index, size, readTile)
+    },
+    async consistencyProof(from, to) {
+      await assertInTree(to)
+      if (from < 0n || from > to)
+        throw new KeymanError('not-found', `a log of ${from} records is not the beginning of one of ${to}`)
+      return consistencyProof(from, to, readTile)
+    },
+    leaves: (start, end) => leafHashes(store, start, end),
+    start: () => sequencer.start(),
+    stop: () => sequencer.stop(),
+  }
+}
+
+const rowKey = ({ requestId, kind }: Entry) => ({ requestId, kind })
+const translateUnique = (error: unknown): unknown => {
+  const translated = translate(error)
+  // In a caller's transaction only the constraints are the ledger's to name; the rest is for whoever runs the transaction.
+  return translated instanceof KeymanError && translated.code === 'conflict' ? translated : error
+}
+
+/** The index of a row that was written; else why not. */
+function indexOf(outcome: Outcome): bigint {
+  if (outcome === 'stale') throw new EpochsChanged()
+  if (outcome === 'used') throw proofUsed()
+  if (outcome === 'taken') throw requestUsed()
+  return typeof outcome === 'bigint' ? outcome : outcome.again
+}

@@ -1,0 +1,131 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import { textArray } from './write.ts'
+
+/** A record as it lies in the database. */
+export const recordRow = z.object({
+  index: z.bigint(),
+  request_id: z.string(),
+  kind: z.string(),
+  actor: z.string(),
+  at: z.date(),
+  record: z.string(),
+})
+export type RecordRow = z.infer<typeof recordRow>
+const COLUMNS = 'index, request_id, kind, actor, at, record'
+
+/** What was issued, as revoking finds it. Times in seconds since 1970. */
+export type IssuedCertificate = {
+  authority: string
+  serial: bigint
+  keyId: string
+  subjectKey: string
+  person: string | null
+  session: string | null
+  host: string | null
+  validAfter: bigint
+  validBefore: bigint
+  /** The index of its record. */
+  record: bigint
+}
+const certificateRow = z
+  .object({
+    authority: z.string(),
+    serial: z.string().transform(BigInt),
+    key_id: z.string(),
+    subject_key: z.string(),
+    person: z.string().nullable(),
+    session: z.string().nullable(),
+    host: z.string().nullable(),
+    valid_after: z.bigint(),
+    valid_before: z.bigint(),
+    record: z.bigint(),
+  })
+  .transform(
+    ({ key_id, subject_key, valid_after, valid_before, ...rest }): IssuedCertificate => ({
+      ...rest,
+      keyId: key_id,
+      subjectKey: subject_key,
+      validAfter: valid_after,
+      validBefore: valid_before,
+    }),
+  )
+
+export type CertificateSelector =
+  | { person: string }
+  | { session: string }
+  | { host: string }
+  | { authority: string; serial: bigint }
+  | { keyId: string }
+  | { subjectKey: string }
+
+/** Whoever revokes reads these with its second statement, after the epochs were bumped: see `bumpEpochs`. */
+export function selectLiveCertificates(
+  t: Queryable,
+  by: CertificateSelector,
+  now: bigint,
+): Promise<IssuedCertificate[]> {
+  const select = (where: string, ...values: string[]) =>
+    t.query(
+      `select * from issued_certificate where valid_before > $1 and ${where} order by authority, serial`,
+      [now, ...values],
+      certificateRow,
+    )
+  if ('person' in by) return select('person = $2', by.person)
+  if ('session' in by) return select('session = $2', by.session)
+  if ('host' in by) return select('host = $2', by.host)
+  if ('keyId' in by) return select('key_id = $2', by.keyId)
+  if ('subjectKey' in by) return select('subject_key = $2', by.subjectKey)
+  return select('authority = $2 and serial = $3::numeric', by.authority, by.serial.toString())
+}
+
+export type RecordFilter = { from?: bigint; before?: bigint; limit: number; kind?: string; actor?: string }
+
+/** In order of index: from `from` on; without `from` the last ones, before `before` where given. */
+export async function selectRecords(on: Queryable, filter: RecordFilter): Promise<RecordRow[]> {
+  const parameters = [filter.limit, filter.from ?? 0n, filter.before ?? null, filter.kind ?? null, filter.actor ?? null]
+  const newest = filter.from === undefined
+  const rows = await on.query(
+    `select ${COLUMNS} from ledger_record where index >= $2::bigint
+       and ($3::bigint is null or index < $3) and ($4::text is null or kind = $4) and ($5::text is null or actor = $5)
+     order by index ${newest ? 'desc' : 'asc'} limit $1::int`,
+    parameters,
+    recordRow,
+  )
+  return newest ? rows.reverse() : rows
+}
+
+export async function selectRecord(on: Queryable, index: bigint): Promise<RecordRow | undefined> {
+  const [row] = await on.query(`select ${COLUMNS} from ledger_record where index = $1`, [index], recordRow)
+  return row
+}
+
+const epochRow = z.object({ subject: z.string(), epoch: z.bigint() })
+
+export async function selectEpochs(on: Queryable, subjects: readonly string[]): Promise<Map<string, bigint>> {
+  const rows = await on.query(
+    'select subject, epoch from access_epoch where subject = any($1::text[])',
+    [textArray(subjects)],
+    epochRow,
+  )
+  return new Map(rows.map(({ subject, epoch }) => [subject, epoch]))
+}
+
+/** In key order, as everybody who takes these locks. */
+export async function createEpochs(on: Queryable, subjects: readonly string[]): Promise<void> {
+  await on.execute(
+    `insert into access_epoch (subject, epoch)
+     select s, 1 from unnest($1::text[]) as s order by s collate "C" on conflict (subject) do nothing`,
+    [textArray(subjects)],
+  )
+}
+
+/** One that is missing counts as 1. In key order: the rows of the select are inserted, and so locked, in its order. */
+export async function incrementEpochs(t: Queryable, subjects: readonly string[]): Promise<void> {
+  await t.execute(
+    `insert into access_epoch (subject, epoch)
+     select s, 2 from (select distinct s collate "C" as s from unnest($1::text[]) as s) as subjects order by s
+     on conflict (subject) do update set epoch = access_epoch.epoch + 1`,
+    [textArray(subjects)],
+  )
+}
