@@ -5,10 +5,19 @@ import { asKeymanError, problemDocument, problemHeaders } from './problem.ts'
 
 /** Refusals that are written before, or without, any route. */
 
-/** Only paths (RFC 9112 section 3.2.1): an absolute address in the request line would name a second host. */
+/**
+ * Only paths (RFC 9112 section 3.2.1): an absolute address in the request line would name a second host. And no transfer
+ * coding but `chunked` itself: the parser hands such a request on before it finds that the body has no end it knows.
+ */
 export function refusalOf(incoming: IncomingMessage): KeymanError | undefined {
-  if (incoming.url?.startsWith('/') === true) return undefined
-  return new KeymanError('invalid-input', 'the address in the request line must be a path')
+  if (incoming.url?.startsWith('/') !== true) {
+    return new KeymanError('invalid-input', 'the address in the request line must be a path')
+  }
+  const coding = incoming.headers['transfer-encoding']
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    return new KeymanError('invalid-input', 'a transfer coding other than chunked is not taken')
+  }
+  return undefined
 }
 
 export function sendProblem(outgoing: ServerResponse, error: KeymanError, requestId: string) {
