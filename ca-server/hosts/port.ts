@@ -66,6 +66,11 @@ export type HostsDeps = {
   readonly currentKrl: () => Promise<Krl>
   /** The signed bundle in force, and those before it that changed the root, oldest first. */
   readonly trustBundles: () => Promise<readonly SignedBundle[]>
+  /**
+   * Calls the listener after what the three functions above say has changed (so not before a snapshot was read anew).
+   * Returns what ends it.
+   */
+  readonly onChange: (listener: () => void) => () => void
   /** Checks a proof of possession of both keys with the given purpose; throws `denied` or `expired`. Gives the challenge's id, whose use the ledger keeps unique. */
   readonly checkJoinProof: (parts: {
     readonly sshPublicKey: string

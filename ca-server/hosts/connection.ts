@@ -1,0 +1,234 @@
+import { hostStream } from '#shared/api/index.ts'
+import { equalBytes } from '#shared/bytes.ts'
+import { parseCheckpoint } from '#shared/merkle/index.ts'
+import { contentFor, type NumberedContent, numbered } from './desired-state.ts'
+import type { LogHead } from './log-head.ts'
+import type { HostCaller, HostChannel, HostsDeps } from './port.ts'
+import { type HostRow, selectByName, setConnected, setFailed, setInForce } from './records.ts'
+
+/** A host that has said no hello, or not what became of a state, within this time is gone. */
+const ANSWER_MS = 60_000
+const LOG_EVERY_MS = 60_000
+
+/** RFC 6455, section 7.4.1; 4000 and above are ours. */
+export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 4000 } as const
+
+export type ConnectionEvents = {
+  /** The host said what became of a revision. */
+  answered(): void
+  ended(connection: Connection): void
+}
+
+/**
+ * One host's stream, without its transport. At most one state is on its way: the next one is made when the host has said
+ * what became of the last, from what holds then. So a slow host gets the newest state only, and nothing piles up here.
+ */
+export class Connection {
+  readonly caller: HostCaller
+  readonly #channel: HostChannel
+  readonly #deps: HostsDeps
+  readonly #log: LogHead
+  readonly #events: ConnectionEvents
+  #host: HostRow | undefined
+  /** Set while a state or `current` waits for the host's word. */
+  #waiting: NumberedContent | undefined
+  /** What the host has in force, by its own word. */
+  #holds: { readonly revision: number; readonly hash: Uint8Array | undefined } = { revision: 0, hash: undefined }
+  #greeted = false
+  #logSize = 0n
+  #logSentAt = 0
+  #dirty = false
+  #pumping = false
+  #ended = false
+  #inbox: Promise<void> = Promise.resolve()
+  #deadline: NodeJS.Timeout
+
+  constructor(caller: HostCaller, channel: HostChannel, deps: HostsDeps, log: LogHead, events: ConnectionEvents) {
+    this.caller = caller
+    this.#channel = channel
+    this.#deps = deps
+    this.#log = log
+    this.#events = events
+    this.#deadline = this.#startDeadline()
+  }
+
+  get id(): string | undefined {
+    return this.#host?.id
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#ended) return
+    this.#channel.close(code, reason)
+    this.closed()
+  }
+
+  closed(): void {
+    if (this.#ended) return
+    this.#ended = true
+    clearTimeout(this.#deadline)
+    this.#events.ended(this)
+  }
+
+  /** Throws nothing: closes where the certificate behind the stream is good no more. */
+  async check(): Promise<boolean> {
+    if (this.#ended) return false
+    try {
+      await this.#channel.check()
+      return !this.#ended
+    } catch (error) {
+      this.close(CLOSE.policy, error instanceof Error ? error.message.slice(0, 100) : 'refused')
+      return false
+    }
+  }
+
+  /** One message after the other, in their order. */
+  receive(text: string): Promise<void> {
+    this.#inbox = this.#inbox.then(() => this.#take(text))
+    return this.#inbox
+  }
+
+  async #take(text: string): Promise<void> {
+    if (!(await this.check())) return
+    const frame = parse(text)
+    if (!frame) return this.close(CLOSE.policy, 'not a frame of the host stream')
+    try {
+      if (frame.type === 'hello') await this.#hello(frame)
+      else await this.#answer(frame)
+    } catch {
+      // The database is away, most likely: the host keeps what it has and comes back.
+      this.close(CLOSE.tryAgain, 'try again')
+    }
+  }
+
+  async #hello(hello: Extract<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {
+    if (this.#greeted) return this.close(CLOSE.policy, 'a second hello')
+    this.#greeted = true
+    const { store, now, alarm } = this.#deps
+    const host = await selectByName(store, this.caller.name)
+    if (!host?.clientSpki || !equalBytes(host.clientSpki, this.caller.clientSpki))
+      return this.close(CLOSE.policy, 'this host is gone')
+    this.#host = host
+    if (hello.incarnation === store.incarnation) {
+      if (hello.revision > host.revision) {
+        alarm(
+          `${host.name} has revision ${hello.revision} in force, the database knows ${host.revision}: rows were lost`,
+        )
+        return this.close(CLOSE.tryAgain, 'the server knows less than this host')
+      }
+      if (hello.checkpoint !== undefined) this.#logSize = parseCheckpoint(hello.checkpoint).size
+    }
+    await setConnected(store, host.id, true, now())
+    if (hello.incarnation === store.incarnation && hello.revision === host.revision)
+      this.#holds = { revision: hello.revision, hash: host.contentHash }
+    this.#dirty = true
+    await this.pump(true)
+  }
+
+  async #answer(frame: Exclude<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {
+    const host = this.#host
+    const waiting = this.#waiting
+    if (!host || waiting?.revision !== frame.revision) {
+      // A failure between two states (a check by the clock) is heard too; 'in force' only of what was asked for.
+      if (host && frame.type === 'failed')
+        await setFailed(this.#deps.store, host.id, frame.revision, frame.message, this.#deps.now())
+      return
+    }
+    clearTimeout(this.#deadline)
+    const { store, now, alarm } = this.#deps
+    if (frame.type === 'in-force') {
+      await setInForce(store, host.id, frame.revision, waiting.krlVersion, now())
+      this.#holds = waiting
+    } else {
+      await setFailed(store, host.id, frame.revision, frame.message, now())
+      if (frame.message.startsWith('ALARM')) alarm(`${host.name}: ${frame.message}`)
+    }
+    this.#waiting = undefined
+    this.#events.answered()
+    await this.pump()
+  }
+
+  /** What this host should have may have changed. */
+  changed(): Promise<void> {
+    this.#dirty = true
+    return this.pump()
+  }
+
+  /** Sends what is new, if the host is ready for it. `greet` also says so where nothing is. */
+  async pump(greet = false): Promise<void> {
+    if (this.#pumping || this.#waiting || !this.#dirty || this.#ended || !this.#host) return
+    this.#pumping = true
+    try {
+      while (this.#dirty && !this.#waiting && !this.#ended) {
+        this.#dirty = false
+        await this.#sendNewest(this.#host, greet)
+      }
+    } catch {
+      this.close(CLOSE.tryAgain, 'try again')
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  async #sendNewest(host: HostRow, greet: boolean): Promise<void> {
+    const content = await contentFor(this.#deps, host)
+    const same = this.#holds.hash !== undefined && equalBytes(content.hash, this.#holds.hash)
+    if (same && !greet) return
+    const state = same ? { ...content, revision: this.#holds.revision } : await numbered(this.#deps, host.id, content)
+    // Another server has given this host a newer KRL than this one knows: this one hears of it in a moment.
+    if (!state) return
+    this.#waiting = state
+    clearTimeout(this.#deadline)
+    this.#deadline = this.#startDeadline()
+    await this.#send(
+      same
+        ? { type: 'current', revision: state.revision }
+        : { type: 'state', state: { revision: state.revision, ...state.state } },
+    )
+  }
+
+  /** At most once a minute the newest tree head alone. */
+  async sendLog(): Promise<void> {
+    if (this.#ended || !this.#host || this.#waiting || this.#pumping) return
+    if (this.#deps.now().getTime() - this.#logSentAt < LOG_EVERY_MS) return
+    const log = await this.#newLog()
+    if (log && !this.#waiting) await this.#send({ type: 'log', log })
+  }
+
+  async #send(frame: hostStream.FrameToAgent): Promise<void> {
+    const log = frame.type === 'log' ? frame.log : await this.#newLog()
+    if (!(await this.check())) return
+    if (log) {
+      this.#logSize = parseCheckpoint(log.checkpoint).size
+      this.#logSentAt = this.#deps.now().getTime()
+    }
+    await this.#channel.send(JSON.stringify(frame.type === 'log' || !log ? frame : { ...frame, log }))
+  }
+
+  /** The proof from the tree head that this host knows; nothing where there is none newer or it cannot be made now. */
+  async #newLog() {
+    try {
+      const head = await this.#log.frameFrom(this.#logSize)
+      if (head === 'behind') {
+        this.#deps.alarm(
+          `${this.caller.name} remembers a log of ${this.#logSize} records, the database has fewer: rows were lost`,
+        )
+        return undefined
+      }
+      return head?.frame
+    } catch {
+      return undefined
+    }
+  }
+
+  #startDeadline(): NodeJS.Timeout {
+    return setTimeout(() => this.close(CLOSE.policy, 'no answer in time'), ANSWER_MS)
+  }
+}
+
+function parse(text: string): hostStream.FrameToServer | undefined {
+  try {
+    return hostStream.frameToServer.parse(JSON.parse(text))
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto'
+import type { hostStream } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
+import type { HostsDeps, Krl } from './port.ts'
+import { type HostRow, numberContent } from './records.ts'
+
+/** What one host is to have, and a digest of it: the same content gives the same digest on every server. */
+export type Content = {
+  readonly state: Omit<hostStream.DesiredState, 'revision'>
+  readonly hash: Uint8Array
+  readonly krlVersion: bigint
+}
+export type NumberedContent = Content & { readonly revision: number }
+
+/** A KRL goes to every host: it is encoded and hashed once. */
+const encodedKrls = new WeakMap<Krl, { base64: string; digest: string }>()
+function encoded(krl: Krl) {
+  let known = encodedKrls.get(krl)
+  if (!known) {
+    known = { base64: toBase64(krl.bytes), digest: createHash('sha256').update(krl.bytes).digest('hex') }
+    encodedKrls.set(krl, known)
+  }
+  return known
+}
+
+type Deps = Pick<HostsDeps, 'store' | 'principalsFor' | 'currentKrl' | 'trustBundles'>
+
+export async function contentFor(deps: Deps, host: Pick<HostRow, 'name' | 'labels'>): Promise<Content> {
+  const [krl, bundles] = await Promise.all([deps.currentKrl(), deps.trustBundles()])
+  // Read without waiting in between: principals and hash are of one moment.
+  const named = deps.principalsFor({ name: host.name, labels: host.labels })
+  const principals = Object.fromEntries(
+    Object.keys(named)
+      .sort()
+      .map(login => [login, [...(named[login] ?? [])]]),
+  )
+  const { base64, digest } = encoded(krl)
+  const version = String(krl.version)
+  const trust = { bundles: bundles.map(({ document, signatures }) => ({ document, signatures: [...signatures] })) }
+  const canary = [...krl.canaries]
+  const hash = createHash('sha256')
+    .update(JSON.stringify({ incarnation: deps.store.incarnation, principals, trust, canary, version, digest }))
+    .digest()
+  return {
+    state: {
+      incarnation: deps.store.incarnation,
+      trust,
+      principals,
+      krl: { version, base64, signature: krl.signature, canary },
+    },
+    hash: new Uint8Array(hash),
+    krlVersion: krl.version,
+  }
+}
+
+/** Gives the content its revision. `undefined` where this server knows less than another did, or the host is gone. */
+export async function numbered(deps: Deps, hostId: string, content: Content): Promise<NumberedContent | undefined> {
+  const revision = await numberContent(deps.store, hostId, content)
+  return revision === undefined ? undefined : { ...content, revision }
+}

@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto'
+import { StoreError } from '#server/store/index.ts'
+import { toBase64Url } from '#shared/bytes.ts'
+import { invalid, KeymanError } from '#shared/errors.ts'
+import { formatJoinToken } from '#shared/join-token.ts'
+import { type HostName, parseHostName } from '#shared/names.ts'
+import type { By, HostsDeps, HostView, NewHost } from './port.ts'
+import { bumpChange, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
+import { hostSubject } from './snapshot.ts'
+
+const DEADLINE_MS = 10_000
+
+/** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
+export const hashOf = (secret: string): Uint8Array =>
+  new Uint8Array(createHash('sha256').update(`keyman-join-v1\n${secret}`).digest())
+
+/** Names a host and makes its join token. See the door. */
+export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
+  const name = parseHostName(input.name, 'name')
+  checkSuffix(name, deps.hostSuffixes)
+  const host = { ...input, name }
+  const at = deps.now()
+  const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
+  const id = `host_${toBase64Url(deps.random(16))}`
+  const secret = toBase64Url(deps.random(32))
+  try {
+    await deps.store.transaction({ name: 'host add', deadlineMs: DEADLINE_MS }, async t => {
+      await insertHost(t, id, host, at)
+      await insertToken(t, { hash: hashOf(secret), host: id, at, endsAt })
+      await bumpChange(t)
+      const details = { labels: { ...host.labels }, port: host.port, tokenEndsAt: endsAt.toISOString() }
+      await deps.ledger.appendIn(t, [{ ...by, kind: 'host-added', target: name, decision: 'allow', details }])
+    })
+  } catch (error) {
+    if (error instanceof StoreError && error.kind === 'unique') throw taken(name)
+    throw error
+  }
+  const row = await selectByName(deps.store, name)
+  if (!row) throw new KeymanError('conflict', `${name} was removed again meanwhile`)
+  const view: HostView = viewOf(row, deps.now())
+  const token = formatJoinToken({ url: deps.machinesUrl, fingerprint: deps.rootFingerprint(), name, secret })
+  return { host: view, token, endsAt, command: JOIN_COMMAND }
+}
+
+/** Everything that the host needs stands in the token, which goes in by standard input: so no data stands in the command. */
+const JOIN_COMMAND = 'keyman-agent join --token-file -'
+
+const taken = (name: HostName): KeymanError =>
+  new KeymanError('conflict', `there is a host ${name} already`, {
+    hint: `a living host's name is never given to a second: keyman host remove ${name} first`,
+  })
+
+function checkSuffix(name: HostName, suffixes: readonly string[]): void {
+  if (suffixes.some(suffix => name.endsWith(`.${suffix}`))) return
+  throw invalid(
+    'name',
+    `${name} does not end in a host suffix of this organisation (${suffixes.join(', ')})`,
+    'the suffixes stand in the server configuration as host_suffixes',
+  )
+}
+
+/** Takes a host out. See the door. */
+export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<void> {
+  const row = await selectByName(deps.store, name)
+  if (!row) throw noSuchHost(name)
+  await deps.store.transaction({ name: 'host remove', deadlineMs: DEADLINE_MS }, async t => {
+    // First statement (invariant 2): what is being issued to this host ends before, and is then found; or is refused.
+    await deps.ledger.bumpEpochs(t, [hostSubject(name)])
+    if (!(await setRemoved(t, row.id, deps.now()))) throw noSuchHost(name)
+    const revoked = await deps.revokeHostIn(t, name, by)
+    await bumpChange(t)
+    await deps.ledger.appendIn(t, [
+      { ...by, kind: 'host-removed', target: name, decision: 'allow', details: { revoked } },
+    ])
+  })
+}
+
+export const noSuchHost = (name: string): KeymanError =>
+  new KeymanError('not-found', `there is no host ${name}`, { hint: 'keyman host list shows all hosts' })

@@ -1,0 +1,202 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import { type HostName, isHostName, type Labels } from '#shared/names.ts'
+import type { HostView, NewHost } from './port.ts'
+
+/** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
+
+const hostName = z.string().refine(isHostName)
+const labels = z.record(z.string(), z.string())
+/** Revisions are far below 2^53. */
+const number = z.bigint().transform(Number)
+
+export const hostRow = z
+  .object({
+    id: z.string(),
+    name: hostName,
+    labels,
+    port: z.number(),
+    address: z.string().nullable(),
+    joined_at: z.date().nullable(),
+    client_spki: z.instanceof(Uint8Array).nullable(),
+    revision: number,
+    content_hash: z.instanceof(Uint8Array).nullable(),
+    krl_version: z.bigint(),
+    in_force: number,
+    in_force_krl: z.bigint(),
+    connected: z.boolean(),
+    last_seen_at: z.date().nullable(),
+    message: z.string().nullable(),
+    failed_revision: number.nullable(),
+  })
+  .transform(row => ({
+    id: row.id,
+    name: row.name,
+    labels: row.labels as Labels,
+    port: row.port,
+    address: row.address ?? undefined,
+    joined: row.joined_at !== null,
+    clientSpki: row.client_spki ?? undefined,
+    revision: row.revision,
+    contentHash: row.content_hash ?? undefined,
+    krlVersion: row.krl_version,
+    inForce: row.in_force,
+    inForceKrl: row.in_force_krl,
+    connected: row.connected,
+    lastSeenAt: row.last_seen_at ?? undefined,
+    message: row.message ?? undefined,
+    failedRevision: row.failed_revision ?? undefined,
+  }))
+export type HostRow = z.infer<typeof hostRow>
+
+const COLUMNS = `id, name, labels, port, address, joined_at, client_spki, revision, content_hash, krl_version, in_force,
+  in_force_krl, connected, last_seen_at, message, failed_revision`
+
+export const selectLiving = (q: Queryable): Promise<HostRow[]> =>
+  q.query(`select ${COLUMNS} from host where removed_at is null order by name`, [], hostRow)
+
+export async function selectByName(q: Queryable, name: HostName): Promise<HostRow | undefined> {
+  const [row] = await q.query(`select ${COLUMNS} from host where name = $1 and removed_at is null`, [name], hostRow)
+  return row
+}
+
+/** Revisions of one name go forward over removal and a new start, since an old agent's memory may still be there. */
+export async function insertHost(
+  t: Queryable,
+  id: string,
+  host: NewHost & { name: HostName },
+  at: Date,
+): Promise<void> {
+  await t.execute(
+    `insert into host (id, name, labels, port, address, created_at, revision)
+     values ($1, $2, $3::jsonb, $4, $5, $6::timestamptz, coalesce((select max(revision) from host where name = $2), 0))`,
+    [id, host.name, JSON.stringify(host.labels), host.port, host.address ?? null, at.toISOString()],
+  )
+}
+
+export async function insertToken(
+  t: Queryable,
+  token: { hash: Uint8Array; host: string; at: Date; endsAt: Date },
+): Promise<void> {
+  await t.execute(
+    'insert into join_token (hash, host, created_at, ends_at) values ($1, $2, $3::timestamptz, $4::timestamptz)',
+    [token.hash, token.host, token.at.toISOString(), token.endsAt.toISOString()],
+  )
+}
+
+/** What a token is for, used or not; `undefined` for one that was never given or whose host was removed. */
+export async function selectToken(
+  q: Queryable,
+  hash: Uint8Array,
+): Promise<{ host: string; name: HostName; endsAt: Date; used: boolean } | undefined> {
+  const [row] = await q.query(
+    `select host.id, host.name, ends_at, used_at from join_token join host on host.id = join_token.host
+     where hash = $1 and removed_at is null`,
+    [hash],
+    z.object({ id: z.string(), name: hostName, ends_at: z.date(), used_at: z.date().nullable() }),
+  )
+  return row && { host: row.id, name: row.name, endsAt: row.ends_at, used: row.used_at !== null }
+}
+
+/** Uses a token up, once: `false` where somebody was faster. */
+export async function useToken(t: Queryable, hash: Uint8Array, at: Date): Promise<boolean> {
+  const changed = await t.execute(
+    `update join_token set used_at = $2::timestamptz where hash = $1 and used_at is null and ends_at > $2::timestamptz`,
+    [hash, at.toISOString()],
+  )
+  return changed === 1
+}
+
+/** Binds the host to its client key: `false` where it has joined or was removed. */
+export async function setJoined(t: Queryable, id: string, clientSpki: Uint8Array, at: Date): Promise<boolean> {
+  const changed = await t.execute(
+    `update host set joined_at = $3::timestamptz, client_spki = $2 where id = $1 and joined_at is null and removed_at is null`,
+    [id, clientSpki, at.toISOString()],
+  )
+  return changed === 1
+}
+
+export async function setRemoved(t: Queryable, id: string, at: Date): Promise<boolean> {
+  const changed = await t.execute(
+    `update host set removed_at = $2::timestamptz, connected = false where id = $1 and removed_at is null`,
+    [id, at.toISOString()],
+  )
+  return changed === 1
+}
+
+export async function bumpChange(t: Queryable): Promise<void> {
+  await t.execute('update host_change set version = version + 1', [])
+}
+export async function selectChange(q: Queryable): Promise<bigint> {
+  const [row] = await q.query('select version from host_change', [], z.object({ version: z.bigint() }))
+  return row?.version ?? 0n
+}
+
+/**
+ * The number of this content: the present one where the content is the same, else the next. `undefined` where the host is
+ * gone, or a newer KRL was put into its state already (by a server that knows more than this one).
+ */
+export async function numberContent(
+  q: Queryable,
+  id: string,
+  content: { hash: Uint8Array; krlVersion: bigint },
+): Promise<number | undefined> {
+  const [row] = await q.query(
+    `update host set
+       revision = case when content_hash = $2 then revision else revision + 1 end,
+       content_hash = $2, krl_version = $3
+     where id = $1 and removed_at is null and krl_version <= $3
+     returning revision`,
+    [id, content.hash, content.krlVersion],
+    z.object({ revision: number }),
+  )
+  return row?.revision
+}
+
+export async function setInForce(q: Queryable, id: string, revision: number, krlVersion: bigint, at: Date) {
+  await q.execute(
+    `update host set in_force = $2, in_force_krl = $3, message = null, failed_revision = null, connected = true,
+       last_seen_at = $4::timestamptz where id = $1 and removed_at is null`,
+    [id, revision, krlVersion, at.toISOString()],
+  )
+}
+
+export async function setFailed(q: Queryable, id: string, revision: number, message: string, at: Date) {
+  await q.execute(
+    `update host set message = $3, failed_revision = $2, last_seen_at = $4::timestamptz where id = $1 and removed_at is null`,
+    [id, revision, message, at.toISOString()],
+  )
+}
+
+export async function setConnected(q: Queryable, id: string, connected: boolean, at: Date) {
+  await q.execute(
+    `update host set connected = $2, last_seen_at = $3::timestamptz where id = $1 and removed_at is null`,
+    [id, connected, at.toISOString()],
+  )
+}
+
+/** A server that was killed leaves its hosts marked as connected: after this long without a word they count as away. */
+const STALE_MS = 90_000
+export const isConnected = (row: HostRow, now: Date): boolean =>
+  row.connected && row.lastSeenAt !== undefined && now.getTime() - row.lastSeenAt.getTime() < STALE_MS
+
+export const viewOf = (row: HostRow, now: Date): HostView => ({
+  name: row.name,
+  labels: row.labels,
+  port: row.port,
+  ...(row.address === undefined ? {} : { address: row.address }),
+  state: !row.joined ? 'invited' : isConnected(row, now) ? 'connected' : 'away',
+  revision: row.revision,
+  inForce: row.inForce,
+  ...(row.lastSeenAt === undefined ? {} : { lastSeenAt: row.lastSeenAt.toISOString() }),
+  ...(row.message === undefined ? {} : { message: row.message }),
+})
+
+/** One statement for all streams of this server. */
+export async function touchConnected(q: Queryable, ids: readonly string[], at: Date): Promise<void> {
+  await q.execute(
+    `update host set connected = true, last_seen_at = $2::timestamptz
+     where removed_at is null and id in (select jsonb_array_elements_text($1::jsonb))`,
+    [JSON.stringify(ids), at.toISOString()],
+  )
+}

@@ -1,0 +1,88 @@
+import type { IncomingMessage } from 'node:http'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { HostChannel, Hosts } from '#server/hosts/index.ts'
+import type { Caller } from '#server/identity/index.ts'
+import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { clientCertificateOf } from './client-certificate.ts'
+import { refuseUpgrade } from './refuse.ts'
+import type { UpgradeHandler } from './serve.ts'
+
+/** What a host says is short: hello, in force, failed. */
+const MAX_MESSAGE = 16 * 1024
+const PING_MS = 30_000
+
+export type HostStreamDeps = {
+  readonly hosts: Pick<Hosts, 'connect'>
+  /** `identity.callerFromClientCertificate`: end, authority and revocation, now. */
+  readonly callerFromClientCertificate: (der: Uint8Array, chainAuthorized: boolean) => Promise<Caller>
+}
+
+/**
+ * The upgrade of `GET /v1/host/stream` on the machines' listener. The client certificate is checked at the upgrade and at
+ * each frame, both ways: a stream lives for weeks, longer than a certificate.
+ */
+export function hostStream(deps: HostStreamDeps): UpgradeHandler {
+  const server = new WebSocketServer({
+    noServer: true,
+    maxPayload: MAX_MESSAGE,
+    perMessageDeflate: false,
+    clientTracking: false,
+  })
+  return (incoming, socket, head, { requestId }) => {
+    const refuse = (error: unknown) => refuseUpgrade(socket, error, requestId)
+    if (incoming.url !== HOST_STREAM_PATH)
+      return refuse(new KeymanError('not-found', 'there is no stream at this address'))
+    // A browser's page has an origin; agents have none.
+    if (incoming.headers.origin !== undefined)
+      return refuse(new KeymanError('denied', 'the host stream is not for pages'))
+    const check = () => callerOf(deps, incoming)
+    check().then(caller => {
+      if (socket.destroyed) return
+      server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => attach(deps, caller, webSocket, check))
+    }, refuse)
+  }
+}
+
+type HostOnly = Extract<Caller, { kind: 'host' }>
+
+async function callerOf(deps: HostStreamDeps, incoming: IncomingMessage): Promise<HostOnly> {
+  const certificate = clientCertificateOf(incoming)
+  if (!certificate) throw new KeymanError('not-signed-in', 'the host stream needs a client certificate')
+  const caller = await deps.callerFromClientCertificate(certificate.der, certificate.authorized)
+  if (caller.kind === 'host') return caller
+  throw new KeymanError('denied', 'the host stream is for hosts')
+}
+
+function attach(deps: HostStreamDeps, caller: HostOnly, webSocket: WebSocket, check: () => Promise<HostOnly>): void {
+  const channel: HostChannel = {
+    send: text => new Promise((resolve, reject) => webSocket.send(text, error => (error ? reject(error) : resolve()))),
+    close: (code, reason) => webSocket.close(code, reason.slice(0, 100)),
+    async check() {
+      const now = await check()
+      if (now.name !== caller.name) throw new KeymanError('denied', 'the certificate is of another host')
+    },
+  }
+  const connection = deps.hosts.connect(caller, channel)
+  let heard = true
+  const pinging = setInterval(() => {
+    if (!heard) return webSocket.terminate()
+    heard = false
+    webSocket.ping()
+  }, PING_MS)
+  webSocket.on('pong', () => {
+    heard = true
+  })
+  webSocket.on('message', (data, binary) => {
+    heard = true
+    if (binary || !(data instanceof Buffer)) webSocket.close(1003)
+    else void connection.receive(data.toString('utf8'))
+  })
+  webSocket.on('error', () => webSocket.terminate())
+  webSocket.on('close', () => {
+    clearInterval(pinging)
+    connection.closed()
+  })
+}
+
+const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -1,0 +1,75 @@
+import type { z } from 'zod'
+import type { HostCaller, Hosts } from '#server/hosts/index.ts'
+import type { Caller } from '#server/identity/index.ts'
+import type { Actor } from '#server/ledger/index.ts'
+import { api, type loginSchemas } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parseHostName } from '#shared/names.ts'
+import { type ApiRequest, type Handled, handle } from './handle.ts'
+
+type HostCertificateRequest = { readonly publicKey: string; readonly challenge: string; readonly signature: string }
+type CertificateAnswer = z.infer<typeof loginSchemas.certificateAnswer>
+
+export type HostRoutesDeps = {
+  readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'join' | 'renewClientCertificate'>
+  /** `authority`: checks the proof of possession (purpose `host-key`) and issues for the caller's own name. */
+  readonly issueHostCertificate: (
+    caller: HostCaller,
+    request: HostCertificateRequest,
+    by: { readonly requestId: string; readonly from: string },
+  ) => Promise<CertificateAnswer>
+}
+
+/** Hosts: what administrators do with them, and what a host does for itself. */
+export function hostRoutes({ hosts, issueHostCertificate }: HostRoutesDeps): Handled[] {
+  return [
+    handle(api.hosts.list, async () => ({ hosts: await hosts.list() })),
+    handle(api.hosts.show, async ({ params }) => hosts.show(nameOf(params))),
+    handle(
+      api.hosts.add,
+      async request => {
+        const added = await hosts.add(request.body, by(request))
+        return { ...added, endsAt: added.endsAt.toISOString() }
+      },
+      ({ body }) => body.name,
+    ),
+    handle(api.hosts.remove, async request => {
+      await hosts.remove(nameOf(request.params), by(request))
+      return undefined
+    }),
+
+    handle(api.hostSelf.join, async ({ body, requestId, from }) => {
+      const { host, organisation, client } = await hosts.join(body, { requestId, from })
+      return { host, organisation, client: clientAnswer(client) }
+    }),
+    handle(api.hostSelf.renewClientCertificate, async request => {
+      const { requestId, from } = request
+      return clientAnswer(await hosts.renewClientCertificate(hostOf(request), { requestId, from }))
+    }),
+    handle(api.hostSelf.hostCertificate, async request => {
+      const { requestId, from } = request
+      return issueHostCertificate(hostOf(request), request.body, { requestId, from })
+    }),
+  ]
+}
+
+const nameOf = (params: Readonly<Record<string, string>>) => parseHostName(params.name ?? '', 'name')
+const clientAnswer = ({ pem, endsAt }: { pem: string; endsAt: Date }) => ({
+  certificate: pem,
+  endsAt: endsAt.toISOString(),
+})
+
+/** The edge lets only hosts in where a route says so; here the type learns of it. */
+function hostOf({ caller }: ApiRequest<unknown, unknown>): HostCaller {
+  if (caller?.kind === 'host') return caller
+  throw new KeymanError('denied', 'only hosts may do this')
+}
+
+function by({ caller, requestId, from }: ApiRequest<unknown, unknown>) {
+  return { actor: actorOf(caller), requestId, from }
+}
+
+function actorOf(caller: Caller | undefined): Actor {
+  if (caller?.kind === 'person') return { kind: 'person', identity: caller.identity, session: caller.session }
+  return caller?.kind === 'host' ? { kind: 'host', name: caller.name } : { kind: 'anonymous' }
+}
