@@ -1,0 +1,284 @@
+import type { z } from 'zod'
+import type { Keystore } from '#server/keystore/index.ts'
+import type { Actor, Entry, Ledger } from '#server/ledger/index.ts'
+import type { Queryable, Store } from '#server/store/index.ts'
+import type { loginSchemas } from '#shared/api/index.ts'
+import type { ProofPurpose } from '#shared/login-challenge.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
+import type { SshPublicKey } from '#shared/ssh/index.ts'
+
+/** The types of this room's door, `index.ts`. */
+
+export type Epoch = { readonly subject: string; readonly epoch: bigint }
+
+type Person = {
+  readonly kind: 'person'
+  readonly identity: PersonIdentity
+  readonly administrator: boolean
+  /** The session's ID: `session_` and 16 characters that fit into a key ID. */
+  readonly session: string
+  readonly startedAt: Date
+  readonly endsAt: Date
+  /** The last touch of a passkey that counts for this session. */
+  readonly assertedAt: Date
+  readonly device: string
+  /** Of the person and of the session, read before what else stands here. */
+  readonly epochs: readonly Epoch[]
+}
+
+/** A person's machine: a session that renews exactly these two keys until it ends. */
+export type MachineCaller = Person & {
+  readonly via: 'machine'
+  readonly ssh: {
+    readonly blob: Uint8Array
+    /** `SHA256:…` */
+    readonly fingerprint: string
+    /** As in a `.pub` file. */
+    readonly line: string
+  }
+  /** Hex SHA-256 of the SubjectPublicKeyInfo. */
+  readonly clientFingerprint: string
+  readonly clientSpki: Uint8Array
+}
+/** A person's browser, known by its cookie. */
+export type BrowserCaller = Person & { readonly via: 'browser' }
+export type PersonCaller = MachineCaller | BrowserCaller
+export type HostCaller = {
+  readonly kind: 'host'
+  readonly name: HostName
+  readonly clientSpki: Uint8Array
+  readonly clientFingerprint: string
+  readonly epochs: readonly Epoch[]
+}
+/** Whoever is asking, with how and when it authenticated. */
+export type Caller = PersonCaller | HostCaller
+
+/** The request on whose behalf something happens, for the ledger. */
+export type At = { readonly requestId: string; readonly from: string }
+/** The same with who asks. */
+export type By = { readonly actor: Actor; readonly requestId: string; readonly from?: string }
+
+export type WebauthnJson = Record<string, unknown>
+export type LoginStart = z.infer<typeof loginSchemas.loginStart>
+export type LoginStarted = z.infer<typeof loginSchemas.loginStarted>
+export type LoginTransaction = z.infer<typeof loginSchemas.loginTransaction>
+export type LoginToken = z.infer<typeof loginSchemas.loginToken>
+export type ActionTransaction = z.infer<typeof loginSchemas.actionTransaction>
+export type SessionView = z.infer<typeof loginSchemas.sessionAnswer>
+export type PasskeyView = z.infer<typeof loginSchemas.passkey>
+
+export type PersonView = {
+  readonly identity: PersonIdentity
+  readonly administrator: boolean
+  readonly state: 'active' | 'disabled'
+  readonly passkeys: number
+  readonly createdAt: Date
+  readonly lastLoginAt: Date | undefined
+}
+
+export type Redeemed =
+  | { readonly state: 'done'; readonly caller: MachineCaller }
+  | { readonly state: 'pending' /** seconds */; readonly interval: number }
+  | { readonly state: 'refused' }
+
+/** What somebody is given who signed in to the pages: the cookie's value, a secret, and who that is. */
+export type SignedIn = { readonly cookie: string; readonly caller: BrowserCaller }
+
+export interface Proofs {
+  /** A fresh challenge in base64url, good for two minutes. Nothing is stored. */
+  challenge(): string
+  /**
+   * Checks that both keys were used for this challenge and purpose. Gives the challenge's ID, whose use the caller makes unique
+   * (a unique column, or the ledger's `proof`). Throws `expired` for a challenge that is none of ours or has ended, `denied` for
+   * a signature that does not fit.
+   */
+  checkBoth(parts: {
+    readonly purpose: ProofPurpose
+    readonly sshPublicKey: SshPublicKey
+    readonly clientSpki: Uint8Array
+    readonly proof: z.infer<typeof loginSchemas.proof>
+  }): string
+  /** The same where the client key is proven by the connection already: the SSH key's signature alone. */
+  checkSsh(parts: {
+    readonly purpose: ProofPurpose
+    readonly sshPublicKey: SshPublicKey
+    readonly clientSpki: Uint8Array
+    readonly challenge: string
+    /** Armored SSHSIG. */
+    readonly signature: string
+  }): string
+}
+
+/** Login of a person's machine: see `shared/api/login.ts`. */
+export interface Logins {
+  start(request: LoginStart, from: string): Promise<LoginStarted>
+  /** Throws `not-found`. A device login is shown by its code alone, so that no link leads to the consent. */
+  show(transaction: string): Promise<LoginTransaction>
+  find(userCode: string): Promise<LoginTransaction>
+  options(transaction: string): Promise<WebauthnJson>
+  consent(
+    transaction: string,
+    assertion: WebauthnJson,
+    at: At,
+  ): Promise<{ readonly redirectTo?: string; readonly person: PersonIdentity }>
+  refuse(transaction: string): Promise<{ readonly redirectTo?: string }>
+  /** Makes the session and its record, once. Throws `denied` or `expired`. */
+  redeem(request: LoginToken, at: At): Promise<Redeemed>
+}
+
+export interface SignIns {
+  options(): Promise<WebauthnJson>
+  /** `cookie`: the one that the browser has now; its session ends. */
+  complete(assertion: WebauthnJson, at: At, cookie: string | undefined): Promise<SignedIn>
+}
+
+export interface Enrolment {
+  /** Throws `expired` for a link that is none, was used or has ended. */
+  open(secret: string): Promise<{
+    readonly kind: 'administrator' | 'invitation'
+    readonly identity: string
+    readonly identityFixed: boolean
+    readonly endsAt: Date
+  }>
+  options(secret: string, identity: PersonIdentity): Promise<WebauthnJson>
+  complete(
+    request: {
+      readonly secret: string
+      readonly identity: PersonIdentity
+      readonly passkeyName: string
+      readonly registration: WebauthnJson
+    },
+    at: At,
+  ): Promise<SignedIn>
+  /** `login` is the line that the invited person types. Throws `conflict` where the identity is taken. `lifetime`: seconds. */
+  invite(
+    invitation: { readonly identity: PersonIdentity; readonly administrator: boolean; readonly lifetime: number },
+    by: By,
+  ): Promise<{
+    readonly identity: PersonIdentity
+    readonly link: string
+    readonly login: string
+    readonly endsAt: Date
+  }>
+  /**
+   * The operator's recovery, on the machine: a link for a further administrator, or, with the identity of somebody who is
+   * here, for a further passkey of that person, who becomes an active administrator. Good for 15 minutes, once.
+   */
+  createAdminLink(
+    identity: PersonIdentity | undefined,
+    by: By,
+  ): Promise<{ readonly link: string; readonly endsAt: Date }>
+  /** For the server's start: a link, while no administrator has a passkey; earlier ones end. */
+  firstAdministratorLink(proposal: string): Promise<string | undefined>
+}
+
+export interface Passkeys {
+  list(person: PersonIdentity): Promise<PasskeyView[]>
+  addOptions(caller: BrowserCaller): Promise<WebauthnJson>
+  add(
+    caller: BrowserCaller,
+    passkey: { readonly name: string; readonly registration: WebauthnJson },
+    at: At,
+  ): Promise<PasskeyView>
+  rename(caller: PersonCaller, id: string, name: string, at: At): Promise<PasskeyView>
+  /** Throws `conflict` for the last one. */
+  remove(caller: PersonCaller, id: string, at: At): Promise<void>
+}
+
+/** Step-up: a fresh assertion for one session and client key. */
+export interface Actions {
+  show(transaction: string): Promise<ActionTransaction>
+  options(transaction: string): Promise<WebauthnJson>
+  /** `cookie`: the browser's, before; where the session is that browser's own, the new one comes back. */
+  confirm(
+    transaction: string,
+    assertion: WebauthnJson,
+    at: At,
+    cookie: string | undefined,
+  ): Promise<{ readonly transaction: ActionTransaction; readonly cookie: string | undefined }>
+  refuse(transaction: string): Promise<ActionTransaction>
+}
+
+/** Runs inside the transaction after the change, and gives what else is to be recorded with it. */
+export type Within = (t: Queryable) => Promise<readonly Entry[]>
+
+export interface Persons {
+  list(): Promise<PersonView[]>
+  /** Throws `not-found`. */
+  show(identity: PersonIdentity): Promise<PersonView>
+  /**
+   * Forbids signing in and ends all sessions, in one transaction: epochs first, then the change, then `within` (which collects
+   * and revokes the certificates), then the record. Throws `conflict` for the last administrator, `not-found`.
+   */
+  disable(identity: PersonIdentity, by: By, within?: Within): Promise<PersonView>
+  enable(identity: PersonIdentity, by: By): Promise<PersonView>
+}
+
+export interface Identity {
+  readonly proofs: Proofs
+  readonly logins: Logins
+  readonly signIns: SignIns
+  readonly enrolment: Enrolment
+  readonly passkeys: Passkeys
+  readonly actions: Actions
+  readonly persons: Persons
+
+  /** Reads what has ended, before anybody may call; then again each second and at each notification. */
+  start(): Promise<void>
+  stop(): Promise<void>
+
+  /**
+   * Who a client certificate stands for, checked on this very request: chain, authority, not-before, not-after, name, session, key. At
+   * once where the session is in memory. Throws `not-signed-in`; `unavailable` where what has ended was last read more than
+   * five seconds ago. `der`: the same array for each request of a connection, so that it is parsed once.
+   */
+  callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean): Caller | Promise<Caller>
+  /** Throws `not-signed-in`. */
+  callerFromCookie(cookie: string): Promise<BrowserCaller>
+  /** Reads the caller's session anew, after `EpochsChanged`. Throws `not-signed-in` where it has ended. */
+  reload<C extends Caller>(caller: C): Promise<C>
+  /** Throws `assertion-required` with a transaction where this session's last assertion is more than ten minutes old. */
+  requireFreshAssertion(caller: Caller, action: string, target: string, from: string): Promise<void>
+  /** What `GET /v1/session` answers. */
+  describe(caller: PersonCaller): Promise<SessionView>
+  /**
+   * Inside the transaction that revokes, after the epochs were bumped: ends these sessions, and what was consented to and not
+   * redeemed yet. Gives how many sessions. Other servers hear of it with the commit; call `refresh` after it.
+   */
+  endSessions(t: Queryable, by: { readonly person: PersonIdentity } | { readonly session: string }): Promise<number>
+  /** Reads at once what has ended. */
+  refresh(): Promise<void>
+}
+
+export type IdentityDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs'>
+  /** Wraps the key that challenges are made with. */
+  readonly keystore: Pick<Keystore, 'capabilities' | 'wrapDataKey' | 'unwrapDataKey'>
+  readonly now: () => Date
+  readonly random: (bytes: number) => Uint8Array
+  readonly organisation: string
+  /** What browsers open: an origin without a slash at its end; its host is the RP ID. */
+  readonly publicUrl: string
+  /** For the line that an invited person types. */
+  readonly machinesUrl: string
+  readonly rootFingerprint: () => string
+  /** The longest session of a machine, in seconds. */
+  readonly maxLifetime: number
+  /** Assertions that are tried, by address and account together. */
+  readonly assertionLimiter: { take(key: string): void }
+  /** PEM or DER of the machine authority's roots, those of today. */
+  readonly machineRoots: () => readonly string[]
+  /** `hosts.resolveHost`. */
+  readonly resolveHost: (name: HostName, clientSpki: Uint8Array) => { readonly epochs: readonly Epoch[] } | undefined
+  /** After somebody was enrolled; a failure here does not undo that. */
+  readonly onEnrolled?: (person: {
+    readonly identity: PersonIdentity
+    readonly administrator: boolean
+    readonly first: boolean
+  }) => Promise<void>
+  /** Hears of failures in the background, and of alarms. */
+  readonly onError?: (error: unknown) => void
+  /** Milliseconds; `performance.now` unless given. */
+  readonly monotonic?: () => number
+}
