@@ -24,7 +24,7 @@ export async function joinHost(
   const sshKey = parsePublicKey(request.sshPublicKey, 'sshPublicKey')
   if (sshKey.type.startsWith('sk-'))
     throw invalid('sshPublicKey', `${sshKey.type} is a person's hardware key, not a host key`)
-  const proof = await deps.checkJoinProof({ sshPublicKey: request.sshPublicKey, clientSpki, proof: request.proof })
+  const proof = await deps.checkJoinProof({ sshPublicKey: sshKey, clientSpki, proof: request.proof })
 
   const hash = hashOf(request.token)
   const token = await selectToken(deps.store, hash)

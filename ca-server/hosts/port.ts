@@ -3,6 +3,7 @@ import type { Actor, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { administration, hostStream } from '#shared/api/index.ts'
 import type { HostName, Labels } from '#shared/names.ts'
+import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
 
@@ -71,12 +72,12 @@ export type HostsDeps = {
    * Returns what ends it.
    */
   readonly onChange: (listener: () => void) => () => void
-  /** Checks a proof of possession of both keys with the given purpose; throws `denied` or `expired`. Gives the challenge's id, whose use the ledger keeps unique. */
+  /** `identity.proofs.checkBoth` with the purpose `join`: throws `denied` or `expired`. Gives the challenge's id, whose use the ledger keeps unique. */
   readonly checkJoinProof: (parts: {
-    readonly sshPublicKey: string
+    readonly sshPublicKey: SshPublicKey
     readonly clientSpki: Uint8Array
     readonly proof: JoinRequest['proof']
-  }) => Promise<string>
+  }) => string | Promise<string>
   /** Record, sign, release. `proof` makes the challenge's use unique. */
   readonly issueHostClientCertificate: (parts: {
     readonly host: HostName

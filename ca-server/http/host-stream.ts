@@ -15,7 +15,7 @@ const PING_MS = 30_000
 export type HostStreamDeps = {
   readonly hosts: Pick<Hosts, 'connect'>
   /** `identity.callerFromClientCertificate`: end, authority and revocation, now. */
-  readonly callerFromClientCertificate: (der: Uint8Array, chainAuthorized: boolean) => Promise<Caller>
+  readonly callerFromClientCertificate: (der: Uint8Array, chainAuthorized: boolean) => Caller | Promise<Caller>
 }
 
 /**

@@ -1,27 +1,19 @@
-import type { z } from 'zod'
+import type { Authority } from '#server/authority/index.ts'
 import type { HostCaller, Hosts } from '#server/hosts/index.ts'
 import type { Caller } from '#server/identity/index.ts'
 import type { Actor } from '#server/ledger/index.ts'
-import { api, type loginSchemas } from '#shared/api/index.ts'
+import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
 
-type HostCertificateRequest = { readonly publicKey: string; readonly challenge: string; readonly signature: string }
-type CertificateAnswer = z.infer<typeof loginSchemas.certificateAnswer>
-
 export type HostRoutesDeps = {
   readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'join' | 'renewClientCertificate'>
-  /** `authority`: checks the proof of possession (purpose `host-key`) and issues for the caller's own name. */
-  readonly issueHostCertificate: (
-    caller: HostCaller,
-    request: HostCertificateRequest,
-    by: { readonly requestId: string; readonly from: string },
-  ) => Promise<CertificateAnswer>
+  readonly authority: Pick<Authority, 'issueHostCertificate'>
 }
 
 /** Hosts: what administrators do with them, and what a host does for itself. */
-export function hostRoutes({ hosts, issueHostCertificate }: HostRoutesDeps): Handled[] {
+export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
   return [
     handle(api.hosts.list, async () => ({ hosts: await hosts.list() })),
     handle(api.hosts.show, async ({ params }) => hosts.show(nameOf(params))),
@@ -48,7 +40,7 @@ export function hostRoutes({ hosts, issueHostCertificate }: HostRoutesDeps): Han
     }),
     handle(api.hostSelf.hostCertificate, async request => {
       const { requestId, from } = request
-      return issueHostCertificate(hostOf(request), request.body, { requestId, from })
+      return authority.issueHostCertificate(hostOf(request), { ...request.body, requestId, from })
     }),
   ]
 }
