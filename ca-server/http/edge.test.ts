@@ -143,6 +143,12 @@ describe('a request', () => {
     } finally {
       await behind.close(1000)
     }
+    const elsewhere = await start({ trustedProxies: ['10.0.0.0/8'] })
+    try {
+      expect(JSON.parse((await get('/from', header, elsewhere.address.port)).body).from).toBe('127.0.0.1')
+    } finally {
+      await elsewhere.close(1000)
+    }
   })
 })
 
@@ -242,16 +248,18 @@ describe('request smuggling and header injection', () => {
 
 describe('slow and idle clients', () => {
   it('that do not finish their headers or body in time are cut off', async () => {
-    const quick = await start({ limits: { headersTimeout: 100, requestTimeout: 200 } })
+    // Each limit alone, so that neither hides the other.
+    const slowHeaders = await start({ limits: { headersTimeout: 100, requestTimeout: 60_000 } })
+    const slowBody = await start({ limits: { headersTimeout: 200, requestTimeout: 200 } })
     try {
-      const { port } = quick.address
+      const { port } = slowHeaders.address
       expect((await send(`GET /from HTTP/1.1\r\n${HOST}X-A:`, undefined, port)).status).toBe(408)
-      const head = `POST /json HTTP/1.1\r\n${HOST}Origin: ${publicUrl}\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{`
-      expect([408, 400]).toContain((await send(head, undefined, port)).status)
       // Not a byte sent: closed all the same.
       expect((await send('', undefined, port)).status).toBe(408)
+      const head = `POST /json HTTP/1.1\r\n${HOST}Origin: ${publicUrl}\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{`
+      expect([408, 400]).toContain((await send(head, undefined, slowBody.address.port)).status)
     } finally {
-      await quick.close(1000)
+      await Promise.all([slowHeaders.close(1000), slowBody.close(1000)])
     }
   })
 

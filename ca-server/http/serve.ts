@@ -91,7 +91,7 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     headersTimeout: limits.headersTimeout,
     requestTimeout: limits.requestTimeout,
     keepAliveTimeout: limits.keepAliveTimeout,
-    connectionsCheckingInterval: Math.min(2000, limits.headersTimeout / 2),
+    connectionsCheckingInterval: Math.min(2000, limits.headersTimeout / 2, limits.requestTimeout / 2),
     requireHostHeader: true,
     insecureHTTPParser: false,
     noDelay: true,
@@ -154,7 +154,7 @@ function begin(
   outgoing: ServerResponse,
   info: RequestInfo,
 ) {
-  const started = process.hrtime.bigint()
+  const started = performance.now()
   const { socket } = incoming
   state.running++
   state.idle.delete(socket)
@@ -168,7 +168,7 @@ function begin(
       method: incoming.method ?? '',
       path: (incoming.url ?? '').split('?', 1)[0]?.slice(0, 200) ?? '',
       status: outgoing.statusCode,
-      duration: Number((process.hrtime.bigint() - started) / 1000n),
+      duration: Math.round((performance.now() - started) * 1000),
       ...(info.caller === undefined ? {} : { caller: info.caller }),
     })
     if (state.closing) state.onIdle?.()
