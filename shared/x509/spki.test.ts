@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync } from 'node:crypto'
+import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { concat } from '../bytes.ts'
@@ -45,6 +45,31 @@ describe('a SubjectPublicKeyInfo', () => {
     const off = Uint8Array.from(p256)
     off[off.length - 1] = (off.at(-1) ?? 0) ^ 1
     expect(() => readSpki(off)).toThrow(/not on its curve/)
+  })
+
+  it('on P-256 and P-384 is taken exactly where OpenSSL takes it', () => {
+    const taken = (read: () => unknown) => {
+      try {
+        read()
+        return true
+      } catch {
+        return false
+      }
+    }
+    const openssl = (key: Uint8Array) => () => createPublicKey({ key: Buffer.from(key), format: 'der', type: 'spki' })
+    for (let i = 0; i < 40; i++) {
+      for (const namedCurve of ['P-256', 'P-384']) {
+        const key = spki(generateKeyPairSync('ec', { namedCurve }))
+        expect(readSpki(key).publicKey[0]).toBe(4)
+        const other = Uint8Array.from(key)
+        const at = other.length - 1 - (i % (namedCurve === 'P-256' ? 64 : 96))
+        other[at] = (other[at] ?? 0) ^ (1 << (i % 8))
+        expect(taken(() => readSpki(other))).toBe(taken(openssl(other)))
+        // A coordinate of p or more, which is the same number mod p, is another encoding of a key: refused by both.
+        other.fill(0xff, -(namedCurve === 'P-256' ? 32 : 48))
+        expect(taken(() => readSpki(other))).toBe(taken(openssl(other)))
+      }
+    }
   })
 
   it('names the field that it came from', () => {
