@@ -123,12 +123,12 @@ export const grantOptions = z.strictObject({
     .array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]))
     .max(32)
     .optional(),
-  /** The one command that runs; quotes, backslashes and control characters are refused since sshd's line has no room for them. */
+  /** The one command that runs. Refused are quotes, backslashes, control characters and `#`, at which sshd cuts the line that this goes into. */
   forceCommand: z
     .string()
     .min(1)
     .max(500)
-    .regex(/^[\x20\x21\x23-\x5b\x5d-\x7e]+$/, 'printable ASCII without " and \\')
+    .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, 'printable ASCII without ", \\ and #')
     .optional(),
 })
 export const newGrant = z.strictObject({
