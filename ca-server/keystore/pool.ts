@@ -21,7 +21,8 @@ export function createPool<Lane>(lanes: readonly Lane[], bound = QUEUE_BOUND): P
   const free = [...lanes]
   const line: Waiter<Lane>[] = []
   let running = 0
-  let drained: (() => void) | undefined
+  /** Those who wait until nothing runs; while there is such a list, nothing starts. */
+  let draining: (() => void)[] | undefined
 
   const wait = (again: boolean): Promise<Lane> => {
     if (line.length >= bound && !again) {
@@ -32,14 +33,14 @@ export function createPool<Lane>(lanes: readonly Lane[], bound = QUEUE_BOUND): P
 
   const give = (lane: Lane): void => {
     running--
-    const next = drained ? undefined : line.shift()
+    const next = draining ? undefined : line.shift()
     if (next) {
       running++
       next.go(lane)
       return
     }
     free.push(lane)
-    if (running === 0) drained?.()
+    if (running === 0) for (const done of draining ?? []) done()
   }
 
   return {
@@ -47,7 +48,7 @@ export function createPool<Lane>(lanes: readonly Lane[], bound = QUEUE_BOUND): P
       return line.length
     },
     async run(work, again = false) {
-      let lane = drained ? undefined : free.pop()
+      let lane = draining ? undefined : free.pop()
       if (lane === undefined) lane = await wait(again)
       else running++
       try {
@@ -57,14 +58,13 @@ export function createPool<Lane>(lanes: readonly Lane[], bound = QUEUE_BOUND): P
       }
     },
     async drain() {
-      await new Promise<void>(resolve => {
-        drained = resolve
-        if (running === 0) resolve()
-      })
+      draining ??= []
+      const list = draining
+      if (running > 0) await new Promise<void>(done => list.push(done))
       return free.splice(0)
     },
     refill(fresh) {
-      drained = undefined
+      draining = undefined
       free.push(...fresh)
       while (line.length > 0 && free.length > 0) {
         const lane = free.pop()

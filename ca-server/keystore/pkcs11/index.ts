@@ -1,5 +1,161 @@
-import type { Keystore, KeystoreConfig } from '../port.ts'
-import { unavailable } from '../port.ts'
-export async function openPkcs11Keystore(_config: Extract<KeystoreConfig, { kind: 'pkcs11' }>): Promise<Keystore> {
-  throw unavailable('PKCS#11 is not there yet')
+import { createHealthProbe } from '../health.ts'
+import {
+  checkLabel,
+  checkNewKey,
+  HEALTH_LABEL,
+  type KeyAlgorithm,
+  type Keystore,
+  type KeystoreConfig,
+  type KeystoreKey,
+  noSuchKey,
+  threadCount,
+  unavailable,
+} from '../port.ts'
+import { splitSealed } from '../sealed.ts'
+import { type Handle, holding } from './binding.ts'
+import { decrypt, encrypt } from './gcm.ts'
+import { probe, SCHEMES } from './mechanisms.ts'
+import { findMasterKey, findSigningKey, generateMasterKey, generateSigningKey, listLabels } from './objects.ts'
+import { openToken, type Token } from './token.ts'
+
+/** Keys in an HSM or another PKCS#11 token (OASIS PKCS#11 v2.40 and v3.1). Keys are made there and never leave. */
+export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind: 'pkcs11' }>): Promise<Keystore> {
+  const { module, token: name, pin, sessions = threadCount(), libraryParameters } = config
+  const given = libraryParameters === undefined ? {} : { libraryParameters }
+  const token = await openToken({ module, token: name, pin, sessions, ...given })
+  const probed = probe(token.cryptoki, token.slot)
+  const handles = createHandleCache(token)
+  const makeOneAtATime = createQueue()
+
+  const findKey = async (label: string, session: Handle) => {
+    const key = handles.signing.get(label)
+    if (key) return key
+    const found = findSigningKey(token.cryptoki, session, checkLabel(label))
+    if (!found) throw noSuchKey(label)
+    handles.signing.set(label, found)
+    return found
+  }
+
+  const sign = (label: string, data: Uint8Array): Promise<Uint8Array> =>
+    token.use(`signing with ${label}`, async session => {
+      const known = handles.signing.get(label) ?? (await findKey(label, session))
+      const scheme = SCHEMES[known.key.algorithm]
+      const input = scheme.input(data)
+      token.cryptoki.C_SignInit(session, scheme.sign, known.handle)
+      return holding(input, () => token.cryptoki.C_SignAsync(session, input, Buffer.alloc(scheme.signatureBytes)))
+    })
+
+  const generate = (label: string, algorithm: KeyAlgorithm): Promise<KeystoreKey> =>
+    makeOneAtATime(async () => {
+      const made = await token.useReadWrite(`making the key ${label}`, session =>
+        generateSigningKey(token.cryptoki, session, label, algorithm),
+      )
+      return made.key
+    })
+
+  async function withMasterKey<Result>(
+    label: string,
+    create: boolean,
+    work: (session: Handle, key: Handle) => Promise<Result>,
+  ): Promise<Result> {
+    checkLabel(label)
+    if (!probed.wrapsDataKeys) throw unavailable('this token wraps no data keys: it has no AES-GCM')
+    const use = () =>
+      token.use(`using the master key ${label}`, async session => {
+        const key = handles.master.get(label) ?? findMasterKey(token.cryptoki, session, label)
+        if (!key) return undefined
+        handles.master.set(label, key)
+        return { result: await work(session, key) }
+      })
+    let used = await use()
+    if (!used && create) {
+      await makeOneAtATime(() =>
+        token.useReadWrite(`making the master key ${label}`, session =>
+          generateMasterKey(token.cryptoki, session, label),
+        ),
+      )
+      used = await use()
+    }
+    if (!used) throw noSuchKey(label)
+    return used.result
+  }
+
+  async function ensureHealthKey(): Promise<KeystoreKey> {
+    const known = handles.signing.get(HEALTH_LABEL)
+    if (known) return known.key
+    const algorithm = probed.algorithms[0]
+    if (algorithm === undefined) throw unavailable('the token offers no algorithm that KeyMan signs with')
+    const find = (session: Handle) => findSigningKey(token.cryptoki, session, HEALTH_LABEL)
+    const found = await token.use('looking for the key health', async session => find(session))
+    if (found) return found.key
+    // Another server may make it at the same moment: then its key is there now.
+    return generate(HEALTH_LABEL, algorithm).catch(async error => {
+      const theirs = await token.use('looking for the key health', async session => find(session))
+      if (theirs) return theirs.key
+      throw error
+    })
+  }
+
+  return {
+    kind: 'pkcs11',
+    capabilities: probed,
+    async generateKey(label, algorithm) {
+      checkNewKey(label, algorithm, probed.algorithms)
+      return generate(label, algorithm)
+    },
+    listKeys: () =>
+      token.use('listing keys', async session => {
+        const labels = listLabels(token.cryptoki, session).filter(label => label !== HEALTH_LABEL)
+        return Promise.all(labels.map(async label => (await findKey(label, session)).key))
+      }),
+    sign,
+    wrapDataKey: (masterLabel, dataKey, associatedData) =>
+      withMasterKey(masterLabel, true, (session, key) =>
+        encrypt(token.cryptoki, session, key, dataKey, associatedData),
+      ),
+    async unwrapDataKey(masterLabel, wrapped, associatedData) {
+      splitSealed(wrapped) // before the token is asked
+      return withMasterKey(masterLabel, false, (session, key) =>
+        decrypt(token.cryptoki, session, key, wrapped, associatedData),
+      )
+    },
+    health: createHealthProbe(ensureHealthKey, data => sign(HEALTH_LABEL, data)),
+    get queueLength() {
+      return token.waiting
+    },
+    close: () => token.close(),
+  }
+}
+
+/** Object handles, forgotten whenever the module was initialized anew. */
+function createHandleCache(token: Token) {
+  let generation = token.generation
+  const signing = new Map<string, NonNullable<ReturnType<typeof findSigningKey>>>()
+  const master = new Map<string, Handle>()
+  const fresh = <Value>(map: Map<string, Value>): Map<string, Value> => {
+    if (generation !== token.generation) {
+      generation = token.generation
+      signing.clear()
+      master.clear()
+    }
+    return map
+  }
+  return {
+    get signing() {
+      return fresh(signing)
+    },
+    get master() {
+      return fresh(master)
+    },
+  }
+}
+
+/** One after the other: two searches for a free label at the same moment would both find it free. */
+function createQueue() {
+  let last: Promise<unknown> = Promise.resolve()
+  return <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const next = last.then(work)
+    last = next.catch(() => undefined)
+    return next
+  }
 }

@@ -1,0 +1,58 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { KeymanError } from '#shared/errors.ts'
+import { unavailable } from '../port.ts'
+import { CKR, type Cryptoki, ckrOf, type Handle, isWrongPin, normalise } from './binding.ts'
+import { CKF, CKU_USER } from './constants.ts'
+
+/** Finding the token, and logging in to it with a PIN that is tried once. */
+
+/** The slot with the token of this label. Throws `unavailable` where there is none, or more than one. */
+export function findSlot(cryptoki: Cryptoki, token: string): Handle {
+  const labels: string[] = []
+  const slots = cryptoki.C_GetSlotList(true).filter(slot => {
+    const label = cryptoki.C_GetTokenInfo(slot).label.trimEnd() // padded with blanks to 32
+    labels.push(label)
+    return label === token
+  })
+  const [slot, second] = slots
+  if (slot && !second) return slot
+  if (second) throw unavailable(`the PKCS#11 module has more than one token with the label ${token}`)
+  const seen = labels.filter(label => label !== '').map(label => JSON.stringify(label))
+  throw unavailable(`the PKCS#11 module has no token with the label ${token}`, {
+    hint: seen.length > 0 ? `it has ${seen.join(', ')}` : 'it has no token at all',
+    retryAfter: 5,
+  })
+}
+
+/** Milliseconds. SoftHSM rewrites its token file at each login; who reads it then sees half of it. */
+const BACK_OFF = [10, 20, 40, 80, 160, 320, 640] as const
+
+/**
+ * Throws `denied` for a wrong PIN. That is never tried again: three wrong ones lock most tokens for good, so a token with
+ * one try left is not touched either. What SoftHSM answers to logins at the same moment (5, 258) is.
+ */
+export async function logIn(cryptoki: Cryptoki, slot: Handle, session: Handle, pin: string): Promise<void> {
+  const { flags, label } = cryptoki.C_GetTokenInfo(slot)
+  const token = label.trimEnd()
+  if ((flags & CKF.USER_PIN_LOCKED) !== 0) throw new KeymanError('denied', `the PIN of the token ${token} is locked`)
+  if ((flags & CKF.USER_PIN_FINAL_TRY) !== 0) {
+    throw new KeymanError('denied', `the token ${token} would lock itself at one more wrong PIN; it is not tried`, {
+      hint: `log in by hand once with the right PIN: pkcs11-tool --login --token-label ${token}`,
+    })
+  }
+  for (let tried = 0; ; tried++) {
+    try {
+      cryptoki.C_Login(session, CKU_USER, pin)
+      return
+    } catch (error) {
+      const code = ckrOf(error)
+      if (code === CKR.USER_ALREADY_LOGGED_IN) return // by another session of this process
+      if (isWrongPin(error)) {
+        throw new KeymanError('denied', `the token ${token} refused the PIN; it is not tried again`, { cause: error })
+      }
+      const wait = code === CKR.GENERAL_ERROR || code === CKR.USER_PIN_NOT_INITIALIZED ? BACK_OFF[tried] : undefined
+      if (wait === undefined) throw normalise(error, 'C_Login')
+      await delay(wait * (0.5 + Math.random()))
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import type { KeymanError } from '#shared/errors.ts'
+import { CKR, type Cryptoki, ckrOf, loadCryptoki, normalise } from './binding.ts'
+import { CKF } from './constants.ts'
+
+/**
+ * A PKCS#11 module as this process has it: C_Initialize and C_Finalize count for all of its tokens together, so an active
+ * and a standby keystore in one module recover together. Loaded once a path and never unloaded (some modules crash then).
+ */
+export interface Module {
+  readonly cryptoki: Cryptoki
+  /** Grows with each C_Initialize: sessions and handles of an earlier one are dead. */
+  readonly generation: number
+  /**
+   * Drains every user, finalizes, initializes, reopens every user. One at a time: who comes while one runs, or with a
+   * generation that is over, gets its result.
+   */
+  recover(seen: number): Promise<void>
+  /** Resolves when no recovery runs. */
+  settled(): Promise<void>
+  leave(user: ModuleUser): Promise<void>
+}
+
+export interface ModuleUser {
+  /** Resolves when no call of this user is running. */
+  drain(): Promise<void>
+  /**
+   * Logs in and opens sessions, or hears why the module did not initialize. Keeps what went wrong for its own callers and
+   * does not throw.
+   */
+  reopen(failure?: KeymanError): Promise<void>
+}
+
+type Loaded = { readonly module: Module; readonly users: Set<ModuleUser> }
+const loaded = new Map<string, Promise<Loaded>>()
+
+/** Throws `unavailable` where the module is not there or does not initialize. */
+export async function joinModule(path: string, user: ModuleUser, libraryParameters?: string): Promise<Module> {
+  let entry = loaded.get(path)
+  if (!entry) {
+    entry = load(path, libraryParameters)
+    loaded.set(path, entry)
+    entry.catch(() => loaded.delete(path))
+  }
+  const { module, users } = await entry
+  await module.settled()
+  if (users.size === 0) initialize(module.cryptoki, libraryParameters)
+  users.add(user)
+  return module
+}
+
+async function load(path: string, libraryParameters: string | undefined): Promise<Loaded> {
+  const cryptoki = await loadCryptoki(path)
+  const users = new Set<ModuleUser>()
+  let generation = 1
+  let recovery: Promise<void> | undefined
+
+  const run = async () => {
+    const all = [...users]
+    await Promise.all(all.map(user => user.drain()))
+    finalize(cryptoki)
+    generation++
+    let failure: KeymanError | undefined
+    try {
+      initialize(cryptoki, libraryParameters)
+    } catch (error) {
+      failure = normalise(error, 'C_Initialize')
+    }
+    for (const user of all) await user.reopen(failure) // one after the other: logins disturb each other
+  }
+
+  const module: Module = {
+    cryptoki,
+    get generation() {
+      return generation
+    },
+    recover(seen) {
+      if (recovery) return recovery
+      if (seen !== generation) return Promise.resolve()
+      recovery = run().finally(() => {
+        recovery = undefined
+      })
+      return recovery
+    },
+    async settled() {
+      await recovery
+    },
+    async leave(user) {
+      await recovery
+      if (users.delete(user) && users.size === 0) {
+        finalize(cryptoki)
+        generation++
+      }
+    },
+  }
+  return { module, users }
+}
+
+function initialize(cryptoki: Cryptoki, libraryParameters: string | undefined): void {
+  try {
+    cryptoki.C_Initialize({
+      flags: CKF.OS_LOCKING_OK, // threads of libuv call it
+      ...(libraryParameters === undefined ? {} : { libraryParameters }),
+    })
+  } catch (error) {
+    if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw normalise(error, 'C_Initialize')
+  }
+}
+
+/** Whatever it answers, what follows is C_Initialize, which tells. */
+function finalize(cryptoki: Cryptoki): void {
+  try {
+    cryptoki.C_Finalize()
+  } catch {}
+}

@@ -1,0 +1,1 @@
+export function buildPkcs11(root?: string): { built: boolean; message: string }
