@@ -1,0 +1,50 @@
+/** The formats of OpenSSH: keys, certificates, revocation lists, signatures, the agent's messages. Pure. */
+export { type AgentIdentity, agentProtocol } from './agent-protocol.ts'
+export {
+  assembleCertificate,
+  type Certificate,
+  type CertificateBody,
+  type CriticalOptions,
+  certificateType,
+  decodeCertificate,
+  EXTENSIONS,
+  type Extension,
+  encodeCertificateBody,
+  formatCertificate,
+  type HostCertificateBody,
+  newNonce,
+  parseCertificate,
+  type UserCertificateBody,
+  verifyCertificate,
+} from './certificate.ts'
+export { decodeKrl, encodeKrl, isRevoked, type Krl, type KrlSection, type SerialRange } from './krl.ts'
+export {
+  decodeOpensshPrivateKey,
+  type Ed25519Private,
+  encodeOpensshPrivateKey,
+  publicKeyOf,
+  toPrivateKeyObject,
+} from './private-key.ts'
+export {
+  decodePublicKey,
+  ed25519Key,
+  fingerprint,
+  formatPublicKey,
+  parsePublicKey,
+  publicKeyFromSpki,
+  type SshKeyType,
+  type SshPublicKey,
+  sameKey,
+  toKeyObject,
+} from './public-key.ts'
+export { encodeSignature, verifySignature, verifySignatureAsync } from './signature.ts'
+export {
+  armorSshsig,
+  decodeSshsig,
+  encodeSshsig,
+  parseSshsig,
+  type Sshsig,
+  sshsigSignedData,
+  verifySshsig,
+} from './sshsig.ts'
+export { SshReader, SshWriter } from './wire.ts'
