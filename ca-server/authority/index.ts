@@ -1,0 +1,22 @@
+/**
+ * The door of this room: what gets signed. Decide, record, sign, release; `sign.ts` is the one file that uses an authority
+ * key. Also revocation, and the trust bundle that tells others which keys to trust.
+ */
+export { createAuthority } from './create-authority.ts'
+export { ensureKey } from './keys.ts'
+export type {
+  Authority,
+  AuthorityDeps,
+  AuthorityKeys,
+  HostCertificateRequest,
+  IssuedClientCertificate,
+  IssuedSshCertificate,
+  Krl,
+  LogKey,
+  Origin,
+  Revocation,
+  RevocationTarget,
+  ServerCertificate,
+  UserCertificateRequest,
+} from './port.ts'
+export { createTrust, type Trust, type TrustDeps } from './trust/create-trust.ts'

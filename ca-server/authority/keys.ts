@@ -1,0 +1,95 @@
+import { generateKeyPairSync } from 'node:crypto'
+import type { KeyAlgorithm, Keystore, KeystoreKey } from '#server/keystore/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { formatPublicKey, publicKeyFromSpki, type SshPublicKey } from '#shared/ssh/index.ts'
+import { readSpki } from '#shared/x509/index.ts'
+import type { AuthorityKeys } from './port.ts'
+import type { KeyRow, KeyState, Purpose } from './records.ts'
+import { type AuthorityKey, authorityKey } from './sign.ts'
+
+/** Finds or makes a key of this label. Throws `conflict` where there is one of another algorithm. */
+export async function ensureKey(keystore: Keystore, label: string, algorithm: KeyAlgorithm): Promise<KeystoreKey> {
+  const found = (await keystore.listKeys()).find(key => key.label === label)
+  if (!found) return keystore.generateKey(label, algorithm)
+  if (found.algorithm === algorithm) return found
+  throw new KeymanError('conflict', `the key ${label} in the keystore is ${found.algorithm}, not ${algorithm}`)
+}
+
+export type SshAuthority = AuthorityKey & {
+  readonly purpose: 'ssh-user' | 'ssh-host'
+  readonly state: KeyState
+  readonly ssh: SshPublicKey
+  /** Of a user authority: its canary certificate, one line. */
+  readonly canary: string | undefined
+}
+export type MachinesAuthority = AuthorityKey & {
+  readonly purpose: 'machines'
+  readonly state: KeyState
+  readonly spki: Uint8Array
+  /** The self-signed root, PEM. */
+  readonly root: string
+}
+
+/** All authority keys, as the database names them. */
+export class KeyRing {
+  readonly ssh: readonly SshAuthority[]
+  readonly machines: readonly MachinesAuthority[]
+
+  constructor(rows: readonly KeyRow[]) {
+    const ssh: SshAuthority[] = []
+    const machines: MachinesAuthority[] = []
+    for (const row of rows) {
+      const { algorithm } = readSpki(row.spki)
+      if (algorithm !== 'ed25519' && algorithm !== 'ecdsa-p256')
+        throw new KeymanError('internal', `the authority key ${row.label} is of a kind that is not used`)
+      const key = authorityKey(row.label, algorithm, row.spki)
+      const { state } = row
+      if (row.purpose === 'machines')
+        machines.push({ ...key, purpose: row.purpose, state, spki: row.spki, root: row.certificate ?? '' })
+      else
+        ssh.push({
+          ...key,
+          purpose: row.purpose,
+          state,
+          ssh: publicKeyFromSpki(row.spki),
+          canary: row.certificate ?? undefined,
+        })
+    }
+    this.ssh = ssh
+    this.machines = machines
+  }
+
+  active(purpose: 'ssh-user' | 'ssh-host'): SshAuthority {
+    const key = this.ssh.find(k => k.purpose === purpose && k.state === 'active')
+    if (!key) throw new KeymanError('internal', `there is no active ${purpose} authority key`)
+    return key
+  }
+
+  activeMachines(): MachinesAuthority {
+    const key = this.machines.find(k => k.state === 'active')
+    if (!key) throw new KeymanError('internal', 'there is no active machine authority key')
+    return key
+  }
+
+  trusted(): AuthorityKeys {
+    const lines = (purpose: 'ssh-user' | 'ssh-host') =>
+      this.ssh.filter(key => key.purpose === purpose).map(key => ({ key: formatPublicKey(key.ssh), state: key.state }))
+    return {
+      userAuthorities: lines('ssh-user'),
+      hostAuthorities: lines('ssh-host'),
+      machines: this.machines.map(({ root, state }) => ({ certificate: root, state })),
+    }
+  }
+}
+
+/** A label that neither the database nor the keystore has: `ssh-user-1`, `ssh-user-2` … */
+export async function freeLabel(keystore: Keystore, purpose: Purpose, rows: readonly KeyRow[]): Promise<string> {
+  const taken = new Set([...rows, ...(await keystore.listKeys())].map(key => key.label))
+  for (let n = 1; ; n++) if (!taken.has(`${purpose}-${n}`)) return `${purpose}-${n}`
+}
+
+/** A key pair whose private half is dropped at once. */
+export function publicHalfOfNewKey(): SshPublicKey {
+  const { publicKey } = generateKeyPairSync('ed25519')
+  return publicKeyFromSpki(publicKey.export({ format: 'der', type: 'spki' }))
+}

@@ -1,0 +1,138 @@
+import type { z } from 'zod'
+import type { Access, By } from '#server/access/index.ts'
+import type { Epoch, HostCaller, Identity, MachineCaller, Proofs } from '#server/identity/index.ts'
+import type { Keystore } from '#server/keystore/index.ts'
+import type { Entry, Ledger } from '#server/ledger/index.ts'
+import type { Queryable, Store } from '#server/store/index.ts'
+import type { loginSchemas } from '#shared/api/index.ts'
+import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
+import type { SshPublicKey } from '#shared/ssh/index.ts'
+
+/** The types of this room's door, `index.ts`. */
+
+type Epochs = readonly Epoch[]
+
+export type IssuedSshCertificate = z.infer<typeof loginSchemas.certificateAnswer>
+/** PEM, leaf only. */
+export type IssuedClientCertificate = { readonly pem: string; readonly endsAt: Date }
+export type Origin = { readonly requestId: string; readonly from?: string }
+
+export type UserCertificateRequest = Origin & {
+  /** One line; where it is given it must be the session's own key. */
+  readonly publicKey?: string
+  /** Seconds; can only narrow. */
+  readonly lifetime?: number
+}
+export type HostCertificateRequest = Origin & {
+  readonly publicKey: string
+  readonly challenge: string
+  /** Armored SSHSIG in the namespace `keyman-proof`. */
+  readonly signature: string
+}
+
+export type RevocationTarget =
+  | { readonly person: PersonIdentity }
+  | { readonly session: string }
+  | { readonly keyId: KeyId }
+  /** Of a user certificate. */
+  | { readonly serial: bigint }
+  | { readonly publicKey: SshPublicKey }
+export type Revocation = {
+  readonly id: string
+  /** In words. */
+  readonly target: string
+  /** How many SSH certificates, and sessions, ended by it. */
+  readonly revoked: number
+  readonly sessions: number
+  /** In force where a host has this KRL or a newer one. */
+  readonly krlVersion: bigint
+}
+
+export type Krl = {
+  /** Only forward; one version has one content. */
+  readonly version: bigint
+  readonly bytes: Uint8Array
+  /** Armored SSHSIG by the log key, namespace `keyman-krl`. */
+  readonly signature: string
+  /** The canary certificates, one line each: a reader of the real KRL finds them revoked. */
+  readonly canaries: readonly string[]
+}
+
+export type LogKey = {
+  readonly name: string
+  /** 32 bytes, Ed25519. */
+  readonly publicKey: Uint8Array
+  sign(data: Uint8Array): Promise<Uint8Array>
+}
+
+export type AuthorityDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'issue' | 'bumpEpochs' | 'liveCertificates'>
+  readonly keystore: Keystore
+  readonly logKey: LogKey
+  readonly access: Pick<Access, 'decide' | 'reload'>
+  readonly now: () => Date
+  readonly random: (bytes: number) => Uint8Array
+  readonly organisation: string
+  /** Of the SSH authorities; the machine authority is always P-256. */
+  readonly algorithm: 'ed25519' | 'ecdsa-p256'
+  /** Seconds, of a user certificate where the request names none. */
+  readonly defaultLifetime: number
+  readonly identity: Pick<Identity, 'reload' | 'endSessions' | 'refresh'> & {
+    readonly proofs: Pick<Proofs, 'checkSsh'>
+  }
+  /** Hears of failures in the background. */
+  readonly onError?: (error: unknown) => void
+}
+
+export interface Authority {
+  /**
+   * Decide, record, sign. Throws `denied` (no grant, another key than the session's), `conflict` where what the decision
+   * was made from changed three times meanwhile, `unavailable`.
+   */
+  issueUserCertificate(caller: MachineCaller, request: UserCertificateRequest): Promise<IssuedSshCertificate>
+  /** For the host's own exact name, 30 days. Throws `denied`, `expired` for a challenge that was used. */
+  issueHostCertificate(caller: HostCaller, request: HostCertificateRequest): Promise<IssuedSshCertificate>
+  /** For the session's client key, until the session ends. */
+  issuePersonClientCertificate(caller: MachineCaller, origin: Origin): Promise<IssuedClientCertificate>
+  /** For 30 days. `proof`: the id of the challenge that joining used. */
+  issueHostClientCertificate(parts: {
+    readonly host: HostName
+    readonly clientSpki: Uint8Array
+    readonly epochs: Epochs
+    readonly by: By
+    readonly proof?: string
+  }): Promise<IssuedClientCertificate>
+  /**
+   * The machines' listener's own certificate: a key in memory, 30 days, made anew at two thirds; `onRenewed` then hands
+   * it to the listener without a restart. `names`: exact DNS names or IP addresses.
+   */
+  serverCertificate(names: readonly string[], onRenewed: (pair: ServerCertificate) => void): Promise<ServerCertificate>
+
+  /** Throws `not-found` where nothing that lives has this key ID or serial. */
+  revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
+  /**
+   * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person on the lists. Gives
+   * what is to be recorded with it. For `identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))`.
+   */
+  revokePersonIn(t: Queryable, person: PersonIdentity, by: By): Promise<readonly Entry[]>
+  /** The same for a host that is taken out; records it, too. Gives how many. */
+  revokeHostIn(t: Queryable, host: HostName, by: By): Promise<number>
+  findRevocation(id: string): Promise<Revocation | undefined>
+  currentKrl(): Promise<Krl>
+
+  /** Authority keys that others are to trust. SSH keys as lines without comment, roots as PEM. */
+  trusted(): AuthorityKeys
+  /** Follows notifications, prunes the KRL each hour. */
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+type Keys = readonly { readonly key: string; readonly state: 'active' | 'standby' | 'retired' }[]
+export type AuthorityKeys = {
+  readonly userAuthorities: Keys
+  readonly hostAuthorities: Keys
+  readonly machines: readonly { readonly certificate: string; readonly state: 'active' | 'standby' | 'retired' }[]
+}
+/** Both PEM. */
+export type ServerCertificate = { readonly key: string; readonly certificate: string; readonly endsAt: Date }

@@ -1,0 +1,172 @@
+import type { By } from '#server/access/index.ts'
+import { actorName, type CertificateSelector, type Entry, type IssuedCertificate } from '#server/ledger/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { toBase64Url } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
+import { fingerprint } from '#shared/ssh/index.ts'
+import type { KeyRing } from '../keys.ts'
+import type { AuthorityDeps, Revocation, RevocationTarget } from '../port.ts'
+import { ranges } from './krl.ts'
+import { insertRevocation, insertRevoked, insertRevokedKey, raiseKrlVersion } from './records.ts'
+
+export type RevokeDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'identity' | 'now' | 'random'> & {
+  readonly keys: () => KeyRing
+}
+
+/**
+ * See `Authority.revoke`. One transaction: first the epochs of everybody concerned, then, by a new statement that sees what
+ * was issued under the old ones, what is to be revoked (invariant 2). Revoking by person, key ID or key ends the sessions
+ * too, or the next renewal would undo it; by serial it is the one certificate.
+ */
+export async function revoke(
+  deps: RevokeDeps,
+  target: RevocationTarget,
+  reason: string | undefined,
+  by: By,
+): Promise<Revocation> {
+  const { store, ledger, identity } = deps
+  const revocation = await store.transaction({ name: 'revoke', deadlineMs: 30_000 }, async t => {
+    const concerned = await concernedBy(deps, t, target)
+    await ledger.bumpEpochs(t, concerned.subjects)
+    const certificates = await collect(deps, t, target)
+    if (certificates.length === 0 && ('keyId' in target || 'serial' in target))
+      throw new KeymanError('not-found', `no certificate that is still good has the ${describe(target)}`, {
+        hint: 'it may have ended by itself; see `keyman audit list`',
+      })
+    let sessions = 0
+    for (const whose of concerned.sessions) sessions += await identity.endSessions(t, whose)
+    const made = await list(deps, t, { certificates, sessions, target: describe(target), reason, by })
+    if ('publicKey' in target) await insertRevokedKey(t, fingerprint(target.publicKey), made.revocation.id)
+    await ledger.appendIn(t, made.entries)
+    return made.revocation
+  })
+  await identity.refresh()
+  return revocation
+}
+
+/** See `Authority.revokePersonIn`. */
+export async function revokePersonIn(
+  deps: RevokeDeps,
+  t: Queryable,
+  person: PersonIdentity,
+  by: By,
+): Promise<readonly Entry[]> {
+  const certificates = await collect(deps, t, { person })
+  const made = await list(deps, t, { certificates, sessions: 0, target: describe({ person }), reason: undefined, by })
+  return made.entries
+}
+
+/** See `Authority.revokeHostIn`. */
+export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By): Promise<number> {
+  const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { host }))
+  const made = await list(deps, t, { certificates, sessions: 0, target: `host ${host}`, reason: undefined, by })
+  await deps.ledger.appendIn(t, made.entries)
+  return certificates.length
+}
+
+type Concerned = {
+  readonly subjects: string[]
+  readonly sessions: ({ person: PersonIdentity } | { session: string })[]
+}
+
+/**
+ * Whose epochs are bumped and whose sessions end. By key ID, serial or key this is read from what was issued: a key ID and
+ * a key belong to one session, whose later certificates the ended session refuses.
+ */
+async function concernedBy({ ledger, keys }: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<Concerned> {
+  if ('person' in target) return { subjects: [`person:${target.person}`], sessions: [{ person: target.person }] }
+  if ('session' in target) return { subjects: [`session:${target.session}`], sessions: [{ session: target.session }] }
+  const found = (await Promise.all(selectorsOf(keys(), target).map(by => ledger.liveCertificates(t, by)))).flat()
+  const sessions = [...new Set(found.flatMap(({ session }) => (session === null ? [] : [session])))].sort()
+  const subjects = sessions.map(session => `session:${session}`)
+  return { subjects, sessions: 'serial' in target ? [] : sessions.map(session => ({ session })) }
+}
+
+const collect = async (deps: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<IssuedCertificate[]> => {
+  const found: IssuedCertificate[] = []
+  for (const by of selectorsOf(deps.keys(), target)) found.push(...(await deps.ledger.liveCertificates(t, by)))
+  return sshOnly(deps, found)
+}
+
+/** A serial means a user certificate's, of whichever user authority gave it. */
+function selectorsOf(keys: KeyRing, target: RevocationTarget): CertificateSelector[] {
+  if ('serial' in target)
+    return keys.ssh
+      .filter(key => key.purpose === 'ssh-user')
+      .map(key => ({ authority: key.label, serial: target.serial }))
+  if ('publicKey' in target) return [{ subjectKey: fingerprint(target.publicKey) }]
+  return [target]
+}
+
+/** Client certificates end with their session or host, which every request checks; no list names them. */
+function sshOnly({ keys }: RevokeDeps, certificates: readonly IssuedCertificate[]): IssuedCertificate[] {
+  const labels = new Set(keys().ssh.map(key => key.label))
+  return certificates.filter(certificate => labels.has(certificate.authority))
+}
+
+type Listing = {
+  readonly certificates: readonly IssuedCertificate[]
+  readonly sessions: number
+  readonly target: string
+  readonly reason: string | undefined
+  readonly by: By
+}
+
+/** Puts them on the lists under a new version of the KRL, tells the other servers at the commit, and says what to record. */
+async function list(
+  { now, random }: RevokeDeps,
+  t: Queryable,
+  { certificates, sessions, target, reason, by }: Listing,
+): Promise<{ revocation: Revocation; entries: Entry[] }> {
+  const at = now().toISOString()
+  const krlVersion = await raiseKrlVersion(t, at)
+  const id = `revocation_${toBase64Url(random(12))}`
+  await insertRevocation(
+    t,
+    { id, target, reason, certificates: certificates.length, sessions, krlVersion },
+    at,
+    actorName(by.actor),
+  )
+  await insertRevoked(t, certificates, id)
+  await t.execute(`select pg_notify('revocations', $1)`, [krlVersion.toString()])
+  const common = { id, krlVersion: krlVersion.toString(), certificates: certificates.length, sessions }
+  const lists = serialLists(certificates)
+  return {
+    revocation: { id, target, revoked: certificates.length, sessions, krlVersion },
+    entries: (lists.length === 0 ? [undefined] : lists).map(serials => ({
+      ...by,
+      kind: 'revoked' as const,
+      target,
+      ...(reason === undefined ? {} : { reason }),
+      details: { ...common, ...(serials === undefined ? {} : serials) },
+    })),
+  }
+}
+
+/** Which were revoked, as intervals, in pieces that fit into a record: a revocation must never fail for being large. */
+const MAX_SERIALS_TEXT = 40_000
+function serialLists(certificates: readonly IssuedCertificate[]): { authority: string; serials: string }[] {
+  const lists: { authority: string; serials: string }[] = []
+  for (const [authority, of] of Map.groupBy(certificates, certificate => certificate.authority)) {
+    let serials = ''
+    for (const { from, to } of ranges(of.map(({ serial }) => serial).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)))) {
+      const text = from === to ? `${from}` : `${from}-${to}`
+      if (serials.length + text.length > MAX_SERIALS_TEXT) {
+        lists.push({ authority, serials })
+        serials = ''
+      }
+      serials += serials === '' ? text : `,${text}`
+    }
+    lists.push({ authority, serials })
+  }
+  return lists
+}
+
+function describe(target: RevocationTarget): string {
+  if ('person' in target) return `person ${target.person}`
+  if ('session' in target) return `session ${target.session}`
+  if ('keyId' in target) return `key ID ${target.keyId}`
+  if ('serial' in target) return `serial ${target.serial}`
+  return `key ${fingerprint(target.publicKey)}`
+}

@@ -1,0 +1,110 @@
+import { createPublicKey, type KeyObject, verify } from 'node:crypto'
+import { type Keystore, QUEUE_BOUND } from '#server/keystore/index.ts'
+import type { Ledger, Recorded } from '#server/ledger/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+
+/**
+ * The one file that uses an authority key. It takes nothing but what the ledger has recorded, once: so what exists is
+ * always a subset of what the log says. Each signature is verified before it leaves: a faulty HSM, or a fault provoked
+ * in one, must not hand out signatures from which a key can be computed.
+ */
+export type AuthorityKey = {
+  /** In the keystore, and in the ledger as the authority's name. */
+  readonly label: string
+  readonly algorithm: 'ed25519' | 'ecdsa-p256'
+  readonly publicKey: KeyObject
+}
+/** The to-be-signed bytes of a certificate, with the key that is to sign them. */
+export type Signable = {
+  readonly key: AuthorityKey
+  readonly bytes: Uint8Array
+  readonly requestId: string
+  readonly serial: bigint
+}
+
+export type Signer = {
+  /**
+   * Runs record and signature together. Before anything is recorded it makes sure that the keystore can sign, and that
+   * no more are under way than it can take; throws `unavailable` otherwise.
+   */
+  inTurn<T>(work: () => Promise<T>): Promise<T>
+  /** Raw: Ed25519 64 bytes, ECDSA r || s (IEEE P1363). Throws `unavailable`; a failure is recorded as `sign-failed`. */
+  sign(recorded: Recorded<Signable>): Promise<Uint8Array>
+}
+
+/** What is under way at once, well below what the keystore lets wait, so that nothing that was recorded is turned away there. */
+const MAX_UNDER_WAY = QUEUE_BOUND / 2
+/** How long a signature that went well, or a probe, speaks for the keystore's health. */
+const HEALTHY_FOR_MS = 5_000
+
+export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>): Signer {
+  let underWay = 0
+  let healthyUntil = Number.NEGATIVE_INFINITY
+
+  const signAndVerify = async ({ key, bytes }: Signable): Promise<Uint8Array> => {
+    const signature = await keystore.sign(key.label, bytes)
+    if (!(await verifies(key, bytes, signature)))
+      throw new KeymanError('unavailable', `the keystore gave a signature by ${key.label} that is not valid`)
+    healthyUntil = performance.now() + HEALTHY_FOR_MS
+    return signature
+  }
+
+  return {
+    async inTurn(work) {
+      if (underWay >= MAX_UNDER_WAY)
+        throw new KeymanError('unavailable', 'more certificates are asked for than can be signed at the moment', {
+          retryAfter: 1,
+        })
+      underWay++
+      try {
+        if (performance.now() > healthyUntil) {
+          await keystore.health()
+          healthyUntil = performance.now() + HEALTHY_FOR_MS
+        }
+        return await work()
+      } finally {
+        underWay--
+      }
+    },
+
+    async sign(recorded) {
+      let signable: Signable | undefined
+      try {
+        signable = recorded.take()
+        return await signAndVerify(signable)
+      } catch (error) {
+        healthyUntil = Number.NEGATIVE_INFINITY
+        // Best effort: the log already holds more than exists, this says so.
+        await ledger
+          .append({
+            requestId: signable?.requestId ?? `record-${recorded.index}`,
+            kind: 'sign-failed',
+            actor: { kind: 'server' },
+            target: signable ? `${signable.key.label} ${signable.serial}` : `record ${recorded.index}`,
+            reason: error instanceof KeymanError ? error.message : 'the keystore failed',
+            details: { record: recorded.index.toString() },
+          })
+          .catch(() => {})
+        throw error instanceof KeymanError
+          ? error
+          : new KeymanError('unavailable', 'the keystore failed to sign', { cause: error, retryAfter: 1 })
+      }
+    },
+  }
+}
+
+/** The callback form runs on libuv's threads, beside the event loop. */
+function verifies(key: AuthorityKey, data: Uint8Array, signature: Uint8Array): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const done = (error: Error | null, result: boolean) => (error ? reject(error) : resolve(result))
+    if (key.algorithm === 'ed25519') verify(undefined, data, key.publicKey, signature, done)
+    else verify('sha256', data, { key: key.publicKey, dsaEncoding: 'ieee-p1363' }, signature, done)
+  })
+}
+
+/** `spki`: DER. */
+export const authorityKey = (label: string, algorithm: AuthorityKey['algorithm'], spki: Uint8Array): AuthorityKey => ({
+  label,
+  algorithm,
+  publicKey: createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }),
+})

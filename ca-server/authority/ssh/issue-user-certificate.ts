@@ -1,0 +1,165 @@
+import type { CertificateLimits, Decision } from '#server/access/index.ts'
+import type { MachineCaller } from '#server/identity/index.ts'
+import { EpochsChanged } from '#server/ledger/index.ts'
+import { equalBytes } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { type KeyId, parseKeyId } from '#shared/names.ts'
+import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey } from '#shared/ssh/index.ts'
+import type { KeyRing } from '../keys.ts'
+import type { AuthorityDeps, IssuedSshCertificate, UserCertificateRequest } from '../port.ts'
+import type { Serials } from '../serials.ts'
+import type { Signer } from '../sign.ts'
+import { recordAndSign } from './sign-certificate.ts'
+
+/** Clocks of hosts may be behind by this much (invariant 5 allows five minutes). Seconds. */
+const CLOCK_SKEW = 60n
+/** How often a decision is made anew when what it was made from has changed. */
+const ATTEMPTS = 3
+
+export type UserCertificateDeps = Pick<
+  AuthorityDeps,
+  'ledger' | 'access' | 'identity' | 'now' | 'random' | 'defaultLifetime'
+> & {
+  readonly keys: () => KeyRing
+  readonly serials: Serials
+  readonly signer: Signer
+  /** `SHA256:…`: whether this key was revoked. */
+  readonly isKeyRevoked: (fingerprint: string) => boolean
+}
+
+/** See `Authority.issueUserCertificate`. Everything in the certificate comes from the decision; the request can only narrow. */
+export function issueUserCertificate(
+  deps: UserCertificateDeps,
+  caller: MachineCaller,
+  request: UserCertificateRequest,
+): Promise<IssuedSshCertificate> {
+  return deps.signer.inTurn(async () => {
+    const subjectKey = provenKey(caller, request.publicKey)
+    if (deps.isKeyRevoked(caller.ssh.fingerprint)) throw await denied(deps, caller, request, ['this key was revoked'])
+    let current = caller
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      const decision = deps.access.decide(current, {
+        kind: 'ssh-certificate',
+        lifetime: request.lifetime ?? deps.defaultLifetime,
+      })
+      try {
+        return await issue(deps, current, request, subjectKey, decision)
+      } catch (error) {
+        if (!(error instanceof EpochsChanged))
+          throw error
+          // Not a denial: what it was decided from is read anew. The session too, which may have ended.
+        ;[current] = await Promise.all([deps.identity.reload(current), deps.access.reload()])
+      }
+    }
+    throw new KeymanError('conflict', `what ${caller.identity} may do is being changed at this moment`, {
+      hint: 'try again',
+    })
+  })
+}
+
+async function issue(
+  deps: UserCertificateDeps,
+  caller: MachineCaller,
+  request: UserCertificateRequest,
+  subjectKey: SshPublicKey,
+  decision: Decision<CertificateLimits>,
+): Promise<IssuedSshCertificate> {
+  if (!decision.allow) throw await denied(deps, caller, request, decision.reasons, decision.message)
+  const { limits } = decision
+  const now = BigInt(Math.floor(deps.now().getTime() / 1000))
+  const ends = [
+    now + BigInt(limits.maxLifetime),
+    seconds(caller.endsAt),
+    ...(limits.endsAt ? [seconds(limits.endsAt)] : []),
+  ]
+  const validBefore = ends.reduce((a, b) => (a < b ? a : b))
+  if (validBefore <= now) throw new KeymanError('not-signed-in', 'the session has ended', { hint: 'keyman login' })
+  const authority = deps.keys().active('ssh-user')
+  const validAfter = now - CLOCK_SKEW
+  const serial = await deps.serials.next()
+  const keyId = keyIdOf(caller)
+
+  const blob = await recordAndSign(deps, {
+    authority,
+    body: {
+      kind: 'user',
+      nonce: deps.random(32),
+      subjectKey,
+      serial,
+      keyId,
+      principals: limits.principals,
+      validAfter,
+      validBefore,
+      criticalOptions: {},
+      extensions: limits.extensions,
+      authorityKey: authority.ssh,
+    },
+    entry: {
+      requestId: request.requestId,
+      kind: 'ssh-user-certificate',
+      actor: { kind: 'person', identity: caller.identity, session: caller.session },
+      decision: 'allow',
+      ...(limits.limitedBy === undefined ? {} : { reason: limits.limitedBy }),
+      ...(request.from === undefined ? {} : { from: request.from }),
+    },
+    holder: { person: caller.identity, session: caller.session },
+    // Those of the session, and those that the decision read: where the two know a person by different numbers, one is stale.
+    epochs: [
+      ...caller.epochs,
+      ...decision.epochs.filter(e => !caller.epochs.some(c => c.subject === e.subject && c.epoch === e.epoch)),
+    ],
+    subjectKey: caller.ssh.fingerprint,
+  })
+  // The shortest of all is what limits, and it is a grant unless session or request end sooner.
+  const byGrant = limits.limitedBy !== undefined && validBefore < seconds(caller.endsAt)
+  return {
+    certificate: formatCertificate(blob),
+    serial: serial.toString(),
+    keyId,
+    principals: [...limits.principals],
+    startsAt: isoTime(validAfter),
+    endsAt: isoTime(validBefore),
+    ...(byGrant ? { limitedBy: limits.limitedBy } : {}),
+  }
+}
+
+/** The key that the session has proven, and no other: a stolen client certificate must not get another key certified. */
+function provenKey(caller: MachineCaller, line: string | undefined): SshPublicKey {
+  if (line !== undefined && line !== caller.ssh.line && !equalBytes(parsePublicKey(line).blob, caller.ssh.blob))
+    throw new KeymanError('denied', "this is not the key that this session's login has proven", {
+      hint: 'a new key needs a new login: keyman login',
+    })
+  const known = decoded.get(caller.ssh.blob)
+  if (known) return known
+  const key = decodePublicKey(caller.ssh.blob)
+  decoded.set(caller.ssh.blob, key)
+  return key
+}
+/** A session's caller stays the same object while it is cached, and so does its key. */
+const decoded = new WeakMap<Uint8Array, SshPublicKey>()
+
+/** `alice@example.com/passkey/SESSION`: who, how authenticated, which session. */
+export const keyIdOf = (caller: Pick<MachineCaller, 'identity' | 'session'>): KeyId =>
+  parseKeyId(`${caller.identity}/passkey/${caller.session}`, 'keyId')
+
+async function denied(
+  { ledger }: UserCertificateDeps,
+  caller: MachineCaller,
+  request: UserCertificateRequest,
+  reasons: readonly string[],
+  message = reasons.join('; '),
+): Promise<KeymanError> {
+  await ledger.append({
+    requestId: request.requestId,
+    kind: 'denied',
+    actor: { kind: 'person', identity: caller.identity, session: caller.session },
+    target: 'ssh-user-certificate',
+    decision: 'deny',
+    reason: reasons.join('; '),
+    ...(request.from === undefined ? {} : { from: request.from }),
+  })
+  return new KeymanError('denied', message, { hint: 'ask an administrator for a grant' })
+}
+
+const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000))
+export const isoTime = (unixSeconds: bigint): string => new Date(Number(unixSeconds) * 1000).toISOString()
