@@ -2,8 +2,8 @@
  * Everything between an empty clone and programs that start. Runs on Node 20 with nothing installed, so it imports only
  * Node's own modules and its neighbours, and those that need a package only once packages are there.
  */
-import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
@@ -24,8 +24,7 @@ export const say = line => process.stderr.write(`keyman: ${line}\n`)
 export async function setUp({ forTests = false } = {}) {
   return withLock(join(root, 'dist', '.setup.lock'), say, async () => {
     const installed = await installPackages()
-    const node = findNode(root)
-    if (!process.env.KEYMAN_NODE) pointAtNode(node)
+    const node = process.env.KEYMAN_NODE || (await prepareNode(findNode(root)))
     await buildNative(installed || forTests)
     const { build, isBuilt } = await import('./build.mjs')
     if (!isBuilt()) await build(say)
@@ -39,7 +38,7 @@ async function installPackages() {
   say(
     `installing the packages of package-lock.json${existsSync(join(root, 'node_modules')) ? ' (it has changed)' : ''}`,
   )
-  const code = await run('npm', ['ci', '--no-progress', '--loglevel=error'])
+  const code = await run('npm', ['ci', '--no-progress', '--loglevel=error', '--no-update-notifier'])
   if (code !== 0 || !arePackagesInstalled()) throw new Error(`npm ci failed in ${root} (what it said stands above)`)
   return true
 }
@@ -62,21 +61,35 @@ function readPackages(file) {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).packages : {}
 }
 
-/** `dist/node` is what the launchers in `bin/` start: so one function decides, and starting costs no search. */
-function pointAtNode(node) {
+/**
+ * `dist/node` is what the launchers in `bin/` start: a link to the Node that `findNode` found, so starting costs no search.
+ * Node 26 is linked with libatomic, which a small Debian has not: then it is a script that names a folder with it.
+ */
+async function prepareNode(node) {
   const link = join(root, 'dist', 'node')
-  const target = node.startsWith(`${root}/`) ? relative(dirname(link), node) : node
-  try {
-    if (readlinkSync(link) === target) return
-  } catch {
-    // Not there yet.
-  }
+  const libraries = join(root, 'dist', 'libraries')
+  if (starts(link) && existsSync(libraries) === !starts(node)) return link
   mkdirSync(dirname(link), { recursive: true })
   const fresh = `${link}.${process.pid}`
   rmSync(fresh, { force: true })
-  symlinkSync(target, fresh)
+  if (starts(node)) {
+    rmSync(libraries, { recursive: true, force: true })
+    symlinkSync(node.startsWith(`${root}/`) ? relative(dirname(link), node) : node, fresh)
+  } else {
+    say('Node wants a library that is not installed: fetching its package into dist/libraries')
+    const { libraryPath, unpackPackages } = await import('./debian-packages.mjs')
+    await unpackPackages(libraries, { packages: [], program: node }, say).catch(error => {
+      throw new Error(`${node} does not start (Debian, Ubuntu: apt-get install libatomic1): ${error.message}`)
+    })
+    const path = `${libraryPath(libraries)}\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}`
+    writeFileSync(fresh, `#!/bin/sh\nexport LD_LIBRARY_PATH="${path}"\nexec "${node}" "$@"\n`, { mode: 0o755 })
+  }
   renameSync(fresh, link)
+  if (!starts(link)) throw new Error(`${node} does not start: try ${link} --version`)
+  return link
 }
+
+const starts = program => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0
 
 /** PKCS#11 is for those who have an HSM: without a compiler everything else works. */
 async function buildNative(tellWhyNot) {
