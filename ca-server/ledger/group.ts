@@ -6,6 +6,8 @@ import { type Outcome, type Row, writeRows } from './write.ts'
 const MAX_BATCH = 128
 /** Two statements at once: one is written while the other waits for its commit to reach the disk. */
 const MAX_IN_FLIGHT = 2
+/** With fewer waiting, the second statement would cost more (its own start and commit) than the first one's wait. */
+const WORTH_A_SECOND = 64
 /** Some 0.2 s of work. Beyond, callers are told at once to come again: nothing grows without a bound. */
 export const MAX_QUEUED = 4096
 /** How long a batch is tried again while the database is away: longer, and whoever waits has given up. */
@@ -40,8 +42,21 @@ export class Group {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      while (this.#inFlight < MAX_IN_FLIGHT && this.#queue.length > 0) this.#send(this.#queue.splice(0, MAX_BATCH))
+      while (this.#mayGo()) {
+        const free = MAX_IN_FLIGHT - this.#inFlight
+        const waiting = this.#queue.length
+        // Enough for two is shared out, so that neither waits for the other.
+        this.#send(
+          this.#queue.splice(0, waiting <= WORTH_A_SECOND ? waiting : Math.min(MAX_BATCH, Math.ceil(waiting / free))),
+        )
+      }
     })
+  }
+
+  #mayGo(): boolean {
+    return this.#inFlight === 0
+      ? this.#queue.length > 0
+      : this.#inFlight < MAX_IN_FLIGHT && this.#queue.length >= WORTH_A_SECOND
   }
 
   async #send(batch: readonly Item[]): Promise<void> {
