@@ -1,0 +1,57 @@
+import { type Ledger, RECORD_KINDS, type RecordKind, type StoredRecord } from '#server/ledger/index.ts'
+import { api } from '#shared/api/index.ts'
+import { toHex } from '#shared/bytes.ts'
+import { invalid, KeymanError } from '#shared/errors.ts'
+import { parseCheckpoint } from '#shared/merkle/index.ts'
+import { type Handled, handle } from './handle.ts'
+
+export type AuditRoutesDeps = {
+  readonly ledger: Pick<Ledger, 'list' | 'show' | 'checkpoint' | 'inclusionProof' | 'consistencyProof'>
+}
+
+/** The audit log with its proofs, for whoever checks it without trusting this server. */
+export function auditRoutes({ ledger }: AuditRoutesDeps): Handled[] {
+  return [
+    handle(api.auditTrail.list, async ({ query }) => {
+      const records = await ledger.list({
+        limit: query.limit,
+        ...(query.from === undefined ? {} : { from: indexOf(query.from) }),
+        ...(query.before === undefined ? {} : { before: indexOf(query.before) }),
+        ...(query.kind === undefined ? {} : { kind: kindOf(query.kind) }),
+        ...(query.actor === undefined ? {} : { actor: query.actor }),
+      })
+      return { records: records.map(answer) }
+    }),
+    handle(api.auditTrail.show, async ({ params }) => {
+      const index = indexOf(params.index ?? '')
+      const record = await ledger.show(index)
+      if (!record) throw new KeymanError('not-found', `the audit log has no record ${index}`)
+      const checkpoint = await ledger.checkpoint()
+      const proof = await ledger.inclusionProof(index, parseCheckpoint(checkpoint).size)
+      return { ...answer(record), checkpoint, proof: proof.map(toHex) }
+    }),
+    handle(api.auditTrail.checkpoint, async () => ({ checkpoint: await ledger.checkpoint() })),
+    handle(api.auditTrail.consistency, async ({ query }) => {
+      const proof = await ledger.consistencyProof(indexOf(query.from), indexOf(query.to))
+      return { proof: proof.map(toHex) }
+    }),
+  ]
+}
+
+const answer = ({ index, record, leafHash }: StoredRecord) => ({
+  index: index.toString(),
+  record,
+  leafHash: toHex(leafHash),
+})
+
+function kindOf(text: string): RecordKind {
+  const kind = RECORD_KINDS.find(known => known === text)
+  if (kind) return kind
+  throw invalid('kind', `must be one of ${RECORD_KINDS.join(', ')}`)
+}
+
+/** Indices are int8 in the database. */
+function indexOf(text: string): bigint {
+  if (/^(0|[1-9][0-9]{0,18})$/.test(text) && BigInt(text) < 1n << 63n) return BigInt(text)
+  throw invalid('index', 'must be a whole number in decimal digits')
+}

@@ -1,0 +1,52 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority } from '#server/authority/index.ts'
+import type { Identity, PersonView } from '#server/identity/index.ts'
+import { api } from '#shared/api/index.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
+import { byOf } from './caller.ts'
+import { type Handled, handle } from './handle.ts'
+
+export type PersonRoutesDeps = {
+  readonly identity: Pick<Identity, 'persons' | 'refresh'> & {
+    readonly enrolment: Pick<Identity['enrolment'], 'invite'>
+  }
+  readonly access: Pick<Access, 'teamsOf' | 'reload'>
+  readonly authority: Pick<Authority, 'revokePersonIn'>
+}
+
+/** Persons: who is here, invitations, disabling and enabling. */
+export function personRoutes({ identity, access, authority }: PersonRoutesDeps): Handled[] {
+  const answer = (person: PersonView) => ({
+    ...person,
+    teams: access.teamsOf(person.identity),
+    createdAt: person.createdAt.toISOString(),
+    lastLoginAt: person.lastLoginAt?.toISOString(),
+  })
+  return [
+    handle(api.persons.list, async () => ({ persons: (await identity.persons.list()).map(answer) })),
+    handle(api.persons.show, async ({ params }) => answer(await identity.persons.show(identityOf(params)))),
+    handle(
+      api.persons.invite,
+      async request => {
+        const invitation = await identity.enrolment.invite(request.body, byOf(request))
+        return { ...invitation, endsAt: invitation.endsAt.toISOString() }
+      },
+      ({ body }) => `${body.identity}${body.administrator ? ' as administrator' : ''}`,
+    ),
+    handle(api.persons.disable, async request => {
+      const person = identityOf(request.params)
+      const by = byOf(request)
+      // One transaction: the epochs, the person, the certificates that are still good, the records.
+      const disabled = await identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))
+      await Promise.all([identity.refresh(), access.reload()])
+      return answer(disabled)
+    }),
+    handle(api.persons.enable, async request => {
+      const enabled = await identity.persons.enable(identityOf(request.params), byOf(request))
+      await access.reload()
+      return answer(enabled)
+    }),
+  ]
+}
+
+const identityOf = (params: Readonly<Record<string, string>>) => parsePersonIdentity(params.identity ?? '', 'identity')

@@ -1,0 +1,57 @@
+import type { Authority, Revocation, RevocationTarget } from '#server/authority/index.ts'
+import type { HostInForce } from '#server/hosts/index.ts'
+import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parsePublicKey } from '#shared/ssh/index.ts'
+import { byOf, personOf } from './caller.ts'
+import { type Handled, handle } from './handle.ts'
+
+export type RevocationRoutesDeps = {
+  readonly authority: Pick<Authority, 'revoke' | 'findRevocation'>
+  /** `hosts.waitInForce`: waits, at most so many seconds, until hosts have this KRL or a newer one in force. */
+  readonly waitForHosts: (target: { readonly krlVersion: bigint }, seconds: number) => Promise<HostInForce[]>
+}
+
+/** Revoking, with the hosts' own word on where it is in force. */
+export function revocationRoutes({ authority, waitForHosts }: RevocationRoutesDeps): Handled[] {
+  const answer = async ({ id, target, revoked, sessions, krlVersion }: Revocation, seconds: number) => ({
+    id,
+    target,
+    revoked,
+    sessions,
+    hosts: await waitForHosts({ krlVersion }, seconds),
+  })
+  return [
+    handle(
+      api.revocations.create,
+      async request => {
+        const { target, reason, wait } = request.body
+        return answer(await authority.revoke(targetOf(target), reason, byOf(request)), wait)
+      },
+      ({ body: { target } }) => targetText(target),
+    ),
+    handle(api.revocations.own, async request => {
+      const { identity } = personOf(request)
+      return answer(await authority.revoke({ person: identity }, 'by the person', byOf(request)), 5)
+    }),
+    handle(api.revocations.status, async ({ params }) => {
+      const found = await authority.findRevocation(params.id ?? '')
+      if (!found) throw new KeymanError('not-found', 'there is no such revocation')
+      return answer(found, 0)
+    }),
+  ]
+}
+
+type Target = NonNullable<(typeof api.revocations.create)['body']>['_output']['target']
+
+function targetOf(target: Target): RevocationTarget {
+  if ('serial' in target) return { serial: BigInt(target.serial) }
+  if ('publicKey' in target) return { publicKey: parsePublicKey(target.publicKey, 'target.publicKey') }
+  return target
+}
+
+function targetText(target: Target): string {
+  if ('person' in target) return target.person
+  if ('keyId' in target) return `key ID ${target.keyId}`
+  return 'serial' in target ? `serial ${target.serial}` : `key ${target.publicKey.slice(0, 100)}`
+}

@@ -1,0 +1,54 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority } from '#server/authority/index.ts'
+import type { Hosts, LivingHost } from '#server/hosts/index.ts'
+import { api } from '#shared/api/index.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { machineOf, personOf } from './caller.ts'
+import { type Handled, handle } from './handle.ts'
+
+export type SshRoutesDeps = {
+  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate'>
+  readonly access: Pick<Access, 'reachableBy'>
+  readonly hosts: Pick<Hosts, 'living'>
+}
+
+/** What a session gets: its certificates, and the hosts that it may log in to. */
+export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[] {
+  return [
+    handle(api.ssh.issueUserCertificate, async request => {
+      const { requestId, from, body } = request
+      return authority.issueUserCertificate(machineOf(request), {
+        publicKey: body.publicKey,
+        ...(body.lifetime === undefined ? {} : { lifetime: body.lifetime }),
+        requestId,
+        from,
+      })
+    }),
+    handle(api.session.renewClientCertificate, async request => {
+      const { requestId, from } = request
+      const { pem, endsAt } = await authority.issuePersonClientCertificate(machineOf(request), { requestId, from })
+      return { certificate: pem, endsAt: endsAt.toISOString() }
+    }),
+    handle(api.session.hosts, async request => ({
+      hosts: reachableHosts(access, hosts.living(), personOf(request).identity),
+    })),
+  ]
+}
+
+/** The hosts of a person as the API shows them; the answer to a login has them too. */
+export function reachableHosts(
+  access: Pick<Access, 'reachableBy'>,
+  living: readonly LivingHost[],
+  person: PersonIdentity,
+) {
+  const byName = new Map(living.map(host => [host.name, host]))
+  return access.reachableBy(person, living).map(({ name, logins }) => {
+    const host = byName.get(name)
+    return {
+      name,
+      logins,
+      ...(host === undefined ? {} : { port: host.port }),
+      ...(host?.address === undefined ? {} : { address: host.address }),
+    }
+  })
+}
