@@ -1,15 +1,15 @@
 import type { hostStream } from '#shared/api/index.ts'
-import { fromBase64, utf8 } from '#shared/bytes.ts'
+import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   type Certificate,
   decodeKrl,
+  ed25519Key,
   isRevoked,
   type Krl,
   parseCertificate,
   parsePublicKey,
   parseSshsig,
-  publicKeyFromSpki,
   type SshPublicKey,
   verifyCertificate,
   verifySshsig,
@@ -72,7 +72,7 @@ export const authorities = (listed: readonly { readonly key: string }[]): SshPub
   listed.map(authority => parsePublicKey(authority.key, 'trust.bundle'))
 
 function verifyKrl(bytes: Uint8Array, signature: string, version: bigint, bundle: TrustBundle): Krl {
-  const logKey = publicKeyFromSpki(ed25519Spki(fromBase64(bundle.logKey.key)))
+  const logKey = ed25519Key(fromBase64(bundle.logKey.key))
   const sig = parseSshsig(signature, 'krl.signature')
   if (!verifySshsig(sig, { namespace: 'keyman-krl', message: bytes, publicKey: logKey }))
     throw refuse('its KRL is not signed by the log key')
@@ -94,11 +94,6 @@ export function checkCanaries(
   }
 }
 
-const ED25519_SPKI = '302a300506032b6570032100'
-const ed25519Spki = (key: Uint8Array): Uint8Array => Uint8Array.from([...Uint8Array.fromHex(ED25519_SPKI), ...key])
-
 /** For the log: what the sizes of a state are. */
 export const describe = (state: VerifiedState): string =>
   `revision ${state.revision}: ${state.principals.size} logins, KRL ${state.krl.version} (${state.krl.bytes.length} bytes), trust bundle ${state.trust.bundle.version}`
-
-export const authoritiesFile = (keys: readonly string[]): Uint8Array => utf8(keys.map(key => `${key}\n`).join(''))

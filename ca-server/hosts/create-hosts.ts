@@ -82,6 +82,9 @@ export function createHosts(deps: HostsDeps): Hosts {
       started = true
       await snapshot.reload()
       endings.push(await store.listen('hosts', quietly(hostsChanged)))
+      // KRL and trust bundle are read from the database when a state is made, so the notification alone is enough.
+      endings.push(await store.listen('revocations', allChanged))
+      endings.push(await store.listen('trust', allChanged))
       endings.push(deps.onChange(allChanged))
       const looking = setInterval(
         quietly(async () => {

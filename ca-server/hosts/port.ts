@@ -68,8 +68,8 @@ export type HostsDeps = {
   /** The signed bundle in force, and those before it that changed the root, oldest first. */
   readonly trustBundles: () => Promise<readonly SignedBundle[]>
   /**
-   * Calls the listener after what the three functions above say has changed (so not before a snapshot was read anew).
-   * Returns what ends it.
+   * `access.onChange`: calls the listener after what `principalsFor` says has changed. KRL and trust bundle are looked at
+   * by this room's own ear for the notifications `revocations` and `trust`. Returns what ends it.
    */
   readonly onChange: (listener: () => void) => () => void
   /** `identity.proofs.checkBoth` with the purpose `join`: throws `denied` or `expired`. Gives the challenge's id, whose use the ledger keeps unique. */

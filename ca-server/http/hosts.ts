@@ -1,6 +1,6 @@
 import type { Authority } from '#server/authority/index.ts'
-import type { HostCaller, Hosts } from '#server/hosts/index.ts'
-import type { Caller } from '#server/identity/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { Caller, HostCaller } from '#server/identity/index.ts'
 import type { Actor } from '#server/ledger/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
