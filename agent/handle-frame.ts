@@ -41,9 +41,7 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
   const checkpoint = frame.log
     ? checkpointToKeep(frame.log, sameHistory ? memory.checkpoint : undefined, state.trust.bundle)
     : memory.checkpoint
-  writeDocuments(state, agent)
-  readBack(state, config, agent.style)
-  // The KRL is on disk: from here on no older one is taken, whatever sshd says to the rest.
+  // Remembered before it is written: wherever this is cut off, no older KRL or bundle is taken afterwards.
   remember(stateFolder, {
     bundle: { document: state.trust.signed.document, signatures: [...state.trust.signed.signatures] },
     incarnation: state.incarnation,
@@ -53,6 +51,8 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
     checkpoint,
     filesHash: undefined,
   })
+  writeDocuments(state, agent)
+  readBack(state, config, agent.style)
   await settle(agent, agent.asked)
   remember(stateFolder, { revision: state.revision, filesHash: hashOfFiles(config) })
   log.info(`in force: ${describe(state)}`)
