@@ -214,6 +214,15 @@ export interface Persons {
   enable(identity: PersonIdentity, by: By): Promise<PersonView>
 }
 
+/** A session stays what it is: a machine's stays a machine's. */
+export interface Reload {
+  (caller: MachineCaller): Promise<MachineCaller>
+  (caller: BrowserCaller): Promise<BrowserCaller>
+  (caller: HostCaller): Promise<HostCaller>
+  (caller: PersonCaller): Promise<PersonCaller>
+  (caller: Caller): Promise<Caller>
+}
+
 export interface Identity {
   readonly proofs: Proofs
   readonly logins: Logins
@@ -236,7 +245,7 @@ export interface Identity {
   /** Throws `not-signed-in`. */
   callerFromCookie(cookie: string): Promise<BrowserCaller>
   /** Reads the caller's session anew, after `EpochsChanged`. Throws `not-signed-in` where it has ended. */
-  reload<C extends Caller>(caller: C): Promise<C>
+  readonly reload: Reload
   /** Throws `assertion-required` with a transaction where this session's last assertion is more than ten minutes old. */
   requireFreshAssertion(caller: Caller, action: string, target: string, from: string): Promise<void>
   /** What `GET /v1/session` answers. */

@@ -1,0 +1,173 @@
+import { timingSafeEqual } from 'node:crypto'
+import { toHex, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { actionChallenge } from '#shared/login-challenge.ts'
+import {
+  type ActionRow,
+  answerAction,
+  countActionAttempt,
+  insertAction,
+  selectAction,
+  selectWaitingAction,
+} from './action-records.ts'
+import { isFresh } from './assertion-age.ts'
+import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
+import { selectPasskeys, sharePerson } from './person-records.ts'
+import type { Actions, ActionTransaction, Caller } from './port.ts'
+import { addSeconds, inTransaction, type Room } from './room.ts'
+import { hashSecret, newId, newSecret, sha256 } from './secrets.ts'
+import { announceChange, selectSession, touchAssertion } from './session-records.ts'
+import { ended } from './sessions.ts'
+
+/** Seconds. */
+const CONFIRM_WITHIN = 300
+const MAX_ATTEMPTS = 10
+/** Of one session at a time. */
+const MAX_WAITING = 20
+
+/** Step-up (invariant 7): what is asked for is shown, and the passkey signs just that, for one session and client key. */
+export function createActions(room: Room): Actions {
+  const { deps } = room
+  const { store, now, random } = deps
+
+  async function waiting(id: string): Promise<ActionRow> {
+    const action = await find(room, id)
+    if (action.state !== 'waiting') throw tooLate('this was answered already')
+    if (action.endsAt <= now()) throw tooLate('this has ended')
+    return action
+  }
+
+  return {
+    async show(id) {
+      const action = await find(room, id)
+      if (action.state === 'waiting' && action.endsAt <= now()) throw tooLate('this has ended')
+      return toView(action)
+    },
+
+    async options(id) {
+      const action = await waiting(id)
+      if (!(await countActionAttempt(store, id, MAX_ATTEMPTS)))
+        throw new KeymanError('too-many-requests', 'this was tried too often', { hint: 'run the command again' })
+      const nonce = random(32)
+      const challenge = challengeOf(action, nonce)
+      const own = (await selectPasskeys(store, action.person)).map(passkey => passkey.credentialId)
+      return beginAssertion(room, { challenge, purpose: 'action', subject: id, nonce }, own)
+    },
+
+    async confirm(id, json, at, cookie) {
+      const action = await waiting(id)
+      // What a browser asked for is confirmed in that browser: its cookie changes with its assurance.
+      const isBrowser = action.cookieHash !== undefined
+      if (action.cookieHash && !(cookie !== undefined && timingSafeEqual(hashSecret(cookie), action.cookieHash)))
+        throw new KeymanError('denied', 'this was asked for by another browser', { hint: 'confirm it there' })
+      const { evidence } = await checkAssertion(room, json, {
+        purpose: 'action',
+        subject: id,
+        at,
+        person: action.person,
+        challengeFor: nonce => challengeOf(action, nonce),
+      })
+      const fresh = isBrowser ? newSecret(random) : undefined
+      await inTransaction(room, 'confirm', async t => {
+        if ((await sharePerson(t, action.person))?.state !== 'active') throw ended()
+        if (!(await answerAction(t, id, 'confirmed', now()))) throw tooLate('this was answered already')
+        if (!(await touchAssertion(t, { id: action.session, at: now(), cookieHash: fresh?.hash }))) throw ended()
+        await announceChange(t, [`session:${action.session}`])
+        const { nonce, ...assertion } = evidence
+        await deps.ledger.appendIn(t, [
+          {
+            requestId: at.requestId,
+            kind: 'assertion',
+            actor: { kind: 'person', identity: action.person, session: action.session },
+            target: action.target,
+            decision: 'allow',
+            from: at.from,
+            details: {
+              action: action.action,
+              askedFrom: action.askedFrom,
+              challenge: {
+                nonce,
+                action: action.action,
+                target: action.target,
+                device: action.device,
+                clientSpki: keyText(keyOf(action)),
+              },
+              assertion,
+            },
+          },
+        ])
+      })
+      await room.sessions.refresh()
+      return { transaction: toView({ ...action, state: 'confirmed' }), cookie: fresh?.text }
+    },
+
+    async refuse(id) {
+      const action = await waiting(id)
+      if (!(await answerAction(store, id, 'refused', now()))) throw tooLate('this was answered already')
+      return toView({ ...action, state: 'refused' })
+    },
+  }
+}
+
+/** The room's `requireFreshAssertion`. */
+export async function requireFreshAssertion(
+  { deps }: Room,
+  caller: Caller,
+  action: string,
+  target: string,
+  from: string,
+): Promise<void> {
+  const { store, now, random, publicUrl } = deps
+  if (caller.kind !== 'person') throw new KeymanError('denied', 'only persons confirm actions with a passkey')
+  if (isFresh(caller.assertedAt, now())) return
+  // Confirmed a moment ago by way of another server, perhaps.
+  const session = await selectSession(store, caller.session)
+  if (!session || session.ended || session.endsAt <= now()) throw ended()
+  if (isFresh(session.assertedAt, now())) return
+  const asked = { session: caller.session, action, target: target.slice(0, 500), askedFrom: from }
+  let id = await selectWaitingAction(store, { ...asked, endsAfter: addSeconds(now(), CONFIRM_WITHIN / 2) })
+  if (id === undefined) {
+    id = newId('action', random)
+    const endsAt = addSeconds(now(), CONFIRM_WITHIN)
+    if (!(await insertAction(store, { ...asked, id, createdAt: now(), endsAt, maxWaiting: MAX_WAITING })))
+      throw new KeymanError('too-many-requests', 'too many actions of this session wait for a passkey', {
+        retryAfter: CONFIRM_WITHIN,
+      })
+  }
+  throw new KeymanError('assertion-required', `"${action}" needs a touch of your passkey, at most ten minutes ago`, {
+    transaction: { id, url: `${publicUrl}/confirm/${id}` },
+    hint: `open ${publicUrl}/confirm/${id}, then try again`,
+  })
+}
+
+async function find({ deps }: Room, id: string): Promise<ActionRow> {
+  const action = await selectAction(deps.store, id)
+  if (!action) throw new KeymanError('not-found', 'there is no such request', { hint: 'run the command again' })
+  return action
+}
+
+/** The session's client key; a browser has none, so SHA-256 of its session's ID stands for it. */
+const keyOf = (action: ActionRow): Uint8Array => action.clientSpki ?? sha256(utf8(action.session))
+
+const challengeOf = (action: ActionRow, nonce: Uint8Array): Uint8Array =>
+  actionChallenge({
+    nonce,
+    action: action.action,
+    target: action.target,
+    device: action.device,
+    clientSpki: keyOf(action),
+  })
+
+const toView = (action: ActionRow): ActionTransaction => ({
+  transaction: action.id,
+  person: action.person,
+  action: action.action,
+  target: action.target,
+  device: action.device,
+  from: action.askedFrom,
+  clientFingerprint: toHex(action.clientSpki ? sha256(action.clientSpki) : keyOf(action)),
+  endsAt: action.endsAt.toISOString(),
+  state: action.state,
+})
+
+const tooLate = (message: string): KeymanError => new KeymanError('expired', message, { hint: 'run the command again' })

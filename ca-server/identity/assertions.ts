@@ -1,0 +1,96 @@
+import { equalBytes, fromBase64Url, toBase64, toBase64Url } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { insertChallenge, type NewChallenge, type Purpose, takeChallenge } from './challenge-records.ts'
+import type { Evidence } from './login-records.ts'
+import { advanceCounter, type PasskeyRow, selectCredential } from './person-records.ts'
+import type { At, WebauthnJson } from './port.ts'
+import type { Room } from './room.ts'
+import { parseAssertion, refused, requestOptions, verifyAssertion } from './webauthn.ts'
+
+/** Begins an assertion: stores the challenge, and gives the options for the browser. */
+export async function beginAssertion(
+  { deps, rp }: Room,
+  challenge: NewChallenge,
+  allowed?: readonly Uint8Array[],
+): Promise<WebauthnJson> {
+  await insertChallenge(deps.store, challenge, deps.now())
+  return requestOptions(rp, challenge.challenge, allowed)
+}
+
+export type CheckedAssertion = {
+  readonly passkey: PasskeyRow
+  readonly person: PersonIdentity
+  /** What an auditor needs to check the assertion without us, all in base64url; no secret is in it. */
+  readonly evidence: Evidence
+}
+
+/**
+ * Checks an assertion in full and uses it up: the challenge, what it binds, whose passkey, user verification, origin, RP ID,
+ * signature, counter, the person's state. Throws `denied`, `invalid-input`, `too-many-requests`.
+ */
+export async function checkAssertion(
+  room: Room,
+  json: WebauthnJson,
+  wanted: {
+    readonly purpose: Purpose
+    readonly subject: string
+    readonly at: At
+    /** The challenge as it has to be for this nonce: what the passkey signed is what the rows say now. */
+    readonly challengeFor?: (nonce: Uint8Array) => Uint8Array
+    /** Only this person will do; otherwise the person is who the passkey says. */
+    readonly person?: PersonIdentity
+  },
+): Promise<CheckedAssertion> {
+  const { deps, rp } = room
+  const { store, now } = deps
+  const { at } = wanted
+  const assertion = parseAssertion(json)
+  const { nonce } = await takeChallenge(store, { ...wanted, challenge: assertion.challenge }, now())
+  if (wanted.challengeFor && !equalBytes(wanted.challengeFor(nonce), assertion.challenge))
+    throw refused('it was given for other keys or another action')
+
+  const { id, response } = assertion.value
+  const passkey = await selectCredential(store, fromBase64Url(id))
+  if (!passkey)
+    throw new KeymanError('denied', 'this passkey is not known here', {
+      hint: 'it may have been removed, or belong to another server: use another passkey, or ask an administrator for an invitation',
+    })
+  // Level 3, section 7.2 step 6: who was not named beforehand has to be named by the authenticator.
+  const { userHandle } = response
+  if (userHandle ? !equalBytes(fromBase64Url(userHandle), passkey.userHandle) : wanted.person === undefined)
+    throw refused('it does not name its person')
+  deps.assertionLimiter.take(`${at.from} ${passkey.person}`)
+  const { counter, backedUp } = await verifyAssertion(rp, assertion, passkey)
+  if (wanted.person !== undefined && passkey.person !== wanted.person)
+    throw refused(`it is not a passkey of ${wanted.person}`)
+  if (passkey.state !== 'active') {
+    await deps.ledger.append({
+      requestId: at.requestId,
+      kind: 'login-denied',
+      actor: { kind: 'person', identity: passkey.person },
+      decision: 'deny',
+      reason: 'the person is disabled',
+      from: at.from,
+      details: { purpose: wanted.purpose },
+    })
+    throw new KeymanError('denied', `${passkey.person} is disabled`, { hint: 'ask an administrator' })
+  }
+  if (!(await advanceCounter(store, { id: passkey.id, counter, backedUp, at: now() })))
+    throw refused('its counter went backwards: there may be a copy of this passkey')
+  return {
+    passkey,
+    person: passkey.person,
+    evidence: {
+      nonce: toBase64Url(nonce),
+      credentialId: id,
+      publicKey: toBase64Url(passkey.publicKey),
+      authenticatorData: response.authenticatorData,
+      clientDataJSON: response.clientDataJSON,
+      signature: response.signature,
+    },
+  }
+}
+
+/** How keys stand in the ledger: base64 as in `.pub` files and PEM. */
+export const keyText = (bytes: Uint8Array): string => toBase64(bytes)

@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { CEREMONY_SECONDS } from './webauthn.ts'
+
+/** WebAuthn challenges: each is for one ceremony of one purpose and subject, and is deleted at its first use. */
+export type Purpose = 'enrolment' | 'passkey' | 'sign-in' | 'login' | 'action'
+
+export type NewChallenge = {
+  readonly challenge: Uint8Array
+  readonly purpose: Purpose
+  /** The transaction, link or session that it is for. */
+  readonly subject: string
+  readonly nonce: Uint8Array
+  readonly identity?: string
+  readonly userHandle?: Uint8Array
+}
+
+export async function insertChallenge(on: Queryable, challenge: NewChallenge, now: Date): Promise<void> {
+  await on.execute(
+    `insert into webauthn_challenge (challenge, purpose, subject, nonce, identity, user_handle, ends_at)
+     values ($1, $2, $3, $4, $5, $6, $7::timestamptz)`,
+    [
+      challenge.challenge,
+      challenge.purpose,
+      challenge.subject,
+      challenge.nonce,
+      challenge.identity ?? null,
+      challenge.userHandle ?? null,
+      new Date(now.getTime() + CEREMONY_SECONDS * 1000).toISOString(),
+    ],
+  )
+}
+
+const row = z
+  .object({
+    nonce: z.instanceof(Uint8Array),
+    identity: z.string().nullable(),
+    user_handle: z.instanceof(Uint8Array).nullable(),
+  })
+  .transform(({ nonce, identity, user_handle }) => ({
+    nonce,
+    identity: identity ?? undefined,
+    userHandle: user_handle ?? undefined,
+  }))
+
+/**
+ * Uses a challenge up, whatever comes of the ceremony: synced passkeys count nothing, so this alone stops a replay. Throws `denied`
+ * where there is no such challenge for this purpose and subject, or it has ended.
+ */
+export async function takeChallenge(
+  on: Queryable,
+  taken: { readonly challenge: Uint8Array; readonly purpose: Purpose; readonly subject: string },
+  now: Date,
+) {
+  const [found] = await on.query(
+    `delete from webauthn_challenge where challenge = $1 and purpose = $2 and subject = $3 and ends_at > $4::timestamptz
+     returning nonce, identity, user_handle`,
+    [taken.challenge, taken.purpose, taken.subject, now.toISOString()],
+    row,
+  )
+  if (found) return found
+  throw new KeymanError('denied', 'this answer of a passkey belongs to another request, or was used already', {
+    hint: 'load the page again and try once more',
+  })
+}

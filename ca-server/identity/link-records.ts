@@ -1,0 +1,78 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+
+/** Enrolment links: `migrations/0003_identity.sql`. */
+
+const linkRow = z
+  .object({
+    id: z.string(),
+    kind: z.enum(['administrator', 'invitation']),
+    is_first: z.boolean(),
+    identity: z.string(),
+    identity_fixed: z.boolean(),
+    administrator: z.boolean(),
+    created_by: z.string(),
+    ends_at: z.date(),
+    used_at: z.date().nullable(),
+  })
+  .transform(row => ({
+    id: row.id,
+    kind: row.kind,
+    isFirst: row.is_first,
+    identity: row.identity,
+    identityFixed: row.identity_fixed,
+    administrator: row.administrator,
+    createdBy: row.created_by,
+    endsAt: row.ends_at,
+    used: row.used_at !== null,
+  }))
+export type LinkRow = z.infer<typeof linkRow>
+
+export async function selectLink(on: Queryable, secretHash: Uint8Array): Promise<LinkRow | undefined> {
+  const [row] = await on.query(
+    `select id, kind, is_first, identity, identity_fixed, administrator, created_by, ends_at, used_at
+     from enrolment_link where secret_hash = $1`,
+    [secretHash],
+    linkRow,
+  )
+  return row
+}
+
+export type NewLink = Omit<LinkRow, 'used'> & { readonly secretHash: Uint8Array; readonly createdAt: Date }
+
+export async function insertLink(on: Queryable, link: NewLink): Promise<void> {
+  await on.execute(
+    `insert into enrolment_link (id, secret_hash, kind, is_first, identity, identity_fixed, administrator, created_by,
+       created_at, ends_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::timestamptz, $10::timestamptz)`,
+    [
+      link.id,
+      link.secretHash,
+      link.kind,
+      link.isFirst,
+      link.identity,
+      link.identityFixed,
+      link.administrator,
+      link.createdBy,
+      link.createdAt.toISOString(),
+      link.endsAt.toISOString(),
+    ],
+  )
+}
+
+/** Once: false where it was used before or has ended. */
+export const useLink = async (t: Queryable, id: string, by: string, at: Date): Promise<boolean> =>
+  (await t.execute(
+    `update enrolment_link set used_at = $3::timestamptz, used_by = $2
+     where id = $1 and used_at is null and ends_at > $3::timestamptz`,
+    [id, by, at.toISOString()],
+  )) > 0
+
+/** Of an identity that is invited anew, or of the first administrator: only the newest link is good. */
+export const endLinks = (on: Queryable, which: { first: true } | { identity: string }, at: Date): Promise<number> =>
+  on.execute(
+    `update enrolment_link set ends_at = $1::timestamptz
+     where used_at is null and ends_at > $1::timestamptz and case when $2::boolean then is_first
+       else kind = 'invitation' and identity = $3 end`,
+    [at.toISOString(), 'first' in which, 'identity' in which ? which.identity : ''],
+  )

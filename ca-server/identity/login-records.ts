@@ -1,0 +1,191 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { personColumn } from './person-records.ts'
+
+/** Login transactions: `migrations/0003_identity.sql`. */
+
+const bytes = z.instanceof(Uint8Array)
+const evidence = z.object({
+  nonce: z.string(),
+  credentialId: z.string(),
+  publicKey: z.string(),
+  authenticatorData: z.string(),
+  clientDataJSON: z.string(),
+  signature: z.string(),
+})
+export type Evidence = z.infer<typeof evidence>
+
+const loginRow = z
+  .object({
+    id: z.string(),
+    kind: z.enum(['loopback', 'device']),
+    state: z.enum(['waiting', 'confirmed', 'refused', 'redeemed']),
+    ssh_key: bytes,
+    client_spki: bytes,
+    lifetime: z.int(),
+    device: z.string(),
+    started_from: z.string(),
+    redirect_uri: z.string().nullable(),
+    code_challenge: z.string().nullable(),
+    oauth_state: z.string().nullable(),
+    device_code_hash: bytes.nullable(),
+    poll_interval: z.int(),
+    polled_at: z.date().nullable(),
+    ends_at: z.date(),
+    person: personColumn.nullable(),
+    asserted_at: z.date().nullable(),
+    asserted_from: z.string().nullable(),
+    assertion: evidence.nullable(),
+    code_hash: bytes.nullable(),
+    code_ends_at: z.date().nullable(),
+  })
+  .transform(row => ({
+    id: row.id,
+    kind: row.kind,
+    state: row.state,
+    sshKey: row.ssh_key,
+    clientSpki: row.client_spki,
+    lifetime: row.lifetime,
+    device: row.device,
+    startedFrom: row.started_from,
+    /** Of a loopback login. */
+    redirect:
+      row.redirect_uri !== null && row.code_challenge !== null && row.oauth_state !== null
+        ? { uri: row.redirect_uri, codeChallenge: row.code_challenge, state: row.oauth_state }
+        : undefined,
+    deviceCodeHash: row.device_code_hash ?? undefined,
+    pollInterval: row.poll_interval,
+    polledAt: row.polled_at ?? undefined,
+    endsAt: row.ends_at,
+    /** From consent on. */
+    consent:
+      row.person !== null && row.asserted_at !== null && row.assertion !== null && row.code_ends_at !== null
+        ? {
+            person: row.person,
+            assertedAt: row.asserted_at,
+            assertedFrom: row.asserted_from ?? '',
+            evidence: row.assertion,
+            codeHash: row.code_hash ?? undefined,
+            codeEndsAt: row.code_ends_at,
+          }
+        : undefined,
+  }))
+export type LoginRow = z.infer<typeof loginRow>
+const LOGIN = `select id, kind, state, ssh_key, client_spki, lifetime, device, started_from, redirect_uri, code_challenge,
+  oauth_state, device_code_hash, poll_interval, polled_at, ends_at, person, asserted_at, asserted_from, assertion, code_hash,
+  code_ends_at from login_transaction`
+
+export async function selectLogin(on: Queryable, id: string): Promise<LoginRow | undefined> {
+  const [row] = await on.query(`${LOGIN} where id = $1`, [id], loginRow)
+  return row
+}
+
+/** Locked to the transaction's end: a login is redeemed once. */
+export async function lockLogin(t: Queryable, id: string): Promise<LoginRow | undefined> {
+  const [row] = await t.query(`${LOGIN} where id = $1 for update`, [id], loginRow)
+  return row
+}
+
+export async function selectLoginByUserCode(on: Queryable, hash: Uint8Array): Promise<LoginRow | undefined> {
+  const [row] = await on.query(`${LOGIN} where user_code_hash = $1`, [hash], loginRow)
+  return row
+}
+
+export type NewLogin = {
+  readonly id: string
+  readonly sshKey: Uint8Array
+  readonly clientSpki: Uint8Array
+  readonly lifetime: number
+  readonly device: string
+  readonly startedFrom: string
+  readonly proof: string
+  readonly pollInterval: number
+  readonly createdAt: Date
+  readonly endsAt: Date
+} & (
+  | { readonly kind: 'loopback'; readonly redirect: { uri: string; codeChallenge: string; state: string } }
+  | { readonly kind: 'device'; readonly userCodeHash: Uint8Array; readonly deviceCodeHash: Uint8Array }
+)
+
+/** Throws `StoreError` `unique` on `login_transaction_proof` where the proof was used before. */
+export async function insertLogin(on: Queryable, login: NewLogin): Promise<void> {
+  const redirect = login.kind === 'loopback' ? login.redirect : undefined
+  const device = login.kind === 'device' ? login : undefined
+  await on.execute(
+    `insert into login_transaction (id, kind, state, ssh_key, client_spki, lifetime, device, started_from, proof,
+       redirect_uri, code_challenge, oauth_state, user_code_hash, device_code_hash, poll_interval, created_at, ends_at)
+     values ($1, $2, 'waiting', $3, $4, $5::int, $6, $7, $8, $9, $10, $11, $12, $13, $14::int, $15::timestamptz,
+       $16::timestamptz)`,
+    [
+      login.id,
+      login.kind,
+      login.sshKey,
+      login.clientSpki,
+      login.lifetime,
+      login.device,
+      login.startedFrom,
+      login.proof,
+      redirect?.uri ?? null,
+      redirect?.codeChallenge ?? null,
+      redirect?.state ?? null,
+      device?.userCodeHash ?? null,
+      device?.deviceCodeHash ?? null,
+      login.pollInterval,
+      login.createdAt.toISOString(),
+      login.endsAt.toISOString(),
+    ],
+  )
+}
+
+/** Counts one more ceremony; false beyond `max`. */
+export const countAttempt = async (on: Queryable, id: string, max: number): Promise<boolean> =>
+  (await on.execute('update login_transaction set attempts = attempts + 1 where id = $1 and attempts < $2::int', [
+    id,
+    max,
+  ])) > 0
+
+/** Once: false where it was answered before, or has ended. */
+export const confirmLogin = async (
+  on: Queryable,
+  consent: {
+    id: string
+    person: PersonIdentity
+    at: Date
+    from: string
+    evidence: Evidence
+    codeHash: Uint8Array | undefined
+    codeEndsAt: Date
+  },
+): Promise<boolean> =>
+  (await on.execute(
+    `update login_transaction set state = 'confirmed', person = $2, asserted_at = $3::timestamptz, asserted_from = $4,
+       assertion = $5::jsonb, code_hash = $6, code_ends_at = $7::timestamptz
+     where id = $1 and state = 'waiting' and ends_at > $3::timestamptz`,
+    [
+      consent.id,
+      consent.person,
+      consent.at.toISOString(),
+      consent.from,
+      JSON.stringify(consent.evidence),
+      consent.codeHash ?? null,
+      consent.codeEndsAt.toISOString(),
+    ],
+  )) > 0
+
+export const refuseLogin = async (on: Queryable, id: string): Promise<boolean> =>
+  (await on.execute(`update login_transaction set state = 'refused' where id = $1 and state = 'waiting'`, [id])) > 0
+
+export const setLoginState = (t: Queryable, id: string, state: 'redeemed' | 'refused'): Promise<number> =>
+  t.execute('update login_transaction set state = $2 where id = $1', [id, state])
+
+export const notePoll = (t: Queryable, id: string, at: Date, interval: number): Promise<number> =>
+  t.execute('update login_transaction set polled_at = $2::timestamptz, poll_interval = $3::int where id = $1', [
+    id,
+    at.toISOString(),
+    interval,
+  ])
+
+/** What this person has consented to and nobody has redeemed yet. Waits for whoever is redeeming. */
+export const refuseConsented = (t: Queryable, person: PersonIdentity): Promise<number> =>
+  t.execute(`update login_transaction set state = 'refused' where person = $1 and state = 'confirmed'`, [person])

@@ -1,0 +1,155 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { Queryable } from '#server/store/index.ts'
+import { equalBytes, fromBase64Url, fromUtf8, toBase64Url, toHex, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { fingerprint } from '#shared/ssh/index.ts'
+import { keyText } from './assertions.ts'
+import { type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
+import { sharePerson, touchLogin } from './person-records.ts'
+import type { At, LoginToken, Redeemed } from './port.ts'
+import { addSeconds, inTransaction, type Room } from './room.ts'
+import { hashSecret, newSessionId, sha256 } from './secrets.ts'
+import { insertSession } from './session-records.ts'
+import { ended } from './sessions.ts'
+
+/** RFC 8628 section 3.5: who polls too fast has to wait this many seconds longer. */
+const SLOW_DOWN = 5
+
+/** What a transaction came to: a refusal has to be committed too, so it is thrown after it. */
+type Outcome = { session: string } | { pending: number } | { refused: true } | { error: KeymanError }
+
+/** Turns a consent into a session, once. */
+export async function redeemLogin(
+  room: Room,
+  request: LoginToken,
+  at: At,
+  challengeOf: (login: LoginRow, nonce: Uint8Array) => Uint8Array,
+): Promise<Redeemed> {
+  // A look without a lock tells whose row to take first: whoever disables a person takes person, then logins.
+  const person = (await selectLogin(room.deps.store, request.transaction))?.consent?.person
+  const outcome = await inTransaction(room, 'login redeem', async (t): Promise<Outcome> => {
+    const state = person && (await sharePerson(t, person))?.state
+    const login = await lockLogin(t, request.transaction)
+    if (!login || !isHeldBy(login, request)) return { error: wrongCode() }
+    if (login.state === 'refused') return { refused: true }
+    if (login.state === 'redeemed')
+      return { error: new KeymanError('expired', 'this login was redeemed already', AGAIN) }
+    if (login.state === 'waiting') return pending(room, t, login)
+    const { consent } = login
+    const refuse = async (error: KeymanError): Promise<Outcome> => {
+      await setLoginState(t, login.id, 'refused')
+      return { error }
+    }
+    // Consented between the two looks: the next poll finds it.
+    if (!consent || consent.person !== person) return { pending: login.pollInterval }
+    if (consent.codeEndsAt <= room.deps.now()) return refuse(new KeymanError('expired', 'this login has ended', AGAIN))
+    if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
+      return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
+    if (state !== 'active') return refuse(new KeymanError('denied', `${person} is disabled`))
+    // The passkey signed exactly these keys, lifetime, device and origin: looked at once more, whatever befell the row since.
+    if (
+      !equalBytes(
+        signedChallenge(consent.evidence.clientDataJSON),
+        challengeOf(login, fromBase64Url(consent.evidence.nonce)),
+      )
+    )
+      return refuse(new KeymanError('denied', 'this login is not what was consented to', AGAIN))
+    return { session: await makeSession(room, t, login, consent, at) }
+  })
+  if ('error' in outcome) throw outcome.error
+  if ('refused' in outcome) return { state: 'refused' }
+  if ('pending' in outcome) return { state: 'pending', interval: outcome.pending }
+  if (!person) throw ended()
+  const caller = await room.sessions.load(outcome.session, person)
+  if (caller.via !== 'machine') throw ended()
+  return { state: 'done', caller }
+}
+
+async function makeSession(
+  room: Room,
+  t: Queryable,
+  login: LoginRow,
+  consent: NonNullable<LoginRow['consent']>,
+  at: At,
+): Promise<string> {
+  const { now, random, ledger } = room.deps
+  const { person, evidence } = consent
+  const { nonce, ...assertion } = evidence
+  const id = newSessionId(random)
+  const startedAt = now()
+  await setLoginState(t, login.id, 'redeemed')
+  await touchLogin(t, person, startedAt)
+  await insertSession(t, {
+    id,
+    person,
+    device: login.device,
+    sshKey: login.sshKey,
+    clientSpki: login.clientSpki,
+    startedAt,
+    endsAt: addSeconds(startedAt, login.lifetime),
+    assertedAt: consent.assertedAt,
+  })
+  await ledger.appendIn(t, [
+    {
+      requestId: at.requestId,
+      kind: 'login',
+      actor: { kind: 'person', identity: person, session: id },
+      target: id,
+      decision: 'allow',
+      from: at.from,
+      details: {
+        flow: login.kind,
+        sshKey: fingerprint(login.sshKey),
+        clientKey: toHex(sha256(login.clientSpki)),
+        startedFrom: login.startedFrom,
+        assertedFrom: consent.assertedFrom,
+        assertedAt: consent.assertedAt.toISOString(),
+        // With these an auditor makes the challenge anew (`shared/login-challenge.ts`) and verifies the assertion over it.
+        challenge: {
+          nonce,
+          sshPublicKey: keyText(login.sshKey),
+          clientSpki: keyText(login.clientSpki),
+          lifetime: login.lifetime,
+          device: login.device,
+          origin: room.rp.origin,
+        },
+        assertion,
+      },
+    },
+  ])
+  return id
+}
+
+async function pending(room: Room, t: Queryable, login: LoginRow): Promise<Outcome> {
+  const now = room.deps.now()
+  if (login.endsAt <= now) return { error: new KeymanError('expired', 'nobody confirmed this login in time', AGAIN) }
+  const early = login.polledAt !== undefined && addSeconds(login.polledAt, login.pollInterval - 0.5) > now
+  const interval = early ? Math.min(60, login.pollInterval + SLOW_DOWN) : login.pollInterval
+  await notePoll(t, login.id, now, interval)
+  return { pending: interval }
+}
+
+/** Whether whoever asks holds the login's own secret: the code that came by the browser, or the device code. */
+function isHeldBy(login: LoginRow, request: LoginToken): boolean {
+  if (request.grant === 'device') return sameHash(login.deviceCodeHash, request.deviceCode)
+  return login.redirect !== undefined && sameHash(login.consent?.codeHash, request.code)
+}
+
+const sameHash = (hash: Uint8Array | undefined, secret: string): boolean =>
+  hash !== undefined && timingSafeEqual(hash, hashSecret(secret))
+
+/** RFC 7636 section 4.6, S256 and nothing else. */
+function verifierFits(login: LoginRow, verifier: string): boolean {
+  const expected = utf8(login.redirect?.codeChallenge ?? '')
+  const given = utf8(toBase64Url(sha256(utf8(verifier))))
+  return expected.length === given.length && timingSafeEqual(expected, given)
+}
+
+function signedChallenge(clientDataJson: string): Uint8Array {
+  const data: unknown = JSON.parse(fromUtf8(fromBase64Url(clientDataJson)))
+  const challenge = typeof data === 'object' && data !== null && 'challenge' in data ? data.challenge : undefined
+  return typeof challenge === 'string' ? fromBase64Url(challenge) : new Uint8Array()
+}
+
+const AGAIN = { hint: 'begin again: keyman login' }
+const wrongCode = (): KeymanError => new KeymanError('denied', 'there is no login with this code', AGAIN)

@@ -1,0 +1,145 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { personColumn } from './person-records.ts'
+
+/** Sessions, and what servers have to forget: `migrations/0003_identity.sql`. */
+
+const bytes = z.instanceof(Uint8Array)
+const sessionRow = z
+  .object({
+    id: z.string(),
+    kind: z.enum(['machine', 'browser']),
+    person: personColumn,
+    device: z.string(),
+    cookie_hash: bytes.nullable(),
+    ssh_key: bytes.nullable(),
+    client_spki: bytes.nullable(),
+    started_at: z.date(),
+    ends_at: z.date(),
+    asserted_at: z.date(),
+    used_at: z.date(),
+    ended_at: z.date().nullable(),
+    administrator: z.boolean(),
+    state: z.enum(['active', 'disabled']),
+  })
+  .transform(row => ({
+    id: row.id,
+    kind: row.kind,
+    person: row.person,
+    device: row.device,
+    cookieHash: row.cookie_hash ?? undefined,
+    sshKey: row.ssh_key ?? undefined,
+    clientSpki: row.client_spki ?? undefined,
+    startedAt: row.started_at,
+    endsAt: row.ends_at,
+    assertedAt: row.asserted_at,
+    usedAt: row.used_at,
+    ended: row.ended_at !== null,
+    /** Of the person, as it is now. */
+    administrator: row.administrator,
+    active: row.state === 'active',
+  }))
+export type SessionRow = z.infer<typeof sessionRow>
+const SESSION = `select s.id, s.kind, s.person, s.device, s.cookie_hash, s.ssh_key, s.client_spki, s.started_at, s.ends_at,
+  s.asserted_at, s.used_at, s.ended_at, p.administrator, p.state from person_session s join person p on p.identity = s.person`
+
+export async function selectSession(on: Queryable, id: string): Promise<SessionRow | undefined> {
+  const [row] = await on.query(`${SESSION} where s.id = $1`, [id], sessionRow)
+  return row
+}
+
+export async function selectSessionByCookie(on: Queryable, hash: Uint8Array): Promise<SessionRow | undefined> {
+  const [row] = await on.query(`${SESSION} where s.cookie_hash = $1`, [hash], sessionRow)
+  return row
+}
+
+export type NewSession = {
+  readonly id: string
+  readonly person: PersonIdentity
+  readonly device: string
+  readonly startedAt: Date
+  readonly endsAt: Date
+  readonly assertedAt: Date
+} & ({ readonly sshKey: Uint8Array; readonly clientSpki: Uint8Array } | { readonly cookieHash: Uint8Array })
+
+export async function insertSession(t: Queryable, session: NewSession): Promise<void> {
+  const machine = 'sshKey' in session ? session : undefined
+  await t.execute(
+    `insert into person_session (id, kind, person, device, cookie_hash, ssh_key, client_spki, started_at, ends_at,
+       asserted_at, used_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9::timestamptz, $10::timestamptz, $8::timestamptz)`,
+    [
+      session.id,
+      machine ? 'machine' : 'browser',
+      session.person,
+      session.device,
+      'cookieHash' in session ? session.cookieHash : null,
+      machine?.sshKey ?? null,
+      machine?.clientSpki ?? null,
+      session.startedAt.toISOString(),
+      session.endsAt.toISOString(),
+      session.assertedAt.toISOString(),
+    ],
+  )
+}
+
+const idRow = z.object({ id: z.string() })
+
+/** Gives the IDs of those that were not ended before. */
+export const endSessionRows = async (
+  t: Queryable,
+  by: { readonly person: PersonIdentity } | { readonly session: string },
+  at: Date,
+): Promise<string[]> =>
+  (
+    await t.query(
+      `update person_session set ended_at = $2::timestamptz
+       where ${'person' in by ? 'person' : 'id'} = $1 and ended_at is null returning id`,
+      ['person' in by ? by.person : by.session, at.toISOString()],
+      idRow,
+    )
+  ).map(row => row.id)
+
+/** False where the session has ended. */
+export const touchAssertion = async (
+  t: Queryable,
+  session: { id: string; at: Date; cookieHash?: Uint8Array | undefined },
+): Promise<boolean> =>
+  (await t.execute(
+    `update person_session set asserted_at = $2::timestamptz, cookie_hash = coalesce($3, cookie_hash)
+     where id = $1 and ended_at is null and ends_at > $2::timestamptz`,
+    [session.id, session.at.toISOString(), session.cookieHash ?? null],
+  )) > 0
+
+export const touchUse = (on: Queryable, id: string, at: Date): Promise<number> =>
+  on.execute('update person_session set used_at = $2::timestamptz where id = $1', [id, at.toISOString()])
+
+/** Every server forgets what it holds of these: at once by the notification, which goes out with the commit, else within a second. */
+export async function announceChange(t: Queryable, subjects: readonly string[]): Promise<void> {
+  if (subjects.length > 0)
+    await t.execute('insert into identity_change (subject) select s from jsonb_array_elements_text($1::jsonb) as s', [
+      JSON.stringify(subjects),
+    ])
+  await t.execute(`select pg_notify('identity', '')`, [])
+}
+
+const changeRow = z.object({ id: z.bigint(), subject: z.string() })
+
+/** Of the last minute: rows may become visible later than their numbers say, but not a minute later. */
+export const selectChanges = (on: Queryable) =>
+  on.query(
+    `select id, subject from identity_change where at > clock_timestamp() - interval '60 seconds'`,
+    [],
+    changeRow,
+  )
+
+/** What nobody needs any more. Rows of sessions are kept for a week after their end. */
+export async function sweep(on: Queryable, now: Date): Promise<void> {
+  const before = (hours: number) => new Date(now.getTime() - hours * 3_600_000).toISOString()
+  await on.execute(`delete from identity_change where at < clock_timestamp() - interval '10 minutes'`, [])
+  await on.execute('delete from webauthn_challenge where ends_at < $1::timestamptz', [before(0)])
+  await on.execute('delete from login_transaction where ends_at < $1::timestamptz', [before(1)])
+  await on.execute('delete from action_transaction where ends_at < $1::timestamptz', [before(1)])
+  await on.execute('delete from person_session where ends_at < $1::timestamptz', [before(7 * 24)])
+}

@@ -1,0 +1,176 @@
+import { toHex } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { decodePublicKey, fingerprint, formatPublicKey } from '#shared/ssh/index.ts'
+import type { BrowserCaller, IdentityDeps, MachineCaller, PersonCaller } from './port.ts'
+import { sha256 } from './secrets.ts'
+import { type SessionRow, selectChanges, selectSession, sweep } from './session-records.ts'
+
+/** What is held in memory; the one unused for longest goes. */
+const MAX_CALLERS = 20_000
+const MAX_ENDED = 50_000
+const READ_EVERY_MS = 1_000
+/** What was read longer ago says nothing about who may come in now. */
+const MAX_AGE_MS = 5_000
+/** Changes of the last minute are read each time; after a gap nearly as long everything is forgotten instead. */
+const MAX_GAP_MS = 45_000
+const SWEEP_EVERY_MS = 60_000
+
+/**
+ * Sessions of machines in memory, so that a request asks no database. What must be forgotten is read each second and at
+ * each notification; whoever was forgotten is read anew, or found to have ended.
+ */
+export class Sessions {
+  readonly #deps: IdentityDeps
+  readonly #monotonic: () => number
+  readonly #callers = new Map<string, MachineCaller>()
+  /** An ended session never comes back. */
+  readonly #ended = new Set<string>()
+  #seen = new Set<bigint>()
+  #changes = 0
+  #readAt: number | undefined
+  #running: Promise<void> | undefined
+  #next: Promise<void> | undefined
+  #timers: NodeJS.Timeout[] = []
+  #stopListening: (() => Promise<void>) | undefined
+
+  constructor(deps: IdentityDeps) {
+    this.#deps = deps
+    this.#monotonic = deps.monotonic ?? (() => performance.now())
+  }
+
+  async start(): Promise<void> {
+    const { store, now, onError = () => {} } = this.#deps
+    this.#stopListening = await store.listen('identity', () => void this.refresh().catch(onError))
+    await this.refresh()
+    const every = (ms: number, work: () => Promise<void>) =>
+      this.#timers.push(setInterval(() => void work().catch(onError), ms).unref())
+    every(READ_EVERY_MS, () => this.refresh())
+    every(SWEEP_EVERY_MS, () => sweep(store, now()))
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of this.#timers.splice(0)) clearInterval(timer)
+    await this.#stopListening?.()
+    await Promise.allSettled([this.#running, this.#next])
+  }
+
+  /** Reads what has to be forgotten, in a statement that begins after the call; callers who come together share it. */
+  refresh(): Promise<void> {
+    if (this.#next) return this.#next
+    if (!this.#running) return this.#begin()
+    this.#next = this.#running
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined
+        return this.#begin()
+      })
+    return this.#next
+  }
+
+  #begin(): Promise<void> {
+    this.#running = this.#read().finally(() => {
+      this.#running = undefined
+    })
+    return this.#running
+  }
+
+  async #read(): Promise<void> {
+    const begun = this.#monotonic()
+    const changes = await selectChanges(this.#deps.store)
+    if (this.#readAt === undefined || begun - this.#readAt > MAX_GAP_MS) {
+      this.#callers.clear()
+      this.#changes++
+    } else {
+      for (const { id, subject } of changes) if (!this.#seen.has(id)) this.#forget(subject)
+    }
+    this.#seen = new Set(changes.map(({ id }) => id))
+    this.#readAt = begun
+  }
+
+  #forget(subject: string): void {
+    this.#changes++
+    const [, kind, name = ''] = /^(person|session):(.*)$/.exec(subject) ?? []
+    if (kind === 'session') this.#callers.delete(name)
+    if (kind === 'person')
+      for (const [id, caller] of this.#callers) if (caller.identity === name) this.#callers.delete(id)
+  }
+
+  /** Throws `unavailable`. A clock that does not go with the day's: a suspended server must not believe what it knew. */
+  assertFresh(): void {
+    if (this.#readAt === undefined || this.#monotonic() - this.#readAt > MAX_AGE_MS)
+      throw new KeymanError('unavailable', 'the server does not know at the moment which sessions have ended', {
+        retryAfter: 1,
+        hint: 'try again in a moment',
+      })
+  }
+
+  /** At once where it is in memory. Throws `not-signed-in` where the session has ended or is not this person's. */
+  machine(id: string, identity: PersonIdentity): MachineCaller | Promise<MachineCaller> {
+    const caller = this.#callers.get(id)
+    if (!caller) return this.#ended.has(id) ? Promise.reject(ended()) : this.#loadMachine(id, identity)
+    if (caller.identity !== identity || caller.endsAt <= this.#deps.now()) return Promise.reject(ended())
+    // A Map keeps the order of insertion: what is used goes to its end.
+    this.#callers.delete(id)
+    this.#callers.set(id, caller)
+    return caller
+  }
+
+  async #loadMachine(id: string, identity: PersonIdentity): Promise<MachineCaller> {
+    const caller = await this.load(id, identity)
+    if (caller.via !== 'machine') throw ended()
+    return caller
+  }
+
+  /** From the database, in any case. */
+  async load(id: string, identity: PersonIdentity): Promise<PersonCaller> {
+    const { store, ledger, now } = this.#deps
+    const changes = this.#changes
+    // Epochs first: a change in between makes the caller newer than its epochs, and what is issued is decided anew; never older.
+    const epochs = await ledger.readEpochs([`person:${identity}`, `session:${id}`])
+    const row = await selectSession(store, id)
+    if (row?.ended || (row && row.endsAt <= now())) bounded(this.#ended.add(id), MAX_ENDED)
+    if (!row || row.person !== identity || row.ended || row.endsAt <= now() || !row.active) throw ended()
+    const caller = toCaller(row, epochs)
+    // What was read while something changed is good for this one request, and is not kept.
+    if (caller.via === 'machine' && changes === this.#changes) {
+      this.#callers.set(id, caller)
+      bounded(this.#callers, MAX_CALLERS)
+    }
+    return caller
+  }
+}
+
+export const ended = (): KeymanError =>
+  new KeymanError('not-signed-in', 'the session has ended, or there is none', { hint: 'sign in again: keyman login' })
+
+function toCaller(row: SessionRow, epochs: ReadonlyMap<string, bigint>): PersonCaller {
+  const common = {
+    kind: 'person',
+    identity: row.person,
+    administrator: row.administrator,
+    session: row.id,
+    startedAt: row.startedAt,
+    endsAt: row.endsAt,
+    assertedAt: row.assertedAt,
+    device: row.device,
+    epochs: [...epochs].map(([subject, epoch]) => ({ subject, epoch })),
+  } as const
+  if (!row.sshKey || !row.clientSpki) return { ...common, via: 'browser' } satisfies BrowserCaller
+  const key = decodePublicKey(row.sshKey)
+  return {
+    ...common,
+    via: 'machine',
+    ssh: { blob: row.sshKey, fingerprint: fingerprint(key), line: formatPublicKey(key) },
+    clientSpki: row.clientSpki,
+    clientFingerprint: toHex(sha256(row.clientSpki)),
+  }
+}
+
+/** Drops the oldest beyond `max`. */
+function bounded(held: Map<string, unknown> | Set<string>, max: number): void {
+  for (const oldest of held.keys()) {
+    if (held.size <= max) return
+    held.delete(oldest)
+  }
+}

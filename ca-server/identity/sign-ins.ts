@@ -1,0 +1,79 @@
+import type { Queryable } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { beginAssertion, checkAssertion } from './assertions.ts'
+import { sharePerson, touchLogin } from './person-records.ts'
+import type { BrowserCaller, SignedIn, SignIns } from './port.ts'
+import { addSeconds, inTransaction, type Room } from './room.ts'
+import { hashSecret, newSecret, newSessionId } from './secrets.ts'
+import { announceChange, endSessionRows, insertSession, selectSessionByCookie } from './session-records.ts'
+import { ended } from './sessions.ts'
+
+/** Of a browser's session, in seconds; it ends earlier when it is idle. */
+const BROWSER_LIFETIME = 12 * 3600
+
+/** Signing in to the pages. There is no session that the challenge could be bound to: it is bound to this purpose, and used once. */
+export function createSignIns(room: Room): SignIns {
+  const { deps } = room
+  const SUBJECT = 'pages'
+  return {
+    async options() {
+      const challenge = deps.random(32)
+      return beginAssertion(room, { challenge, purpose: 'sign-in', subject: SUBJECT, nonce: challenge })
+    },
+
+    async complete(json, at, cookie) {
+      const { person, evidence } = await checkAssertion(room, json, { purpose: 'sign-in', subject: SUBJECT, at })
+      const begun = await inTransaction(room, 'sign-in', async t => {
+        if ((await sharePerson(t, person))?.state !== 'active') throw new KeymanError('denied', `${person} is disabled`)
+        // A cookie from before the sign-in says nothing any more: what somebody may have planted there is worth nothing.
+        const old = cookie === undefined ? undefined : await selectSessionByCookie(t, hashSecret(cookie))
+        if (old)
+          await announceChange(
+            t,
+            (await endSessionRows(t, { session: old.id }, deps.now())).map(id => `session:${id}`),
+          )
+        const session = await beginBrowserSession(room, t, person)
+        await touchLogin(t, person, deps.now())
+        await deps.ledger.appendIn(t, [
+          {
+            requestId: at.requestId,
+            kind: 'login',
+            actor: { kind: 'person', identity: person, session: session.id },
+            target: session.id,
+            decision: 'allow',
+            from: at.from,
+            details: { flow: 'browser', origin: room.rp.origin, assertion: evidence },
+          },
+        ])
+        return session
+      })
+      return signedIn(room, begun, person)
+    },
+  }
+}
+
+type Begun = { readonly id: string; readonly cookie: string }
+
+/** The last statements of the caller's transaction follow; the passkey was touched just now. */
+export async function beginBrowserSession({ deps }: Room, t: Queryable, person: PersonIdentity): Promise<Begun> {
+  const cookie = newSecret(deps.random)
+  const id = newSessionId(deps.random)
+  const at = deps.now()
+  await insertSession(t, {
+    id,
+    person,
+    device: 'browser',
+    cookieHash: cookie.hash,
+    startedAt: at,
+    endsAt: addSeconds(at, BROWSER_LIFETIME),
+    assertedAt: at,
+  })
+  return { id, cookie: cookie.text }
+}
+
+export async function signedIn({ sessions }: Room, begun: Begun, person: PersonIdentity): Promise<SignedIn> {
+  const caller = await sessions.load(begun.id, person)
+  if (caller.via !== 'browser') throw ended()
+  return { cookie: begun.cookie, caller: caller satisfies BrowserCaller }
+}
