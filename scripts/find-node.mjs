@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** The oldest Node that runs the programs: `crypto.argon2` and type stripping without a flag are there from 24 on. */
-export const OLDEST_NODE = 24
+/** The oldest Node that runs the programs: `Uint8Array.fromBase64` and `toHex` (`shared/bytes.ts`) are not in 24 yet. */
+export const OLDEST_NODE = 25
 
 /** The npm packages that hold nothing but Node's own program, by `process.platform`-`process.arch`. The lockfile pins them. */
 const PACKAGES = {
