@@ -130,6 +130,8 @@ export interface SignIns {
   options(): Promise<WebauthnJson>
   /** `cookie`: the one that the browser has now; its session ends. */
   complete(assertion: WebauthnJson, at: At, cookie: string | undefined): Promise<SignedIn>
+  /** Signs a browser out. (A machine's session has certificates to be revoked: that is `authority.revoke`.) */
+  end(caller: BrowserCaller, at: At): Promise<void>
 }
 
 export interface Enrolment {

@@ -3,6 +3,7 @@ import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
 import { sharePerson, touchLogin } from './person-records.ts'
+import { endSessions } from './persons.ts'
 import type { BrowserCaller, SignedIn, SignIns } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newSecret, newSessionId } from './secrets.ts'
@@ -49,6 +50,17 @@ export function createSignIns(room: Room): SignIns {
         return session
       })
       return signedIn(room, begun, person)
+    },
+
+    async end({ identity, session }, at) {
+      await inTransaction(room, 'sign-out', async t => {
+        await deps.ledger.bumpEpochs(t, [`session:${session}`])
+        await endSessions(room, t, { session })
+        await deps.ledger.appendIn(t, [
+          { ...at, kind: 'logout', actor: { kind: 'person', identity, session }, target: session },
+        ])
+      })
+      await room.sessions.refresh()
     },
   }
 }
