@@ -111,12 +111,32 @@ async function buildPages(esbuild, common, outdir) {
     jsxImportSource: 'preact',
     minify: true,
     metafile: true,
+    define: { ...common.define, __ROUTES__: JSON.stringify(await routeTable(esbuild)) },
   })
   const [script, style] = ['.js', '.css'].map(end => Object.keys(metafile.outputs).find(path => path.endsWith(end)))
   const page = readFileSync(join(root, 'web', 'index.html'), 'utf8')
     .replace('/main.js', `/assets/${basename(script)}`)
     .replace('/style.css', `/assets/${basename(style)}`)
   writeFileSync(join(outdir, 'index.html'), page)
+}
+
+/** Method and path of each route, from the contract itself: the pages need no schemas, which would weigh fifty times as much. */
+async function routeTable(esbuild) {
+  const { outputFiles } = await esbuild.build({
+    absWorkingDir: root,
+    entryPoints: ['shared/api/index.ts'],
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    write: false,
+  })
+  const source = Buffer.from(outputFiles[0].contents).toString('base64')
+  const { allRoutes } = await import(`data:text/javascript;base64,${source}`)
+  return Object.fromEntries(
+    allRoutes
+      .filter(route => route.listeners.includes('pages'))
+      .map(({ id, method, path }) => [id, { method, path }]),
+  )
 }
 
 /** What is split off comes before what loads it, so a program that starts meanwhile is the old one or the new one, whole. */

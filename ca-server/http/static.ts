@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import type { Hono } from 'hono'
 import type { EdgeEnv } from './request-info.ts'
@@ -25,7 +25,7 @@ export function serveStatic(app: Hono<EdgeEnv>, folder: string): void {
         // Names carry a digest of the content where the build puts one; the pages themselves are never cached.
         c.body(bytes, 200, {
           'content-type': type,
-          'cache-control': /[-.][A-Z0-9]{8}\./.test(name) ? 'public, max-age=31536000, immutable' : 'no-cache',
+          'cache-control': /-[A-Z0-9]{8}\./.test(name) ? 'public, max-age=31536000, immutable' : 'no-cache',
         }),
       )
   const index = files.get('index.html')
@@ -34,13 +34,8 @@ export function serveStatic(app: Hono<EdgeEnv>, folder: string): void {
 
 function read(folder: string): Map<string, { bytes: Uint8Array<ArrayBuffer>; type: string }> {
   const files = new Map<string, { bytes: Uint8Array<ArrayBuffer>; type: string }>()
-  let names: string[]
-  try {
-    names = readdirSync(folder)
-  } catch {
-    return files
-  }
-  for (const name of names) {
+  if (!existsSync(folder)) return files
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     const type = TYPES[extname(name)]
     if (type) files.set(name, { bytes: new Uint8Array(readFileSync(join(folder, name))), type })
   }

@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { By } from '#server/access/index.ts'
+import { type Access, createAccess } from '#server/access/index.ts'
+import {
+  type Authority,
+  createAuthority,
+  createTrust,
+  ensureKey,
+  type LogKey,
+  type Trust,
+} from '#server/authority/index.ts'
+import { createHosts, type Hosts } from '#server/hosts/index.ts'
+import { createIdentity, type Identity } from '#server/identity/index.ts'
+import { type Keystore, openKeystore } from '#server/keystore/index.ts'
+import { createLedger, type Ledger } from '#server/ledger/index.ts'
+import { openStore, type Store } from '#server/store/index.ts'
+import type { HostName } from '#shared/names.ts'
+import { readSpki } from '#shared/x509/index.ts'
+import type { KeystoreSettings, ServerConfig } from './config.ts'
+import { createRateLimiter } from './http/rate-limit.ts'
+import type { Log } from './log.ts'
+
+/** Every service of the server, built once. The only place that knows every adapter. */
+export type Services = {
+  readonly config: ServerConfig
+  readonly store: Store
+  readonly keystore: Keystore
+  readonly ledger: Ledger
+  readonly identity: Identity
+  readonly access: Access
+  readonly authority: Authority
+  readonly trust: Trust
+  readonly hosts: Hosts
+  /** What an operator should know of this set-up, a sentence each. */
+  readonly remarks: readonly string[]
+  requestId(): string
+  close(): Promise<void>
+}
+
+export type ComposeOptions = {
+  readonly config: ServerConfig
+  readonly log: Log
+  readonly now?: () => Date
+  /** After somebody was enrolled; `npm start` gives the first administrator a login on the demo host. */
+  readonly onEnrolled?: (
+    services: Services,
+    person: { identity: string; administrator: boolean; first: boolean },
+  ) => Promise<void>
+}
+
+const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
+const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
+
+/** Opens database and keystore, makes what a first start makes, and loads what has to be known before anybody may call. */
+export async function compose(options: ComposeOptions): Promise<Services> {
+  const { config, log } = options
+  const now = options.now ?? (() => new Date())
+  const onError = (error: unknown) => log.error('a background job failed; it tries again', error)
+  mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 })
+  const closing: (() => Promise<void>)[] = []
+  const close = async () => {
+    for (const end of closing.reverse()) await end().catch(error => log.error('could not be ended in order', error))
+  }
+  try {
+    const keystore = await openKeystore(keystoreConfig(config.keystore))
+    closing.push(() => keystore.close())
+    const { logKeystore, remarks } = await openLogKeystore(config, keystore)
+    if (logKeystore !== keystore) closing.push(() => logKeystore.close())
+    const store = await openStore(storeConfig(config))
+    closing.push(() => store.close())
+    const logKey = await makeLogKey(logKeystore, config.organisation)
+    const ledger = await createLedger({ store, origin: logKey.name, logKey, now, onError })
+
+    // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
+    // once all are built.
+    const services = {} as { -readonly [Name in keyof Services]: Services[Name] }
+    const { maxLifetime } = config.session
+    services.identity = await createIdentity({
+      store,
+      ledger,
+      keystore,
+      now,
+      random,
+      maxLifetime,
+      onError,
+      organisation: config.organisation,
+      publicUrl: config.publicUrl,
+      machinesUrl: config.machines.url,
+      rootFingerprint: () => services.trust.rootFingerprint(),
+      assertionLimiter: createRateLimiter({ burst: 10, perMinute: 10, now: () => performance.now() }),
+      machineRoots: () => services.authority.trusted().machines.map(root => root.certificate),
+      resolveHost: (name, spki) => services.hosts.resolveHost(name, spki),
+      onEnrolled: async person => options.onEnrolled?.(services, person),
+    })
+    const { identity } = services
+    services.access = createAccess({
+      store,
+      ledger,
+      now,
+      random,
+      onError,
+      persons: () => identity.persons.list(),
+      hostKnown: (name: HostName) => services.hosts.find(name) !== undefined,
+    })
+    const { access } = services
+    services.authority = await createAuthority({
+      store,
+      ledger,
+      keystore,
+      logKey,
+      access,
+      now,
+      random,
+      onError,
+      organisation: config.organisation,
+      algorithm: config.authority.algorithm,
+      defaultLifetime: config.certificate.defaultLifetime,
+      identity,
+    })
+    const { authority } = services
+    services.trust = await createTrust({
+      store,
+      ledger,
+      authority,
+      logKey,
+      now,
+      random,
+      dataFolder: config.dataFolder,
+      organisation: config.organisation,
+      publicUrl: config.publicUrl,
+      machinesUrl: config.machines.url,
+      hostSuffixes: config.hostSuffixes,
+    })
+    const { trust } = services
+    services.hosts = createHosts({
+      store,
+      ledger,
+      now,
+      random,
+      organisation: config.organisation,
+      machinesUrl: config.machines.url,
+      hostSuffixes: config.hostSuffixes,
+      rootFingerprint: () => trust.rootFingerprint(),
+      principalsFor: host => access.principalsFor(host),
+      currentKrl: () => authority.currentKrl(),
+      trustBundles: async () =>
+        (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),
+      onChange: listener => access.onChange(listener),
+      checkJoinProof: parts => identity.proofs.checkBoth({ purpose: 'join', ...parts }),
+      issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
+      revokeHostIn: (t, host, by: By) => authority.revokeHostIn(t, host, by),
+      alarm: message => log.error(message),
+    })
+    const { hosts } = services
+
+    for (const part of [identity, access, hosts, authority]) {
+      await part.start()
+      closing.push(() => part.stop())
+    }
+    ledger.start()
+    closing.push(() => ledger.stop())
+    return Object.assign(services, {
+      config,
+      store,
+      keystore,
+      ledger,
+      requestId,
+      close,
+      remarks: [...remarks, ...store.remarks],
+    })
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function keystoreConfig(settings: KeystoreSettings) {
+  if (settings.kind === 'pkcs11') return { ...settings, pin: settings.pin.reveal() }
+  const { unlock } = settings
+  return { ...settings, unlock: 'passphrase' in unlock ? { passphrase: unlock.passphrase.reveal() } : unlock }
+}
+
+function storeConfig({ database }: ServerConfig) {
+  if (database.engine === 'pglite') return database
+  const { engine, url, migrationUrl } = database
+  return { engine, url: url.reveal(), ...(migrationUrl ? { migrationUrl: migrationUrl.reveal() } : {}) }
+}
+
+/** Checkpoints are Ed25519 (C2SP); where the HSM has none, the log key alone is a software key, which is said. */
+async function openLogKeystore(
+  config: ServerConfig,
+  keystore: Keystore,
+): Promise<{ logKeystore: Keystore; remarks: string[] }> {
+  if (keystore.capabilities.algorithms.includes('ed25519')) return { logKeystore: keystore, remarks: [] }
+  const folder = join(config.dataFolder, 'log-keystore')
+  const logKeystore = await openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
+  return { logKeystore, remarks: ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key'] }
+}
+
+async function makeLogKey(keystore: Keystore, organisation: string): Promise<LogKey> {
+  const label = 'log-1'
+  const { spki } = await ensureKey(keystore, label, 'ed25519')
+  return {
+    name: `${organisation}/keyman-log`,
+    publicKey: readSpki(spki).publicKey,
+    sign: data => keystore.sign(label, data),
+  }
+}

@@ -1,0 +1,173 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { Services } from './compose.ts'
+import { accessRoutes } from './http/access.ts'
+import { actionRoutes } from './http/actions.ts'
+import { createApp, type Gate } from './http/app.ts'
+import { auditRoutes } from './http/audit.ts'
+import { enrolmentRoutes } from './http/enrolment.ts'
+import { grantRoutes } from './http/grants.ts'
+import type { Handled } from './http/handle.ts'
+import { healthRoutes } from './http/health.ts'
+import { hostStream } from './http/host-stream.ts'
+import { hostRoutes } from './http/hosts.ts'
+import { startMachinesListener, startPagesListener } from './http/listeners.ts'
+import { loginRoutes } from './http/login.ts'
+import { openApiDocument } from './http/openapi.ts'
+import { passkeyRoutes } from './http/passkeys.ts'
+import { personRoutes } from './http/persons.ts'
+import { createRateLimiter } from './http/rate-limit.ts'
+import { revocationRoutes } from './http/revocations.ts'
+import { sessionRoutes } from './http/session.ts'
+import { signInRoutes } from './http/sign-in.ts'
+import { sshRoutes } from './http/ssh.ts'
+import { serveStatic } from './http/static.ts'
+import { trustRoutes } from './http/trust.ts'
+import type { Log } from './log.ts'
+
+export type Listening = {
+  readonly pages: { readonly host: string; readonly port: number }
+  readonly machines: { readonly host: string; readonly port: number }
+  /** Stops accepting, lets running requests end. */
+  close(): Promise<void>
+}
+
+/** Puts both listeners in front of the services. */
+export async function listen(services: Services, log: Log): Promise<Listening> {
+  const { config, authority, identity } = services
+  const handled = allHandled(services)
+  const strangers = createRateLimiter({ burst: 120, perMinute: 240, now: () => performance.now() })
+  const onInternalError = (error: unknown, requestId: string) => log.error(`request ${requestId} failed`, error)
+  const common = { handled, gate: gate(services), strangers, onInternalError }
+  let draining = false
+  const health = healthRoutes({
+    checks: { database: () => services.store.ping(), keystore: () => services.keystore.health() },
+    now: () => performance.now(),
+    draining: () => draining,
+    onFailure: (check, error) => log.error(`the check of the ${check} fails`, error),
+  })
+  const document = JSON.stringify(
+    openApiDocument({
+      version: process.env.KEYMAN_VERSION ?? '0.1.0',
+      machinesUrl: config.machines.url,
+      pagesUrl: config.publicUrl,
+    }),
+  )
+  const app = (listener: 'pages' | 'machines') => {
+    const made = createApp({ ...common, listener })
+    made.route('/', health)
+    made.get('/v1/openapi.json', c => c.body(document, 200, { 'content-type': 'application/json' }))
+    return made
+  }
+
+  const pagesApp = app('pages')
+  serveStatic(pagesApp, pagesFolder())
+  const { tls } = config.pages
+  const proxies = { trustedProxies: config.trustedProxies }
+  const pages = await startPagesListener({
+    ...proxies,
+    listen: config.pages.listen,
+    publicUrl: config.publicUrl,
+    app: pagesApp,
+    onInternalError,
+    ...(tls
+      ? { tls: () => ({ cert: readFileSync(tls.certificateFile, 'utf8'), key: readFileSync(tls.keyFile, 'utf8') }) }
+      : {}),
+  })
+  try {
+    let pair = await authority.serverCertificate(config.machines.names, renewed => {
+      pair = renewed
+      machines.renew(roots())
+    })
+    const roots = () => authority.trusted().machines.map(root => root.certificate)
+    const machines = await startMachinesListener({
+      ...proxies,
+      listen: config.machines.listen,
+      tls: () => ({ cert: pair.certificate, key: pair.key }),
+      clientRoots: roots(),
+      app: app('machines'),
+      onInternalError,
+      onUpgrade: hostStream({
+        hosts: services.hosts,
+        callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
+      }),
+    })
+    return {
+      pages: pages.address,
+      machines: machines.address,
+      async close() {
+        draining = true
+        await services.hosts.stop()
+        await Promise.all([pages.close(), machines.close()])
+      },
+    }
+  } catch (error) {
+    await pages.close(0)
+    throw error
+  }
+}
+
+/** Every route of the contract with what serves it; one that nobody serves is a mistake that stops the start. */
+export function allHandled(services: Services): Handled[] {
+  const handled = [
+    ...loginRoutes(services),
+    ...sessionRoutes(services),
+    ...signInRoutes(services),
+    ...enrolmentRoutes(services),
+    ...passkeyRoutes(services),
+    ...actionRoutes(services),
+    ...sshRoutes(services),
+    ...personRoutes(services),
+    ...grantRoutes(services),
+    ...accessRoutes(services),
+    ...revocationRoutes({
+      authority: services.authority,
+      waitForHosts: (target, seconds) => services.hosts.waitInForce(target, seconds),
+    }),
+    ...hostRoutes(services),
+    ...auditRoutes(services),
+    ...trustRoutes(services),
+  ]
+  const served = new Set(handled.map(({ route }) => route))
+  for (const routes of Object.values<Record<string, unknown>>(api))
+    for (const [name, route] of Object.entries(routes))
+      if (![...served].some(known => known === route)) throw new Error(`no handler for the route ${name}`)
+  return handled
+}
+
+function gate({ identity, access, ledger }: Services): Gate {
+  return {
+    callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
+    callerFromCookie: cookie => identity.callerFromCookie(cookie),
+    requireFreshAssertion: (caller, action, target, from) =>
+      identity.requireFreshAssertion(caller, action, target, from),
+    async requireAdministrator(caller, route, request) {
+      const what = route.action ?? route.summary
+      const decision = access.decide(caller, { kind: route.method === 'GET' ? 'look' : 'administer', what })
+      if (decision.allow) return
+      const actor =
+        caller.kind === 'person'
+          ? { kind: 'person' as const, identity: caller.identity, session: caller.session }
+          : { kind: 'host' as const, name: caller.name }
+      await ledger.append({
+        requestId: request.requestId,
+        kind: 'denied',
+        actor,
+        target: what,
+        decision: 'deny',
+        reason: decision.reasons.join('; '),
+        from: request.from,
+      })
+      throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
+    },
+  }
+}
+
+/** Where the built pages lie: beside the bundled server, or in `dist/` where the sources run. */
+function pagesFolder(): string {
+  const bundled = join(import.meta.dirname, 'web', 'index.html')
+  const built = existsSync(bundled) && !readFileSync(bundled, 'utf8').includes('/main.js')
+  return built ? join(import.meta.dirname, 'web') : join(import.meta.dirname, '..', 'dist', 'web')
+}

@@ -1,0 +1,30 @@
+/** Lines for whoever runs the server: one JSON document a line on stderr, or plain words on a terminal. Never a secret, never a value of a statement. */
+export type Log = {
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void
+  error(message: string, error?: unknown): void
+}
+
+type Sink = { write(text: string): unknown; isTTY?: boolean }
+
+export function createLog(sink: Sink = process.stderr, now: () => Date = () => new Date()): Log {
+  const line = (level: string, message: string, fields: Readonly<Record<string, unknown>>) =>
+    sink.isTTY
+      ? sink.write(`${level === 'error' ? 'error: ' : ''}${message}${text(fields)}\n`)
+      : sink.write(`${JSON.stringify({ at: now().toISOString(), level, message, ...fields })}\n`)
+  return {
+    info: (message, fields = {}) => void line('info', message, fields),
+    error: (message, error) => void line('error', message, error === undefined ? {} : { reason: reasonOf(error) }),
+  }
+}
+
+const text = (fields: Readonly<Record<string, unknown>>): string =>
+  Object.entries(fields)
+    .map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join('')
+
+/** An error with what caused it; messages of ours hold no secret, foreign ones are translated at the room that owns them. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause === undefined ? '' : `; because: ${reasonOf(error.cause)}`
+  return `${process.env.KEYMAN_DEBUG === '1' ? (error.stack ?? error.message) : error.message}${cause}`
+}

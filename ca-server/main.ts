@@ -1,0 +1,106 @@
+import { homedir } from 'node:os'
+import { parseArgs } from 'node:util'
+import { ERRORS, KeymanError } from '#shared/errors.ts'
+import { EXIT } from '#shared/exit-codes.ts'
+import { loadConfig, type ServerConfig } from './config.ts'
+import { createLog } from './log.ts'
+import { askServer } from './operator.ts'
+import { start } from './start.ts'
+
+const HELP = `keyman-server: the certificate authority, its pages and its API
+usage: keyman-server COMMAND [--config FILE]
+
+  start [--demo]        run until SIGTERM; --demo adds a host of its own on this machine
+  check-config          check file and variables, say what is wrong and where
+  admin-link [PERSON]   a link, good once for 15 minutes, with which somebody becomes administrator:
+                        the recovery when nobody can sign in any more (recorded)
+
+  --config FILE         TOML; else KEYMAN_CONFIG, else defaults. KEYMAN_* variables win over it
+
+examples:
+  keyman-server check-config --config /etc/keyman/server.toml
+  keyman-server start --config /etc/keyman/server.toml
+More: docs/server.md`
+
+async function main(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      config: { type: 'string' },
+      demo: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+      version: { type: 'boolean' },
+    },
+  })
+  const [command, ...rest] = positionals
+  if (values.version) {
+    process.stdout.write(`keyman-server ${process.env.KEYMAN_VERSION ?? '0.1.0'}\n`)
+    return EXIT.done
+  }
+  if (values.help || command === undefined) {
+    process.stdout.write(`${HELP}\n`)
+    return values.help ? EXIT.done : EXIT.usage
+  }
+  const config = () =>
+    loadConfig({
+      env: process.env,
+      home: process.env.HOME || homedir(),
+      ...(values.config === undefined ? {} : { file: values.config }),
+    })
+  switch (command) {
+    case 'start':
+      return run(config(), values.demo === true)
+    case 'check-config':
+      process.stdout.write(`The configuration is good${config().file ? `: ${config().file}` : ''}.\n`)
+      return EXIT.done
+    case 'admin-link':
+      return adminLink(config(), rest[0])
+    default:
+      throw new KeymanError('invalid-input', `there is no command ${JSON.stringify(command)}`, {
+        hint: 'keyman-server --help lists them',
+      })
+  }
+}
+
+async function run(config: ServerConfig, demo: boolean): Promise<number> {
+  const log = createLog()
+  const running = await start({ config, log, demo, say: line => process.stdout.write(`${line}\n`) })
+  process.on('uncaughtException', error => {
+    // Something that nobody expected: a fresh start is safer than going on.
+    log.error('the server stops', error)
+    process.exit(EXIT.failed)
+  })
+  const signal = await new Promise<string>(resolve => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name))
+  })
+  log.info('stopping', { signal })
+  await running.stop()
+  return EXIT.done
+}
+
+async function adminLink(config: ServerConfig, identity: string | undefined): Promise<number> {
+  const answer = await askServer(config.dataFolder, {
+    ask: 'admin-link',
+    ...(identity === undefined ? {} : { identity }),
+  })
+  if (typeof answer !== 'object' || answer === null || !('link' in answer) || !('endsAt' in answer))
+    throw new KeymanError('unavailable', `no server runs on ${config.dataFolder}`, {
+      hint: 'start it first: keyman-server start',
+    })
+  process.stdout.write(`${answer.link}\n`)
+  process.stderr.write(`Good once, until ${answer.endsAt}. It was recorded in the audit log.\n`)
+  return EXIT.done
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+  const ours = error instanceof KeymanError ? error : undefined
+  process.stderr.write(`keyman-server: error: ${error instanceof Error ? error.message : String(error)}\n`)
+  for (const { field, message } of ours?.fields.slice(1) ?? [])
+    process.stderr.write(`keyman-server: error: ${field}: ${message}\n`)
+  if (ours?.hint) process.stderr.write(`keyman-server: hint: ${ours.hint}\n`)
+  if (process.env.KEYMAN_DEBUG === '1') console.error(error)
+  return ours ? ERRORS[ours.code].exit : EXIT.failed
+})
+// What is left (an idle connection of the driver, say) must not keep a stopped server alive.
+if (process.exitCode !== undefined) process.exit()

@@ -1,0 +1,93 @@
+import { chmodSync, existsSync, rmSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ERRORS, type ErrorCode, KeymanError } from '#shared/errors.ts'
+
+/**
+ * What somebody at the machine's own command line may ask of the running server: a socket in the data folder, which only
+ * the server's own user can enter. One JSON line in, one out. The database may be embedded, so a second process can't open it.
+ */
+const question = z.discriminatedUnion('ask', [
+  z.strictObject({ ask: z.literal('admin-link'), identity: z.string().max(128).optional() }),
+])
+export type Question = z.infer<typeof question>
+
+const answer = z.union([
+  z.strictObject({ ok: z.literal(true), result: z.unknown() }),
+  z.strictObject({ ok: z.literal(false), code: z.string(), message: z.string(), hint: z.string().optional() }),
+])
+
+const MAX_LINE = 4096
+const socketPath = (dataFolder: string): string => join(dataFolder, 'operator.sock')
+
+export async function listenForOperator(
+  dataFolder: string,
+  serve: (question: Question) => Promise<unknown>,
+): Promise<() => Promise<void>> {
+  const path = socketPath(dataFolder)
+  // The folder is locked by this server, so a socket that is still there belongs to one that is gone.
+  rmSync(path, { force: true })
+  const server = createServer(socket => void converse(socket, serve))
+  const before = process.umask(0o177)
+  try {
+    await listening(server, path)
+  } finally {
+    process.umask(before)
+  }
+  chmodSync(path, 0o600)
+  return () => new Promise(resolve => server.close(() => resolve()))
+}
+
+function listening(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+}
+
+async function converse(socket: Socket, serve: (question: Question) => Promise<unknown>): Promise<void> {
+  socket.on('error', () => socket.destroy())
+  try {
+    const asked = question.safeParse(JSON.parse(await readLine(socket)))
+    if (!asked.success) throw new KeymanError('invalid-input', 'the server does not know this question')
+    socket.end(`${JSON.stringify({ ok: true, result: await serve(asked.data) })}\n`)
+  } catch (error) {
+    const ours =
+      error instanceof KeymanError ? error : new KeymanError('internal', 'the question could not be answered')
+    socket.end(`${JSON.stringify({ ok: false, code: ours.code, message: ours.message, hint: ours.hint })}\n`)
+  }
+}
+
+function readLine(socket: Socket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    socket.setEncoding('utf8')
+    socket.setTimeout(10_000, () => socket.destroy(new Error('no line came in time')))
+    socket.on('error', reject)
+    socket.on('end', () => reject(new Error('the line is not whole')))
+    socket.on('data', (chunk: string) => {
+      text += chunk
+      const end = text.indexOf('\n')
+      if (end >= 0) resolve(text.slice(0, end))
+      else if (text.length > MAX_LINE) socket.destroy(new Error('the line is too long'))
+    })
+  })
+}
+
+/** Asks the running server; undefined where none runs on this data folder. */
+export async function askServer(dataFolder: string, asked: Question): Promise<unknown> {
+  const path = socketPath(dataFolder)
+  if (!existsSync(path)) return undefined
+  const socket = connect(path)
+  const connected = await new Promise<boolean>(resolve => {
+    socket.once('connect', () => resolve(true))
+    socket.once('error', () => resolve(false))
+  })
+  if (!connected) return undefined
+  socket.write(`${JSON.stringify(asked)}\n`)
+  const said = answer.parse(JSON.parse(await readLine(socket)))
+  if (said.ok) return said.result
+  const code: ErrorCode = said.code in ERRORS ? (said.code as ErrorCode) : 'internal'
+  throw new KeymanError(code, said.message, said.hint === undefined ? {} : { hint: said.hint })
+}

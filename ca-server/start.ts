@@ -1,0 +1,133 @@
+import { renameSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { isLogin, isPersonIdentity, parsePersonIdentity } from '#shared/names.ts'
+import { compose, type Services } from './compose.ts'
+import type { ServerConfig } from './config.ts'
+import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.ts'
+import { listen } from './listen.ts'
+import type { Log } from './log.ts'
+import { listenForOperator } from './operator.ts'
+
+export type StartOptions = {
+  readonly config: ServerConfig
+  readonly log: Log
+  readonly demo: boolean
+  /** For the person who started it: lines on stdout. */
+  readonly say: (line: string) => void
+}
+
+export type Running = { readonly services: Services; stop(): Promise<void> }
+
+/** Composes, listens, says where; with `demo` a host of its own on this machine. */
+export async function start({ config, log, demo, say }: StartOptions): Promise<Running> {
+  const services = await compose({
+    config,
+    log,
+    onEnrolled: async (built, person) => {
+      if (demo && person.administrator && person.first) await grantDemo(built, person.identity)
+    },
+  })
+  const ends: (() => Promise<unknown>)[] = [() => services.close()]
+  const stop = async () => {
+    for (const end of ends.reverse()) await end().catch(error => log.error('could not be ended in order', error))
+  }
+  try {
+    const listening = await listen(services, log)
+    ends.push(() => listening.close())
+    ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, asked.identity)))
+    writeLocal(config, services)
+    await services.ledger.append({ requestId: services.requestId(), kind: 'server-started', actor: { kind: 'server' } })
+    for (const remark of services.remarks) log.info(remark)
+
+    const link = await services.identity.enrolment.firstAdministratorLink(firstIdentity())
+    say('  KeyMan is running.')
+    say(`    pages     ${config.publicUrl}`)
+    say(`    machines  ${config.machines.url}`)
+    say(`    data      ${config.dataFolder}`)
+    if (link !== undefined) say(`  First administrator (valid 15 minutes, once):\n    ${link}`)
+    if (link !== undefined && noScreen())
+      say(`  No screen here? On your laptop:  ${tunnel(config)}   then open the link there`)
+    if (demo) {
+      const host = await startDemo(services, log, say)
+      if (host) ends.push(() => host.stop())
+    }
+    say(`  Next:  bin/keyman login${demo ? '   then   ssh demo' : ''}`)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { services, stop }
+}
+
+async function startDemo(services: Services, log: Log, say: (line: string) => void): Promise<DemoHost | undefined> {
+  const folder = join(services.config.dataFolder, 'demo')
+  try {
+    const sshd = await findSshd(folder, say)
+    const host =
+      'missing' in sshd
+        ? sshd
+        : await startDemoHost({ folder, sshd, hosts: services.hosts, requestId: services.requestId, say })
+    if ('missing' in host) {
+      say(`  Demo host:  none (${host.missing})`)
+      return undefined
+    }
+    say(`  Demo host:  demo   (its own sshd on 127.0.0.1 port ${host.port}, kept by a real keyman-agent)`)
+    return host
+  } catch (error) {
+    // Everything but the demo host goes on.
+    log.error('the demo host did not start', error)
+    say('  Demo host:  none (see the error above)')
+    return undefined
+  }
+}
+
+/** The first administrator of `npm start` may log in to the demo host as the user who started it. */
+async function grantDemo(services: Services, identity: string): Promise<void> {
+  const login = userInfo().username
+  if (!isLogin(login)) return
+  await services.access.addGrant(
+    {
+      who: parsePersonIdentity(identity, 'identity'),
+      login,
+      hosts: { host: DEMO_HOST },
+      maxLifetime: 8 * 3600,
+      options: { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false },
+    },
+    { actor: { kind: 'server' }, requestId: services.requestId() },
+  )
+}
+
+async function adminLink(services: Services, identity: string | undefined): Promise<unknown> {
+  const who = identity === undefined ? undefined : parsePersonIdentity(identity, 'identity')
+  const { link, endsAt } = await services.identity.enrolment.createAdminLink(who, {
+    actor: { kind: 'operator' },
+    requestId: services.requestId(),
+  })
+  return { link, endsAt: endsAt.toISOString() }
+}
+
+/** For the CLI on this very machine: whom it may trust without being told. No secret. */
+function writeLocal(config: ServerConfig, services: Services): void {
+  const file = join(config.dataFolder, 'local.json')
+  const local = {
+    machinesUrl: config.machines.url,
+    publicUrl: config.publicUrl,
+    rootFingerprint: services.trust.rootFingerprint(),
+  }
+  writeFileSync(`${file}.tmp`, `${JSON.stringify(local)}\n`, { mode: 0o600 })
+  renameSync(`${file}.tmp`, file)
+}
+
+function firstIdentity(): string {
+  const identity = `${userInfo().username}@localhost`
+  return isPersonIdentity(identity) ? identity : 'admin@localhost'
+}
+
+const noScreen = (): boolean => process.platform === 'linux' && !process.env.DISPLAY && !process.env.WAYLAND_DISPLAY
+
+/** The ssh line with which the pages open from a laptop: at the same port, since the browser must see the same origin. */
+function tunnel({ pages }: ServerConfig): string {
+  const { host, port } = pages.listen
+  return `ssh -L ${port}:${host.includes(':') ? `[${host}]` : host}:${port} THIS-MACHINE`
+}

@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/browser.ts'
+import { type Laptop, openLaptop } from '#test/support/laptop.ts'
+import { startPostgres } from '#test/support/postgres.ts'
+import { requires } from '#test/support/requires.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
+import { startSoftHsm } from '#test/support/softhsm.ts'
+
+/** What a newcomer does, in real Chromium, with real ssh-agent, sshd and keyman-agent; twice. */
+const worlds = [
+  {
+    name: 'embedded database, software keystore',
+    needs: ['ssh', 'sshd', 'chromium'],
+    surroundings: async () => ({ env: {}, close: async () => {} }),
+  },
+  {
+    name: 'PostgreSQL, SoftHSM',
+    needs: ['ssh', 'sshd', 'chromium', 'postgresql', 'softhsm'],
+    surroundings: async () => {
+      const postgres = await startPostgres()
+      const hsm = await startSoftHsm()
+      return {
+        env: {
+          KEYMAN_DATABASE_URL: postgres.url,
+          KEYMAN_DATABASE_MIGRATION_URL: postgres.migrationUrl,
+          KEYMAN_KEYSTORE_KIND: 'pkcs11',
+          KEYMAN_KEYSTORE_MODULE: hsm.module,
+          KEYMAN_KEYSTORE_TOKEN: hsm.token,
+          KEYMAN_KEYSTORE_PIN: hsm.pin,
+          SOFTHSM2_CONF: hsm.configFile,
+        },
+        async close() {
+          await hsm.close()
+          await postgres.close()
+        },
+      }
+    },
+  },
+] as const
+
+for (const world of worlds) {
+  describe.skipIf(!requires(...world.needs))(`from nothing to plain ssh: ${world.name}`, () => {
+    let around: Awaited<ReturnType<typeof world.surroundings>>
+    let server: ServerProcess
+    let laptop: Laptop
+    let browser: TestBrowser
+    let person: TestPerson
+    const me = userInfo().username
+    const login = (...args: string[]) =>
+      laptop.keyman(['login', '--ssh-config', 'yes', '--yes', ...args], url => person.consent(url))
+
+    beforeAll(async () => {
+      around = await world.surroundings()
+      server = await startServerProcess({ env: around.env, demo: true })
+      laptop = await openLaptop(server.folder, server.env)
+      browser = await openBrowser()
+      person = await browser.person()
+    })
+    afterAll(async () => {
+      await browser?.close()
+      await laptop?.close()
+      await server?.close()
+      await around?.close()
+    })
+
+    it('the first administrator makes a passkey by the link', async () => {
+      expect(await person.enrol(server.administratorLink(), 'alice@example.com')).toBe('alice@example.com')
+    })
+    it('the link works once', async () => {
+      await person.page.goto('about:blank')
+      await person.page.goto(server.administratorLink())
+      await person.page.locator('.problem').waitFor()
+    })
+    it('keyman login ends with a certificate, its key in the agent', async () => {
+      const { code, stderr } = await login()
+      expect(stderr).toContain('Signed in as alice@example.com')
+      expect(code).toBe(0)
+      const listed = await laptop.run('ssh-add', ['-l'])
+      expect(listed.stdout).toContain('ED25519')
+    })
+    it("the certificate's fields are what the grant says", async () => {
+      const { stdout } = await laptop.run('ssh-keygen', [
+        '-L',
+        '-f',
+        join(server.folder, 'run', 'keyman', 'local', 'id_ed25519-cert.pub'),
+      ])
+      expect(stdout).toContain('ssh-ed25519-cert-v01@openssh.com user certificate')
+      expect(stdout).toMatch(/Principals: \n\s+alice@example\.com\n\s+Critical Options: \(none\)/)
+      expect(stdout).toMatch(/Extensions: \n\s+permit-port-forwarding\n\s+permit-pty\n/)
+      expect(stdout).toMatch(/Key ID: "alice@example\.com\/passkey\//)
+    })
+    it('plain ssh logs in as the granted user and as no other', async () => {
+      const inside = await laptop.ssh(['demo', 'id', '-un'])
+      expect(inside.stderr).toBe('')
+      expect(inside.stdout.trim()).toBe(me)
+      const other = await laptop.ssh(['-l', 'nobody', 'demo', 'true'])
+      expect(other.code).toBe(255)
+    })
+    it('scp, sftp, git over ssh and a jump work too', async () => {
+      const config = join(server.folder, '.ssh', 'config')
+      const copied = await laptop.run('scp', ['-q', '-F', config, config, `demo:${server.folder}/copied`])
+      expect(copied.code, copied.stderr).toBe(0)
+      expect(readFileSync(join(server.folder, 'copied'), 'utf8')).toBe(readFileSync(config, 'utf8'))
+      const listed = await laptop.run('sftp', ['-q', '-b', '-', '-F', config, 'demo'], 'pwd\n')
+      expect(listed.code, listed.stderr).toBe(0)
+      const repository = join(server.folder, 'repo.git')
+      await laptop.run('git', ['init', '-q', '--bare', repository])
+      const remote = await laptop.run('env', [
+        `GIT_SSH_COMMAND=ssh -F ${config}`,
+        'git',
+        'ls-remote',
+        `demo:${repository}`,
+      ])
+      expect(remote.code, remote.stderr).toBe(0)
+      const jumped = await laptop.ssh(['-J', 'demo', 'demo.keyman.localhost', 'echo', 'jumped'])
+      expect(jumped.stdout.trim(), jumped.stderr).toBe('jumped')
+    })
+    it('keyman status and keyman why say who, until when, and by which grant', async () => {
+      const status = await laptop.keyman(['status'])
+      expect(status.stdout).toContain('alice@example.com at local, administrator')
+      expect((await laptop.keyman(['status', '--check', '--for', '2h'])).code).toBe(0)
+      expect((await laptop.keyman(['status', '--check', '--for', '30d'])).code).toBe(9)
+      const why = await laptop.keyman(['why', 'demo'])
+      expect(why.stdout).toContain(`alice@example.com gets in to demo.keyman.localhost as ${me}, by grant_`)
+    })
+    it('after keyman revoke has been acknowledged the next login fails, and signing in again helps', async () => {
+      expect((await laptop.ssh(['demo', 'true'])).code).toBe(0)
+      const certificate = join(server.folder, 'run', 'keyman', 'local', 'id_ed25519-cert.pub')
+      const kept = readFileSync(certificate)
+      const revoked = await laptop.keyman(['revoke', '--person', 'alice@example.com'])
+      expect(revoked.stdout).toContain('in-force')
+      expect(revoked.code, revoked.stderr).toBe(0)
+      expect(kept.length).toBeGreaterThan(0)
+      const refused = await laptop.ssh(['demo', 'true'])
+      expect(refused.code).toBe(255)
+      const again = await login()
+      expect(again.code, again.stderr).toBe(0)
+      expect((await laptop.ssh(['demo', 'true'])).code).toBe(0)
+    })
+    it('the ledger verifies', async () => {
+      const verified = await laptop.keyman(['audit', 'verify'])
+      expect(verified.stdout + verified.stderr).toContain('is whole')
+      expect(verified.code).toBe(0)
+    })
+    it('a live certificate needs no server', async () => {
+      await server.stop()
+      // The demo host went with its server; what ssh asks of keyman is the check alone.
+      const { stdout } = await laptop.run('ssh', ['-G', '-F', join(server.folder, '.ssh', 'config'), 'demo'])
+      expect(stdout).toContain('certificatefile')
+      const status = await laptop.keyman(['status', '--check'])
+      expect(status.code).toBe(0)
+      const why = await laptop.keyman(['why', 'demo'])
+      expect(why.code).toBe(8)
+      await server.restart()
+      expect((await laptop.ssh(['demo', 'true'])).code).toBe(0)
+    })
+  })
+}

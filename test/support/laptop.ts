@@ -1,0 +1,119 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const root = join(import.meta.dirname, '..', '..')
+
+export type Result = { readonly code: number; readonly stdout: string; readonly stderr: string }
+
+/** A person's machine: the real CLI, the real ssh, a real ssh-agent, a home of its own. */
+export type Laptop = {
+  readonly env: NodeJS.ProcessEnv
+  readonly home: string
+  /** Runs `keyman`; `onPage` is called with the page that it would open in a browser. */
+  keyman(args: readonly string[], onPage?: (url: string) => Promise<void>): Promise<Result>
+  /** Plain ssh with the laptop's own configuration. */
+  ssh(args: readonly string[]): Promise<Result>
+  run(program: string, args: readonly string[], input?: string): Promise<Result>
+  close(): Promise<void>
+}
+
+/** `home`: where the server's `testHome` lies, if the laptop is the server's own machine, else a folder of its own. */
+export async function openLaptop(
+  home: string,
+  base: NodeJS.ProcessEnv,
+  options: { agent?: boolean } = {},
+): Promise<Laptop> {
+  const bin = join(home, 'bin')
+  mkdirSync(bin, { recursive: true })
+  mkdirSync(join(home, '.ssh'), { recursive: true, mode: 0o700 })
+  const pages = join(home, 'pages')
+  mkdirSync(pages, { recursive: true })
+  // The browser: leaves the address in a file, whole, for the test's Chromium to open.
+  const browser = join(bin, 'browser')
+  writeFileSync(browser, `#!/bin/sh\nprintf '%s' "$1" > '${pages}/tmp'\nmv '${pages}/tmp' '${pages}/page'\n`, {
+    mode: 0o755,
+  })
+  const launcher = join(bin, 'keyman')
+  writeFileSync(launcher, `#!/bin/sh\nexec '${process.execPath}' '${join(root, 'cli', 'main.ts')}' "$@"\n`, {
+    mode: 0o755,
+  })
+  const agent = options.agent === false ? undefined : await startAgent(join(home, 'agent.sock'))
+  const env: NodeJS.ProcessEnv = {
+    ...base,
+    HOME: home,
+    KEYMAN_BROWSER: browser,
+    KEYMAN_PROGRAM: launcher,
+    ...(agent ? { SSH_AUTH_SOCK: join(home, 'agent.sock') } : {}),
+  }
+  const run = (program: string, args: readonly string[], input?: string) =>
+    new Promise<Result>(resolve => {
+      const child = execFile(
+        program,
+        [...args],
+        { env, encoding: 'utf8', maxBuffer: 1 << 26 },
+        (error, stdout, stderr) => {
+          const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 255
+          resolve({ code, stdout, stderr })
+        },
+      )
+      child.stdin?.end(input ?? '')
+    })
+  return {
+    env,
+    home,
+    run,
+    async keyman(args, onPage) {
+      rmSync(join(pages, 'page'), { force: true })
+      const done = run(launcher, args)
+      if (!onPage) return done
+      const url = await Promise.race([
+        appears(pages, 'page'),
+        done.then(result => Promise.reject(new Error(`no page was opened: ${result.stderr}`))),
+      ])
+      await onPage(url)
+      return done
+    },
+    ssh: args =>
+      run('ssh', [
+        '-F',
+        join(home, '.ssh', 'config'),
+        '-o',
+        'BatchMode=yes',
+        '-o',
+        'StrictHostKeyChecking=yes',
+        '-o',
+        'UserKnownHostsFile=/dev/null',
+        ...args,
+      ]),
+    async close() {
+      agent?.kill()
+    },
+  }
+}
+
+async function startAgent(socket: string): Promise<ChildProcess> {
+  const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: ['ignore', 'pipe', 'ignore'] })
+  process.once('exit', () => agent.kill())
+  // It prints its environment once it listens.
+  await new Promise<void>((resolve, reject) => {
+    agent.stdout?.once('data', () => resolve())
+    agent.once('error', reject)
+  })
+  return agent
+}
+
+/** The content of a file as soon as it is there. */
+function appears(folder: string, name: string): Promise<string> {
+  return new Promise(resolve => {
+    const look = () => {
+      if (!existsSync(join(folder, name))) return
+      watcher.close()
+      const text = readFileSync(join(folder, name), 'utf8')
+      rmSync(join(folder, name), { force: true })
+      resolve(text)
+    }
+    const watcher = watch(folder, look)
+    look()
+  })
+}
