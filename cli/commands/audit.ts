@@ -125,7 +125,7 @@ Exit code 0: as it should be; 9: something was found.`,
       heads.push({ name: 'the checkpoint that this machine remembers', ...verifyCheckpoint(remembered, trusted) })
     if (memory.state === 'extends')
       heads.push({ name: 'the newest checkpoint', ...verifyCheckpoint(memory.checkpoint, trusted) })
-    const size = heads.reduce((most, head) => Math.max(head.size, most), 0n)
+    const size = heads.map(head => head.size).toSorted((a, b) => (a < b ? -1 : 1)).at(-1) ?? 0n
     const audit = await auditRecords(allRecords(connection, size), heads)
     const compared =
       remembered === undefined

@@ -83,7 +83,7 @@ export async function openLaptop(
         '-o',
         'StrictHostKeyChecking=yes',
         '-o',
-        'UserKnownHostsFile=/dev/null',
+        'GlobalKnownHostsFile=/dev/null',
         ...args,
       ]),
     async close() {
