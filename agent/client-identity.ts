@@ -24,12 +24,11 @@ export type ClientIdentity = ClientKey & {
 const keyFile = (stateFolder: string): string => join(stateFolder, 'client.key')
 const certificateFile = (stateFolder: string): string => join(stateFolder, 'client.crt')
 
-/** A new P-256 key; it never leaves this machine. */
-export function makeClientKey(stateFolder: string): ClientKey {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const key = clientKey(privateKey)
+/** A new P-256 key; it never leaves this machine. Kept only once the server has taken it: a refused join changes nothing. */
+export const makeClientKey = (): ClientKey => clientKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey)
+
+export function saveClientKey(stateFolder: string, key: ClientKey): void {
   writeAtomically(keyFile(stateFolder), utf8(key.pem), 0o600)
-  return key
 }
 
 function clientKey(privateKey: KeyObject): ClientKey {

@@ -6,7 +6,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseJoinToken } from '#shared/join-token.ts'
 import { ensureFolder } from './atomic-write.ts'
 import { call } from './call.ts'
-import { makeClientKey, saveCertificate } from './client-identity.ts'
+import { makeClientKey, saveCertificate, saveClientKey } from './client-identity.ts'
 import { type AgentConfig, checkConfig, configFile, saveConfig } from './config.ts'
 import { prove, readHostKey } from './host-keys.ts'
 import type { Log } from './log.ts'
@@ -59,7 +59,7 @@ export async function joinHost(
   const trust = await fetchTrust(url, { fingerprint: token.fingerprint })
   const { organisation } = trust.bundle
   const connection = { url, roots: machineRoots(trust.bundle) }
-  const client = makeClientKey(stateFolder)
+  const client = makeClientKey()
   const { challenge } = await call(connection, api.login.challenge, {})
   const answer = await call(connection, api.hostSelf.join, {
     body: {
@@ -74,6 +74,7 @@ export async function joinHost(
       'denied',
       `the server took this machine for ${answer.host} of ${answer.organisation}, the token is for ${token.name} of ${organisation}`,
     )
+  saveClientKey(stateFolder, client)
   saveCertificate(stateFolder, answer.client.certificate, { organisation, host: token.name, spki: client.spki })
   saveMemory(stateFolder, {
     bundle: { document: trust.signed.document, signatures: [...trust.signed.signatures] },

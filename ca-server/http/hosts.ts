@@ -1,10 +1,10 @@
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
-import type { Caller, HostCaller } from '#server/identity/index.ts'
-import type { Actor } from '#server/ledger/index.ts'
+import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
+import { byOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 export type HostRoutesDeps = {
@@ -20,13 +20,13 @@ export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
     handle(
       api.hosts.add,
       async request => {
-        const added = await hosts.add(request.body, by(request))
+        const added = await hosts.add(request.body, byOf(request))
         return { ...added, endsAt: added.endsAt.toISOString() }
       },
       ({ body }) => body.name,
     ),
     handle(api.hosts.remove, async request => {
-      await hosts.remove(nameOf(request.params), by(request))
+      await hosts.remove(nameOf(request.params), byOf(request))
       return undefined
     }),
 
@@ -55,13 +55,4 @@ const clientAnswer = ({ pem, endsAt }: { pem: string; endsAt: Date }) => ({
 function hostOf({ caller }: ApiRequest<unknown, unknown>): HostCaller {
   if (caller?.kind === 'host') return caller
   throw new KeymanError('denied', 'only hosts may do this')
-}
-
-function by({ caller, requestId, from }: ApiRequest<unknown, unknown>) {
-  return { actor: actorOf(caller), requestId, from }
-}
-
-function actorOf(caller: Caller | undefined): Actor {
-  if (caller?.kind === 'person') return { kind: 'person', identity: caller.identity, session: caller.session }
-  return caller?.kind === 'host' ? { kind: 'host', name: caller.name } : { kind: 'anonymous' }
 }

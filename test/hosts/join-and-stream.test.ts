@@ -1,0 +1,241 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call } from '#agent/call.ts'
+import { loadIdentity, makeClientKey } from '#agent/client-identity.ts'
+import { prove, readHostKey } from '#agent/host-keys.ts'
+import { loadMemory } from '#agent/memory.ts'
+import { openStream } from '#agent/stream.ts'
+import { fetchTrust, machineRoots } from '#agent/trust.ts'
+import { api } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
+import { formatJoinToken, parseJoinToken } from '#shared/join-token.ts'
+import { parseHostName } from '#shared/names.ts'
+import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
+import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
+import { pathOf, requires } from '#test/support/requires.ts'
+import { newSshd, type TestSshd } from '#test/support/sshd.ts'
+import { newKey } from '#test/support/trust-world.ts'
+
+const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
+const NAME = parseHostName('web1.keyman.localhost', 'name')
+
+describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
+  let server: HostsServer
+  let sshd: TestSshd
+  let stateFolder: string
+  let agent: ChildProcess | undefined
+
+  const newHost = (name: string) => ({
+    name: parseHostName(name, 'name'),
+    labels: { env: 'test' },
+    port: 22,
+    tokenLifetime: 600,
+  })
+  const machine = () => [
+    ...['--state-folder', stateFolder, '--sshd', pathOf('sshd'), '--sshd-config', sshd.configFile],
+    ...['--sshd-folder', join(sshd.folder, 'sshd'), '--host-key', `${sshd.hostKey}.pub`, '--pid-file', sshd.pidFile],
+  ]
+  const runAgent = (args: readonly string[], input = '') =>
+    new Promise<{ code: number | null; out: string; err: string }>(resolve => {
+      const child = spawn(process.execPath, [AGENT, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
+      let out = ''
+      let err = ''
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        out += text
+      })
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        err += text
+      })
+      child.once('close', code => resolve({ code, out, err }))
+      child.stdin.on('error', () => undefined).end(input)
+    })
+  const startAgent = () => {
+    agent = spawn(process.execPath, [AGENT, 'run', '--state-folder', stateFolder], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+  }
+  const stopAgent = async () => {
+    if (agent?.exitCode === null && agent.signalCode === null) {
+      agent.kill('SIGTERM')
+      await once(agent, 'exit')
+    }
+  }
+  const view = () => server.services.hosts.show(NAME)
+  const connected = () => expect.poll(async () => (await view()).state, { timeout: 15_000 }).toBe('connected')
+
+  beforeAll(async () => {
+    sshd = await newSshd(folder => [`Include ${folder}/sshd/keyman.conf`])
+    stateFolder = join(sshd.folder, 'state')
+    server = await startHostsServer()
+  })
+  afterAll(async () => {
+    await stopAgent()
+    await server?.close()
+    await sshd?.close()
+  })
+
+  /** What a joiner sends, with the parts that a test makes wrong. */
+  const joinBody = async (secret: string, purpose: 'join' | 'host-key' = 'join') => {
+    const connection = await trusted()
+    const client = makeClientKey()
+    const hostKey = readHostKey(`${sshd.hostKey}.pub`)
+    const { challenge } = await call(connection, api.login.challenge, {})
+    const proof = await prove({ sshKeygen: '/usr/bin/ssh-keygen' }, hostKey, client, purpose, challenge)
+    return { token: secret, clientPublicKey: toBase64(client.spki), sshPublicKey: hostKey.line, proof }
+  }
+  const trusted = async () => {
+    const { bundle } = await fetchTrust(server.url, { fingerprint: server.services.trust.rootFingerprint() })
+    return { url: server.url, roots: machineRoots(bundle) }
+  }
+
+  it('is named once: a living name is never given to a second, nor one outside the suffixes', async () => {
+    const { command, token } = await server.services.hosts.add(newHost(NAME), server.by())
+    expect(command).toBe('keyman-agent join --token-file -')
+    expect(parseJoinToken(token)).toMatchObject({ name: NAME, url: server.url })
+    await expect(server.services.hosts.add(newHost(NAME), server.by())).rejects.toThrow(/there is a host .* already/)
+    await expect(server.services.hosts.add(newHost('web1.example.org'), server.by())).rejects.toThrow(/host suffix/)
+    await server.services.hosts.remove(NAME, server.by())
+  })
+
+  it('believes no server whose root of trust is another than the token names', async () => {
+    const { token } = await server.services.hosts.add(newHost('pinned.keyman.localhost'), server.by())
+    const wrong = { ...parseJoinToken(token), fingerprint: `SHA256:${'A'.repeat(43)}` }
+    const refused = await runAgent(['join', '--token-file', '-', ...machine()], formatJoinToken(wrong))
+    expect(refused.code).toBe(4)
+    expect(refused.err).toContain('root of trust')
+    expect((await server.services.hosts.show(parseHostName('pinned.keyman.localhost', 'name'))).state).toBe('invited')
+  })
+
+  it('joins by its token on standard input, and has its first state in force', async () => {
+    const { token } = await server.services.hosts.add(newHost(NAME), server.by())
+    const joined = await runAgent(['join', '--token-file', '-', ...machine()], `${token}\n`)
+    expect(joined.err).not.toContain('error')
+    expect(joined.code).toBe(0)
+    expect(joined.out).toContain(`This host is ${NAME} of acme`)
+    expect(await view()).toMatchObject({ revision: 1, inForce: 1 })
+    // The same token again, by hand and by the program.
+    const again = await runAgent(['join', '--again', '--token-file', '-', ...machine()], token)
+    expect(again.code).toBe(1)
+    expect(again.err).toContain('ended or was used already')
+  })
+
+  it('has a host certificate for its exact name by the host authority', () => {
+    const line = readFileSync(join(sshd.folder, 'sshd', 'ssh_host_ed25519_key-cert.pub'), 'utf8').trim()
+    const certificate = parseCertificate(line)
+    expect(certificate).toMatchObject({ kind: 'host', principals: [NAME] })
+    expect(certificate.extensions).toEqual([])
+  })
+
+  it('stays connected, and a revocation is in force on it before the answer', async () => {
+    // The second join that was refused has changed nothing.
+    await sshd.start()
+    startAgent()
+    await connected()
+    const before = await view()
+    const { krlVersion } = await server.services.authority.revoke(
+      { publicKey: parsePublicKey(newKey().line) },
+      'test',
+      server.by(),
+    )
+    const hosts = await server.services.hosts.waitInForce({ krlVersion }, 10)
+    expect(hosts).toEqual([{ name: NAME, state: 'in-force', revision: before.revision + 1 }])
+    expect(loadMemory(stateFolder).krlVersion).toBe(String(krlVersion))
+  })
+
+  it('remembers the log, and each newer tree head extends the one before', async () => {
+    const { checkpoint } = loadMemory(stateFolder)
+    expect(checkpoint).toContain('acme/keyman-log')
+  })
+
+  it('is away while it is not connected; a revocation does not wait for it; it catches up by itself', async () => {
+    await stopAgent()
+    await expect.poll(async () => (await view()).state, { timeout: 10_000 }).toBe('away')
+    const { krlVersion } = await server.services.authority.revoke(
+      { publicKey: parsePublicKey(newKey().line) },
+      'test',
+      server.by(),
+    )
+    expect(await server.services.hosts.waitInForce({ krlVersion }, 10)).toMatchObject([{ state: 'away' }])
+    startAgent()
+    await expect
+      .poll(async () => (await server.services.hosts.waitInForce({ krlVersion }, 0))[0]?.state, { timeout: 15_000 })
+      .toBe('in-force')
+  })
+
+  it('keeps what it has while the server is away, and comes back', async () => {
+    const file = join(sshd.folder, 'sshd', 'revoked.krl')
+    const before = readFileSync(file)
+    await server.unplug()
+    await expect.poll(async () => (await view()).state, { timeout: 10_000 }).toBe('away')
+    expect(readFileSync(file).equals(before)).toBe(true)
+    await server.plug()
+    await connected()
+  })
+
+  it('writes its files again when somebody has changed them and the agent is started anew', async () => {
+    await stopAgent()
+    const file = join(sshd.folder, 'sshd', 'user_ca.pub')
+    const before = readFileSync(file, 'utf8')
+    writeFileSync(file, `${before}${newKey().line}\n`)
+    startAgent()
+    await expect.poll(() => readFileSync(file, 'utf8'), { timeout: 15_000 }).toBe(before)
+  })
+
+  it('is told by doctor that all is well', async () => {
+    const doctor = await runAgent(['doctor', '--state-folder', stateFolder])
+    expect(doctor.out).not.toContain('found')
+    expect(doctor.code).toBe(0)
+  })
+
+  it('refuses a token that was never given, a proof for another purpose, and a joiner that chooses name or labels', async () => {
+    const name = parseHostName('web2.keyman.localhost', 'name')
+    const { token } = await server.services.hosts.add(newHost(name), server.by())
+    const { secret } = parseJoinToken(token)
+    const connection = await trusted()
+    const post = (body: Awaited<ReturnType<typeof joinBody>>) => call(connection, api.hostSelf.join, { body })
+    await expect(post(await joinBody('A'.repeat(43)))).rejects.toThrow(/not known/)
+    await expect(post(await joinBody(secret, 'host-key'))).rejects.toMatchObject({ code: 'denied' })
+    const choosing = { ...(await joinBody(secret)), name: 'db1.keyman.localhost', labels: { env: 'prod' } }
+    await expect(post(choosing)).rejects.toMatchObject({ code: 'invalid-input' })
+    const swapped = { ...(await joinBody(secret)), clientPublicKey: toBase64(makeClientKey().spki) }
+    await expect(post(swapped)).rejects.toMatchObject({ code: 'denied' })
+    // None of these has used the token up.
+    const good = await joinBody(secret)
+    expect(await post(good)).toMatchObject({ host: name })
+    await expect(post(good)).rejects.toMatchObject({ code: 'expired' })
+    await server.services.hosts.remove(name, server.by())
+  })
+
+  it('refuses a token that has ended', async () => {
+    const name = parseHostName('late.keyman.localhost', 'name')
+    const { token } = await server.services.hosts.add(newHost(name), server.by())
+    const post = async () =>
+      call(await trusted(), api.hostSelf.join, { body: await joinBody(parseJoinToken(token).secret) })
+    server.setClock(601_000)
+    await expect(post()).rejects.toMatchObject({ code: 'expired' })
+    server.setClock(0)
+    expect(await post()).toMatchObject({ host: name })
+    await server.services.hosts.remove(name, server.by())
+  })
+
+  it('loses its stream at once when it is taken out, and gets in no more', async () => {
+    await stopAgent()
+    const identity = loadIdentity(stateFolder)
+    const connection = { ...(await trusted()), client: { key: identity.pem, certificate: identity.certificate } }
+    const stream = await openStream(connection, () => undefined)
+    await server.services.hosts.remove(NAME, server.by())
+    expect(await stream.ended).toContain('the server closed')
+    await expect(openStream(connection, () => undefined)).rejects.toMatchObject({ code: 'denied' })
+    await expect(call(connection, api.hostSelf.renewClientCertificate, {})).rejects.toMatchObject({
+      code: 'not-signed-in',
+    })
+  })
+
+  it('raised no alarm in all of this', () => {
+    expect(server.said()).not.toContain('ALARM')
+    expect(server.said()).not.toContain('rows were lost')
+  })
+})
