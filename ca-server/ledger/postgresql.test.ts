@@ -15,7 +15,7 @@ import {
   subjects,
 } from '#test/support/contract/ledger.ts'
 import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/postgres.ts'
-import { EpochsChanged, type Ledger } from './index.ts'
+import { EpochsChanged, type Ledger, MAX_QUEUED } from './index.ts'
 
 describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
   let cluster: TestPostgres
@@ -125,6 +125,14 @@ describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
       mayGoOn.resolve()
       expect(check(await issued, await revoked)).toBe(0)
     })
+  })
+
+  it('tells callers at once to come again when too many wait, and serves those who do', async () => {
+    const outcomes = await Promise.allSettled(Array.from({ length: MAX_QUEUED + 100 }, () => ledger.append(entry())))
+    const refused = outcomes.filter(outcome => outcome.status === 'rejected')
+    expect(refused).toHaveLength(100)
+    for (const { reason } of refused) expect(reason).toMatchObject({ code: 'unavailable', retryAfter: 1 })
+    await ledger.append(entry())
   })
 
   describe('the runtime role', () => {
