@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
 import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createConnection, createServer } from 'node:net'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { z } from 'zod'
 import type { Hosts } from '#server/hosts/index.ts'
@@ -100,6 +101,7 @@ export async function startDemoHost(options: DemoOptions): Promise<DemoHost | { 
       say,
     ),
   ]
+  await untilOpen(port)
   writeDemoFile(folder, { name: DEMO_HOST, port, address: '127.0.0.1', login })
   return {
     name: DEMO_HOST,
@@ -147,6 +149,18 @@ async function choosePort(wanted: number | undefined): Promise<number> {
   const port = (wanted === undefined ? undefined : await free(wanted)) ?? (await free(0))
   if (port === undefined) throw new Error('no free port on 127.0.0.1')
   return port
+}
+
+/** Whoever reads that the demo host is there may use it at once. Gives up after some seconds: the log says why. */
+async function untilOpen(port: number): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    const open = await new Promise<boolean>(resolve => {
+      const socket = createConnection(port, '127.0.0.1', () => resolve(true))
+      socket.once('error', () => resolve(false)).once('connect', () => socket.destroy())
+    })
+    if (open) return
+    await delay(50)
+  }
 }
 
 /** sshd's StrictModes looks at every folder from the file up. */

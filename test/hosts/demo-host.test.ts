@@ -1,0 +1,167 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { DEMO_HOST, type DemoHost, type FoundSshd, findSshd, startDemoHost } from '#server/demo/index.ts'
+import { parseLogin, parsePersonIdentity } from '#shared/names.ts'
+import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
+import { requires } from '#test/support/requires.ts'
+import { ownLogin, ssh } from '#test/support/sshd.ts'
+import { newKey } from '#test/support/trust-world.ts'
+
+const ALICE = parsePersonIdentity('alice@example.com', 'test')
+
+describe.skipIf(!requires('sshd'))('the demo host', () => {
+  let server: HostsServer
+  let parent: string
+  let folder: string
+  let sshd: FoundSshd
+  let demo: DemoHost | undefined
+  const said: string[] = []
+  const key = newKey()
+  let certificate = ''
+
+  const start = async () => {
+    const started = await startDemoHost({
+      folder,
+      sshd,
+      hosts: server.services.hosts,
+      requestId: () => server.by().requestId,
+      say: text => said.push(text),
+    })
+    if ('missing' in started) throw new Error(started.missing)
+    demo = started
+    return started
+  }
+  const running = (name: string): number => JSON.parse(readFileSync(join(folder, `${name}.running.json`), 'utf8')).pid
+  const alive = (pid: number): boolean => {
+    try {
+      return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ')
+    } catch {
+      return false
+    }
+  }
+  const logIn = (port: number) => ssh({ port, folder: parent }, ownLogin(), { key, certificate }, 'id -un')
+  const inForce = () =>
+    expect.poll(async () => (await server.services.hosts.show(DEMO_HOST)).state, { timeout: 20_000 }).toBe('connected')
+
+  beforeAll(async () => {
+    server = await startHostsServer()
+    parent = mkdtempSync(join(homedir(), '.keyman-demo-test-'))
+    chmodSync(parent, 0o755)
+    folder = join(parent, 'demo')
+    const found = await findSshd(folder, () => undefined)
+    if ('missing' in found) throw new Error(found.missing)
+    sshd = found
+    certificate = await certificateForAlice()
+  })
+  afterAll(async () => {
+    await demo?.stop()
+    await server?.close()
+    rmSync(parent, { recursive: true, force: true })
+  })
+
+  /** A session as a login makes it, and a grant for the demo host. */
+  async function certificateForAlice(): Promise<string> {
+    const { store, access, identity, authority } = server.services
+    const at = new Date().toISOString()
+    await store.execute(
+      `insert into person (identity, administrator, state, user_handle, created_at) values ($1, true, 'active', $2, $3::timestamptz)`,
+      [ALICE, new Uint8Array(randomBytes(64)), at],
+    )
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const clientSpki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
+    const session = 'session_demohosttest'
+    await store.execute(
+      `insert into person_session (id, kind, person, device, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at)
+       values ($1, 'machine', $2, 'laptop', $3, $4, $5::timestamptz, $6::timestamptz, $5::timestamptz, $5::timestamptz)`,
+      [session, ALICE, key.publicKey.blob, clientSpki, at, new Date(Date.now() + 3_600_000).toISOString()],
+    )
+    await access.reload()
+    await access.addGrant(
+      {
+        who: ALICE,
+        login: parseLogin(ownLogin(), 'login'),
+        hosts: { labels: { env: 'demo' } },
+        maxLifetime: 3600,
+        options: { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false },
+      },
+      server.by(),
+    )
+    const nothing = new Uint8Array()
+    const caller = await identity.reload({
+      ...{ kind: 'person', via: 'machine', identity: ALICE, administrator: true, session, device: '', epochs: [] },
+      ...{ startedAt: new Date(0), endsAt: new Date(0), assertedAt: new Date(0), clientFingerprint: '' },
+      ssh: { blob: nothing, fingerprint: '', line: '' },
+      clientSpki: nothing,
+    } as const)
+    const issued = await authority.issueUserCertificate(caller, { requestId: server.by().requestId })
+    return issued.certificate
+  }
+
+  it('joins as any host does, and lets in whom a grant names, as the user who started it', async () => {
+    const { port, login } = await start()
+    expect(JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8'))).toEqual({
+      name: 'demo.keyman.localhost',
+      port,
+      address: '127.0.0.1',
+      login,
+    })
+    await inForce()
+    expect(await server.services.hosts.show(DEMO_HOST)).toMatchObject({
+      labels: { env: 'demo' },
+      port,
+      address: '127.0.0.1',
+    })
+    expect(await logIn(port)).toMatchObject({ code: 0, out: `${ownLogin()}\n` })
+  })
+
+  it('refuses after the certificate was revoked, within a second of the answer', async () => {
+    const { port } = demo ?? (await start())
+    expect((await logIn(port)).code).toBe(0)
+    const { krlVersion } = await server.services.authority.revoke({ person: ALICE }, 'test', server.by())
+    const hosts = await server.services.hosts.waitInForce({ krlVersion }, 10)
+    expect(hosts).toMatchObject([{ name: DEMO_HOST, state: 'in-force' }])
+    expect((await logIn(port)).code).toBe(255)
+  })
+
+  it('keeps its port and its place over a stop and a start, without joining again', async () => {
+    const before = demo?.port
+    await demo?.stop()
+    const { port } = await start()
+    expect(port).toBe(before)
+    await inForce()
+    const joined = await server.services.ledger.list({ limit: 1000, kind: 'host-joined' })
+    expect(joined.length).toBe(1)
+  })
+
+  it('ends what a killed server has left running, and nothing else', async () => {
+    const left = { sshd: running('sshd'), agent: running('agent') }
+    // The handle is lost, as with kill -9: both children live on.
+    const lost = demo
+    const { port } = await start()
+    expect(alive(left.sshd)).toBe(false)
+    expect(alive(left.agent)).toBe(false)
+    expect(port).toBe(lost?.port)
+    expect(running('sshd')).not.toBe(left.sshd)
+    await lost?.stop()
+    await inForce()
+  })
+
+  it('joins anew when the server does not know it any more', async () => {
+    await demo?.stop()
+    await server.services.hosts.remove(DEMO_HOST, server.by())
+    await start()
+    await inForce()
+    expect((await server.services.ledger.list({ limit: 1000, kind: 'host-joined' })).length).toBe(2)
+  })
+
+  it('is not there where others can write to its folder, and says why', async () => {
+    await demo?.stop()
+    demo = undefined
+    chmodSync(parent, 0o777)
+    await expect(start()).rejects.toThrow(/others can write/)
+    chmodSync(parent, 0o755)
+  })
+})
