@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { canonicalJson, type JsonObject } from './canonical-json.ts'
+import { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
 import { type Actor, type Entry, encodeRecord, RECORD_KINDS } from './entry.ts'
 
 const text = fc.string({ unit: 'binary', maxLength: 20 })
@@ -10,7 +10,7 @@ const actor: fc.Arbitrary<Actor> = fc.oneof(
   fc.record({ kind: fc.constant('host' as const), name: text }),
   fc.constantFrom<Actor[]>({ kind: 'server' }, { kind: 'operator' }, { kind: 'anonymous' }),
 )
-const { value: details } = fc.letrec<{ value: JsonObject; any: JsonObject[string] }>(tie => ({
+const { value: details } = fc.letrec<{ value: JsonObject; any: JsonValue }>(tie => ({
   any: fc.oneof(
     text,
     fc.maxSafeInteger(),
