@@ -1,4 +1,4 @@
-import { KeymanError } from '#shared/errors.ts'
+import { invalid, KeymanError } from '#shared/errors.ts'
 
 /** An adapter offers those that it has probed: see `capabilities`. */
 export type KeyAlgorithm = 'ed25519' | 'ecdsa-p256' | 'ecdsa-p384' | 'rsa-3072' | 'rsa-4096'
@@ -33,7 +33,7 @@ export interface Keystore {
   /**
    * Ed25519: the 64 bytes of RFC 8032. ECDSA: r || s of fixed width (IEEE P1363) over SHA-256 of `data`, for P-384 over
    * SHA-384. RSA: PKCS#1 v1.5 over SHA-512 of `data` (`rsa-sha2-512`, RFC 8332). Throws `not-found` for an unknown label,
-   * `unavailable` with `retryAfter` if more than the bound are waiting.
+   * `invalid-input` for an empty text, `unavailable` with `retryAfter` if more than the bound are waiting.
    */
   sign(label: string, data: Uint8Array): Promise<Uint8Array>
   /**
@@ -108,6 +108,11 @@ export const labelTaken = (label: string) =>
   new KeymanError('conflict', `the keystore has a key ${label} already`, {
     hint: 'a key is never replaced: choose another label',
   })
+
+/** Modules differ about an empty text, and nothing of ours signs one. Throws `invalid-input`. */
+export function checkText(data: Uint8Array): void {
+  if (data.length === 0) throw invalid('data', 'an empty text is not signed')
+}
 
 /** The label for a new key; throws `invalid-input` or, for the reserved one, `conflict`. */
 export function checkNewKey(label: string, algorithm: KeyAlgorithm, offered: readonly KeyAlgorithm[]): void {

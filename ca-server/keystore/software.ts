@@ -4,6 +4,7 @@ import { createPool } from './pool.ts'
 import {
   checkLabel,
   checkNewKey,
+  checkText,
   HEALTH_LABEL,
   KEY_ALGORITHMS,
   type Keystore,
@@ -51,6 +52,7 @@ export async function openSoftwareKeystore(config: Extract<KeystoreConfig, { kin
   }
 
   const sign = async (label: string, data: Uint8Array): Promise<Uint8Array> => {
+    checkText(data)
     const { key, privateKey } = signingKeys.get(label) ?? (await findSigningKey(label))
     refuseClosed()
     return pool.run(

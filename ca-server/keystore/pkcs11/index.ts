@@ -2,6 +2,7 @@ import { createHealthProbe } from '../health.ts'
 import {
   checkLabel,
   checkNewKey,
+  checkText,
   HEALTH_LABEL,
   type KeyAlgorithm,
   type Keystore,
@@ -38,6 +39,7 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
 
   const sign = (label: string, data: Uint8Array): Promise<Uint8Array> =>
     token.use(`signing with ${label}`, async session => {
+      checkText(data)
       const known = handles.signing.get(label) ?? (await findKey(label, session))
       const scheme = SCHEMES[known.key.algorithm]
       const input = scheme.input(data)

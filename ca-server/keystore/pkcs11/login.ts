@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
 import { unavailable } from '../port.ts'
-import { CKR, type Cryptoki, ckrOf, type Handle, isWrongPin, normalise } from './binding.ts'
+import { backingOff } from './back-off.ts'
+import { CKR, type Cryptoki, ckrOf, type Handle, isWrongPin } from './binding.ts'
 import { CKF, CKU_USER } from './constants.ts'
 
 /** Finding the token, and logging in to it with a PIN that is tried once. */
@@ -24,9 +24,6 @@ export function findSlot(cryptoki: Cryptoki, token: string): Handle {
   })
 }
 
-/** Milliseconds. SoftHSM rewrites its token file at each login; who reads it then sees half of it. */
-const BACK_OFF = [10, 20, 40, 80, 160, 320, 640] as const
-
 /**
  * Throws `denied` for a wrong PIN. That is never tried again: three wrong ones lock most tokens for good, so a token with
  * one try left is not touched either. What SoftHSM answers to logins at the same moment (5, 258) is.
@@ -40,19 +37,13 @@ export async function logIn(cryptoki: Cryptoki, slot: Handle, session: Handle, p
       hint: `log in by hand once with the right PIN: pkcs11-tool --login --token-label ${token}`,
     })
   }
-  for (let tried = 0; ; tried++) {
+  await backingOff([CKR.GENERAL_ERROR, CKR.USER_PIN_NOT_INITIALIZED], () => {
     try {
       cryptoki.C_Login(session, CKU_USER, pin)
-      return
     } catch (error) {
-      const code = ckrOf(error)
-      if (code === CKR.USER_ALREADY_LOGGED_IN) return // by another session of this process
-      if (isWrongPin(error)) {
-        throw new KeymanError('denied', `the token ${token} refused the PIN; it is not tried again`, { cause: error })
-      }
-      const wait = code === CKR.GENERAL_ERROR || code === CKR.USER_PIN_NOT_INITIALIZED ? BACK_OFF[tried] : undefined
-      if (wait === undefined) throw normalise(error, 'C_Login')
-      await delay(wait * (0.5 + Math.random()))
+      if (ckrOf(error) === CKR.USER_ALREADY_LOGGED_IN) return // by another session of this process
+      if (!isWrongPin(error)) throw error
+      throw new KeymanError('denied', `the token ${token} refused the PIN; it is not tried again`, { cause: error })
     }
-  }
+  })
 }

@@ -1,4 +1,5 @@
 import type { KeymanError } from '#shared/errors.ts'
+import { backingOff } from './back-off.ts'
 import { CKR, type Cryptoki, ckrOf, loadCryptoki, normalise } from './binding.ts'
 import { CKF } from './constants.ts'
 
@@ -30,7 +31,7 @@ export interface ModuleUser {
   reopen(failure?: KeymanError): Promise<void>
 }
 
-type Loaded = { readonly module: Module; readonly users: Set<ModuleUser> }
+type Loaded = { readonly module: Module; readonly join: (user: ModuleUser) => Promise<void> }
 const loaded = new Map<string, Promise<Loaded>>()
 
 /** Throws `unavailable` where the module is not there or does not initialize. */
@@ -41,30 +42,31 @@ export async function joinModule(path: string, user: ModuleUser, libraryParamete
     loaded.set(path, entry)
     entry.catch(() => loaded.delete(path))
   }
-  const { module, users } = await entry
-  await module.settled()
-  if (users.size === 0) initialize(module.cryptoki, libraryParameters)
-  users.add(user)
+  const { module, join } = await entry
+  await join(user)
   return module
 }
 
 async function load(path: string, libraryParameters: string | undefined): Promise<Loaded> {
   const cryptoki = await loadCryptoki(path)
   const users = new Set<ModuleUser>()
-  let generation = 1
+  let generation = 0
+  let started: Promise<void> | undefined
   let recovery: Promise<void> | undefined
+
+  const start = (): Promise<void> => {
+    generation++
+    return initialize(cryptoki, libraryParameters)
+  }
 
   const run = async () => {
     const all = [...users]
     await Promise.all(all.map(user => user.drain()))
     finalize(cryptoki)
-    generation++
-    let failure: KeymanError | undefined
-    try {
-      initialize(cryptoki, libraryParameters)
-    } catch (error) {
-      failure = normalise(error, 'C_Initialize')
-    }
+    const failure = await start().then(
+      () => undefined,
+      error => normalise(error, 'C_Initialize'),
+    )
     for (const user of all) await user.reopen(failure) // one after the other: logins disturb each other
   }
 
@@ -86,24 +88,38 @@ async function load(path: string, libraryParameters: string | undefined): Promis
     },
     async leave(user) {
       await recovery
-      if (users.delete(user) && users.size === 0) {
-        finalize(cryptoki)
-        generation++
-      }
+      if (!users.delete(user) || users.size > 0) return
+      finalize(cryptoki)
+      started = undefined
     },
   }
-  return { module, users }
+
+  const join = async (user: ModuleUser) => {
+    await recovery
+    users.add(user)
+    try {
+      started ??= start()
+      await started
+    } catch (error) {
+      users.delete(user)
+      started = undefined
+      throw normalise(error, 'C_Initialize')
+    }
+  }
+  return { module, join }
 }
 
-function initialize(cryptoki: Cryptoki, libraryParameters: string | undefined): void {
-  try {
-    cryptoki.C_Initialize({
-      flags: CKF.OS_LOCKING_OK, // threads of libuv call it
-      ...(libraryParameters === undefined ? {} : { libraryParameters }),
-    })
-  } catch (error) {
-    if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw normalise(error, 'C_Initialize')
-  }
+async function initialize(cryptoki: Cryptoki, libraryParameters: string | undefined): Promise<void> {
+  await backingOff([CKR.GENERAL_ERROR], () => {
+    try {
+      cryptoki.C_Initialize({
+        flags: CKF.OS_LOCKING_OK, // threads of libuv call it
+        ...(libraryParameters === undefined ? {} : { libraryParameters }),
+      })
+    } catch (error) {
+      if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw error
+    }
+  })
 }
 
 /** Whatever it answers, what follows is C_Initialize, which tells. */

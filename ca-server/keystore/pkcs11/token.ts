@@ -1,6 +1,7 @@
 import type { KeymanError } from '#shared/errors.ts'
 import { createPool, type Pool } from '../pool.ts'
 import { unavailable } from '../port.ts'
+import { pause, WAITS } from './back-off.ts'
 import { type Cryptoki, type Handle, isLost, normalise } from './binding.ts'
 import { CKF } from './constants.ts'
 import { findSlot, logIn } from './login.ts'
@@ -83,16 +84,17 @@ export async function openToken(config: TokenConfig): Promise<Token> {
   }
   const module: Module = await joinModule(config.module, user, config.libraryParameters)
 
-  try {
-    await openSessions(module.cryptoki)
-  } catch (error) {
-    await module.leave(user)
-    throw error
+  // Other processes that log in at this moment can hide the token, or make any call fail: what helps is to begin anew.
+  await user.reopen()
+  for (const wait of WAITS) {
+    if (down?.retryAfter === undefined) break
+    await pause(wait)
+    await module.recover(module.generation)
   }
-
-  /** At run time a refused PIN is the server's trouble, not the caller's: never 403. */
-  const asUnavailable = (error: KeymanError) =>
-    error.code === 'unavailable' ? error : unavailable(`the keystore is away: ${error.message}`, { cause: error })
+  if (down) {
+    await module.leave(user)
+    throw down
+  }
 
   async function recover(seen: number): Promise<void> {
     await module.recover(seen)
@@ -165,3 +167,7 @@ function closeSessions(cryptoki: Cryptoki, sessions: readonly Handle[]): void {
     } catch {} // lost already
   }
 }
+
+/** At run time a refused PIN is the server's trouble, not the caller's: never 403. */
+const asUnavailable = (error: KeymanError): KeymanError =>
+  error.code === 'unavailable' ? error : unavailable(`the keystore is away: ${error.message}`, { cause: error })
