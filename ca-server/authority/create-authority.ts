@@ -20,6 +20,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const newRequestId = () => `req_${toBase64Url(random(12))}`
   const ring = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
   const keys = () => ring
+  const machineRoots = ring.machines.map(key => key.root)
 
   let revokedKeys: ReadonlySet<string> = new Set()
   const readRevokedKeys = async () => {
@@ -66,7 +67,8 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return row && { ...row, revoked: row.certificates }
     },
     currentKrl: () => krl.current(),
-    trusted: () => ring.trusted(),
+    trusted: () => ring.trusted,
+    machineRoots: () => machineRoots,
 
     async start() {
       stops.push(await store.listen('revocations', () => inBackground(readRevokedKeys)))

@@ -3,7 +3,7 @@ import type { KeyAlgorithm, Keystore, KeystoreKey } from '#server/keystore/index
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, publicKeyFromSpki, type SshPublicKey } from '#shared/ssh/index.ts'
 import { readSpki } from '#shared/x509/index.ts'
-import type { AuthorityKeys } from './port.ts'
+import type { AuthorityKeys, LogKey } from './port.ts'
 import type { KeyRow, KeyState, Purpose } from './records.ts'
 import { type AuthorityKey, authorityKey } from './sign.ts'
 
@@ -13,6 +13,14 @@ export async function ensureKey(keystore: Keystore, label: string, algorithm: Ke
   if (!found) return keystore.generateKey(label, algorithm)
   if (found.algorithm === algorithm) return found
   throw new KeymanError('conflict', `the key ${label} in the keystore is ${found.algorithm}, not ${algorithm}`)
+}
+
+/** The log key: Ed25519, for checkpoints and KRLs. `name`: as checkpoints and the trust bundle have it. */
+export async function openLogKey(keystore: Keystore, name: string): Promise<LogKey> {
+  const { label, spki } = await ensureKey(keystore, 'log-1', 'ed25519')
+  const key = publicKeyFromSpki(spki)
+  if (key.type !== 'ssh-ed25519') throw new KeymanError('internal', 'the log key is not Ed25519')
+  return { name, publicKey: key.point, sign: data => keystore.sign(label, data) }
 }
 
 export type SshAuthority = AuthorityKey & {
@@ -34,6 +42,8 @@ export type MachinesAuthority = AuthorityKey & {
 export class KeyRing {
   readonly ssh: readonly SshAuthority[]
   readonly machines: readonly MachinesAuthority[]
+  /** What others are to trust. */
+  readonly trusted: AuthorityKeys
 
   constructor(rows: readonly KeyRow[]) {
     const ssh: SshAuthority[] = []
@@ -55,8 +65,15 @@ export class KeyRing {
           canary: row.certificate ?? undefined,
         })
     }
+    const lines = (purpose: SshAuthority['purpose']) =>
+      ssh.filter(key => key.purpose === purpose).map(key => ({ key: formatPublicKey(key.ssh), state: key.state }))
     this.ssh = ssh
     this.machines = machines
+    this.trusted = {
+      userAuthorities: lines('ssh-user'),
+      hostAuthorities: lines('ssh-host'),
+      machines: machines.map(({ root, state }) => ({ certificate: root, state })),
+    }
   }
 
   active(purpose: 'ssh-user' | 'ssh-host'): SshAuthority {
@@ -69,16 +86,6 @@ export class KeyRing {
     const key = this.machines.find(k => k.state === 'active')
     if (!key) throw new KeymanError('internal', 'there is no active machine authority key')
     return key
-  }
-
-  trusted(): AuthorityKeys {
-    const lines = (purpose: 'ssh-user' | 'ssh-host') =>
-      this.ssh.filter(key => key.purpose === purpose).map(key => ({ key: formatPublicKey(key.ssh), state: key.state }))
-    return {
-      userAuthorities: lines('ssh-user'),
-      hostAuthorities: lines('ssh-host'),
-      machines: this.machines.map(({ root, state }) => ({ certificate: root, state })),
-    }
   }
 }
 

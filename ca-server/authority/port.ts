@@ -123,6 +123,8 @@ export interface Authority {
 
   /** Authority keys that others are to trust. SSH keys as lines without comment, roots as PEM. */
   trusted(): AuthorityKeys
+  /** The machine authority's roots, PEM: the same array each time, since every request asks. */
+  machineRoots(): readonly string[]
   /** Follows notifications, prunes the KRL each hour. */
   start(): Promise<void>
   stop(): Promise<void>

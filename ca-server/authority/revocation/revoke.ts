@@ -53,6 +53,7 @@ export async function revokePersonIn(
   by: By,
 ): Promise<readonly Entry[]> {
   const certificates = await collect(deps, t, { person })
+  if (certificates.length === 0) return []
   const made = await list(deps, t, { certificates, sessions: 0, target: describe({ person }), reason: undefined, by })
   return made.entries
 }
@@ -60,6 +61,7 @@ export async function revokePersonIn(
 /** See `Authority.revokeHostIn`. */
 export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By): Promise<number> {
   const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { host }))
+  if (certificates.length === 0) return 0
   const made = await list(deps, t, { certificates, sessions: 0, target: `host ${host}`, reason: undefined, by })
   await deps.ledger.appendIn(t, made.entries)
   return certificates.length

@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto'
+import { afterEach, expect, test } from 'vitest'
+import type { Keystore } from '#server/keystore/index.ts'
+import { administration } from '#shared/api/index.ts'
+import { toHex } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { openRooms, type Rooms } from '#test/support/rooms.ts'
+
+/** Real rooms over a real keystore; between authority and keystore stands what counts, spoils or holds up. */
+let rooms: Rooms
+const signed: { label: string; hash: string }[] = []
+let fault: 'none' | 'throws' | 'wrong signature' | 'ill' | 'held up' = 'none'
+let release: () => void = () => {}
+const between = (keystore: Keystore): Keystore => ({
+  ...keystore,
+  kind: keystore.kind,
+  capabilities: keystore.capabilities,
+  queueLength: 0,
+  generateKey: (label, algorithm) => keystore.generateKey(label, algorithm),
+  listKeys: () => keystore.listKeys(),
+  wrapDataKey: (...a) => keystore.wrapDataKey(...a),
+  unwrapDataKey: (...a) => keystore.unwrapDataKey(...a),
+  close: () => keystore.close(),
+  async health() {
+    if (fault === 'ill') throw new KeymanError('unavailable', 'the token is gone')
+    await keystore.health()
+  },
+  async sign(label, data) {
+    if (fault === 'throws') throw new KeymanError('unavailable', 'the token is gone')
+    if (fault === 'held up')
+      await new Promise<void>(resolve => {
+        const others = release
+        release = () => {
+          others()
+          resolve()
+        }
+      })
+    const signature = await keystore.sign(label, data)
+    signed.push({ label, hash: toHex(createHash('sha256').update(data).digest()) })
+    if (fault === 'wrong signature') signature[40] = (signature[40] ?? 0) ^ 1
+    return signature
+  },
+})
+
+let requests = 0
+const request = () => ({ requestId: `req_test_${++requests}` })
+async function open() {
+  fault = 'none'
+  signed.length = 0
+  rooms = await openRooms({ wrapKeystore: between })
+  await rooms.addPerson('alice@example.com')
+  await rooms.access.addGrant(
+    administration.newGrant.parse({ who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }),
+    { actor: { kind: 'operator' }, ...request() },
+  )
+  return rooms.addSession('alice@example.com')
+}
+afterEach(() => rooms.close())
+const refusal = (work: Promise<unknown>) =>
+  work.then(
+    () => 'accepted',
+    (error: unknown) => (error instanceof KeymanError ? `${error.code}: ${error.message}` : String(error)),
+  )
+const recordsOf = async (kind?: 'ssh-user-certificate' | 'sign-failed') =>
+  (await rooms.ledger.list({ limit: 1000, ...(kind ? { kind } : {}) })).map(({ record }) => JSON.parse(record))
+
+test('every signature by an authority key, from the first start on, has a durable record of what was signed', async () => {
+  const alice = await open()
+  await rooms.authority.issueUserCertificate(alice, request())
+  await rooms.authority.issuePersonClientCertificate(alice, request())
+  await rooms.authority.serverCertificate(['localhost'], () => {})
+  const recorded = new Set((await recordsOf()).map(record => record.certificate?.bodyHash))
+  expect(signed.map(({ label }) => label)).toEqual([
+    'ssh-user-1',
+    'machines-1',
+    'ssh-user-1',
+    'machines-1',
+    'machines-1',
+  ])
+  for (const { hash } of signed) expect(recorded).toContain(hash)
+})
+
+test('a keystore that fails between record and signature: nothing is released, and the log says that it failed', async () => {
+  const alice = await open()
+  fault = 'throws'
+  const asked = request()
+  expect(await refusal(rooms.authority.issueUserCertificate(alice, asked))).toMatch(/^unavailable/)
+  expect(await recordsOf('sign-failed')).toMatchObject([{ requestId: asked.requestId, target: 'ssh-user-1 2' }])
+  fault = 'none'
+  expect(await refusal(rooms.authority.issueUserCertificate(alice, request()))).toBe('accepted')
+})
+
+test('a signature that is not valid never leaves', async () => {
+  const alice = await open()
+  fault = 'wrong signature'
+  expect(await refusal(rooms.authority.issueUserCertificate(alice, request()))).toMatch(/^unavailable: .*not valid/)
+  expect(await recordsOf('sign-failed')).toHaveLength(1)
+})
+
+test('while the keystore is known to be ill nothing is recorded at all', async () => {
+  const alice = await open()
+  fault = 'throws'
+  await refusal(rooms.authority.issueUserCertificate(alice, request()))
+  fault = 'ill'
+  const before = (await recordsOf()).length
+  expect(await refusal(rooms.authority.issueUserCertificate(alice, request()))).toMatch(/^unavailable/)
+  expect(await recordsOf()).toHaveLength(before)
+})
+
+test('with too much under way the next is turned away at once, before anything is recorded of it', async () => {
+  const alice = await open()
+  fault = 'held up'
+  const all = Array.from({ length: 520 }, () => refusal(rooms.authority.issueUserCertificate(alice, request())))
+  const first = await Promise.race(all)
+  expect(first).toMatch(/^unavailable: more certificates are asked for/)
+  fault = 'none'
+  // Those that came to the keystore while it was held up, and those that come there later.
+  const pump = setInterval(() => release(), 5)
+  const outcomes = await Promise.all(all)
+  clearInterval(pump)
+  expect(outcomes.filter(outcome => outcome === 'accepted')).toHaveLength(512)
+  expect(await recordsOf('ssh-user-certificate')).toHaveLength(512)
+})

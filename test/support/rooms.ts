@@ -1,0 +1,199 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Access, createAccess } from '#server/access/index.ts'
+import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
+import { createIdentity, type Identity, type MachineCaller } from '#server/identity/index.ts'
+import { type Keystore, type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
+import { createLedger, type Ledger } from '#server/ledger/index.ts'
+import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
+import { toBase64Url } from '#shared/bytes.ts'
+import { type HostName, parsePersonIdentity } from '#shared/names.ts'
+import { formatPublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
+
+/** The server's rooms up to `authority`, each the real one, over a database and keystore of their own. */
+export type Rooms = {
+  readonly store: Store
+  readonly keystore: Keystore
+  readonly ledger: Ledger
+  readonly identity: Identity
+  readonly access: Access
+  readonly authority: Authority
+  readonly trust: Trust
+  readonly folder: string
+  /** The tests' clock; `ledger`, sessions and certificates go by it. */
+  clock: { now: Date }
+  addPerson(identity: string, other?: { administrator?: boolean }): Promise<void>
+  /** A session of a machine with fresh keys, as a login makes it. */
+  addSession(identity: string, other?: { endsAt?: Date; sshPublicKey?: Uint8Array }): Promise<MachineCaller>
+  close(): Promise<void>
+}
+
+export async function openRooms(
+  options: {
+    store?: StoreConfig
+    keystore?: KeystoreConfig
+    logKeystore?: KeystoreConfig
+    algorithm?: 'ed25519' | 'ecdsa-p256'
+    folder?: string
+    hosts?: readonly HostName[]
+    now?: () => Date
+    /** Stands between authority and keystore, where a test has to see or spoil what passes. */
+    wrapKeystore?: (keystore: Keystore) => Keystore
+  } = {},
+): Promise<Rooms> {
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'keyman-rooms-')))
+  const clock = { now: new Date(Math.floor(Date.now() / 1000) * 1000) }
+  const now = options.now ?? (() => clock.now)
+  const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
+  const store = await openStore(options.store ?? { engine: 'pglite', folder: join(folder, 'db') })
+  const software: KeystoreConfig = {
+    kind: 'software',
+    folder: join(folder, 'keys'),
+    unlock: { keyFile: join(folder, 'keys.key') },
+  }
+  const opened = await openKeystore(options.keystore ?? software)
+  const keystore = options.wrapKeystore?.(opened) ?? opened
+  const logKeystore = options.logKeystore ? await openKeystore(options.logKeystore) : opened
+  const origin = 'keyman.example.com/log'
+  const logKey = await openLogKey(logKeystore, origin)
+  const ledger = await createLedger({ store, origin, logKey, now })
+  const late: { authority?: Authority; trust?: Trust } = {}
+  const identity = await createIdentity({
+    store,
+    ledger,
+    keystore: opened,
+    now,
+    random,
+    organisation: 'acme',
+    publicUrl: 'https://keyman.example.com',
+    machinesUrl: 'https://keyman.example.com:4443',
+    rootFingerprint: () => late.trust?.rootFingerprint() ?? '',
+    maxLifetime: 12 * 3600,
+    assertionLimiter: { take: () => {} },
+    machineRoots: () => late.authority?.machineRoots() ?? [],
+    resolveHost: () => undefined,
+  })
+  const hosts = new Set<string>(options.hosts ?? [])
+  const access = createAccess({
+    store,
+    ledger,
+    now,
+    random,
+    persons: () => identity.persons.list(),
+    hostKnown: name => hosts.has(name),
+  })
+  const authority = await createAuthority({
+    store,
+    ledger,
+    keystore,
+    logKey,
+    access,
+    now,
+    random,
+    organisation: 'acme',
+    algorithm: options.algorithm ?? 'ed25519',
+    defaultLifetime: 8 * 3600,
+    identity,
+  })
+  late.authority = authority
+  const trust = await createTrust({
+    store,
+    ledger,
+    authority,
+    logKey,
+    now,
+    random,
+    dataFolder: folder,
+    organisation: 'acme',
+    publicUrl: 'https://keyman.example.com',
+    machinesUrl: 'https://keyman.example.com:4443',
+    hostSuffixes: ['prod.example.com'],
+  })
+  late.trust = trust
+  await identity.start()
+  await access.start()
+  await authority.start()
+
+  return {
+    store,
+    keystore,
+    ledger,
+    identity,
+    access,
+    authority,
+    trust,
+    folder,
+    clock,
+    async addPerson(name, { administrator = false } = {}) {
+      await store.execute(
+        `insert into person (identity, administrator, state, user_handle, created_at)
+         values ($1, $2::boolean, 'active', $3, $4::timestamptz)`,
+        [parsePersonIdentity(name, 'test'), administrator, random(64), now().toISOString()],
+      )
+      await access.reload()
+    },
+    async addSession(name, { endsAt = new Date(now().getTime() + 12 * 3_600_000), sshPublicKey } = {}) {
+      const person = parsePersonIdentity(name, 'test')
+      const spki = (type: 'ed25519' | 'ec') =>
+        new Uint8Array(
+          (type === 'ec'
+            ? generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
+            : generateKeyPairSync('ed25519')
+          ).publicKey.export({ format: 'der', type: 'spki' }),
+        )
+      const id = `session_${toBase64Url(random(9)).toLowerCase().padEnd(12, 'x')}`
+      await store.execute(
+        `insert into person_session (id, kind, person, device, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at)
+         values ($1, 'machine', $2, 'laptop', $3, $4, $5::timestamptz, $6::timestamptz, $5::timestamptz, $5::timestamptz)`,
+        [
+          id,
+          person,
+          sshPublicKey ?? publicKeyFromSpki(spki('ed25519')).blob,
+          spki('ec'),
+          now().toISOString(),
+          endsAt.toISOString(),
+        ],
+      )
+      const row = await loadCaller(identity, id, person)
+      return row
+    },
+    async close() {
+      await authority.stop()
+      await access.stop()
+      await identity.stop()
+      await ledger.stop()
+      await store.close()
+      await keystore.close()
+      if (logKeystore !== opened) await logKeystore.close()
+      if (options.folder === undefined) await rm(folder, { recursive: true })
+    },
+  }
+}
+
+/** As the room reads it: a caller that knows only its name is read anew whole. */
+function loadCaller(identity: Identity, session: string, person: MachineCaller['identity']): Promise<MachineCaller> {
+  const nothing = new Uint8Array()
+  const at = new Date(0)
+  return identity.reload({
+    kind: 'person',
+    via: 'machine',
+    identity: person,
+    administrator: false,
+    session,
+    startedAt: at,
+    endsAt: at,
+    assertedAt: at,
+    device: '',
+    epochs: [],
+    ssh: { blob: nothing, fingerprint: '', line: '' },
+    clientFingerprint: '',
+    clientSpki: nothing,
+  })
+}
+
+export const newSshPublicKey = (): string =>
+  formatPublicKey(
+    publicKeyFromSpki(new Uint8Array(generateKeyPairSync('ed25519').publicKey.export({ format: 'der', type: 'spki' }))),
+  )
