@@ -3,13 +3,15 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#agent/call.ts'
+import WebSocket from 'ws'
+import { call, tlsOptions } from '#agent/call.ts'
 import { loadIdentity, makeClientKey } from '#agent/client-identity.ts'
 import { prove, readHostKey } from '#agent/host-keys.ts'
 import { loadMemory } from '#agent/memory.ts'
 import { openStream } from '#agent/stream.ts'
 import { fetchTrust, machineRoots } from '#agent/trust.ts'
-import { api } from '#shared/api/index.ts'
+import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
+import { api, type hostStream } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { formatJoinToken, parseJoinToken } from '#shared/join-token.ts'
 import { parseHostName } from '#shared/names.ts'
@@ -221,8 +223,95 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     await server.services.hosts.remove(name, server.by())
   })
 
-  it('loses its stream at once when it is taken out, and gets in no more', async () => {
+  /** A stream of our own with the host's key and certificate: every frame that came, and a way to wait for the next. */
+  const byHand = async () => {
+    const identity = loadIdentity(stateFolder)
+    const connection = { ...(await trusted()), client: { key: identity.pem, certificate: identity.certificate } }
+    const frames: hostStream.FrameToAgent[] = []
+    const stream = await openStream(connection, frame => frames.push(frame))
+    const hello = (revision: number, incarnation = server.services.store.incarnation) =>
+      stream.send({ type: 'hello', revision, incarnation, agent: 'test', sshd: 'none' })
+    const frame = async (count: number) => {
+      await expect.poll(() => frames.length, { timeout: 10_000 }).toBe(count)
+      return frames[count - 1]
+    }
+    return { stream, frames, hello, frame }
+  }
+  const revokeSomeKey = () =>
+    server.services.authority.revoke({ publicKey: parsePublicKey(newKey().line) }, 'test', server.by())
+
+  it('gets the newest state only when it was slow, and nothing twice', async () => {
     await stopAgent()
+    const { stream, frames, hello, frame } = await byHand()
+    hello(0)
+    const first = await frame(1)
+    if (first?.type !== 'state') throw new Error('no state came')
+    await revokeSomeKey()
+    await revokeSomeKey()
+    const { krlVersion } = await revokeSomeKey()
+    stream.send({ type: 'in-force', revision: first.state.revision })
+    const second = await frame(2)
+    if (second?.type !== 'state') throw new Error('no state came')
+    expect(second.state.krl.version).toBe(String(krlVersion))
+    expect(second.state.revision).toBe(first.state.revision + 1)
+    stream.send({ type: 'in-force', revision: second.state.revision })
+    await expect.poll(async () => (await view()).inForce).toBe(second.state.revision)
+    expect(frames.length).toBe(2)
+    stream.close()
+    // Who has the newest already is told so, without the documents.
+    const again = await byHand()
+    again.hello(second.state.revision)
+    expect(await again.frame(1)).toMatchObject({ type: 'current', revision: second.state.revision })
+    again.stream.close()
+  })
+
+  it('is not taken at its word for a revision that it was not sent', async () => {
+    const { stream, hello, frame } = await byHand()
+    hello(0)
+    const state = await frame(1)
+    if (state?.type !== 'state') throw new Error('no state came')
+    const before = await view()
+    stream.send({ type: 'in-force', revision: state.state.revision + 5 })
+    stream.send({ type: 'failed', revision: state.state.revision, message: 'the disk is full' })
+    await expect.poll(async () => (await view()).message).toBe('the disk is full')
+    expect((await view()).inForce).toBe(before.inForce)
+    stream.close()
+  })
+
+  it.each([
+    ['text that is no frame', 'nonsense'],
+    ['a frame with a field too many', JSON.stringify({ type: 'in-force', revision: 1, extra: true })],
+  ])('loses its stream for %s', async (_, text) => {
+    const identity = loadIdentity(stateFolder)
+    const client = { key: identity.pem, certificate: identity.certificate }
+    const url = `${server.url.replace('https', 'wss')}${HOST_STREAM_PATH}`
+    const socket = new WebSocket(url, tlsOptions({ ...(await trusted()), client }))
+    socket.once('open', () => socket.send(text))
+    const [code, reason] = await once(socket, 'close')
+    expect([code, String(reason)]).toEqual([1008, 'not a frame of the host stream'])
+  })
+
+  it('loses its stream at the next frame after its certificate has ended', async () => {
+    const { stream, hello, frame } = await byHand()
+    hello(0)
+    await frame(1)
+    server.setClock(31 * 86_400_000)
+    stream.send({ type: 'failed', revision: 1, message: 'still here' })
+    expect(await stream.ended).toContain('the server closed')
+    await expect(byHand()).rejects.toMatchObject({ code: 'denied' })
+    server.setClock(0)
+    const twin = await byHand()
+    twin.stream.close()
+  })
+
+  it('loses its stream when it opens another', async () => {
+    const first = await byHand()
+    const second = await byHand()
+    expect(await first.stream.ended).toContain('another stream')
+    second.stream.close()
+  })
+
+  it('loses its stream at once when it is taken out, and gets in no more', async () => {
     const identity = loadIdentity(stateFolder)
     const connection = { ...(await trusted()), client: { key: identity.pem, certificate: identity.certificate } }
     const stream = await openStream(connection, () => undefined)
@@ -237,5 +326,19 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
   it('raised no alarm in all of this', () => {
     expect(server.said()).not.toContain('ALARM')
     expect(server.said()).not.toContain('rows were lost')
+  })
+
+  it('that has a later revision in force than the database knows raises the alarm, and keeps what it has', async () => {
+    const { token } = await server.services.hosts.add(newHost(NAME), server.by())
+    expect((await runAgent(['join', '--again', '--token-file', '-', ...machine()], token)).code).toBe(0)
+    const { stream, frames, hello } = await byHand()
+    hello((await view()).revision + 1)
+    expect(await stream.ended).toContain('knows less than this host')
+    expect(frames).toEqual([])
+    expect(server.said()).toContain('rows were lost')
+    const twin = await byHand()
+    twin.hello((await view()).revision)
+    expect(await twin.frame(1)).toMatchObject({ type: 'current' })
+    twin.stream.close()
   })
 })
