@@ -93,13 +93,19 @@ export function normalise(error: unknown, doing: string): KeymanError {
 }
 
 /**
- * pkcs11js hands bare pointers into its buffers to another thread. The output it holds itself; the input must be held
- * until the call has settled, or the garbage collector may take it meanwhile.
+ * One call on a thread of libuv. pkcs11js hands it bare pointers into its buffers; the output it holds itself, the input
+ * must be held until the call has settled, or the garbage collector may take it meanwhile. Rejects with what the module
+ * said. (By its callback: on the hot path its promise costs more.)
  */
-export async function holding(input: Buffer, call: () => Promise<Buffer>): Promise<Uint8Array> {
+export async function onThread(
+  input: Buffer,
+  start: (done: (error: Error | null, output: Buffer) => void) => void,
+): Promise<Uint8Array> {
   held.add(input)
   try {
-    return new Uint8Array(await call())
+    return await new Promise((resolve, reject) => {
+      start((error, output) => (error ? reject(error) : resolve(new Uint8Array(output))))
+    })
   } finally {
     held.delete(input)
   }

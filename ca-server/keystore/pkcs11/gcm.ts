@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { doesNotOpen, joinSealed, NONCE_BYTES, splitSealed, TAG_BYTES } from '../sealed.ts'
-import { CKR, type Cryptoki, ckrOf, type Handle, holding, type Mechanism } from './binding.ts'
+import { CKR, type Cryptoki, ckrOf, type Handle, type Mechanism, onThread } from './binding.ts'
 import { CKM, PARAMS_AES_GCM_V240 } from './constants.ts'
 
 /** AES-256-GCM by a key on the token (PKCS#11 v2.40 mechanisms, section 2.12.1). Same bytes as `sealed.ts` makes. */
@@ -27,7 +27,7 @@ export async function encrypt(
   const input = Buffer.from(plaintext)
   cryptoki.C_EncryptInit(session, gcm(nonce, associatedData), key)
   const output = Buffer.alloc(input.length + TAG_BYTES)
-  const encrypted = await holding(input, () => cryptoki.C_EncryptAsync(session, input, output))
+  const encrypted = await onThread(input, done => cryptoki.C_Encrypt(session, input, output, done))
   input.fill(0)
   return joinSealed(nonce, encrypted)
 }
@@ -45,7 +45,7 @@ export async function decrypt(
   const output = Buffer.alloc(input.length)
   cryptoki.C_DecryptInit(session, gcm(nonce, associatedData), key)
   try {
-    return await holding(input, () => cryptoki.C_DecryptAsync(session, input, output))
+    return await onThread(input, done => cryptoki.C_Decrypt(session, input, output, done))
   } catch (error) {
     const code = ckrOf(error) ?? -1
     if (DOES_NOT_OPEN.has(code)) throw doesNotOpen(error)

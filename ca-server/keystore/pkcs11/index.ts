@@ -13,7 +13,7 @@ import {
   unavailable,
 } from '../port.ts'
 import { splitSealed } from '../sealed.ts'
-import { type Handle, holding } from './binding.ts'
+import { type Handle, onThread } from './binding.ts'
 import { decrypt, encrypt } from './gcm.ts'
 import { probe, SCHEMES } from './mechanisms.ts'
 import { findMasterKey, findSigningKey, generateMasterKey, generateSigningKey, listLabels } from './objects.ts'
@@ -44,7 +44,8 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
       const scheme = SCHEMES[known.key.algorithm]
       const input = scheme.input(data)
       token.cryptoki.C_SignInit(session, scheme.sign, known.handle)
-      return holding(input, () => token.cryptoki.C_SignAsync(session, input, Buffer.alloc(scheme.signatureBytes)))
+      const output = Buffer.alloc(scheme.signatureBytes)
+      return onThread(input, done => token.cryptoki.C_Sign(session, input, output, done))
     })
 
   const generate = (label: string, algorithm: KeyAlgorithm): Promise<KeystoreKey> =>

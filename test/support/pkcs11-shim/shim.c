@@ -9,6 +9,7 @@
  *   KEYMAN_SHIM_LOGINS  optional: one line per C_Login with its CK_RV
  *   KEYMAN_SHIM_FAULT   optional: a file with "fail CK_RV" or "delay MILLISECONDS". The next C_Sign removes it, and fails
  *                       without reaching the real module, or waits first
+ *   KEYMAN_SHIM_HIDE    optional: mechanisms that C_GetMechanismList leaves out, decimal, with commas between
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -35,7 +36,7 @@
 static CK_FUNCTION_LIST_PTR real;
 static CK_FUNCTION_LIST shim;
 static int signatures = -1, logins = -1;
-static const char *fault;
+static const char *fault, *hide;
 
 /* The key of the signature that is under way in each session. */
 static struct { CK_SESSION_HANDLE session; CK_ULONG length; CK_BYTE id[ID_BYTES]; } under_way[SESSIONS];
@@ -130,6 +131,23 @@ static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR
   return rv;
 }
 
+static int hidden(CK_MECHANISM_TYPE mechanism) {
+  for (const char *at = hide; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+    if (strtoul(at, NULL, 10) == mechanism) return 1;
+  return 0;
+}
+
+/* The count that is asked for first may be too large: the standard allows that. */
+static CK_RV get_mechanism_list(CK_SLOT_ID slot, CK_MECHANISM_TYPE_PTR list, CK_ULONG_PTR count) {
+  CK_RV rv = real->C_GetMechanismList(slot, list, count);
+  if (rv != CKR_OK || !list) return rv;
+  CK_ULONG kept = 0;
+  for (CK_ULONG i = 0; i < *count; i++)
+    if (!hidden(list[i])) list[kept++] = list[i];
+  *count = kept;
+  return CKR_OK;
+}
+
 static CK_RV finalize(CK_VOID_PTR reserved) {
   pthread_mutex_lock(&lock);
   memset(under_way, 0, sizeof under_way);
@@ -157,6 +175,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list) {
     signatures = append_to("KEYMAN_SHIM_LOG");
     logins = append_to("KEYMAN_SHIM_LOGINS");
     fault = getenv("KEYMAN_SHIM_FAULT");
+    hide = getenv("KEYMAN_SHIM_HIDE");
     if (signatures < 0) return CKR_GENERAL_ERROR;
     shim = *real;
     shim.C_GetFunctionList = get_function_list;
@@ -164,6 +183,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list) {
     shim.C_Sign = sign;
     shim.C_SignFinal = sign_final;
     shim.C_Login = login;
+    shim.C_GetMechanismList = get_mechanism_list;
     shim.C_Finalize = finalize;
   }
   return get_function_list(list);
