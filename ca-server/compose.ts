@@ -89,7 +89,11 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       publicUrl: config.publicUrl,
       machinesUrl: config.machines.url,
       rootFingerprint: () => services.trust.rootFingerprint(),
-      assertionLimiter: createRateLimiter({ burst: 10, perMinute: 10, now: () => performance.now() }),
+      assertionLimiter: createRateLimiter({
+        burst: config.limits.assertionsPerMinute,
+        perMinute: config.limits.assertionsPerMinute,
+        now: () => performance.now(),
+      }),
       machineRoots: () => services.authority.trusted().machines.map(root => root.certificate),
       resolveHost: (name, spki) => services.hosts.resolveHost(name, spki),
       onEnrolled: async person => options.onEnrolled?.(services, person),

@@ -67,6 +67,12 @@ export type ResolvedConfig = {
     | { readonly engine: 'postgresql'; readonly url: Secret; readonly migrationUrl?: Secret }
   readonly keystore: KeystoreSettings
   readonly standbyKeystore?: KeystoreSettings
+  readonly limits: {
+    /** Requests without a caller from one address, each minute; half as many at once. */
+    readonly strangersPerMinute: number
+    /** Uses of one person's passkeys from one address, each minute; as many at once. */
+    readonly assertionsPerMinute: number
+  }
   readonly authority: { readonly algorithm: 'ed25519' | 'ecdsa-p256' }
   readonly session: { /** seconds */ readonly maxLifetime: number }
   readonly certificate: { /** seconds */ readonly defaultLifetime: number }
@@ -117,6 +123,10 @@ export function resolveConfig(settings: Settings, around: Surroundings): Resolve
     database: databaseOf(settings, join(dataFolder, 'database'), around),
     keystore,
     ...(standby ? { standbyKeystore: standby } : {}),
+    limits: {
+      strangersPerMinute: settings['limits.strangers_per_minute'] ?? 240,
+      assertionsPerMinute: settings['limits.assertions_per_minute'] ?? 10,
+    },
     authority: { algorithm: settings['authority.algorithm'] ?? 'ed25519' },
     session: { maxLifetime },
     certificate: { defaultLifetime },

@@ -75,6 +75,11 @@ const sessions = z
   .min(1, 'must be 1 to 256')
   .max(256, 'must be 1 to 256')
 
+const perMinute = z
+  .int({ error: 'must be a whole number of 1 to 1000000' })
+  .min(1, 'must be 1 to 1000000')
+  .max(1_000_000, 'must be 1 to 1000000')
+
 const keystoreSettings = {
   'keystore.kind': kind.optional(),
   'keystore.module': path.optional(),
@@ -121,6 +126,8 @@ export const SETTINGS = {
   )
     .min(1, 'must name at least one name')
     .optional(),
+  'limits.strangers_per_minute': perMinute.optional(),
+  'limits.assertions_per_minute': perMinute.optional(),
   'session.max_lifetime': duration(300, 30 * 86_400, '5m to 30d').optional(),
   'certificate.default_lifetime': duration(60, 7 * 86_400, '1m to 7d').optional(),
   'authority.algorithm': z.enum(['ed25519', 'ecdsa-p256'], { error: 'must be "ed25519" or "ecdsa-p256"' }).optional(),
@@ -149,7 +156,12 @@ export const SECRET_SETTINGS: ReadonlySet<string> = new Set(['keystore.pin', 'ke
 /** May hold a password: not repeated either, and refused in the file if it does. */
 export const URL_SETTINGS: ReadonlySet<string> = new Set(['database.url', 'database.migration_url'])
 const LISTS: ReadonlySet<string> = new Set(['host_suffixes', 'trusted_proxies', 'machines.names'])
-const NUMBERS: ReadonlySet<string> = new Set(['keystore.sessions', 'keystore.standby.sessions'])
+const NUMBERS: ReadonlySet<string> = new Set([
+  'keystore.sessions',
+  'keystore.standby.sessions',
+  'limits.strangers_per_minute',
+  'limits.assertions_per_minute',
+])
 
 export const variableOf = (path: string): string => `KEYMAN_${path.toUpperCase().replaceAll('.', '_')}`
 

@@ -52,6 +52,7 @@ describe('the configuration', () => {
         folder: '/home/u/.local/state/keyman-server/keystore',
         unlock: { keyFile: '/home/u/.local/state/keyman-server/keystore.key' },
       },
+      limits: { strangersPerMinute: 240, assertionsPerMinute: 10 },
       authority: { algorithm: 'ed25519' },
       session: { maxLifetime: 43_200 },
       certificate: { defaultLifetime: 28_800 },
@@ -73,6 +74,7 @@ describe('the configuration', () => {
       'b.example.com',
     ])
     expect(read(hsm, { KEYMAN_KEYSTORE_SESSIONS: '8' }).keystore).toMatchObject({ sessions: 8 })
+    expect(read('', { KEYMAN_LIMITS_STRANGERS_PER_MINUTE: '600' }).limits.strangersPerMinute).toBe(600)
   })
 
   it('takes paths relative to its file, from the home with ~/, and from a variable only absolute', () => {
@@ -141,6 +143,19 @@ describe('public_url', () => {
     const proxy = 'trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]\npublic_url = "https://keyman.example.com"'
     expect(read(proxy).trustedProxies).toEqual(['127.0.0.1', '10.0.0.0/8'])
     expect(problems('trusted_proxies = ["10.0.0.0/33"]')[0]).toMatch(/^trusted_proxies/)
+  })
+})
+
+describe('limits', () => {
+  it('are whole numbers a minute', () => {
+    expect(read('[limits]\nstrangers_per_minute = 600\nassertions_per_minute = 30\n').limits).toEqual({
+      strangersPerMinute: 600,
+      assertionsPerMinute: 30,
+    })
+    expect(problems('[limits]\nstrangers_per_minute = 0\nassertions_per_minute = "many"\n')).toEqual([
+      'limits.strangers_per_minute: must be 1 to 1000000 (/etc/keyman/server.toml line 2)',
+      'limits.assertions_per_minute: "many" must be a whole number of 1 to 1000000 (/etc/keyman/server.toml line 3)',
+    ])
   })
 })
 

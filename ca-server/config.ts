@@ -141,7 +141,7 @@ function parseToml(text: string, file: string | undefined): object {
 /** A variable that is nearly one of ours, or begins as one group of ours does. Others belong to other programs of KeyMan. */
 function misspeltVariables(env: Environment): FieldError[] {
   const known = SETTING_PATHS.map(variableOf)
-  const groups = ['PAGES', 'MACHINES', 'DATABASE', 'KEYSTORE', 'AUTHORITY'].map(group => `KEYMAN_${group}_`)
+  const groups = ['PAGES', 'MACHINES', 'DATABASE', 'KEYSTORE', 'AUTHORITY', 'LIMITS'].map(group => `KEYMAN_${group}_`)
   const found: FieldError[] = []
   for (const name of Object.keys(env)) {
     if (!name.startsWith('KEYMAN_') || known.includes(name)) continue

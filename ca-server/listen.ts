@@ -38,7 +38,12 @@ export type Listening = {
 export async function listen(services: Services, log: Log): Promise<Listening> {
   const { config, authority, identity } = services
   const handled = allHandled(services)
-  const strangers = createRateLimiter({ burst: 120, perMinute: 240, now: () => performance.now() })
+  const { strangersPerMinute } = config.limits
+  const strangers = createRateLimiter({
+    burst: Math.ceil(strangersPerMinute / 2),
+    perMinute: strangersPerMinute,
+    now: () => performance.now(),
+  })
   const onInternalError = (error: unknown, requestId: string) => log.error(`request ${requestId} failed`, error)
   const common = { handled, gate: gate(services), strangers, onInternalError }
   let draining = false

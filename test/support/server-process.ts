@@ -36,9 +36,12 @@ export function testHome(): string {
   return mkdtempSync(join(parent, 'keyman-test-'))
 }
 
-/** The real server as a process of its own, from the sources; resolves once it says what to do next. */
+/**
+ * The real server as a process of its own, from the sources unless `program` says which arguments Node gets; resolves once
+ * it says what to do next.
+ */
 export async function startServerProcess(
-  options: { env?: NodeJS.ProcessEnv; demo?: boolean; folder?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; demo?: boolean; folder?: string; program?: readonly string[] } = {},
 ): Promise<ServerProcess> {
   const folder = options.folder ?? testHome()
   const [pagesPort, machinesPort] = [await freePort(), await freePort()]
@@ -59,7 +62,7 @@ export async function startServerProcess(
     said = ''
     const child = spawn(
       process.execPath,
-      [join(root, 'ca-server', 'main.ts'), 'start', ...(options.demo ? ['--demo'] : [])],
+      [...(options.program ?? [join(root, 'ca-server', 'main.ts')]), 'start', ...(options.demo ? ['--demo'] : [])],
       {
         env,
         stdio: ['ignore', 'pipe', 'pipe'],
