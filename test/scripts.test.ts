@@ -1,0 +1,65 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { withLock } from '../scripts/lock.mjs'
+
+const root = dirname(import.meta.dirname)
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'keyman-scripts-'))
+})
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+describe('the lock of set-up', () => {
+  const quiet = () => {}
+
+  it('lets one work at a time, and leaves nothing behind', async () => {
+    const path = join(folder, 'lock')
+    let working = 0
+    let most = 0
+    const work = async () => {
+      most = Math.max(most, ++working)
+      await new Promise(resolve => setImmediate(resolve))
+      working--
+    }
+    await Promise.all([withLock(path, quiet, work), withLock(path, quiet, work), withLock(path, quiet, work)])
+    expect(most).toBe(1)
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  it('is taken over from a process that is gone', async () => {
+    const path = join(folder, 'lock')
+    const { pid } = spawnSync(process.execPath, ['--version'])
+    writeFileSync(path, String(pid))
+    expect(await withLock(path, quiet, async () => existsSync(path))).toBe(true)
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  it('is given back when the work fails', async () => {
+    const path = join(folder, 'lock')
+    const failing = withLock(path, quiet, () => Promise.reject(new Error('no space')))
+    await expect(failing).rejects.toThrow('no space')
+    expect(existsSync(path)).toBe(false)
+  })
+})
+
+// `npm test` has bundled the programs before it comes here.
+describe.skipIf(!existsSync(join(root, 'dist', 'keyman.mjs')))('the launchers', () => {
+  const launch = (program: string, env: NodeJS.ProcessEnv = {}) =>
+    execFileSync(program, ['--version'], { encoding: 'utf8', cwd: folder, env: { ...process.env, ...env } })
+
+  it('start through a chain of symbolic links, absolute and relative, under any name', () => {
+    symlinkSync(join(root, 'bin', 'keyman'), join(folder, 'first'))
+    symlinkSync('first', join(folder, 'km'))
+    expect(launch(join(folder, 'km'))).toMatch(/^keyman [0-9]/)
+    expect(launch('km', { PATH: `${folder}:${process.env.PATH}` })).toMatch(/^keyman [0-9]/)
+  })
+
+  it('take the Node that KEYMAN_NODE names', () => {
+    const node = join(folder, 'node')
+    writeFileSync(node, '#!/bin/sh\necho "$1"\n', { mode: 0o755 })
+    expect(launch(join(root, 'bin', 'keyman'), { KEYMAN_NODE: node })).toMatch(/dist\/keyman\.mjs$/m)
+  })
+})
