@@ -258,7 +258,7 @@ async function race(rooms: Rooms, rounds: number, atOnce: number): Promise<void>
 describe('a revocation racing an issue, through the whole authority', () => {
   test('on PGlite no certificate slips between revocation and KRL', async () => {
     const rooms = await openWithGrants()
-    await race(rooms, 40, 8)
+    await race(rooms, 15, 8)
     await rooms.close()
   })
 
@@ -269,7 +269,7 @@ describe('a revocation racing an issue, through the whole authority', () => {
       url: postgres.url,
       migrationUrl: postgres.migrationUrl,
     })
-    await race(rooms, 150, 8)
+    await race(rooms, 100, 8)
     await rooms.close()
     await postgres.close()
   })
