@@ -12,7 +12,7 @@ import {
 } from './action-records.ts'
 import { isFresh } from './assertion-age.ts'
 import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
-import { selectPasskeys, sharePerson } from './person-records.ts'
+import { lockPerson, selectPasskeys } from './person-records.ts'
 import type { Actions, ActionTransaction, Caller } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newId, newSecret, sha256 } from './secrets.ts'
@@ -69,7 +69,7 @@ export function createActions(room: Room): Actions {
       })
       const fresh = isBrowser ? newSecret(random) : undefined
       await inTransaction(room, 'confirm', async t => {
-        if ((await sharePerson(t, action.person))?.state !== 'active') throw ended()
+        if ((await lockPerson(t, action.person))?.state !== 'active') throw ended()
         if (!(await answerAction(t, id, 'confirmed', now()))) throw tooLate('this was answered already')
         if (!(await touchAssertion(t, { id: action.session, at: now(), cookieHash: fresh?.hash }))) throw ended()
         await announceChange(t, [`session:${action.session}`])

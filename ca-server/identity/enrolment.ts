@@ -10,11 +10,12 @@ import {
   insertPasskey,
   insertPerson,
   lockAdministrators,
+  lockPerson,
   makeAdministrator,
   selectPasskeys,
   selectPerson,
   selectPersons,
-  sharePerson,
+  selectUserHandle,
 } from './person-records.ts'
 import type { At, By, Enrolment } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
@@ -65,7 +66,8 @@ export function createEnrolment(room: Room): Enrolment {
       const link = await find(secret)
       await assertFits(link, identity)
       const challenge = random(32)
-      const userHandle = (await sharedHandle(room, identity)) ?? random(64)
+      // A person has one user handle for good: an authenticator keeps one passkey for each.
+      const userHandle = (await selectUserHandle(store, identity)) ?? random(64)
       await insertChallenge(
         store,
         { challenge, purpose: 'enrolment', subject: link.id, nonce: challenge, identity, userHandle },
@@ -177,7 +179,7 @@ async function enrol(
   // Two who make the first passkey at once: the second waits here, and then sees the first.
   await fixRelyingParty(t, rp, at)
   if (link.isFirst && (await lockAdministrators(t)).length > 0) throw linkOver()
-  const existing = isRecovery(link) ? await sharePerson(t, identity) : undefined
+  const existing = isRecovery(link) ? await lockPerson(t, identity) : undefined
   if (existing) {
     if (!equalBytes(existing.userHandle, userHandle)) throw taken(identity)
     await makeAdministrator(t, identity)
@@ -226,10 +228,6 @@ export const passkeyEntry = (
     synced: passkey.synced,
   },
 })
-
-/** A person has one user handle for good: an authenticator keeps one passkey for each. */
-const sharedHandle = (room: Room, identity: PersonIdentity): Promise<Uint8Array | undefined> =>
-  inTransaction(room, 'user handle', async t => (await sharePerson(t, identity))?.userHandle)
 
 /** The operator's link for somebody who is here already. */
 const isRecovery = (link: LinkRow): boolean => link.kind === 'administrator' && link.identityFixed

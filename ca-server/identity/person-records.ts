@@ -44,14 +44,23 @@ export async function selectPerson(on: Queryable, identity: PersonIdentity): Pro
 
 const lockedRow = z.object({ state: stateColumn, user_handle: z.instanceof(Uint8Array) })
 
-/** Shares the row until the transaction's end: nobody disables the person meanwhile. */
-export async function sharePerson(t: Queryable, identity: PersonIdentity) {
+/**
+ * The person's row, locked to the transaction's end: nobody disables the person or changes the passkeys meanwhile. Not a
+ * shared lock: who holds one and then writes to the row waits for ever for another who does the same.
+ */
+export async function lockPerson(t: Queryable, identity: PersonIdentity) {
   const [row] = await t.query(
-    'select state, user_handle from person where identity = $1 for share',
+    'select state, user_handle from person where identity = $1 for no key update',
     [identity],
     lockedRow,
   )
   return row && { state: row.state, userHandle: row.user_handle }
+}
+
+/** `undefined` where there is no such person. */
+export async function selectUserHandle(on: Queryable, identity: PersonIdentity): Promise<Uint8Array | undefined> {
+  const [row] = await on.query('select state, user_handle from person where identity = $1', [identity], lockedRow)
+  return row?.user_handle
 }
 
 /** Active administrators with a passkey, in order and locked, so that two do not disable each other at once. */
@@ -166,10 +175,6 @@ export const renamePasskey = async (t: Queryable, person: PersonIdentity, id: st
 
 export const deletePasskey = async (t: Queryable, person: PersonIdentity, id: string): Promise<boolean> =>
   (await t.execute('delete from passkey where id = $1 and person = $2', [id, person])) > 0
-
-/** Waits for the end of whoever changes this person's passkeys at the same time. */
-export const lockPerson = (t: Queryable, person: PersonIdentity): Promise<number> =>
-  t.execute('select 1 from person where identity = $1 for update', [person])
 
 const partyRow = z.object({ rp_id: z.string(), origin: z.string() })
 

@@ -5,7 +5,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { keyText } from './assertions.ts'
 import { type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
-import { sharePerson, touchLogin } from './person-records.ts'
+import { lockPerson, touchLogin } from './person-records.ts'
 import type { At, LoginToken, Redeemed } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newSessionId, sha256 } from './secrets.ts'
@@ -28,7 +28,7 @@ export async function redeemLogin(
   // A look without a lock tells whose row to take first: whoever disables a person takes person, then logins.
   const person = (await selectLogin(room.deps.store, request.transaction))?.consent?.person
   const outcome = await inTransaction(room, 'login redeem', async (t): Promise<Outcome> => {
-    const state = person && (await sharePerson(t, person))?.state
+    const state = person && (await lockPerson(t, person))?.state
     const login = await lockLogin(t, request.transaction)
     if (!login || !isHeldBy(login, request)) return { error: wrongCode() }
     if (login.state === 'refused') return { refused: true }

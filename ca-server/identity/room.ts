@@ -1,4 +1,5 @@
-import type { Queryable } from '#server/store/index.ts'
+import { type Queryable, StoreError } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import type { IdentityDeps } from './port.ts'
 import type { Sessions } from './sessions.ts'
 import type { RelyingParty } from './webauthn.ts'
@@ -10,8 +11,19 @@ export type Room = {
   readonly sessions: Sessions
 }
 
-/** One transaction of this room. */
-export const inTransaction = <T>({ deps }: Room, name: string, work: (t: Queryable) => Promise<T>): Promise<T> =>
-  deps.store.transaction({ name, deadlineMs: 10_000 }, work)
+/** One transaction of this room. Throws `unavailable` where the database asks to try again, and what `work` threw. */
+export async function inTransaction<T>({ deps }: Room, name: string, work: (t: Queryable) => Promise<T>): Promise<T> {
+  try {
+    return await deps.store.transaction({ name, deadlineMs: 10_000 }, work)
+  } catch (error) {
+    if (error instanceof StoreError && (error.kind === 'retryable' || error.kind === 'ambiguous'))
+      throw new KeymanError('unavailable', 'the database cannot do this now', {
+        retryAfter: 1,
+        hint: 'look whether it was done; if not, try again in a moment',
+        cause: error,
+      })
+    throw error
+  }
+}
 
 export const addSeconds = (date: Date, seconds: number): Date => new Date(date.getTime() + seconds * 1000)

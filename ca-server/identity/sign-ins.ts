@@ -2,7 +2,7 @@ import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
-import { sharePerson, touchLogin } from './person-records.ts'
+import { lockPerson, touchLogin } from './person-records.ts'
 import { endSessions } from './persons.ts'
 import type { BrowserCaller, SignedIn, SignIns } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
@@ -26,7 +26,7 @@ export function createSignIns(room: Room): SignIns {
     async complete(json, at, cookie) {
       const { person, evidence } = await checkAssertion(room, json, { purpose: 'sign-in', subject: SUBJECT, at })
       const begun = await inTransaction(room, 'sign-in', async t => {
-        if ((await sharePerson(t, person))?.state !== 'active') throw new KeymanError('denied', `${person} is disabled`)
+        if ((await lockPerson(t, person))?.state !== 'active') throw new KeymanError('denied', `${person} is disabled`)
         // A cookie from before the sign-in says nothing any more: what somebody may have planted there is worth nothing.
         const old = cookie === undefined ? undefined : await selectSessionByCookie(t, hashSecret(cookie))
         if (old)

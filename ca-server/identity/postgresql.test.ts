@@ -1,0 +1,148 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Authenticator } from '#test/support/authenticator.ts'
+import {
+  at,
+  consented,
+  enrol,
+  type IdentityWorld,
+  login,
+  loginRequest,
+  makeMachine,
+  ORIGIN,
+  openIdentityWorld,
+  operator,
+  person,
+  prove,
+} from '#test/support/identity-world.ts'
+import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { requires } from '#test/support/requires.ts'
+
+/** What PGlite cannot show, because it does one thing after another. */
+describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', () => {
+  let cluster: TestPostgres
+  let world: IdentityWorld
+  let link: string
+  const on = { name: 'test', deadlineMs: 10_000 }
+
+  beforeAll(async () => {
+    cluster = await startPostgres({ fsync: false })
+    world = await openIdentityWorld({ engine: 'postgresql', url: cluster.url, migrationUrl: cluster.migrationUrl })
+    link = (await world.identity.enrolment.firstAdministratorLink('admin@example.com')) ?? ''
+  })
+  afterAll(async () => {
+    await world.close()
+    await cluster.close()
+  })
+
+  const outcomes = async (works: readonly Promise<unknown>[]) => {
+    const settled = await Promise.allSettled(works)
+    const codes = settled.flatMap(each =>
+      each.status === 'rejected' ? [String(Reflect.get(Object(each.reason), 'code'))] : [],
+    )
+    return { done: settled.filter(({ status }) => status === 'fulfilled').length, codes }
+  }
+  const count = async (sql: string, ...parameters: string[]) =>
+    (
+      await world.store.query(`select count(*) as n ${sql}`, parameters, {
+        parse: row => Number(Reflect.get(Object(row), 'n')),
+      })
+    )[0]
+
+  it('one link makes one first administrator, whoever comes with it', async () => {
+    const names = ['admin@example.com', 'b@example.com', 'c@example.com', 'd@example.com']
+    const { done, codes } = await outcomes(names.map(name => enrol(world, name, { link })))
+    expect(done).toBe(1)
+    expect(new Set(codes)).toEqual(new Set(['expired']))
+    expect(await count('from person')).toBe(1)
+  })
+
+  it('one code gives one session, and one assertion counts once', async () => {
+    const { authenticator } = await enrol(world, 'alice@example.com')
+    const { token } = await consented(world, authenticator)
+    const redeemed = await outcomes(Array.from({ length: 8 }, () => world.identity.logins.redeem(token, at())))
+    expect(redeemed).toEqual({ done: 1, codes: Array.from({ length: 7 }, () => 'expired') })
+
+    const { transaction } = await world.identity.logins.start(loginRequest(world).body, '192.0.2.9')
+    const assertion = authenticator.get(await world.identity.logins.options(transaction))
+    const consents = await outcomes(
+      Array.from({ length: 8 }, () => world.identity.logins.consent(transaction, assertion, at())),
+    )
+    expect(consents.done).toBe(1)
+  })
+
+  it('revoking a person leaves no session of a login that was being redeemed', async () => {
+    const { authenticator, who } = await enrol(world, 'bob@example.com')
+    for (let round = 0; round < 40; round++) {
+      const { token } = await consented(world, authenticator)
+      const revoke = async () => {
+        for (let i = round % 4; i > 0; i--) await world.store.ping()
+        await world.store.transaction(on, async t => {
+          await world.ledger.bumpEpochs(t, [`person:${who}`])
+          await world.identity.endSessions(t, { person: who })
+        })
+      }
+      await Promise.allSettled([world.identity.logins.redeem(token, at()), revoke()])
+      expect(await count(`from person_session where person = $1 and ended_at is null`, who)).toBe(0)
+    }
+    await login(world, authenticator)
+  })
+
+  it('disabling a person leaves no session either, and no deadlock', async () => {
+    const { authenticator, who } = await enrol(world, 'carol@example.com')
+    for (let round = 0; round < 15; round++) {
+      const { token } = await consented(world, authenticator)
+      const [, disabled] = await Promise.allSettled([
+        world.identity.logins.redeem(token, at()),
+        world.identity.persons.disable(who, operator()),
+      ])
+      expect(disabled.status).toBe('fulfilled')
+      expect(await count(`from person_session where person = $1 and ended_at is null`, who)).toBe(0)
+      await world.identity.persons.enable(who, operator())
+    }
+  })
+
+  it('two administrators who disable each other leave one', async () => {
+    const [first] = (await world.identity.persons.list()).filter(({ administrator }) => administrator)
+    const second = await enrol(world, 'second@example.com', { administrator: true })
+    const both = [first?.identity ?? second.who, second.who]
+    for (let round = 0; round < 10; round++) {
+      expect(await outcomes(both.map(who => world.identity.persons.disable(who, operator())))).toEqual({
+        done: 1,
+        codes: ['conflict'],
+      })
+      for (const who of both) await world.identity.persons.enable(who, operator())
+    }
+  })
+
+  it('of two passkeys that are removed at once one stays', async () => {
+    const { passkeys } = world.identity
+    const { caller, who } = await enrol(world, 'dave@example.com')
+    const registration = new Authenticator(ORIGIN).create(await passkeys.addOptions(caller))
+    await passkeys.add(caller, { name: 'second', registration }, at())
+    const own = await passkeys.list(who)
+    expect(await outcomes(own.map(({ id }) => passkeys.remove(caller, id, at())))).toEqual({
+      done: 1,
+      codes: ['conflict'],
+    })
+    expect(await passkeys.list(who)).toHaveLength(1)
+  })
+
+  it('servers know the challenges of each other, and forget what another one ended without being told', async () => {
+    const other = await world.again()
+    await other.start()
+    const machine = makeMachine()
+    const parts = { purpose: 'login', sshPublicKey: machine.ssh.publicKey, clientSpki: machine.client.spki } as const
+    expect(other.proofs.checkBoth({ ...parts, proof: prove(machine, world.identity.proofs.challenge()) })).toBeTruthy()
+    await other.stop()
+  })
+
+  it("the server's own role deletes no person and rewrites no RP ID", async () => {
+    for (const statement of [
+      'delete from person',
+      `update relying_party set rp_id = 'evil.test'`,
+      'delete from enrolment_link',
+    ])
+      await expect(world.store.execute(statement, [])).rejects.toMatchObject({ code: '42501' })
+    expect((await world.identity.persons.show(person('alice@example.com'))).state).toBe('active')
+  })
+})

@@ -1,0 +1,433 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { toBase64Url } from '#shared/bytes.ts'
+import { isKeyId } from '#shared/names.ts'
+import { toPem } from '#shared/x509/index.ts'
+import { Authenticator } from '#test/support/authenticator.ts'
+import {
+  at,
+  clientCertificate,
+  enrol,
+  type IdentityWorld,
+  login,
+  makeMachine,
+  makeRoot,
+  ORIGIN,
+  openIdentityWorld,
+  operator,
+  person,
+  random,
+  stepUpOf,
+} from '#test/support/identity-world.ts'
+import type { Caller, HostCaller, MachineCaller } from './index.ts'
+
+describe('whoever is calling', () => {
+  let world: IdentityWorld
+  let admin: Awaited<ReturnType<typeof enrol>>
+  let alice: Authenticator
+  const hostSpki = makeMachine().client.spki
+  const retired = makeRoot()
+  const roots = { pem: [] as string[] }
+  const code = (expected: string) => expect.objectContaining({ code: expected })
+  const call = async (der: Uint8Array, authorized = true): Promise<Caller> =>
+    world.identity.callerFromClientCertificate(der, authorized)
+  const on = { name: 'test', deadlineMs: 5000 }
+
+  beforeAll(async () => {
+    world = await openIdentityWorld(undefined, {
+      machineRoots: () => roots.pem,
+      resolveHost: (name, spki) =>
+        name === 'web1.example.com' && toBase64Url(spki) === toBase64Url(hostSpki)
+          ? { epochs: [{ subject: `host:${name}`, epoch: 1n }] }
+          : undefined,
+    })
+    roots.pem = [world.root.pem]
+    admin = await enrol(world, 'admin@example.com', { administrator: true })
+    alice = (await enrol(world, 'alice@example.com')).authenticator
+  })
+  afterAll(() => world.close())
+
+  describe('by a client certificate', () => {
+    let caller: MachineCaller
+    beforeEach(async () => {
+      caller = (await login(world, alice)).caller
+    })
+
+    it('is the person of a living session with this very key', async () => {
+      expect(await call(clientCertificate(world, caller))).toEqual(caller)
+    })
+
+    it('is known at once, without the database, from the second request on', async () => {
+      const der = clientCertificate(world, caller)
+      await call(der)
+      expect(world.identity.callerFromClientCertificate(der, true)).not.toBeInstanceOf(Promise)
+    })
+
+    it('is known by a session ID that leaves room for the longest identity in a key ID', () => {
+      expect(isKeyId(`${'a'.repeat(90)}/passkey/${caller.session}`.replace('a/', '@/'))).toBe(true)
+    })
+
+    it('is refused with a chain that the handshake did not accept, or by another authority', async () => {
+      const der = clientCertificate(world, caller)
+      await expect(call(der, false)).rejects.toEqual(code('not-signed-in'))
+      await expect(call(clientCertificate(world, caller, { root: retired }))).rejects.toEqual(code('not-signed-in'))
+      expect(await call(der)).toEqual(caller)
+    })
+
+    it('is refused from the moment on that its authority is not trusted any more, on an open connection too', async () => {
+      roots.pem = [world.root.pem, retired.pem]
+      const der = clientCertificate(world, caller, { root: retired })
+      expect(await call(der)).toEqual(caller)
+      roots.pem = [world.root.pem]
+      await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+    })
+
+    it('is refused before its not-before and after its not-after, on an open connection too', async () => {
+      const now = world.clock.now.getTime()
+      const der = clientCertificate(world, caller, {
+        notBefore: new Date(now + 10_000),
+        notAfter: new Date(now + 60_000),
+      })
+      await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+      world.pass(11)
+      expect(await call(der)).toMatchObject({ session: caller.session })
+      world.pass(50)
+      await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+    })
+
+    it('is refused for another key than the session has, or under another name', async () => {
+      const other = await login(world, admin.authenticator)
+      const uri = (path: string) => `keyman://${path}`
+      for (const change of [
+        { spki: makeMachine().client.spki },
+        { uri: uri(`acme/person/admin@example.com/session/${caller.session}`) },
+        { uri: uri(`acme/person/alice@example.com/session/${other.caller.session}`) },
+        { uri: uri(`other/person/alice@example.com/session/${caller.session}`) },
+        { uri: uri(`acme/host/web1.example.com`) },
+      ])
+        await expect(call(clientCertificate(world, caller, change))).rejects.toEqual(code('not-signed-in'))
+    })
+
+    it('is refused with what is no certificate, and with the root itself', async () => {
+      for (const der of [new Uint8Array(), random(200)]) await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+      const pem = toPem(clientCertificate(world, caller), 'CERTIFICATE')
+      expect(pem).toContain('BEGIN CERTIFICATE')
+    })
+
+    it('is refused once the session has been ended, at once here and within a second elsewhere', async () => {
+      const elsewhere = await world.again()
+      await elsewhere.start()
+      const der = clientCertificate(world, caller)
+      await call(der)
+      await elsewhere.callerFromClientCertificate(der, true)
+      await world.store.transaction(on, t => world.identity.endSessions(t, { session: caller.session }))
+      await world.identity.refresh()
+      await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+      // What each server does every second.
+      await elsewhere.refresh()
+      await expect(async () => elsewhere.callerFromClientCertificate(der, true)).rejects.toEqual(code('not-signed-in'))
+      await elsewhere.stop()
+    })
+
+    it('is refused on the first request after a restart, where the session was ended before', async () => {
+      await world.store.transaction(on, t => world.identity.endSessions(t, { session: caller.session }))
+      const restarted = await world.again()
+      const der = clientCertificate(world, caller)
+      await expect(async () => restarted.callerFromClientCertificate(der, true)).rejects.toEqual(code('unavailable'))
+      await restarted.start()
+      await expect(async () => restarted.callerFromClientCertificate(der, true)).rejects.toEqual(code('not-signed-in'))
+      await restarted.stop()
+    })
+
+    it('is refused where the server has not heard for five seconds what has ended', async () => {
+      const der = clientCertificate(world, caller)
+      await world.identity.refresh()
+      world.clock.monotonic += 4_900
+      expect(await call(der)).toMatchObject({ session: caller.session })
+      world.clock.monotonic += 200
+      await expect(call(der)).rejects.toEqual(code('unavailable'))
+      await world.identity.refresh()
+      expect(await call(der)).toMatchObject({ session: caller.session })
+    })
+
+    it('is an administrator no longer than the database says', async () => {
+      const der = clientCertificate(world, caller)
+      expect(await call(der)).toMatchObject({ administrator: false })
+      const { link } = await world.identity.enrolment.createAdminLink(person('alice@example.com'), operator())
+      await enrol(world, 'alice@example.com', { link, authenticator: new Authenticator(ORIGIN) })
+      expect(await call(der)).toMatchObject({ administrator: true })
+    })
+
+    it('is a host where the rooms above know it by this name and key', async () => {
+      const uri = 'keyman://acme/host/web1.example.com'
+      const host = await call(clientCertificate(world, caller, { uri, spki: hostSpki }))
+      expect(host).toMatchObject({
+        kind: 'host',
+        name: 'web1.example.com',
+        epochs: [{ subject: 'host:web1.example.com' }],
+      })
+      expect(await world.identity.reload(host as HostCaller)).toEqual(host)
+      const other = 'keyman://acme/host/web2.example.com'
+      await expect(call(clientCertificate(world, caller, { uri: other, spki: hostSpki }))).rejects.toEqual(
+        code('not-signed-in'),
+      )
+    })
+
+    it('is read anew on demand, with newer epochs', async () => {
+      await world.store.transaction(on, t => world.ledger.bumpEpochs(t, [`session:${caller.session}`]))
+      const reloaded = await world.identity.reload(caller)
+      const epoch = (of: MachineCaller) => of.epochs.find(({ subject }) => subject.startsWith('session:'))?.epoch ?? 0n
+      expect(epoch(reloaded)).toBe(epoch(caller) + 1n)
+    })
+  })
+
+  describe('by a cookie', () => {
+    const signIn = async (cookie?: string) =>
+      world.identity.signIns.complete(alice.get(await world.identity.signIns.options()), at(), cookie)
+
+    it('is the person who signed in, with a cookie that is new each time: a planted one is worth nothing', async () => {
+      const first = await signIn()
+      expect(await world.identity.callerFromCookie(first.cookie)).toMatchObject({
+        identity: 'alice@example.com',
+        via: 'browser',
+      })
+      const second = await signIn(first.cookie)
+      expect(second.cookie).not.toBe(first.cookie)
+      await expect(world.identity.callerFromCookie(first.cookie)).rejects.toEqual(code('not-signed-in'))
+      await world.identity.callerFromCookie(second.cookie)
+    })
+
+    it('is nobody with a cookie that is none', async () => {
+      for (const cookie of ['', 'x', toBase64Url(random(32)), "' or 1=1 --"])
+        await expect(world.identity.callerFromCookie(cookie)).rejects.toEqual(code('not-signed-in'))
+    })
+
+    it('is nobody after an hour without use, and after twelve hours in any case', async () => {
+      const idle = await signIn()
+      world.pass(3601)
+      await expect(world.identity.callerFromCookie(idle.cookie)).rejects.toEqual(code('not-signed-in'))
+      const used = await signIn()
+      for (let hour = 0; hour < 12; hour++) {
+        world.pass(3590)
+        await world.identity.callerFromCookie(used.cookie)
+      }
+      world.pass(200)
+      await expect(world.identity.callerFromCookie(used.cookie)).rejects.toEqual(code('not-signed-in'))
+    })
+
+    it('is nobody after signing out, and only that browser', async () => {
+      const [one, two] = [await signIn(), await signIn()]
+      await world.identity.signIns.end(one.caller, at())
+      await expect(world.identity.callerFromCookie(one.cookie)).rejects.toEqual(code('not-signed-in'))
+      expect(await world.identity.describe(await world.identity.callerFromCookie(two.cookie))).toMatchObject({
+        person: 'alice@example.com',
+        organisation: 'acme',
+      })
+    })
+
+    it('may not use a sign-in twice', async () => {
+      const assertion = alice.get(await world.identity.signIns.options())
+      await world.identity.signIns.complete(assertion, at(), undefined)
+      await expect(world.identity.signIns.complete(assertion, at(), undefined)).rejects.toEqual(code('denied'))
+    })
+  })
+
+  describe('who wants to do something sensitive', () => {
+    const require = (caller: Caller, target = 'alice@example.com') =>
+      world.identity.requireFreshAssertion(caller, 'grant add', target, '192.0.2.9')
+    const confirm = async (id: string, authenticator: Authenticator, cookie?: string) =>
+      world.identity.actions.confirm(id, authenticator.get(await world.identity.actions.options(id)), at(), cookie)
+    const stale = async () => {
+      const { caller } = await login(world, admin.authenticator)
+      world.pass(601)
+      return caller
+    }
+
+    it('may, within ten minutes of the login, and not a second longer without touching the passkey', async () => {
+      const { caller } = await login(world, admin.authenticator)
+      world.pass(600)
+      await require(caller)
+      world.pass(1)
+      await expect(require(caller)).rejects.toMatchObject({
+        code: 'assertion-required',
+        transaction: { url: expect.stringMatching(/^https:\/\/keyman\.example\.com\/confirm\/action_/) },
+      })
+    })
+
+    it('is shown action, target, device and client key, and may for ten minutes after confirming', async () => {
+      const caller = await stale()
+      const id = await stepUpOf(require(caller))
+      expect(await world.identity.actions.show(id)).toMatchObject({
+        person: 'admin@example.com',
+        action: 'grant add',
+        target: 'alice@example.com',
+        device: 'laptop',
+        from: '192.0.2.9',
+        clientFingerprint: caller.clientFingerprint,
+        state: 'waiting',
+      })
+      expect((await confirm(id, admin.authenticator)).transaction.state).toBe('confirmed')
+      await require(caller)
+      expect(await world.identity.reload(caller)).toMatchObject({ assertedAt: world.clock.now })
+      world.pass(601)
+      await stepUpOf(require(caller))
+    })
+
+    it('confirms for one session and client key alone', async () => {
+      const [one, two] = [await login(world, admin.authenticator), await login(world, admin.authenticator)]
+      world.pass(601)
+      await confirm(await stepUpOf(require(one.caller)), admin.authenticator)
+      await require(one.caller)
+      await stepUpOf(require(two.caller))
+    })
+
+    it('is asked by one transaction, however often it tries', async () => {
+      const caller = await stale()
+      expect(await stepUpOf(require(caller))).toBe(await stepUpOf(require(caller)))
+      expect(await stepUpOf(require(caller))).not.toBe(await stepUpOf(require(caller, 'other')))
+    })
+
+    it("cannot use another person's passkey, an assertion for another transaction, or the same twice", async () => {
+      const caller = await stale()
+      const [id, other] = [await stepUpOf(require(caller)), await stepUpOf(require(caller, 'other'))]
+      await expect(confirm(id, alice)).rejects.toEqual(code('denied'))
+      const { actions } = world.identity
+      const assertion = admin.authenticator.get(await actions.options(id))
+      await expect(actions.confirm(other, assertion, at(), undefined)).rejects.toEqual(code('denied'))
+      await actions.confirm(id, assertion, at(), undefined)
+      await expect(actions.confirm(id, assertion, at(), undefined)).rejects.toEqual(code('expired'))
+      await expect(actions.confirm(other, assertion, at(), undefined)).rejects.toEqual(code('denied'))
+    })
+
+    it('signs exactly what is shown: an action or target that was swapped after the options is refused', async () => {
+      const caller = await stale()
+      for (const column of ['action', 'target']) {
+        const id = await stepUpOf(require(caller, column))
+        const assertion = admin.authenticator.get(await world.identity.actions.options(id))
+        await world.store.execute(`update action_transaction set ${column} = 'other' where id = $1`, [id])
+        await expect(world.identity.actions.confirm(id, assertion, at(), undefined)).rejects.toEqual(code('denied'))
+      }
+    })
+
+    it('may say no, and then nothing is confirmed; and five minutes later it is too late', async () => {
+      const caller = await stale()
+      const refused = await stepUpOf(require(caller))
+      expect(await world.identity.actions.refuse(refused)).toMatchObject({ state: 'refused' })
+      await expect(confirm(refused, admin.authenticator)).rejects.toEqual(code('expired'))
+      const late = await stepUpOf(require(caller))
+      world.pass(301)
+      await expect(world.identity.actions.show(late)).rejects.toEqual(code('expired'))
+      await expect(confirm(late, admin.authenticator)).rejects.toEqual(code('expired'))
+      await stepUpOf(require(caller))
+    })
+
+    it('in a browser confirms in that browser, whose cookie then changes', async () => {
+      const { signIns } = world.identity
+      const browser = await signIns.complete(admin.authenticator.get(await signIns.options()), at(), undefined)
+      world.pass(601)
+      const id = await stepUpOf(require(browser.caller))
+      await expect(confirm(id, admin.authenticator)).rejects.toEqual(code('denied'))
+      await expect(confirm(id, admin.authenticator, toBase64Url(random(32)))).rejects.toEqual(code('denied'))
+      const { cookie = '' } = await confirm(id, admin.authenticator, browser.cookie)
+      await expect(world.identity.callerFromCookie(browser.cookie)).rejects.toEqual(code('not-signed-in'))
+      await require(await world.identity.callerFromCookie(cookie))
+    })
+
+    it('leaves a record with the assertion', async () => {
+      const caller = await stale()
+      await confirm(await stepUpOf(require(caller)), admin.authenticator)
+      const [stored] = await world.ledger.list({ limit: 1, kind: 'assertion' })
+      expect(JSON.parse(stored?.record ?? '{}')).toMatchObject({
+        actor: { identity: 'admin@example.com', session: caller.session },
+        target: 'alice@example.com',
+        details: { action: 'grant add', assertion: { signature: expect.any(String) }, challenge: { device: 'laptop' } },
+      })
+    })
+  })
+
+  describe('as the owner of passkeys', () => {
+    it('lists, adds, renames and removes them, and the last one stays', async () => {
+      const { passkeys } = world.identity
+      const { caller, who } = await enrol(world, 'owner@example.com')
+      const second = new Authenticator(ORIGIN)
+      world.pass(1)
+      const options = await passkeys.addOptions(caller)
+      expect(options).toMatchObject({ excludeCredentials: [{ type: 'public-key' }] })
+      const added = await passkeys.add(caller, { name: 'phone', registration: second.create(options) }, at())
+      expect(added).toMatchObject({ name: 'phone', synced: true, transports: ['internal'] })
+      expect((await passkeys.rename(caller, added.id, 'red phone', at())).name).toBe('red phone')
+      const [first] = await passkeys.list(who)
+      await passkeys.remove(caller, first?.id ?? '', at())
+      await expect(passkeys.remove(caller, added.id, at())).rejects.toEqual(code('conflict'))
+      expect((await login(world, second)).caller.identity).toBe(who)
+      const kinds = (await world.ledger.list({ limit: 100, actor: who })).map(({ kind }) => kind)
+      expect(kinds).toEqual(expect.arrayContaining(['passkey-added', 'passkey-renamed', 'passkey-removed']))
+    })
+
+    it('signs in no more with one that was removed', async () => {
+      const { passkeys } = world.identity
+      const { caller, who, authenticator } = await enrol(world, 'loser@example.com')
+      world.pass(1)
+      const registration = new Authenticator(ORIGIN).create(await passkeys.addOptions(caller))
+      await passkeys.add(caller, { name: 'new', registration }, at())
+      const [lost] = await passkeys.list(who)
+      await passkeys.remove(caller, lost?.id ?? '', at())
+      await expect(login(world, authenticator)).rejects.toEqual(code('denied'))
+    })
+
+    it("touches nobody else's, and nothing by a challenge of another session", async () => {
+      const { passkeys } = world.identity
+      const [one, two] = [await enrol(world, 'one@example.com'), await enrol(world, 'two@example.com')]
+      const [passkey] = await passkeys.list(one.who)
+      const id = passkey?.id ?? ''
+      await expect(passkeys.rename(two.caller, id, 'mine', at())).rejects.toEqual(code('not-found'))
+      await expect(passkeys.remove(two.caller, id, at())).rejects.toEqual(code('not-found'))
+      const registration = new Authenticator(ORIGIN).create(await passkeys.addOptions(one.caller))
+      await expect(passkeys.add(two.caller, { name: 'x', registration }, at())).rejects.toEqual(code('denied'))
+      await passkeys.add(one.caller, { name: 'x', registration }, at())
+    })
+  })
+
+  describe('that was disabled', () => {
+    it('is nobody any more, in every session, until enabled; and signs in anew then', async () => {
+      const { who, authenticator, cookie } = await enrol(world, 'gone@example.com')
+      const { caller } = await login(world, authenticator)
+      const der = clientCertificate(world, caller)
+      await call(der)
+      const disabled = await world.identity.persons.disable(who, operator())
+      expect(disabled.state).toBe('disabled')
+      await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+      await expect(world.identity.callerFromCookie(cookie)).rejects.toEqual(code('not-signed-in'))
+      await expect(login(world, authenticator)).rejects.toEqual(code('denied'))
+      await world.identity.persons.enable(who, operator())
+      await expect(call(der)).rejects.toEqual(code('not-signed-in'))
+      await login(world, authenticator)
+    })
+
+    it('cannot be the last administrator', async () => {
+      const { persons } = world.identity
+      const others = (await persons.list()).filter(
+        ({ administrator, identity }) => administrator && identity !== admin.who,
+      )
+      for (const { identity } of others) await persons.disable(identity, operator())
+      await expect(persons.disable(admin.who, operator())).rejects.toEqual(code('conflict'))
+      for (const { identity } of others) await persons.enable(identity, operator())
+      await persons.disable(admin.who, operator())
+      await persons.enable(admin.who, operator())
+    })
+
+    it('was somebody: an unknown name is said to be unknown', async () => {
+      const nobody = person('nobody@example.com')
+      for (const work of ['show', 'disable', 'enable'] as const)
+        await expect(world.identity.persons[work](nobody, operator())).rejects.toEqual(code('not-found'))
+    })
+
+    it('has what else ends with it in the same transaction, or nothing at all', async () => {
+      const { who } = await enrol(world, 'atomic@example.com')
+      const failing = world.identity.persons.disable(who, operator(), async () => {
+        throw new Error('cannot revoke')
+      })
+      await expect(failing).rejects.toThrow('cannot revoke')
+      expect((await world.identity.persons.show(who)).state).toBe('active')
+    })
+  })
+})
