@@ -24,7 +24,12 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
   const { module, token: name, pin, sessions = threadCount(), libraryParameters } = config
   const given = libraryParameters === undefined ? {} : { libraryParameters }
   const token = await openToken({ module, token: name, pin, sessions, ...given })
-  const probed = probe(token.cryptoki, token.slot)
+  const probed = await token
+    .use('probing the token', async () => probe(token.cryptoki, token.slot))
+    .catch(async error => {
+      await token.close()
+      throw error
+    })
   const handles = createHandleCache(token)
   const makeOneAtATime = createQueue()
 
