@@ -115,9 +115,20 @@ function checkBody(body: CertificateBody): void {
     throw invalid('validBefore', 'a certificate needs an end')
   if (validBefore <= validAfter) throw invalid('validBefore', 'it must lie after validAfter')
   if (nonce.length !== 32) throw invalid('nonce', `it must have 32 bytes, not ${nonce.length}`)
-  // A certificate's blob as authority or subject would nest (CVE-2025-49825); the types allow plain keys alone, the blob is read again.
-  decodePublicKey(body.authorityKey.blob, 'authorityKey')
+  assertPlainKey(body.authorityKey)
 }
+
+/**
+ * A certificate's blob in the place of the authority's key would nest (CVE-2025-49825); the types allow plain keys alone,
+ * the blob is read again. Once for each key object: an authority signs thousands a second, and reading an ECDSA point
+ * costs as much as verifying a signature.
+ */
+function assertPlainKey(key: SshPublicKey): void {
+  if (plainKeys.has(key)) return
+  decodePublicKey(key.blob, 'authorityKey')
+  plainKeys.add(key)
+}
+const plainKeys = new WeakSet<SshPublicKey>()
 
 /** Sorted by name, as sshd demands; a value is string(string(value)), an option without one is name and empty string. */
 function encodeCriticalOptions(options: CriticalOptions): Uint8Array {

@@ -1,4 +1,4 @@
-import { concat, fromUtf8, utf8 } from '../bytes.ts'
+import { fromUtf8, utf8 } from '../bytes.ts'
 import { invalid } from '../errors.ts'
 
 /**
@@ -77,34 +77,48 @@ export class SshReader {
   }
 }
 
-/** Collects the same types. Every method gives the writer itself. */
+/** Writes the same types, into one buffer that grows. Every method gives the writer itself. */
 export class SshWriter {
-  readonly #parts: Uint8Array[] = []
+  #buffer = new Uint8Array(256)
+  #view = new DataView(this.#buffer.buffer)
+  #at = 0
 
-  #add(bytes: Uint8Array): this {
-    this.#parts.push(bytes)
-    return this
+  /** Makes room for so many bytes and gives where they begin. */
+  #take(length: number): number {
+    const at = this.#at
+    this.#at += length
+    if (this.#at > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(this.#at, 2 * this.#buffer.length))
+      larger.set(this.#buffer.subarray(0, at))
+      this.#buffer = larger
+      this.#view = new DataView(larger.buffer)
+    }
+    return at
   }
   byte(value: number): this {
-    return this.#add(Uint8Array.of(value))
+    const at = this.#take(1)
+    this.#buffer[at] = value
+    return this
   }
   uint32(value: number): this {
-    const bytes = new Uint8Array(4)
-    new DataView(bytes.buffer).setUint32(0, value)
-    return this.#add(bytes)
+    const at = this.#take(4)
+    this.#view.setUint32(at, value)
+    return this
   }
   uint64(value: bigint): this {
-    const bytes = new Uint8Array(8)
-    new DataView(bytes.buffer).setBigUint64(0, value)
-    return this.#add(bytes)
+    const at = this.#take(8)
+    this.#view.setBigUint64(at, value)
+    return this
   }
   /** As it stands, without a length. */
   raw(bytes: Uint8Array): this {
-    return this.#add(bytes)
+    const at = this.#take(bytes.length)
+    this.#buffer.set(bytes, at)
+    return this
   }
   string(value: Uint8Array | string): this {
     const bytes = typeof value === 'string' ? utf8(value) : value
-    return this.uint32(bytes.length).#add(bytes)
+    return this.uint32(bytes.length).raw(bytes)
   }
   /** Big-endian bytes of a non-negative number, in the shortest form. */
   mpint(bytes: Uint8Array): this {
@@ -112,9 +126,10 @@ export class SshWriter {
     while (start < bytes.length && bytes[start] === 0) start++
     const shortest = bytes.subarray(start)
     const needsZero = ((shortest[0] ?? 0) & 0x80) !== 0
-    return this.string(needsZero ? concat(Uint8Array.of(0), shortest) : shortest)
+    this.uint32(shortest.length + (needsZero ? 1 : 0))
+    return (needsZero ? this.byte(0) : this).raw(shortest)
   }
   bytes(): Uint8Array {
-    return concat(...this.#parts)
+    return this.#buffer.slice(0, this.#at)
   }
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { CertificateFacts, Entry, Ledger } from '#server/ledger/index.ts'
 import { parseKeyId } from '#shared/names.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
@@ -48,7 +48,7 @@ export async function recordAndSignX509(deps: X509Deps, issue: X509Issue): Promi
   const recorded = await deps.ledger.issue({
     entry,
     body: { key: authority, bytes, requestId: entry.requestId, serial },
-    bodyHash: createHash('sha256').update(bytes).digest(),
+    bodyHash: hash('sha256', bytes, 'buffer'),
     certificate: {
       authority: authority.label,
       serial,

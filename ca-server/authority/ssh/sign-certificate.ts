@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { CertificateFacts, Entry, Ledger } from '#server/ledger/index.ts'
 import {
   assembleCertificate,
@@ -32,7 +32,7 @@ export async function recordAndSign(
   const recorded = await deps.ledger.issue({
     entry,
     body: { key: authority, bytes, requestId: entry.requestId, serial: body.serial },
-    bodyHash: createHash('sha256').update(bytes).digest(),
+    bodyHash: hash('sha256', bytes, 'buffer'),
     certificate: {
       authority: authority.label,
       serial: body.serial,
