@@ -109,10 +109,13 @@ export class Sessions {
   machine(id: string, identity: PersonIdentity): MachineCaller | Promise<MachineCaller> {
     const caller = this.#callers.get(id)
     if (!caller) return this.#ended.has(id) ? Promise.reject(ended()) : this.#loadMachine(id, identity)
-    if (caller.identity !== identity || caller.endsAt <= this.#deps.now()) return Promise.reject(ended())
-    // A Map keeps the order of insertion: what is used goes to its end.
-    this.#callers.delete(id)
-    this.#callers.set(id, caller)
+    if (caller.identity !== identity || caller.endsAt.getTime() <= this.#deps.now().getTime())
+      return Promise.reject(ended())
+    // A Map keeps the order of insertion: what is used goes to its end, once there are so many that one may have to go.
+    if (this.#callers.size > MAX_CALLERS / 2) {
+      this.#callers.delete(id)
+      this.#callers.set(id, caller)
+    }
     return caller
   }
 
