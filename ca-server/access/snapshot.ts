@@ -55,7 +55,5 @@ export const isLive = (grant: Grant, now: Date): boolean =>
 export function selects(grant: Grant, host: SelectableHost): boolean {
   if ('host' in grant.hosts) return grant.hosts.host === host.name
   const wanted = Object.entries(grant.hosts.labels)
-  return (
-    wanted.length > 0 && wanted.every(([key, value]) => Object.hasOwn(host.labels, key) && host.labels[key] === value)
-  )
+  return wanted.length > 0 && wanted.every(([key, value]) => host.labels[key] === value)
 }

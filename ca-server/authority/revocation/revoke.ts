@@ -74,7 +74,8 @@ type Concerned = {
 
 /**
  * Whose epochs are bumped and whose sessions end. By key ID, serial or key this is read from what was issued: a key ID and
- * a key belong to one session, whose later certificates the ended session refuses.
+ * a key belong to one session, whose later certificates the ended session refuses. A first certificate for a revoked key
+ * that is being issued at this moment may be missed here; hosts refuse it by the key itself, which stands in the KRL.
  */
 async function concernedBy({ ledger, keys }: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<Concerned> {
   if ('person' in target) return { subjects: [`person:${target.person}`], sessions: [{ person: target.person }] }

@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { administration } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { requires } from '#test/support/requires.ts'
+import { openRooms, type Rooms } from '#test/support/rooms.ts'
+
+const alice = parsePersonIdentity('alice@example.com', 'test')
+const bob = parsePersonIdentity('bob@example.com', 'test')
+const sre = parseTeamName('sre', 'test')
+const web1 = { name: parseHostName('web1.prod.example.com', 'test'), labels: { env: 'prod' } }
+let requests = 0
+const by = () => ({ actor: { kind: 'person' as const, identity: 'root@example.com' }, requestId: `req_${++requests}` })
+const newGrant = (other: Record<string, unknown> = {}) =>
+  administration.newGrant.parse({ who: alice, login: 'deploy', hosts: { labels: { env: 'prod' } }, ...other })
+const refusal = (work: Promise<unknown>) =>
+  work.then(
+    () => 'accepted',
+    (error: unknown) => (error instanceof KeymanError ? `${error.code}: ${error.message}` : String(error)),
+  )
+const epochsOf = (rooms: Rooms) => rooms.ledger.readEpochs([`person:${alice}`, `person:${bob}`])
+const loginsOf = (rooms: Rooms, person = alice) =>
+  rooms.access.why(person, web1).allowed.map(({ login, via }) => `${login} via ${via}`)
+
+describe('teams and grants', () => {
+  let rooms: Rooms
+  beforeAll(async () => {
+    rooms = await openRooms({ hosts: [web1.name] })
+    await rooms.addPerson(alice)
+    await rooms.addPerson(bob)
+  })
+  afterAll(() => rooms.close())
+
+  test('a grant is in force at once, changes the number of its person alone, and is recorded', async () => {
+    const before = await epochsOf(rooms)
+    const grant = await rooms.access.addGrant(newGrant(), by())
+    expect(grant).toMatchObject({
+      id: expect.stringMatching(/^grant_/),
+      createdBy: 'root@example.com',
+      maxLifetime: 28_800,
+    })
+    expect(await rooms.access.listGrants()).toEqual([grant])
+    expect(loginsOf(rooms)).toEqual(['deploy via alice@example.com'])
+    expect(rooms.access.reachableBy(alice, [web1])).toEqual([{ name: web1.name, logins: ['deploy'] }])
+    const after = await epochsOf(rooms)
+    expect(after.get(`person:${alice}`)).not.toBe(before.get(`person:${alice}`))
+    expect(after.get(`person:${bob}`)).toBe(before.get(`person:${bob}`))
+    const record = JSON.parse((await rooms.ledger.list({ limit: 1, kind: 'grant-added' })).at(-1)?.record ?? '{}')
+    expect(record).toMatchObject({ target: grant.id, details: { who: alice, login: 'deploy' } })
+
+    await rooms.access.removeGrant(grant.id, by())
+    expect(loginsOf(rooms)).toEqual([])
+    expect(await refusal(rooms.access.removeGrant(grant.id, by()))).toMatch(/^not-found/)
+  })
+
+  test('a person in a team gets what the team has, until taken out of it; no certificate has to change', async () => {
+    expect(await refusal(rooms.access.addGrant(newGrant({ who: 'team:sre' }), by()))).toMatch(
+      /^not-found: .*no team sre/,
+    )
+    expect(await rooms.access.addTeamMember(sre, alice, by())).toEqual({ name: 'sre', members: [alice] })
+    const grant = await rooms.access.addGrant(newGrant({ who: 'team:sre' }), by())
+    expect(loginsOf(rooms)).toEqual(['deploy via team:sre'])
+    expect(rooms.access.teamsOf(alice)).toEqual(['sre'])
+    expect(rooms.access.principalsFor(web1)).toMatchObject({ deploy: [{ principal: alice }] })
+    const before = await epochsOf(rooms)
+    expect(await rooms.access.removeTeamMember(sre, alice, by())).toEqual({ name: 'sre', members: [] })
+    expect((await epochsOf(rooms)).get(`person:${alice}`)).not.toBe(before.get(`person:${alice}`))
+    expect(rooms.access.principalsFor(web1)).toEqual({})
+    expect(await refusal(rooms.access.removeTeamMember(sre, alice, by()))).toMatch(/^not-found/)
+    await rooms.access.removeGrant(grant.id, by())
+  })
+
+  test('a grant to a host that is not there, or that has ended already, is refused and changes nothing', async () => {
+    const elsewhere = newGrant({ hosts: { host: 'web9.prod.example.com' } })
+    expect(await refusal(rooms.access.addGrant(elsewhere, by()))).toMatch(/^not-found: there is no host web9/)
+    const over = newGrant({ endsAt: new Date(rooms.clock.now.getTime() - 1).toISOString() })
+    expect(await refusal(rooms.access.addGrant(over, by()))).toMatch(/^invalid-input: endsAt/)
+    expect(await rooms.access.listGrants()).toEqual([])
+    const here = newGrant({ hosts: { host: web1.name } })
+    expect(await refusal(rooms.access.addGrant(here, by()))).toBe('accepted')
+  })
+
+  test('whoever follows the decisions hears of each change', async () => {
+    let heard = 0
+    const end = rooms.access.onChange(() => heard++)
+    await rooms.access.addTeamMember(sre, bob, by())
+    end()
+    expect(heard).toBeGreaterThan(0)
+  })
+})
+
+describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
+  let postgres: TestPostgres
+  let rooms: Rooms
+  beforeAll(async () => {
+    postgres = await startPostgres()
+    const { url, migrationUrl } = postgres
+    rooms = await openRooms({ store: { engine: 'postgresql', url, migrationUrl } })
+    await rooms.addPerson(alice)
+    await rooms.addPerson(bob)
+  })
+  afterAll(async () => {
+    await rooms.close()
+    await postgres.close()
+  })
+
+  test('changes of two teams with the same members, their grants and their persons never wait for each other in a circle', async () => {
+    const teams = ['a', 'b'].map(name => parseTeamName(name, 'test'))
+    for (const team of teams) await rooms.access.addTeamMember(team, alice, by())
+    const work: Promise<unknown>[] = []
+    for (let i = 0; i < 12; i++)
+      for (const team of teams) {
+        work.push(
+          rooms.access
+            .addGrant(newGrant({ who: `team:${team}` }), by())
+            .then(g => rooms.access.removeGrant(g.id, by())),
+        )
+        work.push(rooms.access.addTeamMember(team, bob, by()))
+        work.push(rooms.access.addGrant(newGrant({ who: i % 2 ? alice : bob }), by()))
+      }
+    await Promise.all(work)
+    expect(await rooms.access.listGrants()).toHaveLength(24)
+  })
+})
