@@ -1,10 +1,10 @@
 import { hostStream } from '#shared/api/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
-import { contentFor, type NumberedContent, numbered } from './desired-state.ts'
+import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import type { LogHead } from './log-head.ts'
 import type { HostCaller, HostChannel, HostsDeps } from './port.ts'
-import { type HostRow, selectByName, setConnected, setFailed, setInForce } from './records.ts'
+import { type ContentToNumber, type HostRow, type InForce, selectByName, setFailed } from './records.ts'
 
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
 const ANSWER_MS = 60_000
@@ -13,7 +13,14 @@ const LOG_EVERY_MS = 60_000
 /** RFC 6455, section 7.4.1; 4000 and above are ours. */
 export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 4000 } as const
 
+/** What all streams of a server do together. */
 export type ConnectionEvents = {
+  /** Gives a content its revision; `undefined` where another server knows more, or the host is gone. */
+  number(content: ContentToNumber): Promise<number | undefined>
+  /** Writes down that a host is there. */
+  connected(id: string): Promise<unknown>
+  /** Writes down what a host said is in force. */
+  inForce(said: InForce): Promise<unknown>
   /** The host said what became of a revision. */
   answered(): void
   ended(connection: Connection): void
@@ -103,7 +110,7 @@ export class Connection {
   async #hello(hello: Extract<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {
     if (this.#greeted) return this.close(CLOSE.policy, 'a second hello')
     this.#greeted = true
-    const { store, now, alarm } = this.#deps
+    const { store, alarm } = this.#deps
     const host = await selectByName(store, this.caller.name)
     if (!host?.clientSpki || !equalBytes(host.clientSpki, this.caller.clientSpki))
       return this.close(CLOSE.policy, 'this host is gone')
@@ -117,7 +124,7 @@ export class Connection {
       }
       if (hello.checkpoint !== undefined) this.#logSize = parseCheckpoint(hello.checkpoint).size
     }
-    await setConnected(store, host.id, true, now())
+    await this.#events.connected(host.id)
     if (hello.incarnation === store.incarnation && hello.revision === host.revision)
       this.#holds = { revision: hello.revision, hash: host.contentHash }
     this.#dirty = true
@@ -136,7 +143,7 @@ export class Connection {
     clearTimeout(this.#deadline)
     const { store, now, alarm } = this.#deps
     if (frame.type === 'in-force') {
-      await setInForce(store, host.id, frame.revision, waiting.krlVersion, now())
+      await this.#events.inForce({ id: host.id, revision: frame.revision, krlVersion: waiting.krlVersion })
       this.#holds = waiting
     } else {
       await setFailed(store, host.id, frame.revision, frame.message, now())
@@ -173,7 +180,7 @@ export class Connection {
     const content = await contentFor(this.#deps, host)
     const same = this.#holds.hash !== undefined && equalBytes(content.hash, this.#holds.hash)
     if (same && !greet) return
-    const state = same ? { ...content, revision: this.#holds.revision } : await numbered(this.#deps, host.id, content)
+    const state = same ? { ...content, revision: this.#holds.revision } : await this.#number(host, content)
     // Another server has given this host a newer KRL than this one knows: this one hears of it in a moment.
     if (!state) return
     this.#waiting = state
@@ -184,6 +191,11 @@ export class Connection {
         ? { type: 'current', revision: state.revision }
         : { type: 'state', state: { revision: state.revision, ...state.state } },
     )
+  }
+
+  async #number(host: HostRow, content: Content): Promise<NumberedContent | undefined> {
+    const revision = await this.#events.number({ id: host.id, ...content })
+    return revision === undefined ? undefined : { ...content, revision }
   }
 
   /** At most once a minute the newest tree head alone. */

@@ -4,18 +4,29 @@ import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost } from './name-host.ts'
 import type { HostCaller, Hosts, HostsDeps } from './port.ts'
-import { selectByName, selectLiving, setConnected, touchConnected, viewOf } from './records.ts'
+import {
+  type ContentToNumber,
+  type InForce,
+  numberContents,
+  selectByName,
+  selectLiving,
+  setConnected,
+  setInForce,
+  viewOf,
+} from './records.ts'
 import { HostSnapshot } from './snapshot.ts'
+import { batched, shared } from './together.ts'
 import { waitInForce } from './wait-in-force.ts'
 
 const LOOK_FOR_CHANGES_MS = 1_000
 /** Certificates end and notifications get lost: each stream is looked at this often even if nobody says anything. */
 const SWEEP_MS = 30_000
-/** Hosts whose state is being made at the same time: a fleet must not take every database connection. */
-const AT_ONCE = 16
+/** Hosts whose state is made, and numbered by one statement, at the same time. */
+const AT_ONCE = 128
 
-export function createHosts(deps: HostsDeps): Hosts {
-  const { store, now } = deps
+export function createHosts(given: HostsDeps): Hosts {
+  const { store, now } = given
+  const deps: HostsDeps = { ...given, currentKrl: shared(given.currentKrl), trustBundles: shared(given.trustBundles) }
   const snapshot = new HostSnapshot(store, deps.ledger)
   const log = new LogHead(deps.ledger)
   const connections = new Map<string, Connection>()
@@ -25,7 +36,11 @@ export function createHosts(deps: HostsDeps): Hosts {
   let running = 0
   let started = false
 
+  const gone = batched((ids: readonly string[]) => setConnected(store, ids, false, now()), AT_ONCE)
   const events = {
+    number: batched((contents: readonly ContentToNumber[]) => numberContents(store, contents), AT_ONCE),
+    connected: batched((ids: readonly string[]) => setConnected(store, ids, true, now()), AT_ONCE),
+    inForce: batched((said: readonly InForce[]) => setInForce(store, said, now()), AT_ONCE),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()
@@ -35,7 +50,7 @@ export function createHosts(deps: HostsDeps): Hosts {
       connections.delete(connection.caller.name)
       dirty.delete(connection)
       if (connection.id !== undefined && started)
-        setConnected(store, connection.id, false, now())
+        gone(connection.id)
           .catch(() => undefined)
           .finally(events.answered)
     },
@@ -73,7 +88,7 @@ export function createHosts(deps: HostsDeps): Hosts {
       if (connection.id !== undefined) there.push(connection.id)
       await connection.sendLog()
     }
-    if (there.length > 0) await touchConnected(store, there, now())
+    if (there.length > 0) await setConnected(store, there, true, now())
     allChanged()
   }
 

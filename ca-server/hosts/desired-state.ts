@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { hostStream } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import type { HostsDeps, Krl } from './port.ts'
-import { type HostRow, numberContent } from './records.ts'
+import type { HostRow } from './records.ts'
 
 /** What one host is to have, and a digest of it: the same content gives the same digest on every server. */
 export type Content = {
@@ -51,10 +51,4 @@ export async function contentFor(deps: Deps, host: Pick<HostRow, 'name' | 'label
     hash: new Uint8Array(hash),
     krlVersion: krl.version,
   }
-}
-
-/** Gives the content its revision. `undefined` where this server knows less than another did, or the host is gone. */
-export async function numbered(deps: Deps, hostId: string, content: Content): Promise<NumberedContent | undefined> {
-  const revision = await numberContent(deps.store, hostId, content)
-  return revision === undefined ? undefined : { ...content, revision }
 }

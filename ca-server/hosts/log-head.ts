@@ -13,6 +13,7 @@ const REFRESH_MS = 5_000
 export class LogHead {
   #head: Head | undefined
   #timer: NodeJS.Timeout | undefined
+  #proofs: { readonly to: bigint; readonly from: Map<bigint, Promise<string[]>> } = { to: 0n, from: new Map() }
   readonly #ledger: Pick<Ledger, 'checkpoint' | 'consistencyProof'>
 
   constructor(ledger: Pick<Ledger, 'checkpoint' | 'consistencyProof'>) {
@@ -35,6 +36,19 @@ export class LogHead {
     return this.#head
   }
 
+  /** Most of a fleet comes from the same tree head: the proof is made once. */
+  #proof(from: bigint, to: bigint): Promise<string[]> {
+    if (this.#proofs.to !== to) this.#proofs = { to, from: new Map() }
+    const { from: known } = this.#proofs
+    let proof = known.get(from)
+    if (!proof) {
+      proof = this.#ledger.consistencyProof(from, to).then(hashes => hashes.map(toHex))
+      proof.catch(() => known.delete(from))
+      known.set(from, proof)
+    }
+    return proof
+  }
+
   /**
    * What a host that knows the tree of `from` records is sent, or `undefined` where nothing is new. `'behind'` where the
    * host knows more than the database, which was read anew for this answer: records were lost.
@@ -44,7 +58,7 @@ export class LogHead {
     if (!head || head.size < from) head = await this.#refresh()
     if (head.size < from) return 'behind'
     if (head.size === from) return undefined
-    const proof = await this.#ledger.consistencyProof(from, head.size)
-    return { frame: { checkpoint: head.note, proof: proof.map(toHex) }, size: head.size }
+    const { note, size } = head
+    return { frame: { checkpoint: note, proof: await this.#proof(from, size) }, size }
   }
 }

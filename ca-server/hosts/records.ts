@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
+import { toHex } from '#shared/bytes.ts'
 import { type HostName, isHostName, type Labels } from '#shared/names.ts'
 import type { HostView, NewHost } from './port.ts'
 
@@ -132,33 +133,56 @@ export async function selectChange(q: Queryable): Promise<bigint> {
   return row?.version ?? 0n
 }
 
+export type ContentToNumber = { readonly id: string; readonly hash: Uint8Array; readonly krlVersion: bigint }
+
 /**
- * The number of this content: the present one where the content is the same, else the next. `undefined` where the host is
- * gone, or a newer KRL was put into its state already (by a server that knows more than this one).
+ * The numbers of these contents, in their order: the present one where the content is the same, else the next.
+ * `undefined` where the host is gone, or a newer KRL was put into its state already (by a server that knows more).
  */
-export async function numberContent(
+export async function numberContents(
   q: Queryable,
-  id: string,
-  content: { hash: Uint8Array; krlVersion: bigint },
-): Promise<number | undefined> {
-  const [row] = await q.query(
+  contents: readonly ContentToNumber[],
+): Promise<(number | undefined)[]> {
+  const rows = await q.query(
     `update host set
-       revision = case when content_hash = $2 then revision else revision + 1 end,
-       content_hash = $2, krl_version = $3
-     where id = $1 and removed_at is null and krl_version <= $3
-     returning revision`,
-    [id, content.hash, content.krlVersion],
-    z.object({ revision: number }),
+       revision = case when content_hash = decode(c.hash, 'hex') then revision else revision + 1 end,
+       content_hash = decode(c.hash, 'hex'), krl_version = c.krl
+     from jsonb_to_recordset($1::jsonb) as c (id text, hash text, krl bigint)
+     where host.id = c.id and removed_at is null and krl_version <= c.krl
+     returning host.id, revision`,
+    [JSON.stringify(contents.map(({ id, hash, krlVersion }) => ({ id, hash: toHex(hash), krl: String(krlVersion) })))],
+    z.object({ id: z.string(), revision: number }),
   )
-  return row?.revision
+  const numbers = new Map(rows.map(row => [row.id, row.revision]))
+  return contents.map(({ id }) => numbers.get(id))
 }
 
-export async function setInForce(q: Queryable, id: string, revision: number, krlVersion: bigint, at: Date) {
+export type InForce = { readonly id: string; readonly revision: number; readonly krlVersion: bigint }
+
+/** What hosts said is in force; one result an item. */
+export async function setInForce(q: Queryable, hosts: readonly InForce[], at: Date): Promise<true[]> {
   await q.execute(
-    `update host set in_force = $2, in_force_krl = $3, message = null, failed_revision = null, connected = true,
-       last_seen_at = $4::timestamptz where id = $1 and removed_at is null`,
-    [id, revision, krlVersion, at.toISOString()],
+    `update host set in_force = a.revision, in_force_krl = a.krl, message = null, failed_revision = null, connected = true,
+       last_seen_at = $2::timestamptz
+     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint)
+     where host.id = a.id and removed_at is null`,
+    [
+      JSON.stringify(hosts.map(({ id, revision, krlVersion }) => ({ id, revision, krl: String(krlVersion) }))),
+      at.toISOString(),
+    ],
   )
+  return hosts.map(() => true)
+}
+
+/** Whether a joined host that was heard of since `since` still has an older KRL, and has not said that it failed. */
+export async function someoneLacks(q: Queryable, krlVersion: bigint, since: Date): Promise<boolean> {
+  const [row] = await q.query(
+    `select exists (select from host where removed_at is null and joined_at is not null and in_force_krl < $1
+       and connected and last_seen_at > $2::timestamptz and (failed_revision is null or failed_revision < revision)) as found`,
+    [krlVersion, since.toISOString()],
+    z.object({ found: z.boolean() }),
+  )
+  return row?.found === true
 }
 
 export async function setFailed(q: Queryable, id: string, revision: number, message: string, at: Date) {
@@ -168,15 +192,23 @@ export async function setFailed(q: Queryable, id: string, revision: number, mess
   )
 }
 
-export async function setConnected(q: Queryable, id: string, connected: boolean, at: Date) {
+/** Streams that opened, closed or are still there; one result an item. */
+export async function setConnected(
+  q: Queryable,
+  ids: readonly string[],
+  connected: boolean,
+  at: Date,
+): Promise<true[]> {
   await q.execute(
-    `update host set connected = $2, last_seen_at = $3::timestamptz where id = $1 and removed_at is null`,
-    [id, connected, at.toISOString()],
+    `update host set connected = $2, last_seen_at = $3::timestamptz
+     where removed_at is null and id in (select jsonb_array_elements_text($1::jsonb))`,
+    [JSON.stringify(ids), connected, at.toISOString()],
   )
+  return ids.map(() => true)
 }
 
 /** A server that was killed leaves its hosts marked as connected: after this long without a word they count as away. */
-const STALE_MS = 90_000
+export const STALE_MS = 90_000
 export const isConnected = (row: HostRow, now: Date): boolean =>
   row.connected && row.lastSeenAt !== undefined && now.getTime() - row.lastSeenAt.getTime() < STALE_MS
 
@@ -191,12 +223,3 @@ export const viewOf = (row: HostRow, now: Date): HostView => ({
   ...(row.lastSeenAt === undefined ? {} : { lastSeenAt: row.lastSeenAt.toISOString() }),
   ...(row.message === undefined ? {} : { message: row.message }),
 })
-
-/** One statement for all streams of this server. */
-export async function touchConnected(q: Queryable, ids: readonly string[], at: Date): Promise<void> {
-  await q.execute(
-    `update host set connected = true, last_seen_at = $2::timestamptz
-     where removed_at is null and id in (select jsonb_array_elements_text($1::jsonb))`,
-    [JSON.stringify(ids), at.toISOString()],
-  )
-}

@@ -1,12 +1,13 @@
 import type { HostInForce, HostsDeps } from './port.ts'
-import { type HostRow, isConnected, selectLiving } from './records.ts'
+import { type HostRow, isConnected, STALE_MS, selectLiving, someoneLacks } from './records.ts'
 
-/** Other servers' hosts answer to those: their rows are looked at again after this time. */
+/** Other servers' hosts answer to those: the rows are looked at this often, and no oftener when a fleet answers at once. */
 const LOOK_AGAIN_MS = 200
+const LOOK_SOONEST_MS = 20
 
 /**
- * Waits until every joined host that is connected has the KRL in force. `nextAnswer` resolves when a host of this server
- * has said something.
+ * Waits until every joined host that is connected has the KRL in force, or has said that it failed. `nextAnswer` resolves
+ * when a host of this server has said something.
  */
 export async function waitInForce(
   deps: Pick<HostsDeps, 'store' | 'now'>,
@@ -18,12 +19,14 @@ export async function waitInForce(
   const end = performance.now() + seconds * 1000
   for (;;) {
     const answered = nextAnswer()
-    const now = deps.now()
-    const hosts = (await selectLiving(deps.store)).filter(row => row.joined).map(row => inForceOf(row, krlVersion, now))
+    const since = new Date(deps.now().getTime() - STALE_MS)
     const left = end - performance.now()
-    if (left <= 0 || !hosts.some(host => host.state === 'waiting')) return hosts
+    if (left <= 0 || !(await someoneLacks(deps.store, krlVersion, since))) break
+    await pause(Math.min(left, LOOK_SOONEST_MS))
     await Promise.race([answered, pause(Math.min(left, LOOK_AGAIN_MS))])
   }
+  const now = deps.now()
+  return (await selectLiving(deps.store)).filter(row => row.joined).map(row => inForceOf(row, krlVersion, now))
 }
 
 function inForceOf(row: HostRow, krlVersion: bigint, now: Date): HostInForce {

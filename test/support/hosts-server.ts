@@ -32,7 +32,7 @@ export type HostsServer = {
 }
 
 /** The real server's services (PGlite, software keystore) behind the machines' listener, with what hosts call. */
-export async function startHostsServer(): Promise<HostsServer> {
+export async function startHostsServer(other: Readonly<Record<string, string>> = {}): Promise<HostsServer> {
   const dataFolder = mkdtempSync(join(tmpdir(), 'keyman-hosts-'))
   const port = await freePort()
   const url = `https://localhost:${port}`
@@ -41,6 +41,7 @@ export async function startHostsServer(): Promise<HostsServer> {
     KEYMAN_ORGANISATION: 'acme',
     KEYMAN_MACHINES_LISTEN: `127.0.0.1:${port}`,
     KEYMAN_MACHINES_URL: url,
+    ...other,
   }
   let said = ''
   let ahead = 0
