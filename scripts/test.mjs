@@ -82,6 +82,10 @@ function bin(name, program) {
 function run(program, args, env) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
+    // Who stops this stops the tests, which hold sshds and databases of their own.
+    const stop = () => child.kill('SIGTERM') && process.exit(143)
+    process.once('SIGTERM', stop)
+    child.once('exit', () => process.off('SIGTERM', stop))
     child.once('error', reject)
     child.once('exit', code => resolve(code ?? 1))
   })

@@ -43,7 +43,8 @@ describe.skipIf(!requires('sshd', 'ssh'))('with an sshd on the machine', () => {
   })
 })
 
-describe.skipIf(!program('apt-get'))('with no sshd on a Debian or Ubuntu', () => {
+// Package lists are 26 MB to fetch and unpack: more than the usual minute where the machine is busy.
+describe.skipIf(!program('apt-get'))('with no sshd on a Debian or Ubuntu', { timeout: 240_000 }, () => {
   // The network may be away on a laptop; in CI it may not.
   const fetched = async (skip: () => void) => {
     const result = await findSshd(folder, say, { search: [] })
