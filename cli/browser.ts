@@ -22,3 +22,11 @@ export function openBrowser(page: string, env: NodeJS.ProcessEnv = process.env):
     })
   })
 }
+
+/** The line with which a page of this machine's loopback opens on the person's own; undefined where it opens anywhere. */
+export function tunnelTo(page: string): string | undefined {
+  const { hostname, port, protocol } = new URL(page)
+  if (!['localhost', '127.0.0.1', '[::1]'].includes(hostname)) return undefined
+  const number = port || (protocol === 'https:' ? '443' : '80')
+  return `ssh -L ${number}:${hostname}:${number} THIS-MACHINE`
+}

@@ -1,11 +1,11 @@
 import { api } from '#shared/api/index.ts'
 import { fromBase64, fromHex } from '#shared/bytes.ts'
-import { verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
+import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
 import { type Connection, call } from './client.ts'
-import { type Context, sessionFiles, writeContext } from './context.ts'
+import { type Context, changeContext, sessionFiles } from './context.ts'
 import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
-import { remark } from './terminal.ts'
+import { remark, shown } from './terminal.ts'
 
 /** The person's own connection, with the session's client certificate. */
 export function sessionConnection(folders: Folders, context: Context): Connection {
@@ -28,7 +28,8 @@ export async function compareCheckpoint(folders: Folders, context: Context): Pro
   const { checkpoint } = await call(connection, api.auditTrail.checkpoint)
   const newest = verifyCheckpoint(checkpoint, trusted)
   if (context.checkpoint === undefined) return { state: 'extends', checkpoint }
-  const held = verifyCheckpoint(context.checkpoint, trusted)
+  // Verified when it was remembered, by the log key of that time.
+  const held = parseCheckpoint(context.checkpoint)
   const [from, to] = held.size <= newest.size ? [held, newest] : [newest, held]
   if (held.size > newest.size)
     return {
@@ -49,8 +50,13 @@ export async function compareCheckpoint(folders: Folders, context: Context): Pro
 
 /** Keeps the newest checkpoint after a login or renewal; a log that does not extend the last is said loudly. */
 export async function rememberCheckpoint(folders: Folders, context: Context): Promise<void> {
-  const memory = await compareCheckpoint(folders, context).catch(() => undefined)
-  if (memory?.state === 'forked')
-    remark(`keyman: warning: ${memory.message}. Tell your security team; keyman audit verify says more`)
-  if (memory?.state === 'extends') writeContext(folders, { ...context, checkpoint: memory.checkpoint }, false)
+  try {
+    const memory = await compareCheckpoint(folders, context)
+    if (memory.state === 'extends') changeContext(folders, context.organisation, { checkpoint: memory.checkpoint })
+    else remark(`keyman: warning: ${memory.message}; tell your security team, keyman audit verify says more`)
+  } catch (error) {
+    // Signing in is not held up; but a server that keeps its log to itself is not passed over in silence.
+    const why = error instanceof Error ? error.message : String(error)
+    remark(`keyman: warning: the audit log's newest checkpoint could not be checked: ${shown(why)}`)
+  }
 }

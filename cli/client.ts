@@ -16,11 +16,14 @@ export type CallInput<Query, Body> = {
   params?: Record<string, string>
   query?: Partial<Record<keyof Query & string, string | number | undefined>>
   body?: Body
-  /** How long the whole call may take, in milliseconds; three seconds by default, so that a dead server holds nobody up. */
+  /** How long the whole call may take, in milliseconds; ten seconds by default. A server that is dead is seen sooner. */
   deadline?: number
 }
 
-/** The server could not be reached, or not in time. */
+/** With a dead server every command ends within three seconds, its own start included: a handshake that takes longer is given up. */
+const CONNECT_MS = 2500
+
+/** The server could not be reached, or not in time. `main.ts` adds until when the certificate is good all the same. */
 export class Unreachable extends KeymanError {
   constructor(url: string, why: string) {
     super('unavailable', `${url} is not reached: ${why}`)
@@ -40,7 +43,7 @@ export async function call<Query, Body, Answer>(
   const url = new URL(path, connection.url)
   for (const [name, value] of Object.entries<string | number | undefined>(input.query ?? {}))
     if (value !== undefined) url.searchParams.set(name, String(value))
-  const { status, text } = await exchange(connection, url, route.method, input.body, input.deadline ?? 3000)
+  const { status, text } = await exchange(connection, url, route.method, input.body, input.deadline)
   if (status >= 400) throw refusal(connection.url, status, text)
   // A route without an answer has `undefined` for its answer's type.
   if (!route.answer) return undefined as Answer
@@ -52,9 +55,22 @@ export async function call<Query, Body, Answer>(
   })
 }
 
-function exchange(connection: Connection, url: URL, method: string, body: unknown, deadline: number) {
+/** What a check of the server wants to know: how long an answer takes, and how far its clock is from ours (milliseconds, theirs minus ours). */
+export async function probe(
+  connection: Connection,
+  path: string,
+): Promise<{ took: number; clock: number | undefined }> {
+  const started = Date.now()
+  const { date } = await exchange(connection, new URL(path, connection.url), 'GET', undefined)
+  const took = Date.now() - started
+  return { took, clock: date === undefined ? undefined : Date.parse(date) - started - took / 2 }
+}
+
+type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
+
+function exchange(connection: Connection, url: URL, method: string, body: unknown, deadline = 10_000) {
   const payload = body === undefined ? undefined : JSON.stringify(body)
-  return new Promise<{ status: number; text: string }>((resolve, reject) => {
+  return new Promise<Exchanged>((resolve, reject) => {
     const request = httpsRequest(url, {
       method,
       agent: agentOf(connection),
@@ -65,7 +81,16 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
           : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
       },
     })
-    const timer = setTimeout(() => request.destroy(new Error(`no answer within ${deadline / 1000} s`)), deadline)
+    const giveUp = (after: number) =>
+      setTimeout(() => request.destroy(new Error(`no answer within ${after / 1000} s`)), after)
+    const timer = giveUp(deadline)
+    request.on('socket', socket => {
+      // One that is kept alive has its handshake behind it.
+      if (request.reusedSocket) return
+      const connecting = giveUp(CONNECT_MS)
+      socket.once('secureConnect', () => clearTimeout(connecting))
+      socket.once('close', () => clearTimeout(connecting))
+    })
     request.on('error', error => {
       clearTimeout(timer)
       reject(new Unreachable(connection.url, reasonOf(error)))
@@ -79,7 +104,7 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
       })
       response.on('end', () => {
         clearTimeout(timer)
-        resolve({ status: response.statusCode ?? 0, text })
+        resolve({ status: response.statusCode ?? 0, text, date: response.headers.date })
       })
     })
     request.end(payload)
@@ -112,11 +137,14 @@ function reasonOf(error: NodeJS.ErrnoException): string {
   return error.message
 }
 
+const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code)
+
+/** The problem document (RFC 9457) as an error of ours; the request's ID is what the server's log knows it by. */
 function refusal(server: string, status: number, text: string): KeymanError {
   const problem = parseJson(text)
   if (!isProblem(problem)) return new KeymanError('internal', `${server} answered ${status} and not as KeyMan does`)
-  const code: ErrorCode = problem.code in ERRORS ? (problem.code as ErrorCode) : 'internal'
-  return new KeymanError(code, `${problem.detail}${status >= 500 ? ` (request ${problem.requestId})` : ''}`, {
+  const code = isErrorCode(problem.code) ? problem.code : 'internal'
+  return new KeymanError(code, `${problem.detail} (request ${problem.requestId})`, {
     ...(problem.hint === undefined ? {} : { hint: problem.hint }),
     ...(problem.fields === undefined ? {} : { fields: problem.fields }),
     ...(problem.transaction === undefined ? {} : { transaction: problem.transaction }),
@@ -136,5 +164,6 @@ const isProblem = (value: unknown): value is Problem =>
   typeof value === 'object' &&
   value !== null &&
   'code' in value &&
+  typeof value.code === 'string' &&
   'detail' in value &&
   typeof value.detail === 'string'

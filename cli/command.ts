@@ -1,5 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { KeymanError } from '#shared/errors.ts'
+import { COMMON_VARIABLES } from './variables.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 
@@ -7,6 +8,8 @@ export type Options = NonNullable<ParseArgsConfig['options']>
 export type Command<O extends Options = Options> = {
   readonly help: string
   readonly options: O
+  /** Flags that a variable of the environment may give; the flag wins. */
+  readonly variables?: Readonly<Record<string, string>>
   run(values: Values<O>, positionals: readonly string[]): Promise<number>
 }
 
@@ -24,7 +27,11 @@ export const command = <O extends Options>(definition: Command<O>): Command<O> =
 export const COMMON = { help: { type: 'boolean', short: 'h' }, context: { type: 'string' } } as const satisfies Options
 
 /** Parses by the command's own flags; a wrong one is named, with the nearest right one. */
-export function parse<O extends Options>(definition: Command<O>, args: readonly string[]) {
+export function parse<O extends Options>(
+  definition: Command<O>,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+) {
   const options = { ...COMMON, ...definition.options }
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
@@ -43,7 +50,23 @@ export function parse<O extends Options>(definition: Command<O>, args: readonly 
     if (known.type === 'string' && token.value === undefined) throw usage(`${token.rawName} needs a value`)
     if (known.type === 'boolean' && token.value !== undefined) throw usage(`${token.rawName} takes no value`)
   }
-  return { values: values as Values<O> & { help?: boolean; context?: string }, positionals }
+  const given = { ...fromVariables(definition.variables, options, env), ...values }
+  // `parseArgs` types what is not strict loosely; the loop above was as strict as it gets.
+  return { values: given as Values<O> & { help?: boolean; context?: string }, positionals }
+}
+
+function fromVariables(variables: Command['variables'], options: Options, env: NodeJS.ProcessEnv) {
+  const given: Record<string, string | boolean> = {}
+  for (const [flag, variable] of Object.entries({ ...COMMON_VARIABLES, ...variables })) {
+    const value = env[variable]
+    const known = options[flag]
+    if (!known || value === undefined || value === '') continue
+    if (known.type === 'string') given[flag] = value
+    else if (value === '1' || value === 'yes' || value === 'true') given[flag] = true
+    else if (value !== '0' && value !== 'no' && value !== 'false')
+      throw usage(`${variable} is neither yes nor no: ${JSON.stringify(value)}`)
+  }
+  return given
 }
 
 export const usage = (message: string, hint?: string): KeymanError =>
@@ -57,7 +80,7 @@ export function take<const Names extends readonly string[]>(
   if (positionals.length < names.length) throw usage(`${names[positionals.length]} is missing`)
   if (positionals.length > names.length)
     throw usage(`${JSON.stringify(positionals[names.length])} is one argument too many`)
-  return positionals as unknown as { [I in keyof Names]: string }
+  return names.map((_, i) => positionals[i] ?? '') as { [I in keyof Names]: string }
 }
 
 /** The word that is at most two edits away, if there is one. */

@@ -21,8 +21,17 @@ export type Context = {
   readonly hostAuthorities: readonly string[]
   /** The host names that the person has agreed to leave to this organisation. */
   readonly hostSuffixes: readonly string[]
+  /** Those that the person could log in to at the last login or renewal. */
+  readonly hosts: readonly Host[]
   /** The newest checkpoint of the log that this machine has seen; the log must extend it for ever. */
   readonly checkpoint?: string
+}
+
+export type Host = {
+  readonly name: string
+  readonly port?: number
+  readonly address?: string
+  readonly logins: readonly string[]
 }
 
 /** What lives as long as the session: who, until when, and where the key is. Read by `keyman status`, which loads nothing else. */
@@ -44,7 +53,6 @@ export type Session = {
   readonly denial?: string
   readonly clientEndsAt: string
   readonly keyIn: 'agent' | 'file'
-  readonly hosts: readonly { name: string; port?: number; address?: string; logins: readonly string[] }[]
 }
 
 /** Every file of one context's session. The certificate always lies beside the key's public half (see `docs/internals/laptop.md`). */
@@ -60,7 +68,7 @@ export function sessionFiles(folders: Folders, organisation: string) {
     certificate: `${key}-cert.pub`,
     clientKey: join(folder, 'client-key.pem'),
     clientCertificate: join(folder, 'client-certificate.pem'),
-    /** Two lines: when to renew, and when the certificate ends; Unix seconds. The ssh check reads it without starting Node. */
+    /** Two lines: when to renew, and when the certificate ends; Unix seconds. The check script reads it without starting Node. */
     validUntil: join(folder, 'valid-until'),
   }
 }
@@ -80,7 +88,6 @@ export function listContexts(folders: Folders): string[] {
 
 /** The context named by `--context` or KEYMAN_CONTEXT, else the one used last, else the only one. Undefined where there is none. */
 export function currentContext(folders: Folders, name = process.env.KEYMAN_CONTEXT): Context | undefined {
-  const chosen = name ?? readIfThere(join(folders.config, 'current-context'))?.trim()
   const all = listContexts(folders)
   if (name !== undefined && !all.includes(name))
     throw new KeymanError('not-found', `there is no context ${JSON.stringify(name)}`, {
@@ -88,14 +95,34 @@ export function currentContext(folders: Folders, name = process.env.KEYMAN_CONTE
         ? `the contexts here are ${all.join(', ')}`
         : 'run keyman login URL --fingerprint SHA256:… first',
     })
-  const organisation = chosen !== undefined && all.includes(chosen) ? chosen : all.length === 1 ? all[0] : undefined
-  return organisation === undefined ? undefined : readContext(folders, organisation)
+  const last = readIfThere(join(folders.config, 'current-context'))?.trim()
+  const chosen = name ?? (last !== undefined && all.includes(last) ? last : all.length === 1 ? all[0] : undefined)
+  return chosen === undefined ? undefined : readContext(folders, chosen)
 }
 
-export function readContext(folders: Folders, organisation: string): Context | undefined {
-  const text = readIfThere(contextPath(folders, organisation))
-  // Written by this program alone, in a folder that nobody else can write.
-  return text === undefined ? undefined : (JSON.parse(text) as Context)
+/** The organisation that claims a host's name, unless one is named outright; else the current context. */
+export function contextOfHost(folders: Folders, host: string): Context | undefined {
+  if (process.env.KEYMAN_CONTEXT !== undefined) return currentContext(folders)
+  const contexts = listContexts(folders).flatMap(name => readContext(folders, name) ?? [])
+  const claimed = contexts.find(context => context.hostSuffixes.some(suffix => host.endsWith(`.${suffix}`)))
+  return claimed ?? currentContext(folders)
+}
+
+// Both kinds of file are written by this program alone, in folders that nobody else can write.
+export const readContext = (folders: Folders, organisation: string): Context | undefined =>
+  readOwn<Context>(contextPath(folders, organisation))
+export const readSession = (folders: Folders, organisation: string): Session | undefined =>
+  readOwn<Session>(sessionFiles(folders, organisation).session)
+
+function readOwn<T>(path: string): T | undefined {
+  const text = readIfThere(path)
+  if (text === undefined) return undefined
+  try {
+    const value: T = JSON.parse(text)
+    return value
+  } catch {
+    throw new KeymanError('internal', `${path} is damaged`, { hint: `remove it and run keyman login` })
+  }
 }
 
 export function writeContext(folders: Folders, context: Context, makeCurrent = true): void {
@@ -103,9 +130,10 @@ export function writeContext(folders: Folders, context: Context, makeCurrent = t
   if (makeCurrent) writeFile(join(folders.config, 'current-context'), `${context.organisation}\n`, 0o600)
 }
 
-export function readSession(folders: Folders, organisation: string): Session | undefined {
-  const text = readIfThere(sessionFiles(folders, organisation).session)
-  return text === undefined ? undefined : (JSON.parse(text) as Session)
+/** Changes some of a context as it is now on disk: renewals and logins run beside each other. */
+export function changeContext(folders: Folders, organisation: string, change: Partial<Context>): void {
+  const held = readContext(folders, organisation)
+  if (held) writeContext(folders, { ...held, ...change }, false)
 }
 
 export function writeSession(folders: Folders, organisation: string, session: Session): void {
@@ -114,14 +142,24 @@ export function writeSession(folders: Folders, organisation: string, session: Se
   writeFile(files.validUntil, validUntil(session), 0o600)
 }
 
-/** Renewal is due when a third of the certificate's life is left, but not while more than four hours are. */
-function validUntil(session: Session): string {
-  if (!session.ssh) return '0\n0\n'
-  const starts = Date.parse(session.ssh.startsAt) / 1000
-  const ends = Math.floor(Date.parse(session.ssh.endsAt) / 1000)
-  const lastOfSession = session.ssh.endsAt >= session.endsAt
-  const renewal = lastOfSession ? ends : Math.floor(ends - Math.min((ends - starts) / 3, 4 * 3600))
-  return `${renewal}\n${ends}\n`
+/** Whether a renewal would bring something: see `validUntil`. */
+export function renewalDue(session: Session | undefined, now: Date): boolean {
+  return session !== undefined && now.getTime() / 1000 >= renewalAt(session)
+}
+
+const validUntil = (session: Session): string =>
+  session.ssh ? `${renewalAt(session)}\n${Math.floor(Date.parse(session.ssh.endsAt) / 1000)}\n` : '0\n0\n'
+
+/**
+ * Unix seconds. Renewal is due when a third of the certificate's life is left, but not while more than four hours are, and
+ * never before its end where it lasts as long as the session: a renewal would bring nothing.
+ */
+function renewalAt({ ssh, endsAt }: Session): number {
+  if (!ssh) return 0
+  const starts = Date.parse(ssh.startsAt) / 1000
+  const ends = Math.floor(Date.parse(ssh.endsAt) / 1000)
+  const last = Date.parse(ssh.endsAt) >= Date.parse(endsAt)
+  return last ? ends : Math.floor(ends - Math.min((ends - starts) / 3, 4 * 3600))
 }
 
 export function removeSession(folders: Folders, organisation: string): void {
@@ -129,8 +167,11 @@ export function removeSession(folders: Folders, organisation: string): void {
 }
 
 /** The context and the live session, or a `not-signed-in` refusal that says what to type. */
-export function requireSession(folders: Folders, now: Date): { context: Context; session: Session } {
-  const context = currentContext(folders)
+export function requireSession(
+  folders: Folders,
+  now: Date,
+  context = currentContext(folders),
+): { context: Context; session: Session } {
   const session = context && readSession(folders, context.organisation)
   if (!context || !session)
     throw new KeymanError('not-signed-in', 'you are not signed in', { hint: 'run keyman login' })

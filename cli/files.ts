@@ -1,24 +1,26 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
 import { makeFolder } from './folders.ts'
 
 /**
  * Writes a file whole or not at all: a temporary file in the same folder, with its mode from the first moment, then a
  * rename. Nobody else can read a 0600 file even for an instant, and no reader sees half of it.
  */
-export function writeFile(path: string, content: string | Uint8Array, mode: 0o600 | 0o644 | 0o700): void {
+export function writeFile(path: string, content: string | Uint8Array, mode: number): void {
   const folder = makeFolder(dirname(path))
-  const temporary = join(folder, `.${randomBytes(8).toString('hex')}.tmp`)
+  const temporary = join(folder, `.keyman-${randomBytes(8).toString('hex')}.tmp`)
   const file = openSync(temporary, 'wx', mode)
   try {
-    writeSync(file, typeof content === 'string' ? new TextEncoder().encode(content) : content)
+    writeFileSync(file, content)
     fsyncSync(file)
-    closeSync(file)
     renameSync(temporary, path)
   } catch (error) {
     rmSync(temporary, { force: true })
     throw error
+  } finally {
+    closeSync(file)
   }
 }
 
@@ -26,8 +28,22 @@ export function readIfThere(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return undefined
     throw error
+  }
+}
+
+/** A file that a flag names. Throws `invalid-input` that names the flag. */
+export function readGiven(path: string, flag: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const why = error instanceof Error && 'code' in error && error.code === 'ENOENT' ? 'there is no such file' : error
+    throw new KeymanError(
+      'invalid-input',
+      `${flag}: ${path} can't be read: ${why instanceof Error ? why.message : why}`,
+    )
   }
 }
 

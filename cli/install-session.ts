@@ -1,12 +1,17 @@
-import { existsSync } from 'node:fs'
-import type { Context, Session } from './context.ts'
-import { sessionFiles, writeSession } from './context.ts'
+import { join } from 'node:path'
+import { type Context, changeContext, type Session, sessionFiles, writeSession } from './context.ts'
 import { remove, writeFile } from './files.ts'
-import { type Folders, makeFolder } from './folders.ts'
+import type { Folders } from './folders.ts'
 import { type LoginKeys, privateKeyFile } from './keys.ts'
 import type { LoginAnswer } from './login.ts'
 import { addToAgent, localAgent, removeFromAgent } from './ssh-agent.ts'
 import { refreshSshFiles } from './ssh-files.ts'
+import { takeTurn } from './turn.ts'
+
+/** Logins and renewals write the same files, one after the other. */
+export const writersTurn = (folders: Folders, context: Context): string =>
+  join(folders.runtime, `${context.organisation}.write.lock`)
+const PATIENCE_MS = 15_000
 
 /**
  * Puts a fresh login where ssh finds it: certificate and public key as files, the private key into the local ssh-agent
@@ -18,24 +23,26 @@ export async function installLogin(
   keys: LoginKeys,
   answer: LoginAnswer,
 ): Promise<Session> {
-  const files = sessionFiles(folders, context.organisation)
-  makeFolder(files.folder)
-  const lifetime = Math.max(1, Math.floor((Date.parse(answer.session.endsAt) - Date.now()) / 1000))
+  const install = async () => {
+    const files = sessionFiles(folders, context.organisation)
+    const lifetime = Math.max(1, Math.floor((Date.parse(answer.session.endsAt) - Date.now()) / 1000))
+    const inAgent = await keyIntoAgent(keys, lifetime)
+    if (inAgent) remove(files.key)
+    else writeFile(files.key, privateKeyFile(keys), 0o600)
+    writeFile(files.publicKey, `${keys.ssh.line}\n`, 0o644)
+    writeFile(files.clientKey, keys.client.pem, 0o600)
+    return installAnswer(folders, context, answer, inAgent ? 'agent' : 'file')
+  }
+  // Somebody has touched a passkey for these keys: they are not thrown away because a renewal hangs.
+  return (await takeTurn(writersTurn(folders, context), PATIENCE_MS, install)) ?? install()
+}
+
+/** True where the agent has it. Old identities of this organisation go first, so that they never pile up. */
+async function keyIntoAgent({ ssh }: LoginKeys, lifetime: number): Promise<boolean> {
   const socket = localAgent()
-  if (socket) await removeFromAgent(socket, keys.ssh.comment)
-  const inAgent =
-    socket !== undefined &&
-    (await addToAgent(socket, {
-      seed: keys.ssh.seed,
-      publicKey: keys.ssh.publicKey,
-      comment: keys.ssh.comment,
-      lifetime,
-    }))
-  if (inAgent) remove(files.key)
-  else writeFile(files.key, privateKeyFile(keys), 0o600)
-  writeFile(files.publicKey, `${keys.ssh.line}\n`, 0o644)
-  writeFile(files.clientKey, keys.client.pem, 0o600)
-  return installAnswer(folders, context, answer, inAgent ? 'agent' : 'file')
+  if (socket === undefined) return false
+  await removeFromAgent(socket, ssh.comment)
+  return addToAgent(socket, { seed: ssh.seed, publicKey: ssh.publicKey, comment: ssh.comment, lifetime })
 }
 
 /** The part that a renewal repeats: certificates, hosts, expiry. No agent is touched. */
@@ -47,39 +54,45 @@ export function installAnswer(
 ): Session {
   const files = sessionFiles(folders, context.organisation)
   if (answer.ssh) writeFile(files.certificate, `${answer.ssh.certificate}\n`, 0o644)
-  else if (existsSync(files.certificate)) remove(files.certificate)
+  else remove(files.certificate)
   writeFile(files.clientCertificate, answer.client.certificate, 0o600)
-  const session: Session = {
-    person: answer.session.person,
-    session: answer.session.session,
-    administrator: answer.session.administrator,
-    startedAt: answer.session.startedAt,
-    endsAt: answer.session.endsAt,
-    passkeys: answer.session.passkeys,
-    ...(answer.ssh
-      ? {
-          ssh: {
-            keyId: answer.ssh.keyId,
-            serial: answer.ssh.serial,
-            principals: answer.ssh.principals,
-            startsAt: answer.ssh.startsAt,
-            endsAt: answer.ssh.endsAt,
-            ...(answer.ssh.limitedBy === undefined ? {} : { limitedBy: answer.ssh.limitedBy }),
-          },
-        }
-      : {}),
-    ...(answer.denial === undefined ? {} : { denial: answer.denial }),
-    clientEndsAt: answer.client.endsAt,
-    keyIn,
-    hosts: answer.hosts.map(host => ({
-      name: host.name,
-      logins: host.logins,
-      ...(host.port === undefined ? {} : { port: host.port }),
-      ...(host.address === undefined ? {} : { address: host.address }),
-    })),
-  }
-  refreshSshFiles(folders, context, session)
+  changeContext(folders, context.organisation, { hosts: answer.hosts.map(known) })
+  refreshSshFiles(folders)
+  const session = sessionOf(answer, keyIn)
   // Last: from here on the check says that the certificate is good.
   writeSession(folders, context.organisation, session)
   return session
+}
+
+const known = ({ name, logins, port, address }: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
+  name,
+  logins,
+  ...(port === undefined ? {} : { port }),
+  ...(address === undefined ? {} : { address }),
+})
+
+function sessionOf({ session, ssh, denial, client }: LoginAnswer, keyIn: Session['keyIn']): Session {
+  return {
+    person: session.person,
+    session: session.session,
+    administrator: session.administrator,
+    startedAt: session.startedAt,
+    endsAt: session.endsAt,
+    passkeys: session.passkeys,
+    ...(ssh
+      ? {
+          ssh: {
+            keyId: ssh.keyId,
+            serial: ssh.serial,
+            principals: ssh.principals,
+            startsAt: ssh.startsAt,
+            endsAt: ssh.endsAt,
+            ...(ssh.limitedBy === undefined ? {} : { limitedBy: ssh.limitedBy }),
+          },
+        }
+      : {}),
+    ...(denial === undefined ? {} : { denial }),
+    clientEndsAt: client.endsAt,
+    keyIn,
+  }
 }

@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { fromBase64Url, toBase64 } from '#shared/bytes.ts'
-import { proofMessage } from '#shared/login-challenge.ts'
+import { PROOF_NAMESPACE, type ProofPurpose, proofMessage } from '#shared/login-challenge.ts'
 import {
   armorSshsig,
   encodeOpensshPrivateKey,
@@ -47,12 +47,15 @@ export function makeLoginKeys(comment: string): LoginKeys {
   }
 }
 
+/** What marks a key in an ssh-agent as ours, and whose. */
+export const agentComment = (organisation: string): string => `keyman:${organisation}`
+
 /** The SSH key as a file that `ssh` reads. */
 export const privateKeyFile = (keys: LoginKeys): string =>
   encodeOpensshPrivateKey({ seed: keys.ssh.seed, comment: keys.ssh.comment })
 
 /** Shows that this machine holds both keys, for one challenge (base64url) and one purpose. */
-export function proveBoth(keys: LoginKeys, purpose: 'login' | 'join', challenge: string) {
+export function proveBoth(keys: LoginKeys, purpose: ProofPurpose, challenge: string) {
   const message = proofMessage({
     purpose,
     challenge: fromBase64Url(challenge),
@@ -61,14 +64,11 @@ export function proveBoth(keys: LoginKeys, purpose: 'login' | 'join', challenge:
   })
   const signature = encodeSignature(
     keys.ssh.publicKey,
-    sign(null, sshsigSignedData(NAMESPACE, message), keys.ssh.privateKey),
+    sign(null, sshsigSignedData(PROOF_NAMESPACE, message), keys.ssh.privateKey),
   )
   return {
     challenge,
-    sshSignature: armorSshsig(encodeSshsig({ publicKey: keys.ssh.publicKey, namespace: NAMESPACE, signature })),
+    sshSignature: armorSshsig(encodeSshsig({ publicKey: keys.ssh.publicKey, namespace: PROOF_NAMESPACE, signature })),
     clientSignature: toBase64(sign('sha256', message, { key: keys.client.privateKey, dsaEncoding: 'ieee-p1363' })),
   }
 }
-
-const NAMESPACE = 'keyman-proof'
-export const commentFor = (person: string, organisation: string): string => `${person} keyman:${organisation}`

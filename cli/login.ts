@@ -1,11 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { z } from 'zod'
 import { api, type loginSchemas } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { hasScreen, openBrowser } from './browser.ts'
+import { openBrowser, tunnelTo } from './browser.ts'
 import { type Connection, call, Unreachable } from './client.ts'
 import type { Context } from './context.ts'
-import { type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
+import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
 import { listenLoopback } from './loopback.ts'
 
 export type LoginOptions = {
@@ -27,7 +28,7 @@ export type LoginAnswer = Extract<Awaited<ReturnType<typeof redeem>>, { state: '
  */
 export async function signIn(options: LoginOptions): Promise<{ keys: LoginKeys; answer: LoginAnswer }> {
   const connection: Connection = { url: options.context.machinesUrl, root: options.context.machinesRoot }
-  const keys = makeLoginKeys(`keyman:${options.context.organisation}`)
+  const keys = makeLoginKeys(agentComment(options.context.organisation))
   const answer =
     options.flow === 'loopback'
       ? await byLoopback(options, connection, keys)
@@ -49,7 +50,7 @@ const body = (
 ) => ({
   flow,
   sshPublicKey: keys.ssh.line,
-  clientPublicKey: Buffer.from(keys.client.spki).toString('base64'),
+  clientPublicKey: toBase64(keys.client.spki),
   lifetime: options.lifetime,
   device: options.device,
 })
@@ -87,6 +88,8 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
   const { transaction, deviceCode, userCode } = started
   if (!deviceCode || !userCode) throw new KeymanError('internal', 'the server gave no code for a device login')
   options.say(`Open ${started.page} in a browser and type the code  ${userCode}`)
+  const tunnel = tunnelTo(started.page)
+  if (tunnel) options.say(`That page opens on this machine alone; from yours:  ${tunnel}`)
   let interval = started.interval
   while (Date.now() < Date.parse(started.endsAt)) {
     // RFC 8628 section 3.5: the server says how often it may be asked.
@@ -109,7 +112,3 @@ async function endOf(endsAt: string): Promise<never> {
   await wait(Math.max(0, Date.parse(endsAt) - Date.now()), undefined, { ref: false })
   throw nobodyAnswered()
 }
-
-/** Loopback where a browser can reach this machine's loopback, device login elsewhere. */
-export const chooseFlow = (env: NodeJS.ProcessEnv = process.env): 'loopback' | 'device' =>
-  hasScreen(env) ? 'loopback' : 'device'

@@ -36,11 +36,11 @@ export async function listenLoopback(): Promise<Loopback> {
         return answer(response, 400, 'This answer belongs to another login.')
       const received = url.searchParams.get('code')
       if (received) {
-        answer(response, 200, 'Signed in. You may close this tab and go back to the terminal.')
-        resolve(received)
+        answer(response, 200, 'Signed in. You may close this tab and go back to the terminal.', () => resolve(received))
       } else {
-        answer(response, 200, 'Refused. You may close this tab.')
-        reject(new KeymanError('denied', 'the login was refused in the browser'))
+        answer(response, 200, 'Refused. You may close this tab.', () =>
+          reject(new KeymanError('denied', 'the login was refused in the browser')),
+        )
       }
     })
   })
@@ -53,7 +53,8 @@ export async function listenLoopback(): Promise<Loopback> {
     code,
     close: () => {
       server.close()
-      server.closeIdleConnections()
+      // Browsers open connections ahead of any request.
+      server.closeAllConnections()
     },
   }
 }
@@ -64,10 +65,12 @@ const sameState = (received: string | null, state: string): boolean => {
   return a.length === b.length && timingSafeEqual(a, b)
 }
 
-function answer(response: ServerResponse, status: number, text: string): void {
+/** `then`: once the answer is on its way, so that closing the listener does not cut it. */
+function answer(response: ServerResponse, status: number, text: string, then?: () => void): void {
+  if (then) response.once('close', then)
   response.writeHead(status, {
     'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
+    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     'referrer-policy': 'no-referrer',
     'cache-control': 'no-store',
     connection: 'close',

@@ -59,8 +59,8 @@ async function main(args: readonly string[]): Promise<number> {
     print(`keyman ${process.env.KEYMAN_VERSION ?? '0.1.0'}`)
     return EXIT.done
   }
-  const load = GROUPS[word]
-  if (!load || !Object.hasOwn(GROUPS, word)) {
+  const load = Object.hasOwn(GROUPS, word) ? GROUPS[word] : undefined
+  if (!load) {
     const near = nearest(word, Object.keys(GROUPS))
     throw usage(
       `there is no command ${JSON.stringify(word)}`,
@@ -102,15 +102,24 @@ function choose(word: string, commands: Readonly<Record<string, Command>>, rest:
   )
 }
 
-function failed(error: unknown): number {
+async function failed(error: unknown): Promise<number> {
   if (error instanceof KeymanError) {
-    printError(error.message, error.hint)
+    const unsaid = error.fields.filter(({ message }) => !error.message.includes(message))
+    const fields = unsaid.map(({ field, message }) => `${field}: ${message}`).join('; ')
+    printError(fields ? `${error.message}: ${fields}` : error.message, error.hint ?? (await whatStillHolds(error)))
     if (process.env.KEYMAN_DEBUG === '1') console.error(error)
     return ERRORS[error.code].exit
   }
   printError(error instanceof Error ? error.message : String(error), 'KEYMAN_DEBUG=1 shows where')
   if (process.env.KEYMAN_DEBUG === '1') console.error(error)
   return EXIT.failed
+}
+
+/** Where the server is away, what matters is how long one can do without it. */
+async function whatStillHolds(error: KeymanError): Promise<string | undefined> {
+  if (error.code !== 'unavailable') return undefined
+  const { certificateGoodUntil } = await import('./certificate-good-until.ts')
+  return certificateGoodUntil()
 }
 
 process.on('SIGINT', () => process.exit(EXIT.interrupted))

@@ -1,25 +1,54 @@
 import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { rememberCheckpoint, sessionConnection } from './checkpoint.ts'
 import { call } from './client.ts'
-import { requireSession, sessionFiles, writeContext } from './context.ts'
+import { type Context, readSession, renewalDue, requireSession, sessionFiles, writeContext } from './context.ts'
 import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
-import { installAnswer } from './install-session.ts'
-import { fetchTrust } from './trust-store.ts'
+import { installAnswer, writersTurn } from './install-session.ts'
+import { refreshTrust } from './trust-store.ts'
+import { takeTurn } from './turn.ts'
 
-/** Renews both certificates for the same two keys, with the newest trust bundle and hosts. No passkey, no agent. */
-export async function renewSession(folders: Folders): Promise<void> {
-  const { context: held, session } = requireSession(folders, new Date())
-  const context = await fetchTrust(held, held)
+const PATIENCE_MS = 15_000
+
+/**
+ * Renews both certificates for the same two keys, with the newest trust bundle and hosts. No passkey, no agent. `ifDue`:
+ * does nothing where enough time is left, since another ssh may have just renewed. Throws `denied` where no grant gives a
+ * certificate any more, `not-signed-in` where the session is over.
+ */
+export async function renewSession(folders: Folders, held: Context | undefined, ifDue: boolean): Promise<void> {
+  const { context } = requireSession(folders, new Date(), held)
+  const done = await takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => {
+    if (ifDue && !renewalDue(readSession(folders, context.organisation), new Date())) return true
+    await renew(folders, context)
+    return true
+  })
+  if (!done) throw new KeymanError('conflict', 'another keyman is renewing and does not come to an end')
+}
+
+async function renew(folders: Folders, held: Context): Promise<void> {
+  const { session } = requireSession(folders, new Date(), held)
+  const { context } = await refreshTrust(held)
   writeContext(folders, context, false)
   const connection = sessionConnection(folders, context)
-  const publicKey = readIfThere(sessionFiles(folders, context.organisation).publicKey) ?? ''
-  const [ssh, client, hosts, now] = await Promise.all([
-    call(connection, api.ssh.issueUserCertificate, { body: { publicKey: publicKey.trim() } }),
+  const publicKey = readIfThere(sessionFiles(folders, context.organisation).publicKey)?.trim() ?? ''
+  const [ssh, client, { hosts }, now] = await Promise.all([
+    certificateOrDenial(call(connection, api.ssh.issueUserCertificate, { body: { publicKey } })),
     call(connection, api.session.renewClientCertificate),
     call(connection, api.session.hosts),
     call(connection, api.session.show),
   ])
-  installAnswer(folders, context, { session: now, ssh, client, hosts: hosts.hosts }, session.keyIn)
+  installAnswer(folders, context, { session: now, ...ssh, client, hosts }, session.keyIn)
   await rememberCheckpoint(folders, context)
+  if ('denial' in ssh) throw new KeymanError('denied', ssh.denial)
+}
+
+/** As the login's answer has it: without any grant there is no SSH certificate, but a session all the same. */
+async function certificateOrDenial<T>(ssh: Promise<T>): Promise<{ ssh: T } | { denial: string }> {
+  try {
+    return { ssh: await ssh }
+  } catch (error) {
+    if (error instanceof KeymanError && error.code === 'denied') return { denial: error.message }
+    throw error
+  }
 }

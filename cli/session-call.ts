@@ -4,20 +4,21 @@ import { KeymanError } from '#shared/errors.ts'
 import { hasScreen, openBrowser } from './browser.ts'
 import { sessionConnection } from './checkpoint.ts'
 import { type CallInput, type Connection, call } from './client.ts'
-import { requireSession } from './context.ts'
-import { type Folders, folders } from './folders.ts'
-import { remark, shown } from './terminal.ts'
+import { type Context, requireSession } from './context.ts'
+import { folders } from './folders.ts'
+import { isWatched, remark, shown } from './terminal.ts'
 
 /**
  * A call in the name of the signed-in person. Where the server wants a fresh touch of the passkey, the page is opened,
- * its confirmation awaited, and the call made once more.
+ * its confirmation awaited, and the call made once more. Where nobody is there to touch it, the refusal is the answer.
  */
 export async function callAsPerson<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
   input: CallInput<Query, Body> = {},
-  places: Folders = folders(),
+  held?: Context,
 ): Promise<Answer> {
-  const { context } = requireSession(places, new Date())
+  const places = folders()
+  const { context } = requireSession(places, new Date(), held)
   const connection = sessionConnection(places, context)
   try {
     return await call(connection, route, input)
@@ -30,6 +31,10 @@ export async function callAsPerson<Query, Body, Answer>(
 
 async function confirmed(connection: Connection, transaction: { id: string; url: string }, why: string): Promise<void> {
   const opened = hasScreen() && (await openBrowser(transaction.url))
+  if (!opened && !isWatched())
+    throw new KeymanError('assertion-required', why, {
+      hint: `touch a passkey at ${transaction.url} and run the command again`,
+    })
   remark(`${shown(why)}.`)
   remark(
     opened

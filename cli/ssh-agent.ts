@@ -51,7 +51,7 @@ function ask(socket: string, message: Uint8Array): Promise<Uint8Array> {
     connection.setTimeout(2000, () => connection.destroy(new Error('the ssh-agent does not answer')))
     connection.on('error', reject)
     connection.on('end', () => reject(new Error('the ssh-agent hung up')))
-    connection.on('data', chunk => {
+    connection.on('data', (chunk: Uint8Array) => {
       const joined = new Uint8Array(received.length + chunk.length)
       joined.set(received)
       joined.set(chunk, received.length)

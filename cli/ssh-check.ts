@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process'
+import { closeSync } from 'node:fs'
 import { join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
 import { hasScreen } from './browser.ts'
 import { type Context, currentContext, readSession, type Session } from './context.ts'
-import { readIfThere, remove, writeFile } from './files.ts'
-import { type Folders, makeFolder } from './folders.ts'
+import { readIfThere, writeFile } from './files.ts'
+import type { Folders } from './folders.ts'
 import { keymanProgram } from './ssh-files.ts'
-import { openTerminal } from './terminal.ts'
+import { openTerminal, shown } from './terminal.ts'
 import { takeTurn } from './turn.ts'
 
 /** Not again for a minute after a refusal; a page of itself (an IDE without a terminal) at most once in ten minutes. */
@@ -13,75 +15,92 @@ const AFTER_REFUSAL_MS = 60_000
 const BETWEEN_PAGES_MS = 600_000
 const WAIT_FOR_OTHERS_MS = 60_000
 
+/** `says`: one line for the person. `refused`: that nobody is asked again for a minute. */
+type Outcome = { readonly good: true } | { readonly good: false; readonly says: string; readonly refused?: true }
+const GOOD: Outcome = { good: true }
+const no = (says: string): Outcome => ({ good: false, says })
+const refused = (says: string): Outcome => ({ good: false, says, refused: true })
+
 /**
- * What ssh's `Match exec` comes to when the shell check found little or nothing left. True: the certificate is good.
- * False lets ssh go on with what the person has otherwise, so break-glass keys keep working.
+ * What ssh's `Match exec` comes to when the check script found nothing left. True: the certificate is good. False lets
+ * ssh go on with what the person has otherwise, so break-glass keys keep working; one line on stderr says why.
  */
 export async function checkBeforeSsh(folders: Folders, now: () => number = Date.now): Promise<boolean> {
   const context = currentContext(folders)
-  if (!context) return false
-  const left = (session: Session | undefined) => (session?.ssh ? Date.parse(session.ssh.endsAt) - now() : 0)
-  const session = readSession(folders, context.organisation)
-  if (left(session) > 0) {
-    renewBehind(context)
-    return true
-  }
-  const paths = marks(folders, context)
-  if (recent(paths.refused, AFTER_REFUSAL_MS, now()))
-    return tell(`the login was refused less than a minute ago; keyman login asks again`)
+  const outcome = context ? await check(folders, context, now) : no('not signed in; run keyman login')
+  if (!outcome.good) process.stderr.write(`keyman: ${shown(outcome.says)}\n`)
+  return outcome.good
+}
+
+async function check(folders: Folders, context: Context, now: () => number): Promise<Outcome> {
+  const session = () => readSession(folders, context.organisation)
+  const marks = marksOf(folders, context)
   // Fifty forks of Ansible come at once: one asks, the others wait for what it gets.
-  return takeTurn(join(makeFolder(folders.runtime), `${context.organisation}.login`), WAIT_FOR_OTHERS_MS, async () => {
-    if (left(readSession(folders, context.organisation)) > 0) return true
-    if (session && Date.parse(session.endsAt) > now() && (await run(['ssh', 'renew'], 'ignore')) === 0) return true
-    return loginByWhoIsThere(paths, now)
+  const outcome = await takeTurn(marks.turn, WAIT_FOR_OTHERS_MS, async () => {
+    if (isCertified(session(), now())) return GOOD
+    if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
+      return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
+    const renewed = isAlive(session(), now()) ? await renew(folders, context) : undefined
+    const got = renewed ?? (await loginByWhoIsThere(context, marks, now()))
+    if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
+    return got
   })
+  return outcome ?? no('another login still waits for an answer')
 }
 
-async function loginByWhoIsThere(paths: ReturnType<typeof marks>, now: () => number): Promise<boolean> {
+/** Undefined where the session is over, so that a login helps. */
+async function renew(folders: Folders, context: Context): Promise<Outcome | undefined> {
+  const { renewSession } = await import('./renew.ts')
+  try {
+    await renewSession(folders, context, false)
+    return GOOD
+  } catch (error) {
+    if (!(error instanceof KeymanError)) throw error
+    return error.code === 'not-signed-in' ? undefined : refused(error.message)
+  }
+}
+
+async function loginByWhoIsThere(context: Context, marks: ReturnType<typeof marksOf>, now: number): Promise<Outcome> {
   const terminal = openTerminal()
-  if (!terminal && !hasScreen()) return tell('not signed in, and nobody is here to ask; run keyman login first')
-  if (!terminal) {
-    if (recent(paths.page, BETWEEN_PAGES_MS, now()))
-      return tell('not signed in; a page was opened a short while ago, or run keyman login')
-    writeFile(paths.page, String(now()), 0o600)
+  try {
+    if (terminal === undefined) {
+      if (!hasScreen()) return no('not signed in, and nobody is here to ask; run keyman login first')
+      if (isRecent(marks.page, BETWEEN_PAGES_MS, now))
+        return no('not signed in, and a page was opened less than ten minutes ago; run keyman login')
+      writeFile(marks.page, `${now}\n`, 0o600)
+    }
+    const code = await login(context, terminal)
+    return code === 0 ? GOOD : refused('the login did not come about')
+  } finally {
+    if (terminal !== undefined) closeSync(terminal)
   }
-  terminal?.destroy()
-  // ssh gives its checks /dev/null for stdin and stdout; remarks go to stderr, which is the person's.
-  const code = await run(['login', '--ssh-config', 'no'], 'inherit')
-  if (code === 0) {
-    remove(paths.page)
-    return true
-  }
-  writeFile(paths.refused, String(now()), 0o600)
-  return false
 }
 
-/** With a live certificate ssh waits for no server: the renewal goes on behind it. */
-function renewBehind(context: Context): void {
-  const child = spawn(keymanProgram(), ['ssh', 'renew', '--context', context.organisation], {
-    stdio: 'ignore',
-    detached: true,
-  })
-  child.on('error', () => undefined)
-  child.unref()
-}
-
-function run(args: string[], stderr: 'inherit' | 'ignore'): Promise<number> {
+/** ssh gives its checks /dev/null for stdin and stdout; stderr is the person's, and so is the terminal that we opened. */
+function login(context: Context, terminal: number | undefined): Promise<number> {
   return new Promise(resolve => {
-    const child = spawn(keymanProgram(), args, { stdio: ['ignore', 'ignore', stderr] })
+    const child = spawn(keymanProgram(), ['login', '--ssh-config', 'no', '--context', context.organisation], {
+      stdio: [terminal ?? 'ignore', 'ignore', 'inherit'],
+    })
     child.once('error', () => resolve(1))
     child.once('exit', code => resolve(code ?? 1))
   })
 }
 
-const marks = (folders: Folders, context: Context) => ({
-  refused: join(folders.runtime, `${context.organisation}.refused`),
-  page: join(folders.runtime, `${context.organisation}.page`),
+const isCertified = (session: Session | undefined, now: number): boolean =>
+  session?.ssh !== undefined && Date.parse(session.ssh.endsAt) > now
+const isAlive = (session: Session | undefined, now: number): boolean =>
+  session !== undefined && Date.parse(session.endsAt) > now
+
+export const marksOf = (folders: Folders, { organisation }: Pick<Context, 'organisation'>) => ({
+  turn: join(folders.runtime, `${organisation}.login.lock`),
+  refused: join(folders.runtime, `${organisation}.refused`),
+  page: join(folders.runtime, `${organisation}.page`),
 })
 
-const recent = (path: string, within: number, now: number): boolean => now - Number(readIfThere(path) ?? 0) < within
-
-function tell(line: string): false {
-  process.stderr.write(`keyman: ${line}\n`)
-  return false
+/** A mark begins with the time at which it was made, in milliseconds. One of the future (a clock that was put back) counts for nothing. */
+function isRecent(path: string, within: number, now: number): boolean {
+  const age = now - Number.parseInt(readIfThere(path) ?? '0', 10)
+  return age >= 0 && age < within
 }
+const refusalOf = (path: string): string => (readIfThere(path) ?? '').trim().replace(/^\d+ /, '')

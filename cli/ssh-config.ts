@@ -20,29 +20,44 @@ export type SshConfigInput = {
 }
 
 export function sshConfigText(input: SshConfigInput): string {
-  const suffixes = input.hostSuffixes.filter(isSuffix)
-  const hosts = input.hosts.filter(
-    host => isHostName(host.name) && suffixes.some(suffix => host.name.endsWith(`.${suffix}`)),
-  )
-  const patterns = [...suffixes.map(suffix => `*.${suffix}`), ...(input.demo ? ['demo'] : [])]
+  const demo = input.demo ? demoBlock(input.demo) : []
+  const patterns = [...suffixesOf(input).map(suffix => `*.${suffix}`), ...(demo.length > 0 ? ['demo'] : [])].join(',')
   const lines = [
     `# Hosts of ${input.organisation}. Made by keyman and made anew at each login; undo: keyman ssh config --remove`,
-    ...hosts.filter(host => host.address !== undefined || (host.port ?? 22) !== 22).flatMap(hostBlock),
-    ...(input.demo ? demoBlock(input.demo) : []),
-    // `originalhost`: what was typed. The block holds only while a certificate is live, so other keys work as ever.
-    ...(patterns.length === 0
+    ...ownHosts(input)
+      .filter(host => host.address !== undefined || (host.port ?? 22) !== 22)
+      .flatMap(hostBlock),
+    ...demo,
+    // `originalhost`: what was typed, so other hosts are left as they were, and our check is not even run for them.
+    ...(patterns === ''
       ? []
       : [
-          `Match originalhost ${patterns.join(',')} exec "${path(input.check)}"`,
+          // Whatever key is offered, the host shows a certificate of its authority.
+          `Match originalhost ${patterns}`,
+          `  UserKnownHostsFile ${path(input.knownHostsFile)} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
+          // Holds only while a certificate is live: IdentityFile drops ssh's default keys, which are else the break-glass.
+          `Match originalhost ${patterns} exec "${path(input.check)}"`,
           `  IdentityFile ${path(input.identityFile)}`,
           `  CertificateFile ${path(input.certificateFile)}`,
-          `  UserKnownHostsFile ${path(input.knownHostsFile)} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
         ]),
     // Ends the block: what stands after our Include is again for all hosts.
     'Match all',
   ]
   return `${lines.join('\n')}\n`
 }
+
+type Names = {
+  readonly hostSuffixes: readonly string[]
+  readonly hosts: readonly { name: string; port?: number; address?: string }[]
+}
+
+const suffixesOf = (names: Names): string[] => names.hostSuffixes.filter(isSuffix)
+
+/** Those below the names that the person agreed to; whatever else a server claims is left out. */
+const ownHosts = (names: Names): Names['hosts'] =>
+  names.hosts.filter(
+    host => isHostName(host.name) && suffixesOf(names).some(suffix => host.name.endsWith(`.${suffix}`)),
+  )
 
 function hostBlock(host: SshConfigInput['hosts'][number]): string[] {
   return [
@@ -82,30 +97,35 @@ function path(text: string): string {
  * Lines of known_hosts for exact names, with and without port: several clients do not understand a wildcard there, and
  * one refuses `[*]:*`.
  */
-export function knownHostsText(
-  authorities: readonly string[],
-  hosts: readonly { name: string; port?: number }[],
-): string {
-  const names = hosts
-    .filter(host => isHostName(host.name))
-    .flatMap(host => [
-      host.name,
-      ...(host.port !== undefined && host.port !== 22 ? [`[${host.name}]:${host.port}`] : []),
-    ])
+export function knownHostsText(authorities: readonly string[], claimed: Names): string {
+  const names = ownHosts(claimed).flatMap(host => [
+    host.name,
+    ...(host.port !== undefined && host.port !== 22 ? [`[${host.name}]:${host.port}`] : []),
+  ])
   if (names.length === 0) return '# no hosts yet\n'
   return authorities
     .map(key => `@cert-authority ${names.join(',')} ${key.split(' ').slice(0, 2).join(' ')} keyman\n`)
     .join('')
 }
 
-/** The check that `Match exec` runs before each ssh: a shell alone while enough time is left, Node only when not. */
+/**
+ * The check that `Match exec` runs before each ssh to one of our hosts: a shell alone while enough time is left. While
+ * little is left it still says yes at once and the renewal goes on behind it; Node is waited for only when nothing is left.
+ */
 export function checkScript(input: { validUntil: string; keyman: string; organisation: string }): string {
+  const keyman = `'${path(input.keyman)}'`
+  const context = `--context '${input.organisation}'`
   return `#!/bin/sh
 # Made by keyman: is the certificate still good? ssh runs this before it connects to one of our hosts.
-renew=0
-{ read -r renew; } 2>/dev/null <'${path(input.validUntil)}'
-[ "$(date +%s)" -lt "\${renew:-0}" ] && exit 0
-exec '${path(input.keyman)}' ssh check --context '${input.organisation}'
+renew=0 ends=0
+{ read -r renew && read -r ends; } 2>/dev/null <'${path(input.validUntil)}'
+now=$(date +%s)
+[ "$now" -lt "\${renew:-0}" ] && exit 0
+if [ "$now" -lt "\${ends:-0}" ]; then
+  ${keyman} ssh renew --if-due ${context} </dev/null >/dev/null 2>&1 &
+  exit 0
+fi
+exec ${keyman} ssh check ${context}
 `
 }
 

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { type Context, listContexts, readContext, readSession, type Session, sessionFiles } from './context.ts'
+import { type Context, listContexts, readContext, sessionFiles } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
-import { checkScript, knownHostsText, sshConfigText } from './ssh-config.ts'
+import { localDemo } from './local-server.ts'
+import { checkScript, knownHostsText, type SshConfigInput, sshConfigText } from './ssh-config.ts'
 
 /** Our files that ssh reads. One include file for all contexts, and per context a check script and known_hosts. */
 export const sshFiles = (folders: Folders) => ({
@@ -14,66 +14,59 @@ export const sshFiles = (folders: Folders) => ({
   userConfig: join(process.env.HOME || homedir(), '.ssh', 'config'),
 })
 
-/** Writes all of them anew from what is known now; they do nothing until the include line stands in the person's configuration. */
-export function refreshSshFiles(folders: Folders, changed: Context, session: Session | undefined): void {
-  const files = sshFiles(folders)
-  const others = listContexts(folders).filter(name => name !== changed.organisation)
-  const all: [Context, Session | undefined][] = [
-    [changed, session],
-    ...others.flatMap(name => {
-      const context = readContext(folders, name)
-      return context ? [[context, readSession(folders, name)] satisfies [Context, Session | undefined]] : []
-    }),
-  ]
-  const texts = all.map(([context, live]) => {
-    const of = sessionFiles(folders, context.organisation)
-    const demo = demoHost(folders, context, files.userConfig)
-    const hosts = [...(live?.hosts ?? [])]
-    writeFile(files.knownHosts(context.organisation), knownHostsText(context.hostAuthorities, hosts), 0o644)
-    writeFile(
-      files.check(context.organisation),
-      checkScript({ validUntil: of.validUntil, keyman: keymanProgram(), organisation: context.organisation }),
-      0o700,
-    )
-    return sshConfigText({
-      organisation: context.organisation,
-      hostSuffixes: context.hostSuffixes,
-      hosts,
-      check: files.check(context.organisation),
-      identityFile: of.key,
-      certificateFile: of.certificate,
-      knownHostsFile: files.knownHosts(context.organisation),
-      ...(demo ? { demo } : {}),
-    })
-  })
-  writeFile(files.include, texts.join('\n'), 0o600)
-}
-
-/** The launcher that started this program: what the check script calls again. */
-export const keymanProgram = (): string =>
-  process.env.KEYMAN_PROGRAM ?? join(import.meta.dirname, '..', 'bin', 'keyman')
-
-type Demo = { name: string; address: string; port: number; login: string }
-
 /**
- * The demo host of a server on this very machine: read from its data folder, never from a server's answer, and left out
- * where the person's own configuration names `demo`.
+ * Writes all of them anew from the contexts; they do nothing until the include line stands in the person's configuration.
+ * Hosts stay in them when a session ends, so that the next plain ssh finds its way while it starts a login.
  */
-function demoHost(folders: Folders, context: Context, userConfig: string): Demo | undefined {
-  const text = readIfThere(join(folders.serverState, 'demo', 'demo.json'))
-  const local = readIfThere(join(folders.serverState, 'local.json'))
-  if (!text || !local?.includes(JSON.stringify(context.rootFingerprint))) return undefined
-  if (/^\s*host\s+(.*\s)?demo(\s|$)/im.test(readConfig(userConfig))) return undefined
-  const { name, address, port, login } = JSON.parse(text)
-  if (typeof name !== 'string' || typeof address !== 'string' || typeof port !== 'number' || typeof login !== 'string')
-    return undefined
-  return { name, address, port, login }
+export function refreshSshFiles(folders: Folders): void {
+  const blocks = listContexts(folders).flatMap(name => {
+    const context = readContext(folders, name)
+    if (!context) return []
+    const input = inputOf(folders, context)
+    writeFile(input.knownHostsFile, knownHostsText(context.hostAuthorities, input), 0o644)
+    writeFile(input.check, checkOf(folders, context), 0o700)
+    return [sshConfigText(input)]
+  })
+  writeFile(sshFiles(folders).include, blocks.join('\n'), 0o600)
 }
 
-function readConfig(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
+/** Throws `invalid-input` where one of our paths can't be named in ssh's configuration: asked before anybody touches a passkey. */
+export function checkSshPaths(folders: Folders, context: Context): void {
+  sshConfigText(inputOf(folders, context))
+  checkOf(folders, context)
+}
+
+const checkOf = (folders: Folders, { organisation }: Context): string =>
+  checkScript({
+    validUntil: sessionFiles(folders, organisation).validUntil,
+    keyman: keymanProgram(),
+    organisation,
+  })
+
+function inputOf(folders: Folders, context: Context): SshConfigInput {
+  const files = sshFiles(folders)
+  const own = sessionFiles(folders, context.organisation)
+  const demo = localDemo(folders, context.rootFingerprint)
+  return {
+    organisation: context.organisation,
+    hostSuffixes: context.hostSuffixes,
+    hosts: context.hosts,
+    check: files.check(context.organisation),
+    identityFile: own.key,
+    certificateFile: own.certificate,
+    knownHostsFile: files.knownHosts(context.organisation),
+    // Left out where the person's own configuration names it (invariant 14).
+    ...(demo && !namesHost(readIfThere(files.userConfig) ?? '', 'demo') ? { demo } : {}),
   }
 }
+
+/** Pure: whether a `Host` line of an ssh_config names a host outright. Keyword and name may stand apart by blanks or `=`, names in quotes. */
+export const namesHost = (config: string, host: string): boolean =>
+  config
+    .split('\n')
+    .flatMap(line => /^\s*host(?:\s+|\s*=\s*)(.*)$/i.exec(line)?.[1]?.split(/[\s"]+/) ?? [])
+    .includes(host)
+
+/** The launcher that started this program: what the check script calls again. It lies beside `dist/` as it lies beside the sources. */
+export const keymanProgram = (): string =>
+  process.env.KEYMAN_PROGRAM ?? join(import.meta.dirname, '..', 'bin', 'keyman')

@@ -1,21 +1,35 @@
-import { existsSync, lstatSync, realpathSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { lstatSync, realpathSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
 import { readIfThere, writeFile } from './files.ts'
-import { type Folders, makeFolder } from './folders.ts'
+import type { Folders } from './folders.ts'
 import { hasInclude, withInclude, withoutInclude } from './ssh-config.ts'
 import { sshFiles } from './ssh-files.ts'
 import { ask, canAsk, remark } from './terminal.ts'
 
-/** The one line in ~/.ssh/config. Where that file is a link (dotfiles), what it leads to is rewritten and the link stays. */
+/**
+ * The one line in ~/.ssh/config. Where that file is a link (dotfiles), what it leads to is rewritten and the link stays.
+ * A file that was made for our line alone goes with it. Gives whether something was changed.
+ */
 export function changeInclude(folders: Folders, change: 'install' | 'remove'): boolean {
   const { userConfig, include } = sshFiles(folders)
-  const path = existsSync(userConfig) && lstatSync(userConfig).isSymbolicLink() ? realpathSync(userConfig) : userConfig
-  const before = readIfThere(path) ?? ''
-  const after = change === 'install' ? withInclude(before, include) : withoutInclude(before, include)
-  if (after === before) return false
-  makeFolder(dirname(path))
-  writeFile(path, after, 0o600)
+  const path = followed(userConfig)
+  const before = readIfThere(path)
+  const after = (change === 'install' ? withInclude : withoutInclude)(before ?? '', include)
+  if (after === (before ?? '')) return false
+  if (after === '' && path === userConfig) rmSync(path)
+  // The person's own mode stays, but that ssh refuses a configuration that others can write.
+  else writeFile(path, after, before === undefined ? 0o600 : statSync(path).mode & 0o755)
   return true
+}
+
+function followed(path: string): string {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return path
+  try {
+    return realpathSync(path)
+  } catch {
+    throw new KeymanError('conflict', `${path} is a link that leads nowhere`, { hint: 'make the file that it names' })
+  }
 }
 
 export const includeInstalled = (folders: Folders): boolean => {
@@ -23,17 +37,21 @@ export const includeInstalled = (folders: Folders): boolean => {
   return hasInclude(readIfThere(userConfig) ?? '', include)
 }
 
+/** Where it is kept that the person was asked, so that it is offered once. */
+export const offeredMark = (folders: Folders): string => join(folders.config, 'ssh-config-offered')
+
 /** Offers the line once, at the first login; `--ssh-config` answers where nobody can be asked. */
 export async function offerInclude(folders: Folders, answer: string | undefined): Promise<void> {
   if (includeInstalled(folders) || answer === 'no') return
-  const { include } = sshFiles(folders)
-  if (answer === undefined && !canAsk())
-    return remark('Plain ssh needs one line in ~/.ssh/config: keyman ssh config --install adds it')
-  if (
-    answer === 'yes' ||
-    (await ask(`Add "Include ${include}" on top of ~/.ssh/config, so that plain ssh works?`, true))
-  ) {
-    changeInclude(folders, 'install')
-    remark('Added. Undo: keyman ssh config --remove')
+  const { include, userConfig } = sshFiles(folders)
+  if (answer === undefined) {
+    if (readIfThere(offeredMark(folders)) !== undefined) return
+    if (!canAsk()) return remark('Plain ssh needs one line in ~/.ssh/config: keyman ssh config --install adds it')
+    remark(`Plain ssh needs one line on top of ${userConfig}:  Include ${include}`)
+    const agreed = await ask('Add it? (keyman ssh config --remove takes it out again)', false)
+    writeFile(offeredMark(folders), agreed ? 'yes\n' : 'no\n', 0o600)
+    if (!agreed) return remark('Left as it is. Later: keyman ssh config --install')
   }
+  changeInclude(folders, 'install')
+  remark('Added; plain ssh works now. Undo: keyman ssh config --remove')
 }

@@ -1,6 +1,4 @@
 import { openSync } from 'node:fs'
-import { createInterface } from 'node:readline'
-import { ReadStream } from 'node:tty'
 
 /**
  * How the program speaks: results to stdout and nothing else there; questions, progress and remarks to stderr. An error is
@@ -41,13 +39,15 @@ export function table(
   const widths = headings.map((_, i) => Math.max(...cells.map(row => row[i]?.length ?? 0)))
   return cells
     .map((row, r) => {
-      const line = row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  ')
+      const line = row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  ').trimEnd()
       const cut = columns && process.stdout.isTTY && line.length > columns ? `${line.slice(0, columns - 1)}…` : line
       return r === 0 ? bold(cut) : cut
     })
     .join('\n')
 }
 
+/** Whether somebody reads what is said. */
+export const isWatched = (): boolean => process.stderr.isTTY === true
 /** Whether somebody can be asked. */
 export const canAsk = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true
 
@@ -57,9 +57,12 @@ export async function ask(question: string, otherwise: boolean): Promise<boolean
   return answer === '' ? otherwise : answer === 'y' || answer === 'yes'
 }
 
-export function askText(question: string): Promise<string> {
+/** A line from the person; empty where they ended the input. Ctrl-C ends the program with 130. */
+export async function askText(question: string): Promise<string> {
+  const { createInterface } = await import('node:readline')
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   return new Promise(resolve => {
+    lines.once('SIGINT', () => process.exit(130))
     lines.once('close', () => resolve(''))
     lines.question(question, answer => {
       resolve(answer)
@@ -68,10 +71,13 @@ export function askText(question: string): Promise<string> {
   })
 }
 
-/** The person's own terminal, where stdin and stdout belong to somebody else (ssh runs `Match exec` so); undefined where there is none. */
-export function openTerminal(): ReadStream | undefined {
+/**
+ * The person's own terminal as a file descriptor, where stdin and stdout belong to somebody else (ssh runs `Match exec` so);
+ * undefined where there is none.
+ */
+export function openTerminal(): number | undefined {
   try {
-    return new ReadStream(openSync('/dev/tty', 'r+'))
+    return openSync('/dev/tty', 'r+')
   } catch {
     return undefined
   }

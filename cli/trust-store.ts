@@ -1,41 +1,72 @@
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { rootFingerprint, type TrustBundle, verifyTrustChain } from '#shared/trust/index.ts'
+import {
+  parseTrustDocument,
+  rootFingerprint,
+  type SignedBundle,
+  type TrustBundle,
+  verifyTrustChain,
+} from '#shared/trust/index.ts'
 import { type Connection, call } from './client.ts'
-import type { Context } from './context.ts'
+import { type Context, readContext } from './context.ts'
+import type { Folders } from './folders.ts'
 
 /** What is known of a server before its bundle was read: an address, and the fingerprint of its root that came another way. */
 export type FirstContact = { readonly machinesUrl: string; readonly rootFingerprint: string }
 
+/** A context that the root of trust vouches for, and the host names that its organisation claims now; the context has those agreed to before. */
+export type Trusted = { readonly context: Context; readonly claims: readonly string[] }
+
 /**
- * Fetches the trust bundle and believes it only by the pinned root: the connection itself proves nothing yet. With a
- * context the chain of bundles must go forward from the one that is held.
+ * Fetches the trust bundle and believes it only by the fingerprint: the connection itself proves nothing yet. Where the
+ * organisation is pinned here already, its chain must go forward from that pin too, so nobody is talked into another root.
  */
-export async function fetchTrust(server: FirstContact | Context, pinned: Context | undefined): Promise<Context> {
-  const connection: Connection = { url: server.machinesUrl, root: undefined }
-  const { bundles } = await call(connection, api.trust.show, {
-    query: pinned ? { after: pinned.bundleVersion - 1 } : {},
-  })
-  const bundle = pinned
-    ? verifyTrustChain(bundles, { held: pinned.bundle })
-    : verifyTrustChain(bundles, { fingerprint: server.rootFingerprint })
-  const newest = bundles.at(-1)
-  if (!newest) throw new KeymanError('internal', `${server.machinesUrl} has no trust bundle`)
-  return contextFrom(bundle, newest, server.machinesUrl, pinned)
+export async function firstContact(server: FirstContact, folders: Folders): Promise<Trusted> {
+  const bundles = await fetchBundles(server.machinesUrl, 0)
+  const bundle = verifyTrustChain(bundles, { fingerprint: server.rootFingerprint })
+  const held = readContext(folders, bundle.organisation)
+  if (held) goesForward(bundles, held)
+  return trusted(bundle, bundles, server.machinesUrl, held)
 }
 
-function contextFrom(
+/** The newest bundle of an organisation that is pinned; it must go forward from the one that is held. `url`: where it is asked. */
+export async function refreshTrust(held: Context, url = held.machinesUrl): Promise<Trusted> {
+  const bundles = await fetchBundles(url, held.bundleVersion)
+  const bundle = goesForward(bundles, held)
+  // An address that the root has signed anew is followed; else the one that was just reached is kept.
+  const moved = parseTrustDocument(held.bundle.document).machinesUrl !== bundle.machinesUrl
+  return trusted(bundle, bundles, moved ? bundle.machinesUrl : url, held)
+}
+
+async function fetchBundles(url: string, after: number): Promise<readonly SignedBundle[]> {
+  const connection: Connection = { url, root: undefined }
+  const { bundles } = await call(connection, api.trust.show, { query: { after } })
+  return bundles
+}
+
+function goesForward(bundles: readonly SignedBundle[], held: Context): TrustBundle {
+  try {
+    return verifyTrustChain(bundles, { held: held.bundle })
+  } catch (error) {
+    if (!(error instanceof KeymanError) || error.code !== 'denied') throw error
+    throw new KeymanError('denied', `this is not the ${held.organisation} that is pinned here: ${error.message}`, {
+      hint: 'if it was set up anew on purpose: keyman logout --all, then keyman login; else tell your administrator',
+      cause: error,
+    })
+  }
+}
+
+function trusted(
   bundle: TrustBundle,
-  signed: Context['bundle'],
+  bundles: readonly SignedBundle[],
   machinesUrl: string,
-  pinned: Context | undefined,
-): Context {
-  const machines = bundle.x509.find(authority => authority.purpose === 'machines')
-  if (!machines)
-    throw new KeymanError('internal', `the trust bundle of ${bundle.organisation} names no machine authority`)
-  return {
+  held: Context | undefined,
+): Trusted {
+  const signed = bundles.at(-1)
+  if (!signed) throw new KeymanError('internal', `${machinesUrl} has no trust bundle`)
+  const context: Context = {
     organisation: bundle.organisation,
-    machinesUrl: pinned?.machinesUrl ?? machinesUrl,
+    machinesUrl,
     publicUrl: bundle.publicUrl,
     rootFingerprint: rootFingerprint(bundle.roots),
     bundle: { document: signed.document, signatures: [...signed.signatures] },
@@ -46,7 +77,10 @@ function contextFrom(
       .join('\n'),
     logKey: bundle.logKey,
     hostAuthorities: bundle.ssh.hostAuthorities.map(authority => authority.key),
-    hostSuffixes: bundle.hostSuffixes,
-    ...(pinned?.checkpoint === undefined ? {} : { checkpoint: pinned.checkpoint }),
+    // Names are agreed to by a person, at login; meanwhile an organisation can only give some up.
+    hostSuffixes: (held?.hostSuffixes ?? []).filter(suffix => bundle.hostSuffixes.includes(suffix)),
+    hosts: held?.hosts ?? [],
+    ...(held?.checkpoint === undefined ? {} : { checkpoint: held.checkpoint }),
   }
+  return { context, claims: bundle.hostSuffixes }
 }

@@ -1,76 +1,46 @@
-import { randomBytes } from 'node:crypto'
-import { linkSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { makeFolder } from './folders.ts'
 
 /**
- * One at a time among processes: the first does the work, the others wait until it is done (an event, not a poll) and
- * then do theirs, which finds the first one's result. Gives false where the turn did not come within `patience`
- * milliseconds. A holder that died is seen by its process ID.
+ * One at a time among processes: the first does the work, the others wait until it is done and then do theirs, which finds
+ * the first one's result. Gives `undefined` where the turn did not come within `patience` milliseconds.
+ *
+ * Node has no flock(2), but such a lock belongs to the open file, which a child shares: the child waits for the lock on our
+ * descriptor and ends, and the lock stays with us until we close the file or die, however we die. So nothing is polled, and
+ * no holder that was killed is ever waited for. The file itself stays.
  */
-export async function takeTurn(path: string, patience: number, work: () => Promise<boolean>): Promise<boolean> {
-  const end = Date.now() + patience
-  while (!acquire(path)) {
-    if (!(await released(path, end - Date.now()))) return false
-  }
+export async function takeTurn<T>(path: string, patience: number, work: () => Promise<T>): Promise<T | undefined> {
+  makeFolder(dirname(path))
+  const file = openSync(path, 'a', 0o600)
   try {
-    return await work()
+    return (await lock(file, patience)) ? await work() : undefined
   } finally {
-    rmSync(path, { force: true })
+    closeSync(file)
   }
 }
 
-/** A hard link appears with its content or not at all, so nobody ever reads a half-written holder. */
-function acquire(path: string): boolean {
-  const own = `${path}.${randomBytes(6).toString('hex')}`
-  writeFileSync(own, String(process.pid), { mode: 0o600, flag: 'wx' })
-  try {
-    linkSync(own, path)
-    return true
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-    return false
-  } finally {
-    rmSync(own, { force: true })
+/** Whichever is there: util-linux and busybox, or perl, which is in every Debian and every macOS. */
+const LOCKERS: readonly (readonly [string, readonly string[]])[] = [
+  ['flock', ['-x', '3']],
+  ['perl', ['-e', 'use Fcntl ":flock"; open(my $f, ">>&=", 3) or exit 2; exit(flock($f, LOCK_EX) ? 0 : 1)']],
+]
+
+async function lock(file: number, patience: number): Promise<boolean> {
+  for (const [program, parameters] of LOCKERS) {
+    const child = spawn(program, parameters, { stdio: ['ignore', 'ignore', 'ignore', file] })
+    const timer = setTimeout(() => child.kill('SIGKILL'), patience)
+    const code = await ended(child)
+    clearTimeout(timer)
+    if (code !== 'absent') return code === 0
   }
+  // Without either, two may come at once: each still writes whole files, and one of them asks for a touch too many.
+  return true
 }
 
-/** Waits until the holder's file goes; takes it away itself where the holder is dead. */
-function released(path: string, patience: number): Promise<boolean> {
-  if (patience <= 0) return Promise.resolve(false)
-  return new Promise(resolve => {
-    const watcher = watch(dirname(path), (_, name) => name === basename(path) && look())
-    // The death of a holder raises no event in the folder: look again now and then.
-    const again = setInterval(look, 1000)
-    const timer = setTimeout(() => done(false), patience)
-    const done = (free: boolean) => {
-      watcher.close()
-      clearInterval(again)
-      clearTimeout(timer)
-      resolve(free)
-    }
-    function look(): void {
-      const holder = holderOf(path)
-      if (holder !== undefined && alive(holder)) return
-      if (holder !== undefined) rmSync(path, { force: true })
-      done(true)
-    }
-    look()
+const ended = (child: ChildProcess): Promise<number | null | 'absent'> =>
+  new Promise(resolve => {
+    child.once('error', () => resolve('absent'))
+    child.once('exit', code => resolve(code))
   })
-}
-
-function holderOf(path: string): number | undefined {
-  try {
-    return Number(readFileSync(path, 'utf8'))
-  } catch {
-    return undefined
-  }
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}

@@ -1,10 +1,12 @@
 import { api } from '#shared/api/index.ts'
-import { fromBase64, fromHex } from '#shared/bytes.ts'
+import { fromBase64, fromHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import {
   type AuditedRecord,
   auditRecords,
+  leafHash,
+  parseCheckpoint,
   type TrustedHead,
   verifyCheckpoint,
   verifyInclusion,
@@ -27,6 +29,8 @@ type Shown = {
   decision?: string
   reason?: string
 }
+
+const parseRecord = (text: string): Shown => JSON.parse(text)
 
 const list = command({
   help: `keyman audit list: what happened, newest last
@@ -53,11 +57,11 @@ Check the whole log: keyman audit verify`,
       query: { limit, kind: values.kind, actor: values.actor, from: values.from },
     })
     if (values.json) {
-      printJson({ records: answer.records.map(record => ({ ...record, record: JSON.parse(record.record) })) })
+      printJson(answer)
       return EXIT.done
     }
     const rows = answer.records.map(({ index, record }) => {
-      const { at, kind, actor, target, decision, reason } = JSON.parse(record) as Shown
+      const { at, kind, actor, target, decision, reason } = parseRecord(record)
       return [
         index,
         at ? local(at) : '',
@@ -85,14 +89,11 @@ usage: keyman audit show RECORD [--json]`,
       origin: context.logKey.name,
       logKey: fromBase64(context.logKey.key),
     })
-    const proven = verifyInclusion(
-      fromHex(answer.leafHash),
-      BigInt(answer.index),
-      head.size,
-      answer.proof.map(fromHex),
-      head.root,
-    )
-    if (values.json) printJson({ ...answer, record: JSON.parse(answer.record), proven })
+    // The leaf is hashed from the record's own text; the answer's word for it would prove nothing.
+    const leaf = leafHash(utf8(answer.record))
+    const proven =
+      answer.index === index && verifyInclusion(leaf, BigInt(index), head.size, answer.proof.map(fromHex), head.root)
+    if (values.json) printJson({ ...answer, proven })
     else {
       print(shown(JSON.stringify(JSON.parse(answer.record), null, 2)).replaceAll('\\u000a', '\n'))
       remark(
@@ -122,10 +123,14 @@ Exit code 0: as it should be; 9: something was found.`,
     const memory = await compareCheckpoint(places, context)
     const heads: TrustedHead[] = []
     if (remembered !== undefined)
-      heads.push({ name: 'the checkpoint that this machine remembers', ...verifyCheckpoint(remembered, trusted) })
+      heads.push({ name: 'the checkpoint that this machine remembers', ...parseCheckpoint(remembered) })
     if (memory.state === 'extends')
       heads.push({ name: 'the newest checkpoint', ...verifyCheckpoint(memory.checkpoint, trusted) })
-    const size = heads.map(head => head.size).toSorted((a, b) => (a < b ? -1 : 1)).at(-1) ?? 0n
+    const size =
+      heads
+        .map(head => head.size)
+        .toSorted((a, b) => (a < b ? -1 : 1))
+        .at(-1) ?? 0n
     const audit = await auditRecords(allRecords(connection, size), heads)
     const compared =
       remembered === undefined

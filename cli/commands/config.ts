@@ -3,34 +3,19 @@ import { type Command, command, take } from '../command.ts'
 import { currentContext } from '../context.ts'
 import { folders } from '../folders.ts'
 import { print, printJson, table } from '../terminal.ts'
+import { COMMON_VARIABLES, LOGIN_VARIABLES, OTHER_VARIABLES } from '../variables.ts'
+
+type Row = readonly [setting: string, value: string, from: string]
 
 const show = command({
   help: `keyman config show: every setting and where its value comes from
-usage: keyman config show [--json]`,
+usage: keyman config show [--json]
+
+A flag wins over its variable, a variable over what is kept here. More: docs/login.md`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
-    const places = folders()
-    const { env } = process
-    const context = currentContext(places)
-    const rows: [string, string, string][] = [
-      ['context', context?.organisation ?? 'none', env.KEYMAN_CONTEXT ? 'KEYMAN_CONTEXT' : 'the last login'],
-      ['server', context?.machinesUrl ?? 'none', 'the pinned trust bundle'],
-      ['pages', context?.publicUrl ?? 'none', 'the pinned trust bundle'],
-      ['root of trust', context?.rootFingerprint ?? 'none', 'pinned at first login'],
-      ['session length', env.KEYMAN_FOR ?? '8h', env.KEYMAN_FOR ? 'KEYMAN_FOR' : 'default'],
-      [
-        'browser',
-        env.KEYMAN_BROWSER ?? env.BROWSER ?? "the desktop's",
-        env.KEYMAN_BROWSER ? 'KEYMAN_BROWSER' : env.BROWSER ? 'BROWSER' : 'default',
-      ],
-      ['configuration folder', places.config, env.XDG_CONFIG_HOME ? 'XDG_CONFIG_HOME' : 'default'],
-      [
-        'runtime folder',
-        places.runtime,
-        env.XDG_RUNTIME_DIR && places.runtime.startsWith(env.XDG_RUNTIME_DIR) ? 'XDG_RUNTIME_DIR' : 'default',
-      ],
-    ]
+    const rows = settings(process.env)
     if (values.json) printJson(Object.fromEntries(rows.map(([name, value, from]) => [name, { value, from }])))
     else print(table(['SETTING', 'VALUE', 'FROM'], rows))
     return EXIT.done
@@ -38,3 +23,32 @@ usage: keyman config show [--json]`,
 })
 
 export const commands: Record<string, Command> = { show }
+
+function settings(env: NodeJS.ProcessEnv): Row[] {
+  const places = folders()
+  const context = currentContext(places)
+  const pinned = (value: string | undefined): readonly [string, string] =>
+    value === undefined ? ['none', 'nothing is pinned yet'] : [value, 'the pinned trust bundle']
+  const variable = (name: string, otherwise: string): Row =>
+    env[name] ? [name, env[name], 'the environment'] : [name, otherwise, 'default']
+  const xdg = (path: string, name: string): readonly [string, string] => [
+    path,
+    env[name] && path.startsWith(env[name]) ? name : 'default',
+  ]
+  const defaults: Readonly<Record<string, string>> = {
+    KEYMAN_FOR: '8h',
+    KEYMAN_BROWSER: env.BROWSER || "the desktop's",
+  }
+  const names = [...Object.values(COMMON_VARIABLES), ...Object.values(LOGIN_VARIABLES), ...OTHER_VARIABLES]
+  return [
+    ['context', context?.organisation ?? 'none', env.KEYMAN_CONTEXT ? 'KEYMAN_CONTEXT or --context' : 'the last login'],
+    ['server', context?.machinesUrl ?? 'none', 'where it was reached last'],
+    ['pages', ...pinned(context?.publicUrl)],
+    ['root of trust', ...pinned(context?.rootFingerprint)],
+    ['host names', ...pinned(context?.hostSuffixes.map(suffix => `*.${suffix}`).join(', '))],
+    ...names.filter(name => name !== 'KEYMAN_CONTEXT').map(name => variable(name, defaults[name] ?? '-')),
+    ['configuration folder', ...xdg(places.config, 'XDG_CONFIG_HOME')],
+    ['state folder', ...xdg(places.state, 'XDG_STATE_HOME')],
+    ['runtime folder', ...xdg(places.runtime, 'XDG_RUNTIME_DIR')],
+  ]
+}

@@ -1,7 +1,9 @@
 import { existsSync, statSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { dirname } from 'node:path'
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { call } from '../client.ts'
+import { probe } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
 import { type Context, currentContext, readSession, sessionFiles } from '../context.ts'
 import { readIfThere } from '../files.ts'
@@ -10,6 +12,7 @@ import { localAgent } from '../ssh-agent.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { includeInstalled } from '../ssh-include.ts'
 import { print, printJson, shown } from '../terminal.ts'
+import { span } from '../times.ts'
 
 type Finding = { readonly check: string; readonly ok: boolean; readonly says: string }
 
@@ -52,6 +55,13 @@ function sshLine(places: Folders): Finding {
   const { userConfig, include } = sshFiles(places)
   if (!includeInstalled(places))
     return { check: userConfig, ok: false, says: 'does not include our hosts; run keyman ssh config --install' }
+  const home = userInfo().homedir
+  if (dirname(dirname(userConfig)) !== home)
+    return {
+      check: userConfig,
+      ok: false,
+      says: `ssh reads ${home}/.ssh/config, since it goes by the passwd entry, not by HOME`,
+    }
   const before = (readIfThere(userConfig) ?? '').split(`Include ${include}`)[0] ?? ''
   const ok = !/^\s*(host|match)\s/im.test(before)
   return {
@@ -84,12 +94,25 @@ function signedIn(places: Folders, context: Context | undefined): Finding {
   }
 }
 
+/** Certificates start at most five minutes back; a clock that is further off sees them too early or too late. */
+const CLOCK_OFF_MS = 60_000
+
 async function server(context: Context): Promise<Finding[]> {
   const connection = { url: context.machinesUrl, root: context.machinesRoot }
-  const started = Date.now()
   try {
-    await call(connection, api.trust.show, { query: { after: context.bundleVersion } })
-    return [{ check: context.machinesUrl, ok: true, says: `reached in ${Date.now() - started} ms` }]
+    const { took, clock = 0 } = await probe(connection, api.trust.show.path)
+    const off = Math.round(Math.abs(clock) / 1000)
+    const clockOk = Math.abs(clock) < CLOCK_OFF_MS
+    return [
+      { check: context.machinesUrl, ok: true, says: `reached in ${took} ms` },
+      {
+        check: 'clock',
+        ok: clockOk,
+        says: clockOk
+          ? "agrees with the server's"
+          : `${span(off)} ${clock > 0 ? 'behind' : 'ahead of'} the server's; set one of them right`,
+      },
+    ]
   } catch (error) {
     return [{ check: context.machinesUrl, ok: false, says: error instanceof Error ? error.message : String(error) }]
   }

@@ -1,26 +1,30 @@
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { hasScreen } from '../browser.ts'
 import { rememberCheckpoint } from '../checkpoint.ts'
-import { type Command, command, take, usage } from '../command.ts'
-import { type Context, currentContext, writeContext } from '../context.ts'
-import { readIfThere } from '../files.ts'
+import { type Command, command, usage } from '../command.ts'
+import { type Context, currentContext, listContexts, readContext, writeContext } from '../context.ts'
 import { type Folders, folders } from '../folders.ts'
+import { agreeToNames } from '../host-names.ts'
 import { installLogin } from '../install-session.ts'
-import { chooseFlow, signIn } from '../login.ts'
+import { localServer } from '../local-server.ts'
+import { signIn } from '../login.ts'
+import { checkSshPaths } from '../ssh-files.ts'
 import { offerInclude } from '../ssh-include.ts'
-import { ask, canAsk, remark, shown } from '../terminal.ts'
+import { isWatched, remark, shown } from '../terminal.ts'
 import { until } from '../times.ts'
-import { type FirstContact, fetchTrust } from '../trust-store.ts'
+import { firstContact, refreshTrust, type Trusted } from '../trust-store.ts'
+import { LOGIN_VARIABLES } from '../variables.ts'
 
 const login = command({
   help: `keyman login: sign this machine in with a passkey
-usage: keyman login [URL --fingerprint SHA256:…] [flags]
+usage: keyman login [URL --fingerprint SHA256:… | 'INVITATION'] [flags]
 
   URL                 the server's machine address, at first contact
   --fingerprint F     its root of trust, as your administrator gave it to you
+  'INVITATION'        the line of an invitation, which holds both
   --for 8h            how long the session is to last
   --device            show a code to type in a browser on another machine
   --no-browser        print the page instead of opening it
@@ -39,32 +43,33 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     'ssh-config': { type: 'string' },
     yes: { type: 'boolean' },
   },
+  variables: LOGIN_VARIABLES,
   async run(values, positionals) {
-    if (positionals.length > 1) take(positionals, ['URL'])
-    const lifetime = parseDuration(values.for ?? process.env.KEYMAN_FOR ?? '8h', '--for')
+    const target = parseTarget(positionals, values.fingerprint)
+    const lifetime = parseDuration(values.for ?? '8h', '--for')
     if (values['ssh-config'] !== undefined && !['yes', 'no'].includes(values['ssh-config']))
       throw usage('--ssh-config is yes or no')
+    const flow = values.device || !hasScreen() ? 'device' : 'loopback'
+    if (flow === 'device' && !values.device && !isWatched())
+      throw new KeymanError('not-signed-in', 'nobody is here to touch a passkey', {
+        hint: 'run keyman login in a terminal, or add --device',
+      })
+
     const places = folders()
-    const known = currentContext(places)
-    const context = await trusted(places, known, positionals[0], values.fingerprint)
-    await agreeToNames(context, known, values.yes === true)
+    const found = await reach(places, target)
+    const context = await agreeToNames(places, found, values.yes === true)
+    checkSshPaths(places, context)
     writeContext(places, context)
-    const flow = values.device ? 'device' : chooseFlow()
-    const { keys, answer } = await signIn({
-      context,
-      lifetime,
-      device: deviceName(),
-      flow,
-      openBrowser: !values['no-browser'],
-      say: remark,
-    })
+    const openBrowser = !values['no-browser']
+    const { keys, answer } = await signIn({ context, lifetime, device: deviceName(), flow, openBrowser, say: remark })
     const session = await installLogin(places, context, keys, answer)
+
     const ends = session.ssh
-      ? `certificate good ${until(new Date(session.ssh.endsAt), new Date())}`
-      : `no certificate: ${session.denial ?? 'no grant'}`
+      ? `your certificate ends ${until(new Date(session.ssh.endsAt), new Date())}`
+      : `but you have no certificate: ${shown(session.denial ?? 'no grant gives you one')}`
     remark(`Signed in as ${shown(session.person)}; ${ends}.`)
     if (session.passkeys === 1)
-      remark(`One passkey alone is one loss away from being locked out: make a second at ${context.publicUrl}`)
+      remark(`You have one passkey; lose it and you are locked out. Make a second: keyman passkey add`)
     await rememberCheckpoint(places, context)
     await offerInclude(places, values['ssh-config'])
     return EXIT.done
@@ -73,61 +78,59 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
 
 export const commands: Record<string, Command> = { '': login }
 
+type Target = { readonly url?: string; readonly fingerprint?: string }
+
+/** Pure: a URL with its flag, or the line of an invitation as it was pasted, `keyman login URL --fingerprint SHA256:…`, quoted or not. */
+export function parseTarget(positionals: readonly string[], flag: string | undefined): Target {
+  const words = positionals.join(' ').trim().split(/\s+/).filter(Boolean)
+  const [program, verb, ...rest] = words
+  const [text, name, value, ...more] = program?.endsWith('keyman') && verb === 'login' ? rest : words
+  if (more.length > 0 || (name !== undefined && (name !== '--fingerprint' || value === undefined)))
+    throw usage('one server at a time: URL --fingerprint SHA256:…, or the line of an invitation')
+  const fingerprint = flag ?? value
+  if (fingerprint !== undefined && !/^SHA256:[A-Za-z0-9+/]{43}$/.test(fingerprint))
+    throw usage(
+      `--fingerprint: ${JSON.stringify(fingerprint)} is not a whole fingerprint`,
+      'it is SHA256: and 43 characters',
+    )
+  if (text === undefined && fingerprint !== undefined) throw usage('--fingerprint belongs to a URL')
+  return {
+    ...(text === undefined ? {} : { url: serverUrl(text) }),
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+  }
+}
+
+function serverUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'https:' || url.pathname !== '/' || url.username || url.password || url.search || url.hash)
+    throw usage(`${JSON.stringify(text)} is not an address such as https://keys.example.com:4443`)
+  return url.origin
+}
+
 /** The organisation's newest bundle, by the pin that is held, or by the fingerprint that came another way. First contact is never blind. */
-async function trusted(
-  places: Folders,
-  known: Context | undefined,
-  url: string | undefined,
-  fingerprint: string | undefined,
-): Promise<Context> {
+async function reach(places: Folders, { url, fingerprint }: Target): Promise<Trusted> {
+  const local = localServer(places)
   if (url === undefined) {
-    if (known) return fetchTrust(known, known)
-    const local = localServer(places)
-    if (local) return fetchTrust(local, undefined)
+    const known = currentContext(places)
+    // A server on this machine may have moved to another port since.
+    if (known)
+      return refreshTrust(known, local?.rootFingerprint === known.rootFingerprint ? local.machinesUrl : undefined)
+    if (local) return firstContact(local, places)
     throw usage(
       'which server? nothing is pinned here yet',
       'keyman login URL --fingerprint SHA256:…, as your administrator gave it to you',
     )
   }
-  const machinesUrl = serverUrl(url)
-  if (known && known.machinesUrl === machinesUrl && fingerprint === undefined) return fetchTrust(known, known)
-  const local = localServer(places)
-  const rootFingerprint = fingerprint ?? (local?.machinesUrl === machinesUrl ? local.rootFingerprint : undefined)
-  if (rootFingerprint === undefined)
-    throw usage(
-      `${machinesUrl} is not known here, and trusting it blindly would be no protection`,
-      'add --fingerprint SHA256:…, as your administrator gave it to you',
-    )
-  return fetchTrust({ machinesUrl, rootFingerprint }, undefined)
-}
-
-function serverUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url?.protocol !== 'https:' || url.pathname !== '/' || url.username || url.search)
-    throw usage(`${JSON.stringify(text)} is not an address such as https://keys.example.com:4443`)
-  return url.origin
-}
-
-/** A server on this very machine says in its own data folder who it is; believed only where that folder is ours or root's. */
-function localServer(places: Folders): FirstContact | undefined {
-  const text = readIfThere(join(places.serverState, 'local.json'))
-  if (!text) return undefined
-  const { machinesUrl, rootFingerprint } = JSON.parse(text)
-  return typeof machinesUrl === 'string' && typeof rootFingerprint === 'string'
-    ? { machinesUrl, rootFingerprint }
-    : undefined
-}
-
-/** The host names that an organisation claims are shown and agreed to, at first and at each change (invariant 14). */
-async function agreeToNames(context: Context, known: Context | undefined, yes: boolean): Promise<void> {
-  const held = known?.organisation === context.organisation ? known.hostSuffixes : undefined
-  if (held && held.join() === context.hostSuffixes.join()) return
-  const names = context.hostSuffixes.map(suffix => `*.${suffix}`).join(', ')
-  remark(`${context.organisation} answers for the hosts ${names}; root of trust ${context.rootFingerprint}.`)
-  if (yes || context.hostSuffixes.every(suffix => suffix.endsWith('.localhost'))) return
-  if (!canAsk()) throw usage('nobody can be asked whether these host names are right', 'add --yes if they are')
-  if (!(await ask('Is that right?', false)))
-    throw new KeymanError('denied', 'the host names were not accepted; nothing was changed')
+  if (fingerprint !== undefined) return firstContact({ machinesUrl: url, rootFingerprint: fingerprint }, places)
+  const known = listContexts(places)
+    .map(name => readContext(places, name))
+    .find((context): context is Context => context?.machinesUrl === url)
+  if (known) return refreshTrust(known)
+  if (local?.machinesUrl === url) return firstContact(local, places)
+  throw usage(
+    `${url} is not known here, and trusting it blindly would be no protection`,
+    'add --fingerprint SHA256:…, as your administrator gave it to you',
+  )
 }
 
 /** The machine's name as the page shows it: printable, short. */

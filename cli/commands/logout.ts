@@ -3,20 +3,20 @@ import { EXIT } from '#shared/exit-codes.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
-import { currentContext, readSession, removeSession } from '../context.ts'
+import { type Context, currentContext, listContexts, readContext, readSession, removeSession } from '../context.ts'
 import { remove } from '../files.ts'
-import { folders } from '../folders.ts'
+import { type Folders, folders } from '../folders.ts'
+import { agentComment } from '../keys.ts'
 import { localAgent, removeFromAgent } from '../ssh-agent.ts'
-import { refreshSshFiles } from '../ssh-files.ts'
 import { changeInclude } from '../ssh-include.ts'
-import { remark } from '../terminal.ts'
+import { remark, shown } from '../terminal.ts'
 
 const logout = command({
   help: `keyman logout: end the session and remove its keys and certificates
 usage: keyman logout [--all]
 
-  --all    also remove the pinned root, the remembered checkpoint and the line in ~/.ssh/config;
-           a local server's data stays
+  --all    of every organisation, and remove the pinned roots, the remembered checkpoints and
+           the line in ~/.ssh/config too; a local server's data stays
 
 The pin and the ssh line stay otherwise: without the pin the next login would trust blindly.
 More: docs/login.md`,
@@ -24,23 +24,14 @@ More: docs/login.md`,
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
-    const context = currentContext(places)
-    const session = context && readSession(places, context.organisation)
-    if (context && session) {
-      const told = await call(sessionConnection(places, context), api.session.end).then(
-        () => undefined,
-        (error: unknown) => (error instanceof Error ? error.message : String(error)),
-      )
-      const socket = localAgent()
-      if (socket) await removeFromAgent(socket, `keyman:${context.organisation}`)
-      removeSession(places, context.organisation)
-      refreshSshFiles(places, context, undefined)
-      remark(
-        told === undefined
-          ? 'Signed out.'
-          : `Signed out here; the server was not told (${told}), its certificate ends by itself.`,
-      )
-    } else remark('You were not signed in.')
+    const current = currentContext(places)
+    const contexts = values.all
+      ? listContexts(places).flatMap(name => readContext(places, name) ?? [])
+      : current
+        ? [current]
+        : []
+    const ended = await Promise.all(contexts.map(context => end(places, context)))
+    if (!ended.includes(true)) remark('You were not signed in.')
     if (values.all) {
       changeInclude(places, 'remove')
       for (const folder of [places.config, places.runtime, places.state]) remove(folder)
@@ -51,3 +42,22 @@ More: docs/login.md`,
 })
 
 export const commands: Record<string, Command> = { '': logout }
+
+/** The server is told where it can be; the keys go in any case. False where there was no session. */
+async function end(places: Folders, context: Context): Promise<boolean> {
+  const session = readSession(places, context.organisation)
+  if (!session) return false
+  const untold = await call(sessionConnection(places, context), api.session.end).then(
+    () => undefined,
+    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+  )
+  const socket = localAgent()
+  if (socket) await removeFromAgent(socket, agentComment(context.organisation))
+  removeSession(places, context.organisation)
+  remark(
+    untold === undefined
+      ? `Signed out of ${context.organisation}.`
+      : `Signed out of ${context.organisation} here, but its server does not know (${shown(untold)}).`,
+  )
+  return true
+}

@@ -1,6 +1,6 @@
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { hasScreen, openBrowser } from '../browser.ts'
+import { hasScreen, openBrowser, tunnelTo } from '../browser.ts'
 import { type Command, command, take } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
 import { requireSession } from '../context.ts'
@@ -42,6 +42,8 @@ A passkey is made by a browser; the page signs in with one that exists and adds 
     const { context } = requireSession(folders(), new Date())
     const opened = hasScreen() && (await openBrowser(context.publicUrl))
     remark(opened ? `Opened ${context.publicUrl}` : `Open ${context.publicUrl}`)
+    const tunnel = opened ? undefined : tunnelTo(context.publicUrl)
+    if (tunnel) remark(`That page opens on this machine alone; from yours:  ${tunnel}`)
     return EXIT.done
   },
 })

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parseKeyId, parsePersonIdentity } from '#shared/names.ts'
+import { parsePublicKey } from '#shared/ssh/index.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { requireSession } from '../context.ts'
+import { readGiven } from '../files.ts'
 import { folders } from '../folders.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
@@ -50,6 +51,7 @@ Exit code 9: not every connected host has confirmed in time.`,
     if (values.json) printJson(answer)
     else {
       remark(`Revoked ${answer.revoked} certificates and ended ${answer.sessions} sessions (${shown(answer.target)}).`)
+      if ('person' in target && target.person === session.person) remark('That was you: keyman login signs in again.')
       if (answer.hosts.length > 0)
         print(
           table(
@@ -69,8 +71,14 @@ function chosen(values: Flags) {
   if (given.length !== 1) throw usage('exactly one of --person, --key-id, --serial and --key')
   if (values.person !== undefined) return { person: parsePersonIdentity(values.person, '--person') }
   if (values['key-id'] !== undefined) return { keyId: parseKeyId(values['key-id'], '--key-id') }
-  if (values.serial !== undefined) return { serial: values.serial }
-  return { publicKey: readFileSync(values.key ?? '', 'utf8').trim() }
+  if (values.serial !== undefined) {
+    if (!/^[1-9][0-9]{0,19}$/.test(values.serial)) throw usage('--serial is a whole number above 0')
+    return { serial: values.serial }
+  }
+  // Read here, so that a private key that is pasted where a public one belongs never leaves this machine.
+  const publicKey = readGiven(values.key ?? '', '--key').trim()
+  parsePublicKey(publicKey, '--key')
+  return { publicKey }
 }
 
 export const commands: Record<string, Command> = { '': revoke }

@@ -1,8 +1,8 @@
 import { EXIT } from '#shared/exit-codes.ts'
 import { type Command, command, take, usage } from '../command.ts'
+import { currentContext } from '../context.ts'
 import { readIfThere } from '../files.ts'
 import { folders } from '../folders.ts'
-import { checkBeforeSsh } from '../ssh-check.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { changeInclude, includeInstalled } from '../ssh-include.ts'
 import { print, remark } from '../terminal.ts'
@@ -46,18 +46,24 @@ Renews within the session, or begins a login where there is a person to ask. Exi
   options: {},
   async run(_, positionals) {
     take(positionals, [])
+    const { checkBeforeSsh } = await import('../ssh-check.ts')
     return (await checkBeforeSsh(folders())) ? EXIT.done : EXIT.notSignedIn
   },
 })
 
 const renew = command({
   help: `keyman ssh renew: get a new certificate within the session, for the same keys
-usage: keyman ssh renew`,
-  options: {},
-  async run(_, positionals) {
+usage: keyman ssh renew [--if-due]
+
+  --if-due   do nothing while enough time is left
+
+It happens by itself: ssh starts it when a third of the certificate's life is left.`,
+  options: { 'if-due': { type: 'boolean' } },
+  async run(values, positionals) {
     take(positionals, [])
     const { renewSession } = await import('../renew.ts')
-    await renewSession(folders())
+    const places = folders()
+    await renewSession(places, currentContext(places), values['if-due'] === true)
     return EXIT.done
   },
 })

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, command, take } from '../command.ts'
-import { currentContext, listContexts, readSession, sessionFiles } from '../context.ts'
-import { folders } from '../folders.ts'
+import { type Command, command, take, usage } from '../command.ts'
+import { currentContext, listContexts, readSession, type Session, sessionFiles } from '../context.ts'
+import { type Folders, folders } from '../folders.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { bold, print, printJson, remark, shown } from '../terminal.ts'
 import { until } from '../times.ts'
@@ -12,7 +12,7 @@ const status = command({
   help: `keyman status: who am I, with which certificate, until when
 usage: keyman status [flags]
 
-  --check        say nothing, answer by exit code: 0 good, 3 not signed in, 9 ends too soon
+  --check        answer by exit code: 0 good, 3 not signed in, 9 no certificate or it ends too soon
   --for 2h       with --check: how long the certificate must still be good
   --files        list every file that keyman keeps here
   --json         as JSON
@@ -34,20 +34,22 @@ It reads files alone and never asks the server. More: docs/login.md`,
     const session = context && readSession(places, context.organisation)
     const now = new Date()
     if (values.files) {
-      for (const path of ownFiles()) print(path)
+      for (const path of ownFiles(places)) print(path)
       return EXIT.done
     }
     const alive = context !== undefined && session !== undefined && Date.parse(session.endsAt) > now.getTime()
-    const certified = alive && session.ssh !== undefined && Date.parse(session.ssh.endsAt) > now.getTime()
-    if (values.check) {
-      if (!certified || !session.ssh) return EXIT.notSignedIn
-      const needed = values.for === undefined ? 0 : parseDuration(values.for, '--for')
-      return Date.parse(session.ssh.endsAt) - now.getTime() >= needed * 1000 ? EXIT.done : EXIT.found
-    }
+    if (values.check) return check(alive ? session : undefined, now, values.for)
+    if (values.for !== undefined) throw usage('--for belongs to --check')
     if (values.json) {
       printJson(
         alive
-          ? { signedIn: true, organisation: context.organisation, server: context.machinesUrl, ...session }
+          ? {
+              signedIn: true,
+              organisation: context.organisation,
+              server: context.machinesUrl,
+              ...session,
+              hosts: context.hosts,
+            }
           : { signedIn: false },
       )
       return alive ? EXIT.done : EXIT.notSignedIn
@@ -68,17 +70,27 @@ It reads files alone and never asks the server. More: docs/login.md`,
     print(
       `  key          ${session.keyIn === 'agent' ? 'in the ssh-agent, which forgets it by itself' : sessionFiles(places, context.organisation).key}`,
     )
-    if (session.hosts.length > 0)
-      print(`  hosts        ${session.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; ')}`)
+    if (context.hosts.length > 0)
+      print(`  hosts        ${context.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; ')}`)
     return EXIT.done
   },
 })
 
 export const commands: Record<string, Command> = { '': status }
 
-/** Everything that KeyMan's CLI leaves in a home. */
-export function ownFiles(): string[] {
-  const places = folders()
+/** By exit code; where it is not as it should be, one line on stderr says why. */
+function check(session: Session | undefined, now: Date, needed: string | undefined): number {
+  const seconds = needed === undefined ? 0 : parseDuration(needed, '--for')
+  const ends = session?.ssh && new Date(session.ssh.endsAt)
+  if (ends && ends.getTime() > now.getTime() && ends.getTime() - now.getTime() >= seconds * 1000) return EXIT.done
+  if (!session) remark('not signed in')
+  else if (ends) remark(`the certificate ${ends > now ? 'ends' : 'has'} ${until(ends, now)}`)
+  else remark(`no certificate: ${shown(session.denial ?? 'no grant gives one')}`)
+  return session ? EXIT.found : EXIT.notSignedIn
+}
+
+/** Everything that KeyMan's CLI leaves in a home, as far as it is there. */
+function ownFiles(places: Folders): string[] {
   const ssh = sshFiles(places)
   const all = listContexts(places).flatMap(name => {
     const { folder, ...files } = sessionFiles(places, name)
@@ -88,7 +100,9 @@ export function ownFiles(): string[] {
       ssh.check(name),
       ssh.knownHosts(name),
       `${places.config}/contexts/${name}.json`,
+      ...['login.lock', 'write.lock', 'refused', 'page'].map(end => `${places.runtime}/${name}.${end}`),
     ]
   })
-  return [...all, ssh.include, `${places.config}/current-context`].filter(path => existsSync(path))
+  const own = [...all, ssh.include, `${places.config}/current-context`, `${places.config}/ssh-config-offered`]
+  return own.filter(path => existsSync(path))
 }

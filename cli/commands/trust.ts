@@ -1,20 +1,21 @@
 import { sign } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { administration, api } from '#shared/api/index.ts'
+import { api } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import {
   armorSshsig,
   decodeOpensshPrivateKey,
   encodeSignature,
   encodeSshsig,
+  parsePublicKey,
   sshsigSignedData,
   toPrivateKeyObject,
 } from '#shared/ssh/index.ts'
 import { parseTrustDocument, TRUST_NAMESPACE } from '#shared/trust/index.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { requireSession } from '../context.ts'
-import { writeFile } from '../files.ts'
+import { currentContext } from '../context.ts'
+import { readGiven, writeFile } from '../files.ts'
 import { folders } from '../folders.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark } from '../terminal.ts'
@@ -23,15 +24,20 @@ const show = command({
   help: `keyman trust show: the signed trust bundle, what hosts and laptops believe
 usage: keyman trust show [--document FILE --signature FILE] [--json]
 
-  --document F --signature F   write both out, so that OpenSSH checks it:
-     ssh-keygen -Y verify -n keyman-trust -f ALLOWED_SIGNERS -I root -s F.sig < F`,
+  --document F --signature F   write both out, so that OpenSSH checks them too (a second signature is F.2):
+      ssh-keygen -Y verify -n keyman-trust -f ALLOWED_SIGNERS -I root -s F < DOCUMENT
+  --json                       the document itself
+
+It reads what is pinned here and asks no server. More: docs/trust.md`,
   options: { document: { type: 'string' }, signature: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
-    const { context } = requireSession(folders(), new Date())
+    const context = currentContext(folders())
+    if (!context)
+      throw new KeymanError('not-signed-in', 'no root of trust is pinned here yet', { hint: 'run keyman login' })
     const bundle = parseTrustDocument(context.bundle.document)
     if (values.document !== undefined) writeFile(values.document, context.bundle.document, 0o644)
-    if (values.signature !== undefined) writeFile(values.signature, context.bundle.signatures.join('\n'), 0o644)
+    if (values.signature !== undefined) writeSignatures(values.signature, context.bundle.signatures)
     if (values.json) printJson(bundle)
     else {
       print(`${bundle.organisation}, version ${bundle.version}`)
@@ -46,6 +52,13 @@ usage: keyman trust show [--document FILE --signature FILE] [--json]
     return EXIT.done
   },
 })
+
+/** `ssh-keygen -Y verify` reads one signature a file: the first is FILE, the others FILE.2, FILE.3 … */
+function writeSignatures(file: string, signatures: readonly string[]): void {
+  signatures.forEach((signature, i) => {
+    writeFile(i === 0 ? file : `${file}.${i + 1}`, `${signature.trim()}\n`, 0o644)
+  })
+}
 
 const signDocument = command({
   help: `keyman trust sign: sign the next trust bundle with a root key, and publish it
@@ -66,10 +79,12 @@ A root key may be a hardware sk- key or lie offline. More: docs/trust.md`,
     if (values.in !== undefined) {
       if (!values.signature) throw usage('--in wants --signature too')
       return publish(
-        readFileSync(values.in, 'utf8'),
-        values.signature.map(file => readFileSync(file, 'utf8').trim()),
+        readGiven(values.in, '--in'),
+        values.signature.map(file => readGiven(file, '--signature').trim()),
       )
     }
+    if ((values.out === undefined) === (values['root-key'] === undefined))
+      throw usage('one of --root-key, --out and --in')
     const { document } = await callAsPerson(api.trust.next, { body: {} })
     return signOrWrite(document, values['root-key'], values.out)
   },
@@ -95,12 +110,16 @@ More: docs/trust.md`,
   async run(values, positionals) {
     take(positionals, [])
     if (!values.to) throw usage('--to names the new root keys')
-    const keys = values.to.map(file => readFileSync(file, 'utf8').trim())
-    const roots = administration.trust.next.body?.parse({
-      roots: { keys, threshold: Number(values.threshold ?? keys.length) },
+    const keys = values.to.map(file => {
+      const line = readGiven(file, '--to').trim()
+      parsePublicKey(line, `--to ${file}`)
+      return line
     })
-    const { document } = await callAsPerson(api.trust.next, { body: roots ?? {} })
-    if (values.out === undefined && !values['root-key']) throw usage('either --root-key or --out')
+    if ((values.out === undefined) === (values['root-key'] === undefined)) throw usage('either --root-key or --out')
+    const threshold = values.threshold === undefined ? keys.length : Number(values.threshold)
+    if (!Number.isInteger(threshold) || threshold < 1 || threshold > keys.length)
+      throw usage(`--threshold is a number from 1 to ${keys.length}`)
+    const { document } = await callAsPerson(api.trust.next, { body: { roots: { keys, threshold } } })
     if (values.out !== undefined) return signOrWrite(document, undefined, values.out)
     return publish(
       document,
@@ -120,7 +139,7 @@ function signOrWrite(document: string, rootKey: string | undefined, out: string 
 
 /** With an Ed25519 key file without a passphrase; others are used through ssh-keygen. */
 function signWith(file: string, document: string): string {
-  const { seed, publicKey } = decodeOpensshPrivateKey(readFileSync(file, 'utf8'))
+  const { seed, publicKey } = decodeOpensshPrivateKey(readGiven(file, '--root-key'), '--root-key')
   const raw = sign(null, sshsigSignedData(TRUST_NAMESPACE, utf8(document)), toPrivateKeyObject(seed))
   return armorSshsig(
     encodeSshsig({ publicKey, namespace: TRUST_NAMESPACE, signature: encodeSignature(publicKey, raw) }),

@@ -3,7 +3,7 @@ import { formatDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { type Command, command, take } from '../command.ts'
-import { currentContext } from '../context.ts'
+import { contextOfHost } from '../context.ts'
 import { folders } from '../folders.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, shown } from '../terminal.ts'
@@ -22,12 +22,11 @@ Exit code 0: there is a way in; 4: there is none.`,
   async run(values, positionals) {
     const [name] = take(positionals, ['HOST'])
     const host = parseHostName(fullName(name), 'HOST')
-    const answer = await callAsPerson(api.access.why, {
-      query: {
-        host,
-        ...(values.person === undefined ? {} : { person: parsePersonIdentity(values.person, '--person') }),
-      },
-    })
+    const query = {
+      host,
+      ...(values.person === undefined ? {} : { person: parsePersonIdentity(values.person, '--person') }),
+    }
+    const answer = await callAsPerson(api.access.why, { query }, contextOfHost(folders(), host))
     if (values.json) printJson(answer)
     else {
       for (const way of answer.allowed) {
@@ -46,7 +45,6 @@ Exit code 0: there is a way in; 4: there is none.`,
 })
 
 /** `demo` stands for the demo host of a server on this machine, as in \`ssh demo\`. */
-const fullName = (name: string): string =>
-  name === 'demo' && currentContext(folders()) ? 'demo.keyman.localhost' : name
+const fullName = (name: string): string => (name === 'demo' ? 'demo.keyman.localhost' : name)
 
 export const commands: Record<string, Command> = { '': why }

@@ -1,0 +1,12 @@
+import { currentContext, readSession } from './context.ts'
+import { folders } from './folders.ts'
+import { until } from './times.ts'
+
+/** For whoever meets a dead server: until when plain ssh works all the same. Undefined where it does not. */
+export function certificateGoodUntil(): string | undefined {
+  const places = folders()
+  const context = currentContext(places)
+  const { ssh } = (context && readSession(places, context.organisation)) ?? {}
+  if (!ssh || Date.parse(ssh.endsAt) <= Date.now()) return undefined
+  return `ssh goes on working: your certificate ends ${until(new Date(ssh.endsAt), new Date())}`
+}

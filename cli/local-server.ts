@@ -1,0 +1,51 @@
+import { lstatSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { readIfThere } from './files.ts'
+import type { Folders } from './folders.ts'
+import type { FirstContact } from './trust-store.ts'
+
+export type Demo = {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  readonly login: string
+}
+
+/**
+ * A server on this very machine says in its own data folder who it is; believed only where that file is ours or root's
+ * and nobody else can write it.
+ */
+export function localServer(folders: Folders): FirstContact | undefined {
+  const { machinesUrl, rootFingerprint } = readTrusted(join(folders.serverState, 'local.json')) ?? {}
+  return typeof machinesUrl === 'string' && typeof rootFingerprint === 'string'
+    ? { machinesUrl, rootFingerprint }
+    : undefined
+}
+
+/** Its demo host, where that server is the one with this root of trust. */
+export function localDemo(folders: Folders, rootFingerprint: string): Demo | undefined {
+  if (localServer(folders)?.rootFingerprint !== rootFingerprint) return undefined
+  const { name, address, port, login } = readTrusted(join(folders.serverState, 'demo', 'demo.json')) ?? {}
+  return typeof name === 'string' &&
+    typeof address === 'string' &&
+    typeof port === 'number' &&
+    Number.isInteger(port) &&
+    typeof login === 'string'
+    ? { name, address, port, login }
+    : undefined
+}
+
+function readTrusted(path: string): Record<string, unknown> | undefined {
+  try {
+    if (![path, dirname(path)].every(onlyOurs)) return undefined
+    const value: unknown = JSON.parse(readIfThere(path) ?? 'null')
+    return typeof value === 'object' && value !== null ? { ...value } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function onlyOurs(path: string): boolean {
+  const { uid, mode } = lstatSync(path)
+  return (uid === 0 || uid === process.getuid?.()) && (mode & 0o022) === 0
+}
