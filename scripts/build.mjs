@@ -133,9 +133,7 @@ async function routeTable(esbuild) {
   const source = Buffer.from(outputFiles[0].contents).toString('base64')
   const { allRoutes } = await import(`data:text/javascript;base64,${source}`)
   return Object.fromEntries(
-    allRoutes
-      .filter(route => route.listeners.includes('pages'))
-      .map(({ id, method, path }) => [id, { method, path }]),
+    allRoutes.filter(route => route.listeners.includes('pages')).map(({ id, method, path }) => [id, { method, path }]),
   )
 }
 
