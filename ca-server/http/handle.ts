@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { Caller } from '#server/identity/index.ts'
-import { type FieldError, KeymanError } from '#shared/errors.ts'
 import type { Route } from '#shared/api/index.ts'
+import { type FieldError, KeymanError } from '#shared/errors.ts'
 
 /** What the edge knows of one request before a route's schemas have seen it. */
 export type RawRequest = {
@@ -21,7 +21,10 @@ export type RawRequest = {
 }
 
 /** The same after the route's schemas: query and body are what they say. */
-export type ApiRequest<Query, Body> = Omit<RawRequest, 'query' | 'body'> & { readonly query: Query; readonly body: Body }
+export type ApiRequest<Query, Body> = Omit<RawRequest, 'query' | 'body'> & {
+  readonly query: Query
+  readonly body: Body
+}
 
 /** One route with what serves it. `prepare` checks query and body and throws `invalid-input` with every field named. */
 export type Handled = {
@@ -62,13 +65,18 @@ function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'quer
   if (result.success) return result.data
   const fields = fieldErrors(result.error, where)
   const first = fields[0]
-  throw new KeymanError('invalid-input', first ? `${first.field}: ${first.message}` : `the ${where} is not valid`, { fields })
+  throw new KeymanError('invalid-input', first ? `${first.field}: ${first.message}` : `the ${where} is not valid`, {
+    fields,
+  })
 }
 
 /** Paths as `hosts.labels`, `roots.keys[0]`. Messages of zod name what is expected, never the value. */
 function fieldErrors(error: z.ZodError, where: string): FieldError[] {
   return error.issues.slice(0, 20).map(issue => ({
-    field: issue.path.map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`)).join('') || where,
+    field:
+      issue.path
+        .map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`))
+        .join('') || where,
     message: issue.message,
   }))
 }
