@@ -6,24 +6,10 @@ import { EXIT } from '#shared/exit-codes.ts'
 import { HELP } from './help.ts'
 import { createLog } from './log.ts'
 import { defaultStateFolder, describeMachine } from './machine.ts'
+import { OPTIONS } from './options.ts'
 import { AGENT_VERSION } from './version.ts'
 
 /** The program `keyman-agent`. */
-const OPTIONS = {
-  help: { type: 'boolean', short: 'h' },
-  version: { type: 'boolean' },
-  'token-file': { type: 'string' },
-  'state-folder': { type: 'string' },
-  'sshd-folder': { type: 'string' },
-  'drop-in': { type: 'string' },
-  'sshd-config': { type: 'string' },
-  sshd: { type: 'string' },
-  'host-key': { type: 'string', multiple: true },
-  reload: { type: 'string' },
-  'pid-file': { type: 'string' },
-  again: { type: 'boolean' },
-} as const
-
 const log = createLog(
   line => process.stderr.write(line),
   () => new Date(),

@@ -1,0 +1,57 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { HELP } from './help.ts'
+import { OPTIONS } from './options.ts'
+
+const run = (...args: string[]) =>
+  new Promise<{ code: number; out: string; err: string }>(resolve => {
+    execFile(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], (error, out, err) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+    )
+  })
+
+describe('keyman-agent', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'keyman-agent-'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it('names every flag in a help that fits on a screen, and no flag that it has not', () => {
+    const named = new Set([...HELP.matchAll(/--([a-z-]+)/g)].map(match => match[1]))
+    const real = Object.keys(OPTIONS).filter(name => name !== 'help' && name !== 'version')
+    expect([...named].sort()).toEqual(real.sort())
+    expect(HELP.split('\n').length).toBeLessThanOrEqual(40)
+    expect(HELP.split('\n').every(line => line.length <= 80)).toBe(true)
+  })
+
+  it('prints its help for --help, and for nothing with exit code 2', async () => {
+    expect(await run('--help')).toEqual({ code: 0, out: HELP, err: '' })
+    expect(await run()).toEqual({ code: 2, out: HELP, err: '' })
+  })
+
+  it('says error and hint, a line each, and answers by exit code', async () => {
+    const state = ['--state-folder', join(folder, 'none')]
+    expect(await run('frobnicate')).toMatchObject({ code: 2, out: '' })
+    expect((await run('run', ...state)).code).toBe(6)
+    const notJoined = await run('doctor', ...state)
+    expect(notJoined.code).toBe(6)
+    expect(notJoined.err).toMatch(/^keyman-agent: error: .*has not joined\nkeyman-agent: hint: .*\n$/)
+  })
+
+  it('takes no token as an argument, and never shows the one it was given', async () => {
+    const missing = await run('join')
+    expect(missing).toMatchObject({ code: 2 })
+    expect(missing.err).toContain('--token-file')
+    const file = join(folder, 'token')
+    writeFileSync(file, 'keyman-join-v1.c2VjcmV0LXRoYXQtaXMtYnJva2Vu')
+    const key = join(folder, 'key.pub')
+    const broken = await run('join', '--token-file', file, '--host-key', key, '--sshd', process.execPath)
+    expect(broken.code).toBe(2)
+    expect(broken.err).toContain('not a whole join token')
+    expect(broken.err).not.toContain('c2VjcmV0')
+  })
+})
