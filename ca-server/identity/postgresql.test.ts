@@ -70,6 +70,20 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
     expect(consents.done).toBe(1)
   })
 
+  it('an authenticator and its copy that count the same get in once', async () => {
+    const counting = new Authenticator(ORIGIN, { counting: true })
+    await enrol(world, 'counting@example.com', { authenticator: counting })
+    for (let counter = 10; counter < 20; counter++) {
+      const touch = async () => {
+        const { transaction } = await world.identity.logins.start(loginRequest(world).body, '192.0.2.9')
+        const options = await world.identity.logins.options(transaction)
+        return () => world.identity.logins.consent(transaction, counting.get(options, { counter }), at())
+      }
+      const touches = [await touch(), await touch(), await touch()]
+      expect(await outcomes(touches.map(consent => consent()))).toEqual({ done: 1, codes: ['denied', 'denied'] })
+    }
+  })
+
   it('revoking a person leaves no session of a login that was being redeemed', async () => {
     const { authenticator, who } = await enrol(world, 'bob@example.com')
     for (let round = 0; round < 40; round++) {
