@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { toHex } from '#shared/bytes.ts'
-import { type HostName, isHostName, type Labels } from '#shared/names.ts'
+import { type HostName, isHostName } from '#shared/names.ts'
 import type { HostView, NewHost } from './port.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
@@ -33,7 +33,7 @@ export const hostRow = z
   .transform(row => ({
     id: row.id,
     name: row.name,
-    labels: row.labels as Labels,
+    labels: row.labels,
     port: row.port,
     address: row.address ?? undefined,
     joined: row.joined_at !== null,
