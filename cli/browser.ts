@@ -28,5 +28,6 @@ export function tunnelTo(page: string): string | undefined {
   const { hostname, port, protocol } = new URL(page)
   if (!['localhost', '127.0.0.1', '[::1]'].includes(hostname)) return undefined
   const number = port || (protocol === 'https:' ? '443' : '80')
-  return `ssh -L ${number}:${hostname}:${number} THIS-MACHINE`
+  const to = hostname === 'localhost' ? '127.0.0.1' : hostname
+  return `ssh -L ${number}:${to}:${number} THIS-MACHINE`
 }

@@ -21,7 +21,7 @@ export type CallInput<Query, Body> = {
 }
 
 /** With a dead server every command ends within three seconds, its own start included: a handshake that takes longer is given up. */
-const CONNECT_MS = 2500
+const CONNECT_MS = 2000
 
 /** The server could not be reached, or not in time. `main.ts` adds until when the certificate is good all the same. */
 export class Unreachable extends KeymanError {

@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { api, type loginSchemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { openBrowser, tunnelTo } from './browser.ts'
+import { hasScreen, openBrowser, tunnelTo } from './browser.ts'
 import { type Connection, call, Unreachable } from './client.ts'
 import type { Context } from './context.ts'
 import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
@@ -88,7 +88,7 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
   const { transaction, deviceCode, userCode } = started
   if (!deviceCode || !userCode) throw new KeymanError('internal', 'the server gave no code for a device login')
   options.say(`Open ${started.page} in a browser and type the code  ${userCode}`)
-  const tunnel = tunnelTo(started.page)
+  const tunnel = hasScreen() ? undefined : tunnelTo(started.page)
   if (tunnel) options.say(`That page opens on this machine alone; from yours:  ${tunnel}`)
   let interval = started.interval
   while (Date.now() < Date.parse(started.endsAt)) {

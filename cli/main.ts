@@ -1,27 +1,8 @@
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { type Command, nearest, parse, usage } from './command.ts'
+import { GROUPS } from './groups.ts'
 import { print, printError } from './terminal.ts'
-
-/** Every command with the file that holds it, loaded only when it is called: `keyman status` starts as fast as Node does. */
-const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<Record<string, Command>> }>>> = {
-  login: () => import('./commands/login.ts'),
-  logout: () => import('./commands/logout.ts'),
-  status: () => import('./commands/status.ts'),
-  ssh: () => import('./commands/ssh.ts'),
-  why: () => import('./commands/why.ts'),
-  revoke: () => import('./commands/revoke.ts'),
-  person: () => import('./commands/person.ts'),
-  team: () => import('./commands/team.ts'),
-  grant: () => import('./commands/grant.ts'),
-  host: () => import('./commands/host.ts'),
-  passkey: () => import('./commands/passkey.ts'),
-  audit: () => import('./commands/audit.ts'),
-  trust: () => import('./commands/trust.ts'),
-  config: () => import('./commands/config.ts'),
-  doctor: () => import('./commands/doctor.ts'),
-  completion: () => import('./commands/completion.ts'),
-}
 
 const HELP = `keyman: SSH certificates instead of keys
 
@@ -61,6 +42,8 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const load = Object.hasOwn(GROUPS, word) ? GROUPS[word] : undefined
   if (!load) {
+    if (word.startsWith('-'))
+      throw usage(`there is no flag ${word} here`, 'flags stand after the command: keyman status --json')
     const near = nearest(word, Object.keys(GROUPS))
     throw usage(
       `there is no command ${JSON.stringify(word)}`,

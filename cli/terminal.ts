@@ -39,7 +39,10 @@ export function table(
   const widths = headings.map((_, i) => Math.max(...cells.map(row => row[i]?.length ?? 0)))
   return cells
     .map((row, r) => {
-      const line = row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  ').trimEnd()
+      const line = row
+        .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0)))
+        .join('  ')
+        .trimEnd()
       const cut = columns && process.stdout.isTTY && line.length > columns ? `${line.slice(0, columns - 1)}…` : line
       return r === 0 ? bold(cut) : cut
     })

@@ -54,21 +54,21 @@ usage: keyman person show PERSON [--json]`,
 
 const invite = command({
   help: `keyman person invite: a link with which somebody makes a passkey and becomes a person here, once
-usage: keyman person invite PERSON [--admin] [--for 24h] [--json]
+usage: keyman person invite PERSON [--administrator] [--for 24h] [--json]
 
-  --admin     as a further administrator
-  --for 24h   how long the link is good
+  --administrator   as a further administrator
+  --for 24h         how long the link is good
 
 example:
   keyman person invite alice@example.com
 Give the link to that person alone. Undo: let it end, or keyman person disable.`,
-  options: { admin: { type: 'boolean' }, for: { type: 'string' }, json: { type: 'boolean' } },
+  options: { administrator: { type: 'boolean' }, for: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [identity] = take(positionals, ['PERSON'])
     const answer = await callAsPerson(api.persons.invite, {
       body: {
         identity: parsePersonIdentity(identity, 'PERSON'),
-        administrator: values.admin === true,
+        administrator: values.administrator === true,
         lifetime: parseDuration(values.for ?? '24h', '--for'),
       },
     })

@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest'
+import { COMMON } from './command.ts'
+import { WORDS } from './commands/completion.ts'
+import { GROUPS } from './groups.ts'
+import { COMMON_VARIABLES } from './variables.ts'
+
+const groups = await Promise.all(
+  Object.entries(GROUPS).map(async ([word, load]) => ({ word, commands: (await load()).commands })),
+)
+const all = groups.flatMap(({ word, commands }) =>
+  Object.entries(commands).map(([verb, command]) => ({ name: verb ? `${word} ${verb}` : word, command })),
+)
+
+describe.each(all)('keyman $name --help', ({ name, command }) => {
+  it('fits on a screen', () => {
+    const lines = command.help.split('\n')
+    expect(lines.length).toBeLessThanOrEqual(40)
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(110)
+  })
+  it('says in one line what it does, then how to call it', () => {
+    const [first, second] = command.help.split('\n')
+    expect(first).toMatch(new RegExp(`^keyman ${name}: \\S`))
+    expect(second).toMatch(new RegExp(`^usage: keyman ${name}( |$)`))
+  })
+  it('names every flag that there is, and none that is not', () => {
+    // What other programs take (ssh-keygen -Y, ssh -L) has one dash.
+    const named = new Set([...command.help.matchAll(/--([a-z0-9][a-z0-9-]*)/g)].map(([, flag]) => flag))
+    const flags = Object.keys(command.options)
+    for (const flag of flags) expect([...named], `--${flag}`).toContain(flag)
+    const elsewhere = [...Object.keys(COMMON), ...otherCommands(command.help)]
+    for (const flag of named) expect([...flags, ...elsewhere], `--${flag}`).toContain(flag)
+  })
+  it('has variables for flags of its own alone', () => {
+    for (const flag of Object.keys(command.variables ?? {})) expect(Object.keys(command.options)).toContain(flag)
+    if ('json' in command.options) expect(COMMON_VARIABLES.json).toBe('KEYMAN_JSON')
+  })
+})
+
+/** Flags of other commands that a help points to, such as `keyman ssh config --install`. */
+const otherCommands = (help: string): string[] =>
+  all
+    .filter(({ name }) => help.split('\n').some(line => line.includes(`keyman ${name} `)))
+    .flatMap(({ command }) => Object.keys(command.options))
+    .concat(/keyman-agent join --token-file/.test(help) ? ['token-file'] : [])
+
+describe('completion', () => {
+  it('knows every word that there is, and no other', () => {
+    const words = groups.map(({ word, commands }) => [word, Object.keys(commands).filter(Boolean)])
+    expect(Object.keys(WORDS).sort()).toEqual(groups.map(({ word }) => word).sort())
+    for (const [word, verbs] of words) if (verbs?.length) expect(WORDS[String(word)]).toEqual(verbs)
+  })
+})

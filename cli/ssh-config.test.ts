@@ -1,0 +1,273 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { requires } from '#test/support/requires.ts'
+import { folders } from './folders.ts'
+import {
+  checkScript,
+  knownHostsText,
+  type SshConfigInput,
+  sshConfigText,
+  withInclude,
+  withoutInclude,
+} from './ssh-config.ts'
+import { namesHost, sshFiles } from './ssh-files.ts'
+import { changeInclude } from './ssh-include.ts'
+
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'keyman-ssh-config-'))
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const input = (change: Partial<SshConfigInput> = {}): SshConfigInput => ({
+  organisation: 'acme',
+  hostSuffixes: ['prod.example.com'],
+  hosts: [
+    { name: 'web1.prod.example.com' },
+    { name: 'db1.prod.example.com', port: 2222, address: '192.0.2.7' },
+    { name: 'v6.prod.example.com', address: '2001:db8::1' },
+  ],
+  check: '/home/alice/.config/keyman/ssh-check/acme',
+  identityFile: '/run/user/1000/keyman/acme/id_ed25519',
+  certificateFile: '/run/user/1000/keyman/acme/id_ed25519-cert.pub',
+  knownHostsFile: '/home/alice/.config/keyman/known_hosts/acme',
+  ...change,
+})
+
+describe('the include file', () => {
+  it('passes no % token to a shell, and none at all to anything (CVE-2023-51385)', () => {
+    expect(sshConfigText(input())).not.toContain('%')
+    expect(
+      checkScript({ validUntil: '/a/b', keyman: '/c/keyman', organisation: 'acme' }).replace('date +%s', ''),
+    ).not.toContain('%')
+  })
+  it('runs its check for our own names alone', () => {
+    const lines = sshConfigText(input()).split('\n')
+    expect(lines.filter(line => line.includes(' exec '))).toEqual([
+      'Match originalhost *.prod.example.com exec "/home/alice/.config/keyman/ssh-check/acme"',
+    ])
+  })
+  it.each([
+    '*',
+    '*.com',
+    'com',
+    'a b.example.com',
+    'x\nHost *',
+    'prod.example.com exec "id"',
+    '*.example.com',
+    'EXAMPLE.com',
+  ])('leaves out a hostile suffix: %j', suffix => {
+    const text = sshConfigText(input({ hostSuffixes: [suffix] }))
+    expect(text).toBe(
+      '# Hosts of acme. Made by keyman and made anew at each login; undo: keyman ssh config --remove\nMatch all\n',
+    )
+  })
+  it.each([
+    { name: 'github.com', address: '192.0.2.66' },
+    { name: 'web1.prod.example.com\nHost *', address: '192.0.2.66' },
+    { name: 'x.prod.example.com', address: '192.0.2.66\n  ProxyCommand id' },
+    { name: 'x.prod.example.com', address: '-oProxyCommand=id' },
+    { name: 'x.prod.example.com', address: '$(id)' },
+  ])('leaves out what a hostile server says: %j', host => {
+    const text = sshConfigText(input({ hosts: [host] }))
+    expect(text).not.toContain('192.0.2.66')
+    expect(text).not.toMatch(/ProxyCommand|\$|github/)
+  })
+  it('has the demo host where the local server has one, and not with a name or login that does not fit', () => {
+    const demo = { name: 'demo.keyman.localhost', address: '127.0.0.1', port: 2200, login: 'alice' }
+    expect(sshConfigText(input({ demo }))).toContain('Host demo\n  HostName 127.0.0.1\n  Port 2200\n')
+    for (const bad of [{ login: 'alice\n  ProxyCommand id' }, { name: '*' }, { address: 'x;id' }]) {
+      expect(sshConfigText(input({ demo: { ...demo, ...bad } }))).not.toMatch(/demo|Proxy/)
+    }
+  })
+  it('is refused where a folder cannot be named in it', () => {
+    expect(() => sshConfigText(input({ check: '/home/a b/check' }))).toThrow("cannot be named in ssh's configuration")
+    expect(() => sshConfigText(input({ identityFile: '/home/%h/id' }))).toThrow('cannot be named')
+    expect(() => checkScript({ validUntil: "/it's", keyman: '/k', organisation: 'acme' })).toThrow('cannot be named')
+  })
+})
+
+describe('known_hosts', () => {
+  it('has exact names, with and without port, below our suffixes alone', () => {
+    const key = 'ssh-ed25519 AAAA'
+    const hosts = [...input().hosts, { name: 'github.com' }]
+    expect(knownHostsText([key], { ...input(), hosts })).toBe(
+      `@cert-authority web1.prod.example.com,db1.prod.example.com,[db1.prod.example.com]:2222,v6.prod.example.com ${key} keyman\n`,
+    )
+  })
+  it('says so where there are no hosts yet', () => {
+    expect(knownHostsText(['k'], { hostSuffixes: [], hosts: [] })).toBe('# no hosts yet\n')
+  })
+})
+
+describe('the line in ~/.ssh/config', () => {
+  const include = '/home/alice/.config/keyman/ssh_config'
+  it('goes on top, once, and out again without a trace', () => {
+    const before = 'Host *\n  ServerAliveInterval 30\n'
+    const after = withInclude(before, include)
+    expect(after).toBe(`Include ${include}\n${before}`)
+    expect(withInclude(after, include)).toBe(after)
+    expect(withoutInclude(after, include)).toBe(before)
+    for (const text of ['', 'Host a', '\n\n# x\n'])
+      expect(withoutInclude(withInclude(text, include), include)).toBe(text)
+  })
+  it('names a host of the person: then the demo block is left out', () => {
+    for (const own of ['Host demo', 'host a demo b', '  Host=demo', 'HOST "demo"', 'Host\tdemo\n User x'])
+      expect(namesHost(own, 'demo'), own).toBe(true)
+    for (const other of ['Host demo2', '# Host demo', 'HostName demo', 'Host *', ''])
+      expect(namesHost(other, 'demo'), other).toBe(false)
+  })
+
+  const places = (name: string) => {
+    const home = join(folder, name)
+    mkdirSync(home)
+    const env = { HOME: home, XDG_CONFIG_HOME: join(home, '.config') }
+    return {
+      home,
+      run: <T>(work: (given: ReturnType<typeof folders>) => T): T => {
+        const held = process.env.HOME
+        process.env.HOME = home
+        try {
+          return work(folders(env))
+        } finally {
+          process.env.HOME = held
+        }
+      },
+    }
+  }
+  it('is written with mode 0600 in a 0700 folder, and a file made for it goes with it', () => {
+    const { home, run } = places('fresh')
+    const config = join(home, '.ssh', 'config')
+    run(given => {
+      expect(changeInclude(given, 'install')).toBe(true)
+      expect(changeInclude(given, 'install')).toBe(false)
+      expect(readFileSync(config, 'utf8')).toBe(`Include ${sshFiles(given).include}\n`)
+      expect([statSync(config).mode & 0o777, statSync(join(home, '.ssh')).mode & 0o777]).toEqual([0o600, 0o700])
+      expect(changeInclude(given, 'remove')).toBe(true)
+      expect(existsSync(config)).toBe(false)
+      expect(changeInclude(given, 'remove')).toBe(false)
+    })
+  })
+  it('follows a link and leaves it a link; the mode stays, without write for others', () => {
+    const { home, run } = places('linked')
+    mkdirSync(join(home, '.ssh'))
+    mkdirSync(join(home, 'dotfiles'))
+    const target = join(home, 'dotfiles', 'ssh')
+    writeFileSync(target, 'Host a\n')
+    chmodSync(target, 0o664)
+    symlinkSync(target, join(home, '.ssh', 'config'))
+    run(given => {
+      changeInclude(given, 'install')
+      expect(readFileSync(target, 'utf8')).toContain('Include ')
+      expect(statSync(target).mode & 0o777).toBe(0o644)
+      changeInclude(given, 'remove')
+      expect(readFileSync(target, 'utf8')).toBe('Host a\n')
+      expect(readFileSync(join(home, '.ssh', 'config'), 'utf8')).toBe('Host a\n')
+      rmSync(target)
+      expect(() => changeInclude(given, 'install')).toThrow('is a link that leads nowhere')
+    })
+  })
+})
+
+describe.skipIf(!requires('ssh'))('ssh itself', () => {
+  const own = 'Host *.example.net\n  User deploy\n  IdentityFile /k/deploy\nHost *\n  ServerAliveInterval 30\n'
+  const evaluate = (config: string, host: string): string =>
+    execFileSync('ssh', ['-G', '-F', config, host], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+
+  it("sees everybody else's hosts as before, and never runs the check for them", () => {
+    const ran = join(folder, 'ran')
+    const check = join(folder, 'check')
+    writeFileSync(check, `#!/bin/sh\necho x >> ${ran}\nexit 0\n`, { mode: 0o700 })
+    const include = join(folder, 'include')
+    const demo = { name: 'demo.keyman.localhost', address: '127.0.0.1', port: 2200, login: 'alice' }
+    writeFileSync(
+      include,
+      sshConfigText(input({ check, demo, hostSuffixes: ['prod.example.com', 'keyman.localhost'] })),
+    )
+    const [before, after] = [join(folder, 'before'), join(folder, 'after')]
+    writeFileSync(before, own)
+    writeFileSync(after, withInclude(own, include))
+    const foreign = [
+      'github.com',
+      'example.com',
+      'prod.example.com',
+      'a.example.net',
+      'demo2',
+      'web1',
+      'x.prod.example.com.evil.org',
+    ]
+    for (const host of foreign) expect(evaluate(after, host), host).toBe(evaluate(before, host))
+    expect(existsSync(ran)).toBe(false)
+
+    const ours = evaluate(after, 'db1.prod.example.com')
+    expect(ours).toContain('certificatefile /run/user/1000/keyman/acme/id_ed25519-cert.pub\n')
+    expect(ours).toMatch(/^hostname 192\.0\.2\.7$/m)
+    expect(ours).toMatch(/^port 2222$/m)
+    expect(ours).toMatch(/^hostkeyalias db1\.prod\.example\.com$/m)
+    expect(ours).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme /m)
+    // What stands after the Include still holds for our hosts too.
+    expect(ours).toMatch(/^serveraliveinterval 30$/m)
+    expect(evaluate(after, 'demo')).toMatch(/^user alice$/m)
+    expect(existsSync(ran)).toBe(true)
+  })
+  it("keeps the person's own keys where the check says no, and still knows the host's authority", () => {
+    const include = join(folder, 'include-no')
+    writeFileSync(include, sshConfigText(input({ check: '/bin/false' })))
+    const config = join(folder, 'config-no')
+    writeFileSync(config, withInclude(own, include))
+    const seen = evaluate(config, 'web1.prod.example.com')
+    expect(seen).not.toContain('certificatefile')
+    expect(seen).not.toContain('/keyman/acme/id_ed25519')
+    expect(seen).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme /m)
+  })
+})
+
+describe.each(['/bin/sh', '/bin/bash'].filter(existsSync))('the check script under %s', shell => {
+  const now = Math.floor(Date.now() / 1000)
+  let script: string
+  let log: string
+  beforeAll(() => {
+    const home = mkdtempSync(join(folder, 'check-'))
+    log = join(home, 'log')
+    const keyman = join(home, 'keyman')
+    // Stands for the launcher: says with what it was called, and that the certificate is no good.
+    writeFileSync(keyman, `#!/bin/sh\necho "$*" >> '${log}'\nexit 3\n`, { mode: 0o700 })
+    script = join(home, 'check')
+    writeFileSync(script, checkScript({ validUntil: join(home, 'valid-until'), keyman, organisation: 'acme' }))
+  })
+  const run = (validUntil: string | undefined) => {
+    const path = join(script, '..', 'valid-until')
+    rmSync(log, { force: true })
+    if (validUntil === undefined) rmSync(path, { force: true })
+    else writeFileSync(path, validUntil)
+    const { status, stderr } = spawnSync(shell, [script], { encoding: 'utf8' })
+    return { status, stderr, called: existsSync(log) ? readFileSync(log, 'utf8') : '' }
+  }
+  it('says yes without starting Node while enough time is left', () => {
+    expect(run(`${now + 600}\n${now + 1200}\n`)).toEqual({ status: 0, stderr: '', called: '' })
+  })
+  it('asks keyman where nothing is left, and where there is no session', () => {
+    const asked = { status: 3, stderr: '', called: 'ssh check --context acme\n' }
+    expect(run(`${now - 600}\n${now - 1}\n`)).toEqual(asked)
+    expect(run('0\n0\n')).toEqual(asked)
+    expect(run(undefined)).toEqual(asked)
+    expect(run('')).toEqual(asked)
+  })
+  it('says yes while little is left, and renews behind ssh', async () => {
+    expect(run(`${now - 600}\n${now + 600}\n`)).toMatchObject({ status: 0, stderr: '' })
+    await expect.poll(() => existsSync(log) && readFileSync(log, 'utf8')).toBe('ssh renew --if-due --context acme\n')
+  })
+})

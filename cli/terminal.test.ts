@@ -1,0 +1,51 @@
+import { describe, expect, it } from 'vitest'
+import { shown, table } from './terminal.ts'
+import { span, until } from './times.ts'
+
+describe('foreign text on a terminal', () => {
+  it('has its control, bidirectional and invisible characters escaped', () => {
+    expect(shown('a\u001b[31mb')).toBe('a\\u001b[31mb')
+    expect(shown('a\nb\r\u0007')).toBe('a\\u000ab\\u000d\\u0007')
+    expect(shown('user\u202etxt\u200b\u009b')).toBe('user\\u202etxt\\u200b\\u009b')
+  })
+  it('is else left as it is', () => {
+    expect(shown('grüße 値')).toBe('grüße 値')
+  })
+})
+
+describe('a table', () => {
+  const rows = [
+    ['web1', 'connected'],
+    ['a-long-name', 'away'],
+  ]
+  it('stands in columns, without blanks at the end of a line', () => {
+    expect(table(['HOST', 'STATE'], rows)).toBe('HOST         STATE\nweb1         connected\na-long-name  away')
+  })
+  it('is never cut into a pipe', () => {
+    expect(table(['HOST', 'STATE'], rows, 10)).toContain('a-long-name  away')
+  })
+  it('holds no escape sequence of a cell', () => {
+    expect(table(['A'], [['\u001b[2J']])).toBe('A\n\\u001b[2J')
+  })
+})
+
+describe('times', () => {
+  const now = new Date('2026-11-25T10:00:00Z')
+  it('say how long, and when', () => {
+    expect(until(new Date('2026-11-25T17:40:00Z'), now)).toMatch(/^in 7 h 40 min, .*[0-9]{2}:[0-9]{2} \S+$/)
+    expect(until(new Date('2026-11-25T09:58:00Z'), now)).toMatch(/^ended 2 min ago, /)
+  })
+  it('have two units at most, rounded down', () => {
+    expect([5, 59, 60, 3599, 3600, 28_799, 86_400, 172_800, 180_000].map(span)).toEqual([
+      '5 s',
+      '59 s',
+      '1 min',
+      '59 min',
+      '1 h',
+      '7 h 59 min',
+      '24 h',
+      '2 d 0 h',
+      '2 d 2 h',
+    ])
+  })
+})
