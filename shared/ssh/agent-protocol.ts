@@ -13,6 +13,8 @@ const SUCCESS = 6
 export type AgentIdentity = { readonly blob: Uint8Array; readonly comment: string }
 
 const MAX_IDENTITIES = 2048
+/** As OpenSSH's agent. */
+const MAX_MESSAGE = 256 * 1024
 
 export const agentProtocol = {
   /** The bare Ed25519 key, which the agent forgets after `lifetime` seconds by itself. `seed`: the 32 bytes of RFC 8032. */
@@ -22,16 +24,19 @@ export const agentProtocol = {
     comment: string
     lifetime: number
   }): Uint8Array {
-    const { publicKey } = key
-    if (publicKey.type !== 'ssh-ed25519') throw new TypeError('only Ed25519 keys are added to an agent')
+    const { publicKey, seed, lifetime } = key
+    if (publicKey.type !== 'ssh-ed25519' || seed.length !== 32)
+      throw new TypeError('only Ed25519 keys are added to an agent')
+    // An agent takes 0 as "for ever", and so does one that knows no constraints.
+    if (lifetime === 0) throw new RangeError('a key in an agent needs a lifetime')
     return new SshWriter()
       .byte(ADD_ID_CONSTRAINED)
       .string(publicKey.type)
       .string(publicKey.point)
-      .string(concat(key.seed, publicKey.point))
+      .string(concat(seed, publicKey.point))
       .string(key.comment)
       .byte(CONSTRAIN_LIFETIME)
-      .uint32(key.lifetime)
+      .uint32(lifetime)
       .bytes()
   },
   encodeRequestIdentities: (): Uint8Array => Uint8Array.of(REQUEST_IDENTITIES),
@@ -52,4 +57,12 @@ export const agentProtocol = {
   decodeStatus: (message: Uint8Array): boolean => message.length === 1 && message[0] === SUCCESS,
   /** With the length that goes before it on the socket. */
   frame: (message: Uint8Array): Uint8Array => new SshWriter().string(message).bytes(),
+  /** The first whole message of what has been received so far; undefined until it is there. Throws `invalid-input` for one that is too long. */
+  unframe(received: Uint8Array): Uint8Array | undefined {
+    if (received.length < 4) return undefined
+    const reader = new SshReader(received, 'ssh-agent')
+    const length = reader.uint32()
+    if (length > MAX_MESSAGE) reader.fail(`it announces a message of ${length} bytes`)
+    return reader.remaining < length ? undefined : reader.bytes(length)
+  },
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { compareBytes, equalBytes, toHex } from '../bytes.ts'
+import { compareBytes, equalBytes } from '../bytes.ts'
 import { invalid } from '../errors.ts'
 import type { Certificate } from './certificate.ts'
 import { bitLength, decodePublicKey, type SshPublicKey } from './public-key.ts'
@@ -51,11 +51,18 @@ export function encodeKrl(krl: Krl): Uint8Array {
     const body = encodeCertificates(section)
     if (body) writer.byte(SECTION.certificates).string(body)
   }
+  for (const key of krl.keys) demandPlainType(key)
   writeSorted(writer, SECTION.key, krl.keys)
   for (const hash of krl.fingerprints)
     if (hash.length !== 32) throw invalid('fingerprints', 'a SHA-256 fingerprint has 32 bytes')
   writeSorted(writer, SECTION.sha256, krl.fingerprints)
   return writer.bytes()
+}
+
+/** Any type of key may be revoked, those too that are never taken; but sshd compares plain keys, so a certificate there revokes nothing. */
+function demandPlainType(blob: Uint8Array): void {
+  const type = new SshReader(blob, 'keys').text()
+  if (type.includes('-cert-v')) throw invalid('keys', 'a certificate stands where a plain key belongs')
 }
 
 function writeSorted(writer: SshWriter, type: number, values: readonly Uint8Array[]): void {
@@ -207,7 +214,7 @@ function range(reader: SshReader, from: bigint, to = from): SerialRange {
 
 function keyId(reader: SshReader): string {
   const id = reader.text()
-  if (id === '' || id.includes('\0')) reader.fail('a key ID is empty or holds a NUL')
+  if (id === '') reader.fail('a key ID is empty')
   return id
 }
 
@@ -232,7 +239,8 @@ function decodeBitmap(reader: SshReader): SerialRange[] {
 function decodeKeys(body: Uint8Array, field: string): Uint8Array[] {
   const reader = new SshReader(body, field)
   const keys: Uint8Array[] = []
-  while (reader.remaining > 0) keys.push(decodePublicKey(reader.string(), field).blob)
+  // sshd compares the bytes alone, and so do we: a revoked key may be of a type or size that is never taken.
+  while (reader.remaining > 0) keys.push(reader.string())
   return keys
 }
 
@@ -262,12 +270,14 @@ export function isRevoked(krl: Krl, subject: SshPublicKey | Certificate): boolea
   )
 }
 
-function keyRevoked(krl: Krl, key: SshPublicKey): boolean {
-  const hash = (name: 'sha256' | 'sha1') => createHash(name).update(key.blob).digest('hex')
+function keyRevoked(krl: Krl, { blob }: SshPublicKey): boolean {
+  const { keys, fingerprints, sha1Fingerprints = [] } = krl
+  const isIn = (values: readonly Uint8Array[], wanted: Uint8Array) => values.some(value => equalBytes(value, wanted))
+  const hash = (name: 'sha256' | 'sha1') => new Uint8Array(createHash(name).update(blob).digest())
   return (
-    krl.keys.some(blob => equalBytes(blob, key.blob)) ||
-    (krl.fingerprints.length > 0 && krl.fingerprints.map(toHex).includes(hash('sha256'))) ||
-    (krl.sha1Fingerprints ?? []).map(toHex).includes(hash('sha1'))
+    isIn(keys, blob) ||
+    (fingerprints.length > 0 && isIn(fingerprints, hash('sha256'))) ||
+    (sha1Fingerprints.length > 0 && isIn(sha1Fingerprints, hash('sha1')))
   )
 }
 

@@ -37,6 +37,8 @@ export const MIN_RSA_BITS = 3072
 const MAX_RSA_BITS = 16_384
 /** No key of ours is longer: a blob is measured before it is parsed (CVE-2018-3737). */
 const MAX_BLOB = 8192
+/** A certificate's blob of at most 64 KiB in base64, type and comment. */
+const MAX_LINE = 90_000
 
 export const CURVES: Readonly<Record<Curve, { readonly bytes: number; readonly jwk: string }>> = {
   nistp256: { bytes: 32, jwk: 'P-256' },
@@ -50,7 +52,18 @@ export function decodePublicKey(blob: Uint8Array, field = 'publicKey'): SshPubli
   const reader = new SshReader(blob, field)
   const key = readKey(reader, reader.text(), blob, field)
   reader.end()
+  plainKeys.set(blob, key.type)
   return key
+}
+
+/** Blobs that `decodePublicKey` has taken, and as what: reading a curve's point again for each certificate costs more than the rest of it. */
+const plainKeys = new WeakMap<Uint8Array, SshKeyType>()
+
+/** Throws `invalid-input` unless the key's blob is that of a plain key of its type. */
+export function demandPlainKey(key: SshPublicKey, field: string): void {
+  if (plainKeys.get(key.blob) === key.type) return
+  const { type } = decodePublicKey(key.blob, field)
+  if (type !== key.type) throw invalid(field, `it says ${printable(key.type)}, but the key inside is ${type}`)
 }
 
 function readKey(reader: SshReader, type: string, blob: Uint8Array, field: string): SshPublicKey {
@@ -139,24 +152,27 @@ function rsa(reader: SshReader, blob: Uint8Array, field: string): SshPublicKey {
 export const bitLength = (number: Uint8Array): number =>
   number.length === 0 ? 0 : (number.length - 1) * 8 + (32 - Math.clz32(number[0] ?? 0))
 
-/** A line as in a `.pub` file: type, base64, and perhaps a comment. Throws `invalid-input`; a pasted private key is never repeated. */
+/** A line as in a `.pub` file: type, base64, and perhaps a comment. Throws `invalid-input`. */
 export function parsePublicKey(line: string, field = 'publicKey'): SshPublicKey & { readonly comment: string } {
-  if (/PRIVATE KEY/.test(line))
-    throw invalid(
-      field,
-      'this is a private key',
-      'give the .pub file; and treat that private key as leaked: make a new one',
-    )
   const { blob, type, comment } = splitLine(line, field)
   const key = decodePublicKey(blob, field)
   if (key.type !== type) throw invalid(field, `the line says ${printable(type)}, but the key inside is ${key.type}`)
   return { ...key, comment }
 }
 
-/** The three words of a line, its base64 decoded. Shared with certificates. */
+/** The three words of a line, its base64 decoded. Shared with certificates. A pasted private key is never repeated. */
 export function splitLine(line: string, field: string): { type: string; blob: Uint8Array; comment: string } {
+  if (/PRIVATE KEY|PuTTY-User-Key-File/.test(line))
+    throw invalid(
+      field,
+      'this is a private key',
+      'give the .pub file; and treat that private key as leaked: make a new one',
+    )
   const text = line.replace(/\r?\n$/, '')
-  if (text.length > 64_000 || /[\r\n\0]/.test(text)) throw invalid(field, 'it must be one line as in a .pub file')
+  // Measured before it is parsed (CVE-2018-3737); a comment's escape sequences would reach a terminal.
+  if (text.length > MAX_LINE)
+    throw invalid(field, `a line of ${text.length} characters is longer than any that is taken`)
+  if (/[\0-\x1f\x7f-\x9f]/.test(text)) throw invalid(field, 'it must be one line as in a .pub file')
   const match = /^([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,}={0,2})(?: (.*))?$/.exec(text.trim())
   if (!match) throw invalid(field, 'it is not a public key as in a .pub file: type, base64, comment')
   const [, type = '', encoded = '', comment = ''] = match
@@ -205,7 +221,9 @@ const jwkBytes = (value: unknown): Uint8Array => fromBase64Url(typeof value === 
 /** The 32 bytes of RFC 8032 as a key. */
 export function ed25519Key(point: Uint8Array): Extract<SshPublicKey, { type: 'ssh-ed25519' }> {
   if (point.length !== 32) throw invalid('publicKey', `an Ed25519 key has 32 bytes, not ${point.length}`)
-  return { type: 'ssh-ed25519', blob: new SshWriter().string('ssh-ed25519').string(point).bytes(), point }
+  const blob = new SshWriter().string('ssh-ed25519').string(point).bytes()
+  plainKeys.set(blob, 'ssh-ed25519')
+  return { type: 'ssh-ed25519', blob, point }
 }
 
 const keyObjects = new WeakMap<Uint8Array, KeyObject>()

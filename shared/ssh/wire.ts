@@ -1,4 +1,4 @@
-import { fromUtf8, utf8 } from '../bytes.ts'
+import { fromUtf8 } from '../bytes.ts'
 import { invalid } from '../errors.ts'
 
 /**
@@ -53,9 +53,10 @@ export class SshReader {
   string(): Uint8Array {
     return this.bytes(this.uint32())
   }
-  /** A string that must be UTF-8. */
+  /** A string that must be UTF-8 without NUL: OpenSSH reads names as C strings, so what follows a NUL would be seen by one side alone. */
   text(): string {
     const bytes = this.string()
+    if (bytes.includes(0)) this.fail('a text holds a NUL')
     try {
       return fromUtf8(bytes)
     } catch {
@@ -77,59 +78,92 @@ export class SshReader {
   }
 }
 
-/** Writes the same types, into one buffer that grows. Every method gives the writer itself. */
-export class SshWriter {
-  #buffer = new Uint8Array(256)
-  #view = new DataView(this.#buffer.buffer)
-  #at = 0
+const encoder = new TextEncoder()
+/** RFC 4251's uint64, and a serial's end. */
+const MAX_UINT64 = (1n << 64n) - 1n
 
-  /** Makes room for so many bytes and gives where they begin. */
-  #take(length: number): number {
-    const at = this.#at
-    this.#at += length
-    if (this.#at > this.#buffer.length) {
-      const larger = new Uint8Array(Math.max(this.#at, 2 * this.#buffer.length))
+/**
+ * Writes the same types, into one buffer that doubles: certificates are made by the thousand a second. Every method gives
+ * the writer itself; a number that does not fit its type is a RangeError, never cut.
+ */
+export class SshWriter {
+  #buffer: Uint8Array
+  #view: DataView
+  #length = 0
+
+  /** `capacity`: bytes to begin with. */
+  constructor(capacity = 256) {
+    this.#buffer = new Uint8Array(capacity)
+    this.#view = new DataView(this.#buffer.buffer)
+  }
+
+  /** Offset of `length` fresh bytes. */
+  #grow(length: number): number {
+    const at = this.#length
+    const needed = at + length
+    if (needed > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(needed, 2 * this.#buffer.length))
       larger.set(this.#buffer.subarray(0, at))
       this.#buffer = larger
       this.#view = new DataView(larger.buffer)
     }
+    this.#length = needed
     return at
   }
+
   byte(value: number): this {
-    const at = this.#take(1)
-    this.#buffer[at] = value
+    if (!Number.isInteger(value) || value < 0 || value > 0xff) throw new RangeError(`${value} is not a byte`)
+    const at = this.#grow(1)
+    this.#view.setUint8(at, value)
     return this
   }
   uint32(value: number): this {
-    const at = this.#take(4)
+    if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) throw new RangeError(`${value} is not a uint32`)
+    const at = this.#grow(4)
     this.#view.setUint32(at, value)
     return this
   }
   uint64(value: bigint): this {
-    const at = this.#take(8)
+    if (value < 0n || value > MAX_UINT64) throw new RangeError(`${value} is not a uint64`)
+    const at = this.#grow(8)
     this.#view.setBigUint64(at, value)
     return this
   }
   /** As it stands, without a length. */
   raw(bytes: Uint8Array): this {
-    const at = this.#take(bytes.length)
+    const at = this.#grow(bytes.length)
     this.#buffer.set(bytes, at)
     return this
   }
+  /** Text as UTF-8. */
   string(value: Uint8Array | string): this {
-    const bytes = typeof value === 'string' ? utf8(value) : value
-    return this.uint32(bytes.length).raw(bytes)
+    if (typeof value !== 'string') return this.uint32(value.length).raw(value)
+    // No character of UTF-16 takes more than three bytes of UTF-8.
+    const start = this.#grow(4 + 3 * value.length)
+    const { written } = encoder.encodeInto(value, this.#buffer.subarray(start + 4))
+    this.#view.setUint32(start, written)
+    this.#length = start + 4 + written
+    return this
+  }
+  /** A string of its own made of what `write` writes: no second buffer for lists within lists. */
+  nested(write: (writer: this) => void): this {
+    const start = this.#grow(4)
+    write(this)
+    this.#view.setUint32(start, this.#length - start - 4)
+    return this
   }
   /** Big-endian bytes of a non-negative number, in the shortest form. */
   mpint(bytes: Uint8Array): this {
     let start = 0
     while (start < bytes.length && bytes[start] === 0) start++
     const shortest = bytes.subarray(start)
-    const needsZero = ((shortest[0] ?? 0) & 0x80) !== 0
-    this.uint32(shortest.length + (needsZero ? 1 : 0))
-    return (needsZero ? this.byte(0) : this).raw(shortest)
+    if (((shortest[0] ?? 0) & 0x80) === 0) return this.string(shortest)
+    return this.uint32(shortest.length + 1)
+      .byte(0)
+      .raw(shortest)
   }
+  /** A copy of what was written. */
   bytes(): Uint8Array {
-    return this.#buffer.slice(0, this.#at)
+    return this.#buffer.slice(0, this.#length)
   }
 }
