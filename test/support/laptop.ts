@@ -15,6 +15,10 @@ export type Laptop = {
   /** Plain ssh with the laptop's own configuration. */
   ssh(args: readonly string[]): Promise<Result>
   run(program: string, args: readonly string[], input?: string): Promise<Result>
+  /** Runs `keyman`, and waits for what it says meanwhile. */
+  start(args: readonly string[]): { says(what: RegExp): Promise<RegExpExecArray>; ended: Promise<Result> }
+  /** A file below the home. */
+  read(path: string): string
   close(): Promise<void>
 }
 
@@ -86,6 +90,29 @@ export async function openLaptop(
         'GlobalKnownHostsFile=/dev/null',
         ...args,
       ]),
+    start(args) {
+      const child = spawn(launcher, [...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+      const said = { stdout: '', stderr: '' }
+      const hearers = new Set<() => void>()
+      for (const stream of ['stdout', 'stderr'] as const)
+        child[stream].setEncoding('utf8').on('data', (chunk: string) => {
+          said[stream] += chunk
+          for (const hear of hearers) hear()
+        })
+      const ended = new Promise<Result>(resolve => child.once('close', code => resolve({ code: code ?? 255, ...said })))
+      const says = (what: RegExp) =>
+        new Promise<RegExpExecArray>((resolve, reject) => {
+          const hear = () => {
+            const match = what.exec(said.stderr)
+            if (match) resolve(match)
+          }
+          hearers.add(hear)
+          hear()
+          void ended.then(() => reject(new Error(`it never said ${what}: ${said.stderr}`)))
+        })
+      return { says, ended }
+    },
+    read: path => readFileSync(join(home, path), 'utf8'),
     async close() {
       agent?.kill()
     },
