@@ -1,23 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { By } from '#server/access/index.ts'
 import { type Access, createAccess } from '#server/access/index.ts'
-import {
-  type Authority,
-  createAuthority,
-  createTrust,
-  ensureKey,
-  type LogKey,
-  type Trust,
-} from '#server/authority/index.ts'
+import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
 import { createHosts, type Hosts } from '#server/hosts/index.ts'
 import { createIdentity, type Identity } from '#server/identity/index.ts'
 import { type Keystore, openKeystore } from '#server/keystore/index.ts'
 import { createLedger, type Ledger } from '#server/ledger/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import type { HostName } from '#shared/names.ts'
-import { readSpki } from '#shared/x509/index.ts'
 import type { KeystoreSettings, ServerConfig } from './config.ts'
 import { createRateLimiter } from './http/rate-limit.ts'
 import type { Log } from './log.ts'
@@ -70,7 +62,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     if (logKeystore !== keystore) closing.push(() => logKeystore.close())
     const store = await openStore(storeConfig(config))
     closing.push(() => store.close())
-    const logKey = await makeLogKey(logKeystore, config.organisation)
+    const logKey = await openLogKey(logKeystore, `${config.organisation}/keyman-log`)
     const ledger = await createLedger({ store, origin: logKey.name, logKey, now, onError })
 
     // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
@@ -94,7 +86,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
         perMinute: config.limits.assertionsPerMinute,
         now: () => performance.now(),
       }),
-      machineRoots: () => services.authority.trusted().machines.map(root => root.certificate),
+      machineRoots: () => services.authority.machineRoots(),
       resolveHost: (name, spki) => services.hosts.resolveHost(name, spki),
       onEnrolled: async person => options.onEnrolled?.(services, person),
     })
@@ -172,7 +164,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       ledger,
       requestId,
       close,
-      remarks: [...remarks, ...store.remarks],
+      remarks: [...remarks, ...store.remarks, ...(await trustRemarks(trust))],
     })
   } catch (error) {
     await close()
@@ -203,12 +195,16 @@ async function openLogKeystore(
   return { logKeystore, remarks: ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key'] }
 }
 
-async function makeLogKey(keystore: Keystore, organisation: string): Promise<LogKey> {
-  const label = 'log-1'
-  const { spki } = await ensureKey(keystore, label, 'ed25519')
-  return {
-    name: `${organisation}/keyman-log`,
-    publicKey: readSpki(spki).publicKey,
-    sign: data => keystore.sign(label, data),
-  }
+/** What `npm start` makes easy and an operator should know. */
+async function trustRemarks(trust: Trust): Promise<string[]> {
+  const remarks: string[] = []
+  if (await trust.holdsRootKey())
+    remarks.push(
+      `the root of trust is a software key on this machine (${trust.rootKeyFile}): whoever takes the server has it; docs/trust.md moves it`,
+    )
+  else if (existsSync(trust.rootKeyFile))
+    remarks.push(`the root of trust has moved, but its old key is still there: destroy ${trust.rootKeyFile}`)
+  if ((await trust.pending()) !== undefined)
+    remarks.push('a new trust bundle waits for the root to sign it: keyman trust sign')
+  return remarks
 }

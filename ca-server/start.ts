@@ -114,6 +114,7 @@ function writeLocal(config: ServerConfig, services: Services): void {
     machinesUrl: config.machines.url,
     publicUrl: config.publicUrl,
     rootFingerprint: services.trust.rootFingerprint(),
+    remarks: services.remarks,
   }
   writeFileSync(`${file}.tmp`, `${JSON.stringify(local)}\n`, { mode: 0o600 })
   renameSync(`${file}.tmp`, file)
