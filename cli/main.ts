@@ -75,7 +75,7 @@ function choose(word: string, commands: Readonly<Record<string, Command>>, rest:
   if (chosen && verb !== undefined) return { name: `${word} ${verb}`, command: chosen, args }
   if (verb === '--help' || verb === '-h' || verb === undefined) {
     const text = verbs.map(name => commands[name]?.help.split('\n')[0] ?? '').join('\n')
-    if (verb === undefined) throw usage(`keyman ${word} needs one of: ${verbs.join(', ')}`)
+    if (verb === undefined) throw usage(`keyman ${word} needs one of: ${verbs.join(', ')}`, `keyman ${word} --help`)
     return { name: word, command: { help: text, options: {}, run: async () => EXIT.done }, args: ['--help'] }
   }
   const near = nearest(verb, verbs)

@@ -25,10 +25,10 @@ const refused = (says: string): Outcome => ({ good: false, says, refused: true }
  * What ssh's `Match exec` comes to when the check script found nothing left. True: the certificate is good. False lets
  * ssh go on with what the person has otherwise, so break-glass keys keep working; one line on stderr says why.
  */
-export async function checkBeforeSsh(folders: Folders, now: () => number = Date.now): Promise<boolean> {
+export async function checkBeforeSsh(folders: Folders, say: (line: string) => void): Promise<boolean> {
   const context = currentContext(folders)
-  const outcome = context ? await check(folders, context, now) : no('not signed in; run keyman login')
-  if (!outcome.good) process.stderr.write(`keyman: ${shown(outcome.says)}\n`)
+  const outcome = context ? await check(folders, context, Date.now) : no('not signed in; run keyman login')
+  if (!outcome.good) say(`keyman: ${shown(outcome.says)}`)
   return outcome.good
 }
 

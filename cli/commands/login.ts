@@ -50,13 +50,13 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     if (values['ssh-config'] !== undefined && !['yes', 'no'].includes(values['ssh-config']))
       throw usage('--ssh-config is yes or no')
     const flow = values.device || !hasScreen() ? 'device' : 'loopback'
+
+    const places = folders()
+    const found = await reach(places, target)
     if (flow === 'device' && !values.device && !isWatched())
       throw new KeymanError('not-signed-in', 'nobody is here to touch a passkey', {
         hint: 'run keyman login in a terminal, or add --device',
       })
-
-    const places = folders()
-    const found = await reach(places, target)
     const context = await agreeToNames(places, found, values.yes === true)
     checkSshPaths(places, context)
     writeContext(places, context)

@@ -47,7 +47,7 @@ Renews within the session, or begins a login where there is a person to ask. Exi
   async run(_, positionals) {
     take(positionals, [])
     const { checkBeforeSsh } = await import('../ssh-check.ts')
-    return (await checkBeforeSsh(folders())) ? EXIT.done : EXIT.notSignedIn
+    return (await checkBeforeSsh(folders(), remark)) ? EXIT.done : EXIT.notSignedIn
   },
 })
 

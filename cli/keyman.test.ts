@@ -1,0 +1,290 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { api } from '#shared/api/index.ts'
+import { type ApiPerson, confirm, enrol, page } from '#test/support/api-person.ts'
+import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
+import { requires } from '#test/support/requires.ts'
+import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
+
+/** The real program against the real server; a person with a software authenticator stands for browser and passkey. */
+describe.skipIf(!requires('ssh'))('keyman', () => {
+  let server: ServerProcess
+  let near: Laptop
+  let far: Laptop
+  let farHome: string
+  let alice: ApiPerson
+  let invitation: string
+
+  beforeAll(async () => {
+    server = await startServerProcess()
+    near = await openLaptop(server.folder, server.env)
+    farHome = testHome()
+    mkdirSync(join(farHome, 'run'), { mode: 0o700 })
+    const { PATH } = server.env
+    far = await openLaptop(
+      farHome,
+      {
+        PATH,
+        XDG_CONFIG_HOME: join(farHome, 'config'),
+        XDG_STATE_HOME: join(farHome, 'state'),
+        XDG_RUNTIME_DIR: join(farHome, 'run'),
+      },
+      { agent: false },
+    )
+    alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+  })
+  afterAll(async () => {
+    await near?.close()
+    await far?.close()
+    await server?.close()
+    rmSync(farHome, { recursive: true, force: true })
+  })
+
+  /** The page of a login: the passkey is touched, and the browser goes where it is sent. */
+  const touch = (person: ApiPerson) => async (url: string) => {
+    const transaction = new URL(url).pathname.split('/').at(-1) ?? ''
+    if (url.includes('/login/')) {
+      const params = { transaction }
+      const { options } = await page(server, api.login.consentOptions, { params })
+      const assertion = person.authenticator.get(options)
+      const { redirectTo } = await page(server, api.login.consent, { params, body: { assertion } })
+      await fetch(redirectTo ?? '')
+    } else await confirm(server, person, transaction)
+  }
+  const login = (laptop: Laptop, args: readonly string[] = [], person = alice): Promise<Result> =>
+    laptop.keyman(['login', '--yes', ...args], touch(person))
+  const files = (laptop: Laptop) => join(laptop.home, 'run', 'keyman', 'local')
+  const json = async (laptop: Laptop, ...args: string[]) =>
+    JSON.parse((await laptop.keyman([...args, '--json'])).stdout)
+
+  it('knows nobody before the first login, and says what to do', async () => {
+    const { code, stdout, stderr } = await near.keyman(['status'])
+    expect([code, stdout, stderr]).toEqual([3, '', 'You are not signed in.\nNext: keyman login\n'])
+    expect((await near.keyman(['why', 'demo'])).code).toBe(3)
+  })
+  it("on the server's own machine nothing has to be given; results go to stdout, remarks to stderr", async () => {
+    const { code, stdout, stderr } = await login(near, ['--ssh-config', 'yes'])
+    expect(code, stderr).toBe(0)
+    expect(stdout).toBe('')
+    expect(stderr).toContain('local answers for the hosts *.keyman.localhost; root of trust SHA256:')
+    expect(stderr).toContain('Signed in as alice@example.com')
+    expect(stderr).toContain('Make a second: keyman passkey add')
+    expect(readFileSync(join(near.home, '.ssh', 'config'), 'utf8')).toMatch(/^Include \S+\/ssh_config\n$/)
+  })
+  it('leaves certificate and public key as files, the key in the agent alone, and nothing open to others', async () => {
+    const names = readdirSync(files(near)).sort()
+    expect(names).not.toContain('id_ed25519')
+    expect(names).not.toContain('id_ed25519-cert.pub') // nobody has granted alice anything yet
+    for (const name of ['client-key.pem', 'client-certificate.pem', 'session.json'])
+      expect(statSync(join(files(near), name)).mode & 0o777, name).toBe(0o600)
+    expect((await near.run('ssh-add', ['-l'])).stdout).toContain('keyman:local')
+    expect(
+      readdirSync(join(near.home, 'config', 'keyman'), { recursive: true }).filter(name => /tmp/.test(String(name))),
+    ).toEqual([])
+  })
+  it('without a grant there is no certificate; with one a renewal brings it', async () => {
+    expect((await near.keyman(['status', '--check'])).code).toBe(9)
+    expect(
+      (
+        await near.keyman([
+          'host',
+          'add',
+          'web1.keyman.localhost',
+          '--label',
+          'env=prod',
+          '--port',
+          '2201',
+          '--token-file',
+          join(near.home, 'token'),
+        ])
+      ).code,
+    ).toBe(0)
+    expect(statSync(join(near.home, 'token')).mode & 0o777).toBe(0o600)
+    const added = await near.keyman([
+      'grant',
+      'add',
+      'alice@example.com',
+      'deploy',
+      '--label',
+      'env=prod',
+      '--max',
+      '2h',
+    ])
+    expect(added.stderr).toContain('alice@example.com may log in as deploy')
+    expect((await near.keyman(['ssh', 'renew'])).code).toBe(0)
+    expect((await near.keyman(['status', '--check', '--for', '1h'])).code).toBe(0)
+    expect((await near.keyman(['status', '--check', '--for', '3h'])).code).toBe(9)
+    const fields = await near.run('ssh-keygen', ['-L', '-f', join(files(near), 'id_ed25519-cert.pub')])
+    expect(fields.stdout).toMatch(/Principals: \n\s+alice@example\.com\n/)
+  })
+  it('a renewal keeps the same two keys and gets a new serial', async () => {
+    const before = await json(near, 'status')
+    const key = readFileSync(join(files(near), 'id_ed25519.pub'), 'utf8')
+    expect((await near.keyman(['ssh', 'renew', '--if-due'])).code).toBe(0)
+    expect((await json(near, 'status')).ssh.serial).toBe(before.ssh.serial)
+    await near.keyman(['ssh', 'renew'])
+    const after = await json(near, 'status')
+    expect(Number(after.ssh.serial)).toBeGreaterThan(Number(before.ssh.serial))
+    expect([after.session, readFileSync(join(files(near), 'id_ed25519.pub'), 'utf8')]).toEqual([before.session, key])
+  })
+  it('says why, as whom and by which grant; 4 where there is no way in, 6 where there is no such host', async () => {
+    const why = await near.keyman(['why', 'web1.keyman.localhost'])
+    expect(why.stdout).toMatch(/^alice@example\.com gets in to web1\.keyman\.localhost as deploy, by grant_/)
+    expect((await near.keyman(['why', 'nobody.keyman.localhost'])).code).toBe(6)
+  })
+  it('lists in the shape of the API', async () => {
+    const nouns = ['person', 'grant', 'host', 'passkey', 'team'] as const
+    const [person, grant, host, passkey, team] = await Promise.all(nouns.map(noun => json(near, noun, 'list')))
+    expect(person.persons).toMatchObject([{ identity: 'alice@example.com', administrator: true }])
+    expect(grant.grants).toMatchObject([{ who: 'alice@example.com', login: 'deploy', maxLifetime: 7200 }])
+    expect(host.hosts).toMatchObject([{ name: 'web1.keyman.localhost', state: 'invited' }])
+    expect(passkey.passkeys).toMatchObject([{ name: 'test' }])
+    expect(team.teams).toEqual([])
+    expect((await json(near, 'audit', 'list', '--limit', '2')).records).toHaveLength(2)
+  })
+  it('verifies the log, and shows a record with its proof', async () => {
+    const verified = await near.keyman(['audit', 'verify'])
+    expect(verified.stdout).toMatch(
+      /^The log of [0-9]+ records is whole and continues what this machine remembered\.\n$/,
+    )
+    const shown = await near.keyman(['audit', 'show', '0'])
+    expect([shown.code, shown.stderr]).toEqual([0, expect.stringContaining('It is in the log of')])
+  })
+  it('a log that lost what this machine remembers is found out', async () => {
+    const path = join(near.home, 'config', 'keyman', 'contexts', 'local.json')
+    const held = readFileSync(path, 'utf8')
+    const context = JSON.parse(held)
+    const [origin, , root, ...rest] = context.checkpoint.split('\n')
+    writeFileSync(path, JSON.stringify({ ...context, checkpoint: [origin, '100000', root, ...rest].join('\n') }))
+    const found = await near.keyman(['audit', 'verify'])
+    expect([found.code, found.stdout]).toEqual([9, expect.stringContaining('The log was tampered with')])
+    const renewed = await near.keyman(['ssh', 'renew'])
+    expect(renewed.stderr).toContain('keyman: warning: the log has')
+    writeFileSync(path, held)
+  })
+  it("invites somebody, whose machine trusts by the invitation's line alone", async () => {
+    const answer = await json(near, 'person', 'invite', 'bob@example.com')
+    invitation = answer.login
+    const bob = await enrol(server, answer.link, 'bob@example.com')
+    const { code, stderr } = await login(far, ['--ssh-config', 'no', invitation], bob)
+    expect(code, stderr).toBe(0)
+    expect(stderr).toContain('Signed in as bob@example.com; but you have no certificate')
+    // No agent there: the key is a 0600 file.
+    expect(statSync(join(files(far), 'id_ed25519')).mode & 0o777).toBe(0o600)
+    expect(existsSync(join(far.home, '.ssh', 'config'))).toBe(false)
+  })
+  it('is never blind at first contact', async () => {
+    const url = server.machinesUrl
+    const wrong = await far.keyman(['login', url, '--fingerprint', `SHA256:${'A'.repeat(43)}`])
+    expect([wrong.code, wrong.stderr]).toEqual([4, expect.stringContaining('no trust bundle has the root of trust')])
+    const unknown = await far.keyman(['login', 'https://127.0.0.1:1'])
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('add --fingerprint SHA256:…')])
+  })
+  it('an ordinary person administers nothing', async () => {
+    for (const args of [
+      ['person', 'list'],
+      ['audit', 'list'],
+      ['grant', 'add', 'bob@example.com', 'root', '--host', 'web1.keyman.localhost'],
+    ]) {
+      const { code, stderr } = await far.keyman(args)
+      expect([code, stderr], args.join(' ')).toEqual([4, expect.stringContaining('keyman: hint: ')])
+    }
+  })
+  it('the trust bundle verifies with ssh-keygen', async () => {
+    const [document, signature, allowed] = ['trust.json', 'trust.sig', 'allowed'].map(name => join(near.home, name))
+    await near.keyman(['trust', 'show', '--document', document ?? '', '--signature', signature ?? ''])
+    const { roots } = JSON.parse(readFileSync(document ?? '', 'utf8'))
+    writeFileSync(allowed ?? '', `root ${roots.keys[0]}\n`)
+    const verified = await near.run('sh', [
+      '-c',
+      `ssh-keygen -Y verify -n keyman-trust -I root -f '${allowed}' -s '${signature}' < '${document}'`,
+    ])
+    expect(verified.stdout).toContain('Good "keyman-trust" signature for root')
+  })
+  it('a published bundle is followed at the next renewal', async () => {
+    const rootKey = join(server.dataFolder, 'root', 'root_key')
+    const signed = await near.keyman(['trust', 'sign', '--root-key', rootKey])
+    expect([signed.code, signed.stderr]).toEqual([0, expect.stringContaining('Published version 2')])
+    await near.keyman(['ssh', 'renew'])
+    expect((await json(near, 'trust', 'show')).version).toBe(2)
+  })
+  it('revoking oneself needs no fresh touch, and ends the session at the server', async () => {
+    const { code, stderr } = await far.keyman(['revoke', '--person', 'bob@example.com'])
+    expect(stderr).toContain('That was you: keyman login signs in again.')
+    expect(code).toBe(0)
+    expect((await far.keyman(['passkey', 'list'])).code).toBe(3)
+  })
+  it('a private key that is pasted where a public one belongs never leaves the machine', async () => {
+    const { code, stderr } = await near.keyman(['revoke', '--key', join(server.dataFolder, 'root', 'root_key')])
+    expect([code, stderr]).toEqual([2, expect.stringContaining('this is a private key')])
+  })
+  it("a second login replaces the first one's key in the agent", async () => {
+    await login(near)
+    const listed = await near.run('ssh-add', ['-l'])
+    expect(listed.stdout.trim().split('\n')).toHaveLength(1)
+  })
+  it('doctor looks at what keyman needs', async () => {
+    const { findings } = await json(near, 'doctor')
+    const ok = Object.fromEntries(findings.map(({ check, ok }: { check: string; ok: boolean }) => [check, ok]))
+    expect(ok).toMatchObject({ 'ssh-agent': true, session: true, clock: true, [server.machinesUrl]: true })
+  })
+  it('logout ends the session and its keys; the pin, the checkpoint and the ssh line stay', async () => {
+    const { code, stderr } = await near.keyman(['logout'])
+    expect([code, stderr]).toEqual([0, 'Signed out of local.\n'])
+    expect(existsSync(files(near))).toBe(false)
+    expect((await near.run('ssh-add', ['-l'])).stdout).not.toContain('keyman')
+    expect(readFileSync(join(near.home, '.ssh', 'config'), 'utf8')).toContain('Include ')
+    expect(
+      JSON.parse(readFileSync(join(near.home, 'config', 'keyman', 'contexts', 'local.json'), 'utf8')),
+    ).toHaveProperty('checkpoint')
+    expect((await near.keyman(['status', '--check'])).code).toBe(3)
+  })
+  it('a login that is refused changes nothing and says so', async () => {
+    const { code, stderr } = await near.keyman(['login'], async url => {
+      const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
+      const { redirectTo } = await page(server, api.login.refuse, { params })
+      await fetch(redirectTo ?? '')
+    })
+    expect([code, stderr]).toEqual([4, expect.stringContaining('the login was refused in the browser')])
+    expect(existsSync(files(near))).toBe(false)
+  })
+  it('where nobody can open a page, login fails at once and says which flag helps', async () => {
+    const { code, stderr } = await near.run('env', ['-u', 'KEYMAN_BROWSER', join(near.home, 'bin', 'keyman'), 'login'])
+    expect([code, stderr]).toEqual([
+      3,
+      expect.stringContaining('keyman: hint: run keyman login in a terminal, or add --device'),
+    ])
+  })
+  it('with a dead server says until when the certificate is good, and answers from files what it can', async () => {
+    await login(near)
+    await server.kill()
+    const why = await near.keyman(['why', 'web1.keyman.localhost'])
+    expect(why.code).toBe(8)
+    expect(why.stderr).toMatch(
+      /^keyman: error: https:\S+ is not reached: nothing listens there\nkeyman: hint: ssh goes on working: your certificate ends in 1 h 59 min, /,
+    )
+    expect((await near.keyman(['status', '--check', '--for', '1h'])).code).toBe(0)
+    const ssh = await near.run('ssh', ['-T', '-G', '-F', join(near.home, '.ssh', 'config'), 'web1.keyman.localhost'])
+    expect(ssh.stdout).toContain('certificatefile')
+    expect(ssh.stderr).toBe('')
+    const out = await near.keyman(['logout'])
+    expect([out.code, out.stderr]).toEqual([0, expect.stringContaining('its server does not know')])
+    expect(existsSync(files(near))).toBe(false)
+  })
+  it('another server with the same name and another root is not taken for it', async () => {
+    rmSync(server.dataFolder, { recursive: true, force: true })
+    await server.restart()
+    const { code, stderr } = await near.keyman(['login'])
+    expect(code).toBe(4)
+    expect(stderr).toContain('this is not the local that is pinned here')
+    expect(stderr).toContain('keyman: hint: if it was set up anew on purpose: keyman logout --all')
+  })
+  it("logout --all leaves nothing of the CLI's, and everything of the server's", async () => {
+    expect((await near.keyman(['logout', '--all'])).code).toBe(0)
+    expect((await near.keyman(['status', '--files'])).stdout).toBe('')
+    expect(existsSync(join(near.home, '.ssh', 'config'))).toBe(false)
+    expect(existsSync(join(near.home, 'config', 'keyman'))).toBe(false)
+    expect(existsSync(server.dataFolder)).toBe(true)
+  })
+})
