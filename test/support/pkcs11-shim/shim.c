@@ -7,8 +7,10 @@
  *                       ("-" for a signature in parts). Appended by one write(2) before C_Sign returns, so that it is
  *                       there whatever happens to the program next
  *   KEYMAN_SHIM_LOGINS  optional: one line per C_Login with its CK_RV
- *   KEYMAN_SHIM_FAULT   optional: a file with "fail CK_RV" or "delay MILLISECONDS". The next C_Sign removes it, and fails
- *                       without reaching the real module, or waits first
+ *   KEYMAN_SHIM_FAULT   optional: a file with "fail CK_RV", "delay MILLISECONDS" or "close 0". The next C_Sign removes it,
+ *                       and fails without reaching the real module, or waits first, or first closes every session of
+ *                       the token, which also logs out
+ *   KEYMAN_SHIM_DELAY_MS  optional: every C_Sign takes so much longer, as over a network
  *   KEYMAN_SHIM_HIDE    optional: mechanisms that C_GetMechanismList leaves out, decimal, with commas between
  */
 #define _GNU_SOURCE
@@ -37,6 +39,7 @@ static CK_FUNCTION_LIST_PTR real;
 static CK_FUNCTION_LIST shim;
 static int signatures = -1, logins = -1;
 static const char *fault, *hide;
+static useconds_t delay;
 
 /* The key of the signature that is under way in each session. */
 static struct { CK_SESSION_HANDLE session; CK_ULONG length; CK_BYTE id[ID_BYTES]; } under_way[SESSIONS];
@@ -80,7 +83,7 @@ static void log_signature(CK_SESSION_HANDLE session, const CK_BYTE *data, CK_ULO
   free(line);
 }
 
-static CK_RV take_fault(void) {
+static CK_RV take_fault(CK_SESSION_HANDLE session) {
   if (!fault) return CKR_OK;
   FILE *file = fopen(fault, "r");
   if (!file) return CKR_OK;
@@ -90,7 +93,9 @@ static CK_RV take_fault(void) {
   fclose(file);
   if (read != 2 || unlink(fault) != 0) return CKR_OK; /* another thread took it */
   if (strcmp(word, "fail") == 0) return number;
-  usleep(number * 1000);
+  CK_SESSION_INFO info;
+  if (strcmp(word, "close") != 0) usleep(number * 1000);
+  else if (real->C_GetSessionInfo(session, &info) == CKR_OK) real->C_CloseAllSessions(info.slotID);
   return CKR_OK;
 }
 
@@ -112,7 +117,8 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK
 }
 
 static CK_RV sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG length, CK_BYTE_PTR signature, CK_ULONG_PTR signature_length) {
-  CK_RV rv = signature ? take_fault() : CKR_OK;
+  if (signature && delay) usleep(delay);
+  CK_RV rv = signature ? take_fault(session) : CKR_OK;
   if (rv == CKR_OK) rv = real->C_Sign(session, data, length, signature, signature_length);
   if (rv == CKR_OK && signature) log_signature(session, data, length);
   return rv;
@@ -176,6 +182,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list) {
     logins = append_to("KEYMAN_SHIM_LOGINS");
     fault = getenv("KEYMAN_SHIM_FAULT");
     hide = getenv("KEYMAN_SHIM_HIDE");
+    const char *milliseconds = getenv("KEYMAN_SHIM_DELAY_MS");
+    delay = milliseconds ? (useconds_t)atoi(milliseconds) * 1000 : 0;
     if (signatures < 0) return CKR_GENERAL_ERROR;
     shim = *real;
     shim.C_GetFunctionList = get_function_list;
