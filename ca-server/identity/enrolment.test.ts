@@ -210,6 +210,18 @@ describe('enrolment', () => {
       expect((await records('admin-link-created')).at(-1)).toMatchObject({ actor: { kind: 'operator' } })
     })
 
+    it('makes no passkey that was begun under another name', async () => {
+      const { enrolment } = world.identity
+      const { link } = await enrolment.createAdminLink(undefined, operator())
+      const secret = secretOf(link)
+      const complete = async (begun: string, identity: string) => {
+        const registration = new Authenticator(ORIGIN).create(await enrolment.options(secret, person(begun)))
+        return enrolment.complete({ secret, identity: person(identity), passkeyName: 'key', registration }, at())
+      }
+      await expect(complete('begun@localhost', 'ended@localhost')).rejects.toEqual(code('denied'))
+      await complete('begun@localhost', 'begun@localhost')
+    })
+
     it('never gives an identity to a second person unless the operator names it', async () => {
       const { link } = await world.identity.enrolment.createAdminLink(undefined, operator())
       await expect(enrol(world, 'alice@example.com', { link })).rejects.toEqual(code('conflict'))

@@ -21,13 +21,13 @@ import { requires } from '#test/support/requires.ts'
 describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', () => {
   let cluster: TestPostgres
   let world: IdentityWorld
-  let link: string
+  let firstLink: string
   const on = { name: 'test', deadlineMs: 10_000 }
 
   beforeAll(async () => {
     cluster = await startPostgres({ fsync: false })
     world = await openIdentityWorld({ engine: 'postgresql', url: cluster.url, migrationUrl: cluster.migrationUrl })
-    link = (await world.identity.enrolment.firstAdministratorLink('admin@example.com')) ?? ''
+    firstLink = (await world.identity.enrolment.firstAdministratorLink('admin@example.com')) ?? ''
   })
   afterAll(async () => {
     await world.close()
@@ -48,11 +48,17 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
       })
     )[0]
 
-  it('one link makes one first administrator, whoever comes with it', async () => {
+  it('one link makes one person, whoever comes with it', async () => {
+    const { link } = await world.identity.enrolment.createAdminLink(undefined, operator())
     const names = ['admin@example.com', 'b@example.com', 'c@example.com', 'd@example.com']
     const { done, codes } = await outcomes(names.map(name => enrol(world, name, { link })))
     expect(done).toBe(1)
     expect(new Set(codes)).toEqual(new Set(['expired']))
+    expect(await count('from person')).toBe(1)
+  })
+
+  it("the first administrator's link is good no more once there is one who came another way", async () => {
+    await expect(enrol(world, 'eve@example.com', { link: firstLink })).rejects.toMatchObject({ code: 'expired' })
     expect(await count('from person')).toBe(1)
   })
 
