@@ -374,6 +374,19 @@ describe('the decoder', () => {
     expect(options('a', 'b')).toBe('accepted')
   })
 
+  it('refuses a known option without its value, or a flag with one, as ssh-keygen does', () => {
+    for (const option of [
+      ['force-command', ''],
+      ['source-address', ''],
+      ['verify-required', 'x'],
+    ] as [string, string][]) {
+      expect(read(byHand({ options: [option] }))).toContain('not formed')
+      expect(verdict(byHand({ options: [option] }))).toBe(false)
+    }
+    expect(read(byHand({ options: [['force-command', 'x']] }))).toBe('accepted')
+    expect(read(byHand({ options: [['verify-required', '']] }))).toBe('accepted')
+  })
+
   it('keeps an unknown critical option, so that whoever enforces can refuse it', () => {
     const certificate = decodeCertificate(byHand({ options: [['new@example.com', 'x']] }))
     expect(certificate.criticalOptions).toEqual([{ name: 'new@example.com', value: utf8('x') }])

@@ -266,6 +266,10 @@ function readPrincipals(bytes: Uint8Array, field: string): string[] {
   return principals
 }
 
+/** Options that have a value, and those that have none: sshd refuses a certificate that says otherwise. */
+const VALUED: ReadonlySet<string> = new Set(['force-command', 'source-address'])
+const FLAGS: ReadonlySet<string> = new Set([...EXTENSIONS, 'verify-required'])
+
 function readOptions(bytes: Uint8Array, field: string): NamedValue[] {
   const reader = new SshReader(bytes, field)
   const options: NamedValue[] = []
@@ -274,12 +278,11 @@ function readOptions(bytes: Uint8Array, field: string): NamedValue[] {
     const before = options.at(-1)
     if (before && compareBytes(utf8(before.name), utf8(name)) >= 0) reader.fail('its options are not sorted by name')
     const data = reader.string()
-    if (data.length === 0) options.push({ name, value: data })
-    else {
-      const inner = new SshReader(data, field)
-      options.push({ name, value: inner.string() })
-      inner.end()
-    }
+    if (VALUED.has(name) ? data.length === 0 : FLAGS.has(name) && data.length > 0)
+      reader.fail(`its option ${name} is not formed as sshd reads it`)
+    const inner = new SshReader(data, field)
+    options.push({ name, value: data.length === 0 ? data : inner.string() })
+    inner.end()
   }
   return options
 }

@@ -64,7 +64,7 @@ it('armor is as ssh-keygen writes it, byte for byte', () => {
   // Ed25519 signatures are deterministic: the same key and message give the same file.
   const key = keyOf('ssh-ed25519')
   const theirs = keygen.run(
-    ['-q', '-Y', 'sign', '-f', keygen.write('signer', key.privateFile ?? ''), '-n', namespace],
+    ['-q', '-Y', 'sign', '-f', keygen.write('alone', key.privateFile ?? ''), '-n', namespace],
     message,
   )
   expect(armoredBy(key)).toBe(theirs)
