@@ -33,11 +33,15 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
     for (const end of ends.reverse()) await end().catch(error => log.error('could not be ended in order', error))
   }
   try {
+    // First and last of what this server's life leaves in the log: nobody is let in before, nobody is inside after.
+    await services.ledger.append({ requestId: services.requestId(), kind: 'server-started', actor: { kind: 'server' } })
+    ends.push(() =>
+      services.ledger.append({ requestId: services.requestId(), kind: 'server-stopped', actor: { kind: 'server' } }),
+    )
     const listening = await listen(services, log)
     ends.push(() => listening.close())
     ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, asked.identity)))
     writeLocal(config, services)
-    await services.ledger.append({ requestId: services.requestId(), kind: 'server-started', actor: { kind: 'server' } })
     for (const remark of services.remarks) log.info(remark)
 
     const link = await services.identity.enrolment.firstAdministratorLink(firstIdentity())

@@ -28,6 +28,11 @@ export const LIMITS = {
   maxHeadersCount: 100,
   /** Each costs some 30 to 80 kB. Beyond this many, the connection that has been idle for longest gives way. */
   maxConnections: 20_000,
+  /**
+   * Of a listener that closes: whoever was busy within the last second may be sending the next request at this moment. It is
+   * answered for so long, and told that the connection closes; else it would be lost without an answer.
+   */
+  lingerTimeout: 200,
 } as const
 
 export type Limits = { readonly [name in keyof typeof LIMITS]: number }
@@ -75,7 +80,13 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     // What never becomes a request: a URL or a Host that is none. Nobody knows its ID by then; it is in the log line.
     errorHandler: () => problem(new KeymanError('invalid-input', 'the address of the request is not valid'), 'none'),
   })
-  const state: State = { running: 0, closing: false, idle: new Map(), upgraded: new Set() }
+  const state: State = {
+    running: new Set(),
+    closing: false,
+    busyAt: Number.NEGATIVE_INFINITY,
+    idle: new Map(),
+    upgraded: new Set(),
+  }
   const onRequest: RequestListener = (incoming, outgoing) => {
     const info = describeRequest(incoming, options.trustedProxies)
     begin(state, options, incoming, outgoing, info)
@@ -135,12 +146,18 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     }
   })
   await listening(server, options)
-  return { server, address: addressOf(server), close: deadline => drain(server, state, deadline ?? 10_000) }
+  return {
+    server,
+    address: addressOf(server),
+    close: deadline => drain(server, state, deadline ?? 10_000, limits.lingerTimeout),
+  }
 }
 
 type State = {
-  running: number
+  readonly running: Set<ServerResponse>
   closing: boolean
+  /** When the last answer ended, by `performance.now()`. */
+  busyAt: number
   /** Connections in the order in which they last fell idle; a Map so that the oldest is found at once. */
   readonly idle: Map<Duplex, true>
   readonly upgraded: Set<Duplex>
@@ -156,10 +173,11 @@ function begin(
 ) {
   const started = performance.now()
   const { socket } = incoming
-  state.running++
+  state.running.add(outgoing)
   state.idle.delete(socket)
   outgoing.once('close', () => {
-    state.running--
+    state.running.delete(outgoing)
+    state.busyAt = performance.now()
     if (!socket.destroyed) state.idle.set(socket, true)
     options.log?.({
       listener: options.name,
@@ -215,19 +233,26 @@ function addressOf(server: Server): { host: string; port: number } {
   return { host: address.address, port: address.port }
 }
 
-function drain(server: Server, state: State, deadline: number): Promise<void> {
+async function drain(server: Server, state: State, deadline: number, linger: number): Promise<void> {
+  const end = performance.now() + deadline
   state.closing = true
-  return new Promise(resolve => {
+  for (const outgoing of state.running) outgoing.shouldKeepAlive = false
+  if (state.running.size > 0 || performance.now() - state.busyAt < 1_000)
+    await new Promise(resolve => setTimeout(resolve, Math.min(linger, deadline)))
+  await new Promise<void>(resolve => {
     const closeUpgraded = () => {
       for (const socket of state.upgraded) socket.destroy()
     }
-    const timer = setTimeout(() => {
-      closeUpgraded()
-      server.closeAllConnections()
-    }, deadline)
+    const timer = setTimeout(
+      () => {
+        closeUpgraded()
+        server.closeAllConnections()
+      },
+      Math.max(0, end - performance.now()),
+    )
     state.onIdle = () => {
       server.closeIdleConnections()
-      if (state.running === 0) closeUpgraded()
+      if (state.running.size === 0) closeUpgraded()
     }
     server.close(() => {
       clearTimeout(timer)
