@@ -22,9 +22,14 @@ export function localServer(folders: Folders): FirstContact | undefined {
     : undefined
 }
 
-/** Its demo host, where that server is the one with this root of trust. */
-export function localDemo(folders: Folders, rootFingerprint: string): Demo | undefined {
-  if (localServer(folders)?.rootFingerprint !== rootFingerprint) return undefined
+/** Whether a context is that of the server on this machine. Its root may have moved since it started, its address before. */
+export function isLocal(local: FirstContact | undefined, context: FirstContact): boolean {
+  return local?.rootFingerprint === context.rootFingerprint || local?.machinesUrl === context.machinesUrl
+}
+
+/** The demo host of the server on this machine, where the context is that server's. */
+export function localDemo(folders: Folders, context: FirstContact): Demo | undefined {
+  if (!isLocal(localServer(folders), context)) return undefined
   const { name, address, port, login } = readTrusted(join(folders.serverState, 'demo', 'demo.json')) ?? {}
   return typeof name === 'string' &&
     typeof address === 'string' &&

@@ -46,7 +46,7 @@ const checkOf = (folders: Folders, { organisation }: Context): string =>
 function inputOf(folders: Folders, context: Context): SshConfigInput {
   const files = sshFiles(folders)
   const own = sessionFiles(folders, context.organisation)
-  const demo = localDemo(folders, context.rootFingerprint)
+  const demo = localDemo(folders, context)
   return {
     organisation: context.organisation,
     hostSuffixes: context.hostSuffixes,

@@ -9,7 +9,7 @@ import { type Context, currentContext, listContexts, readContext, writeContext }
 import { type Folders, folders } from '../folders.ts'
 import { agreeToNames } from '../host-names.ts'
 import { installLogin } from '../install-session.ts'
-import { localServer } from '../local-server.ts'
+import { isLocal, localServer } from '../local-server.ts'
 import { signIn } from '../login.ts'
 import { checkSshPaths } from '../ssh-files.ts'
 import { offerInclude } from '../ssh-include.ts'
@@ -113,8 +113,7 @@ async function reach(places: Folders, { url, fingerprint }: Target): Promise<Tru
   if (url === undefined) {
     const known = currentContext(places)
     // A server on this machine may have moved to another port since.
-    if (known)
-      return refreshTrust(known, local?.rootFingerprint === known.rootFingerprint ? local.machinesUrl : undefined)
+    if (known) return refreshTrust(known, isLocal(local, known) ? local?.machinesUrl : undefined)
     if (local) return firstContact(local, places)
     throw usage(
       'which server? nothing is pinned here yet',
