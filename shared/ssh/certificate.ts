@@ -281,8 +281,10 @@ function readOptions(bytes: Uint8Array, field: string): NamedValue[] {
     if (VALUED.has(name) ? data.length === 0 : FLAGS.has(name) && data.length > 0)
       reader.fail(`its option ${name} is not formed as sshd reads it`)
     const inner = new SshReader(data, field)
-    options.push({ name, value: data.length === 0 ? data : inner.string() })
+    const value = data.length === 0 ? data : inner.string()
     inner.end()
+    if (VALUED.has(name) && value.includes(0)) reader.fail(`its option ${name} holds a NUL`)
+    options.push({ name, value })
   }
   return options
 }
