@@ -106,6 +106,8 @@ export function parseJson(bytes: Uint8Array): unknown {
 
 /** Recursion is safe: it ends at MAX_DEPTH. */
 function checkShape(value: unknown, depth: number): void {
+  // PostgreSQL takes no U+0000 in a text, and WebAuthn's free-form parts pass no other schema.
+  if (typeof value === 'string' && value.includes('\0')) throw invalid('body', 'the character U+0000 is not taken')
   if (typeof value !== 'object' || value === null) return
   if (depth > MAX_DEPTH) throw invalid('body', `it is nested deeper than ${MAX_DEPTH} levels`)
   if (Array.isArray(value)) {

@@ -38,7 +38,8 @@ export const seconds = z
   .max(400 * 86_400)
 export const uint64 = z
   .string()
-  .regex(/^(0|[1-9][0-9]{0,19})$/, 'must be a whole number in decimal digits')
+  // `abort`: what is no number never reaches BigInt, which would throw.
+  .regex(/^(0|[1-9][0-9]{0,19})$/, { error: 'must be a whole number in decimal digits', abort: true })
   .refine(text => BigInt(text) < 1n << 64n, 'must be below 2^64')
 /** One line as in a `.pub` file. */
 export const publicKeyLine = z.string().min(16).max(20_000)
