@@ -15,9 +15,19 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
   let farHome: string
   let alice: ApiPerson
   let invitation: string
+  let clock: string
+  const root = join(import.meta.dirname, '..')
 
   beforeAll(async () => {
-    server = await startServerProcess()
+    const folder = testHome()
+    clock = join(folder, 'clock')
+    writeFileSync(clock, '0')
+    // The server's clock alone is set ahead.
+    server = await startServerProcess({
+      folder,
+      env: { TEST_CLOCK_FILE: clock },
+      program: ['--import', join(root, 'test', 'support', 'clock.ts'), join(root, 'ca-server', 'main.ts')],
+    })
     near = await openLaptop(server.folder, server.env)
     farHome = testHome()
     mkdirSync(join(farHome, 'run'), { mode: 0o700 })
@@ -228,6 +238,29 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     const { findings } = await json(near, 'doctor')
     const ok = Object.fromEntries(findings.map(({ check, ok }: { check: string; ok: boolean }) => [check, ok]))
     expect(ok).toMatchObject({ 'ssh-agent': true, session: true, clock: true, [server.machinesUrl]: true })
+  })
+  it('ten minutes after the last touch an administrative action wants a new one, and then goes on by itself', async () => {
+    writeFileSync(clock, '660')
+    const team = ['team', 'add', 'sre', 'alice@example.com']
+    // Where nobody can open the page, the refusal says where the passkey is to be touched.
+    const alone = await near.run('env', ['-u', 'KEYMAN_BROWSER', join(near.home, 'bin', 'keyman'), ...team])
+    expect(alone.code).toBe(5)
+    expect(alone.stderr).toMatch(/keyman: hint: touch a passkey at http:\S+ and run the command again/)
+    expect((await json(near, 'team', 'list')).teams).toEqual([])
+
+    const { code, stderr } = await near.keyman(team, touch(alice))
+    expect([code, stderr]).toEqual([0, expect.stringContaining('team:sre is now alice@example.com.')])
+    expect((await near.keyman(['team', 'remove', 'sre', 'alice@example.com'])).code).toBe(0)
+  })
+  it('an action that is refused in the browser changes nothing', async () => {
+    writeFileSync(clock, '1320')
+    const { code, stderr } = await near.keyman(['team', 'add', 'sre', 'alice@example.com'], async url => {
+      const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
+      await page(server, api.actions.refuse, { params })
+    })
+    expect([code, stderr]).toEqual([4, expect.stringContaining('the action was refused in the browser')])
+    expect((await json(near, 'team', 'list')).teams).toEqual([{ name: 'sre', members: [] }])
+    writeFileSync(clock, '0')
   })
   it('logout ends the session and its keys; the pin, the checkpoint and the ssh line stay', async () => {
     const { code, stderr } = await near.keyman(['logout'])
