@@ -1,5 +1,5 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import type { Store } from '#server/store/index.ts'
+import { insist, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { addGrant, addTeamMember, type ChangeDeps, removeGrant, removeTeamMember } from './changes.ts'
@@ -33,7 +33,7 @@ export type AccessDeps = {
   readonly persons: () => Promise<readonly PersonState[]>
   /** Whether a living host has this name: a grant to one that is not there is a mistake. */
   readonly hostKnown: (name: HostName) => boolean
-  /** Hears of a reload in the background that failed; what is decided by an old snapshot the ledger refuses. */
+  /** Hears of a reload in the background that failed, and is tried again. */
   readonly onError?: (error: unknown) => void
 }
 
@@ -41,7 +41,7 @@ export type AccessDeps = {
 export function createAccess(deps: AccessDeps): Access {
   let snapshot: Snapshot | undefined
   const listeners = new Set<() => void>()
-  const endings: (() => Promise<void>)[] = []
+  const endings: (() => unknown)[] = []
   const changes: ChangeDeps = deps
 
   const read = async (): Promise<void> => {
@@ -98,8 +98,9 @@ export function createAccess(deps: AccessDeps): Access {
       return () => listeners.delete(listener)
     },
     async start() {
-      const hear = () => void reload().catch((error: unknown) => deps.onError?.(error))
-      for (const channel of ['access', 'identity']) endings.push(await deps.store.listen(channel, hear))
+      const hearing = insist(reload, error => deps.onError?.(error))
+      endings.push(hearing.stop)
+      for (const channel of ['access', 'identity']) endings.push(await deps.store.listen(channel, hearing.run))
       await reload()
     },
     async stop() {

@@ -103,7 +103,7 @@ export interface Access {
 
   /** Reads everything anew; several calls at once read once more, not once each. */
   reload(): Promise<void>
-  /** Called after each reload that changed something. Returns what ends it. */
+  /** Called after each reload. Returns what ends it. */
   onChange(listener: () => void): () => void
   /** Loads the snapshot and follows the notifications `access` and `identity`. */
   start(): Promise<void>

@@ -1,3 +1,4 @@
+import { insist } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
 import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
@@ -12,6 +13,8 @@ import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
 
 const PRUNE_EVERY = 3_600_000
+/** Seconds. A host whose clock is behind takes a certificate for good after its end: it stays on the list for a day more. */
+const KEPT_AFTER_END = 86_400
 
 /** Opens the authorities; at the very first start it makes their keys. */
 export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
@@ -35,10 +38,10 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const forHosts = { ...common, serials: serialsOf(store, ring.active('ssh-host').label) }
   const krl = krlOf(common)
 
-  /** A KRL holds only what has not ended by itself; taking something out is a new version, too. */
+  /** A KRL holds only what may be taken for good somewhere; taking something out is a new version, too. */
   const prune = () =>
     store.transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
-      if ((await deleteEnded(t, BigInt(Math.floor(now().getTime() / 1000)))) === 0) return
+      if ((await deleteEnded(t, BigInt(Math.floor(now().getTime() / 1000) - KEPT_AFTER_END))) === 0) return
       const version = await raiseKrlVersion(t, now().toISOString())
       await t.execute(`select pg_notify('revocations', $1)`, [version.toString()])
     })
@@ -71,7 +74,8 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     machineRoots: () => machineRoots,
 
     async start() {
-      stops.push(await store.listen('revocations', () => inBackground(readRevokedKeys)))
+      const hearing = insist(readRevokedKeys, onError)
+      stops.push(await store.listen('revocations', hearing.run), hearing.stop)
       await readRevokedKeys()
       await prune()
       const timer = setInterval(() => inBackground(prune), PRUNE_EVERY)

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { Access, By } from '#server/access/index.ts'
-import type { Epoch, HostCaller, Identity, MachineCaller, Proofs } from '#server/identity/index.ts'
+import type { Epoch, HostCaller, Identity, MachineCaller, Persons, Proofs } from '#server/identity/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
@@ -80,6 +80,7 @@ export type AuthorityDeps = {
   readonly defaultLifetime: number
   readonly identity: Pick<Identity, 'reload' | 'endSessions' | 'refresh'> & {
     readonly proofs: Pick<Proofs, 'checkSsh'>
+    readonly persons: Pick<Persons, 'show'>
   }
   /** Hears of failures in the background. */
   readonly onError?: (error: unknown) => void
@@ -93,7 +94,7 @@ export interface Authority {
   issueUserCertificate(caller: MachineCaller, request: UserCertificateRequest): Promise<IssuedSshCertificate>
   /** For the host's own exact name, 30 days. Throws `denied`, `expired` for a challenge that was used. */
   issueHostCertificate(caller: HostCaller, request: HostCertificateRequest): Promise<IssuedSshCertificate>
-  /** For the session's client key, until the session ends. */
+  /** For the session's client key, until the session ends. Throws `denied` for a key that was revoked. */
   issuePersonClientCertificate(caller: MachineCaller, origin: Origin): Promise<IssuedClientCertificate>
   /** For 30 days. `proof`: the id of the challenge that joining used. */
   issueHostClientCertificate(parts: {
@@ -109,7 +110,7 @@ export interface Authority {
    */
   serverCertificate(names: readonly string[], onRenewed: (pair: ServerCertificate) => void): Promise<ServerCertificate>
 
-  /** Throws `not-found` where nothing that lives has this key ID or serial. */
+  /** Throws `not-found` for a person who is none, and where nothing that lives has this key ID or serial. */
   revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
   /**
    * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person on the lists. Gives
@@ -125,7 +126,7 @@ export interface Authority {
   trusted(): AuthorityKeys
   /** The machine authority's roots, PEM: the same array each time, since every request asks. */
   machineRoots(): readonly string[]
-  /** Follows notifications, prunes the KRL each hour. */
+  /** Follows notifications, takes out of the KRL each hour what ended a day ago. */
   start(): Promise<void>
   stop(): Promise<void>
 }

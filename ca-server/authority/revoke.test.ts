@@ -9,7 +9,14 @@ import { administration } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
-import { decodeKrl, isRevoked, parseCertificate, parsePublicKey, SshWriter } from '#shared/ssh/index.ts'
+import {
+  decodeKrl,
+  isRevoked,
+  parseCertificate,
+  parsePublicKey,
+  publicKeyFromSpki,
+  SshWriter,
+} from '#shared/ssh/index.ts'
 import { startPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { openRooms, type Rooms } from '#test/support/rooms.ts'
@@ -141,13 +148,37 @@ describe('revoking', () => {
     expect(await refused(rooms.authority.issueUserCertificate(again, request()))).toBe('denied')
   })
 
-  test('what was never issued is not found, and a person without certificates may be revoked', async () => {
+  test('a client key that was revoked gets no client certificate any more', async () => {
+    const one = await rooms.addSession(alice)
+    const publicKey = publicKeyFromSpki(one.clientSpki)
+    expect(await refused(rooms.authority.issuePersonClientCertificate(one, request()))).toBe('accepted')
+    expect(await rooms.authority.revoke({ publicKey }, 'leaked', by())).toMatchObject({ sessions: 1 })
+    // As a new login with the same two keys would have it.
+    const again = { ...(await rooms.addSession(alice)), clientSpki: one.clientSpki }
+    expect(await refused(rooms.authority.issuePersonClientCertificate(again, request()))).toBe('denied')
+  })
+
+  test('by key ID ends a session whose certificate has ended by itself: it would get the next one', async () => {
+    const one = await rooms.addSession(alice)
+    await rooms.authority.issuePersonClientCertificate(one, request())
+    const { certificate, keyId } = await rooms.authority.issueUserCertificate(one, { ...request(), lifetime: 60 })
+    rooms.clock.now = new Date(rooms.clock.now.getTime() + 120_000)
+    const revoked = await rooms.authority.revoke({ keyId: parseKeyId(keyId, 'test') }, undefined, by())
+    expect(revoked).toMatchObject({ revoked: 0, sessions: 1 })
+    expect(await sshKeygenSays(rooms, [certificate])).toEqual(['ok'])
+    expect(await refused(rooms.authority.issueUserCertificate(one, request()))).toBe('not-signed-in')
+  })
+
+  test('what was never issued and who never was is not found; a person without certificates may be revoked', async () => {
     expect(await refused(rooms.authority.revoke({ serial: 999_999_999n }, undefined, by()))).toBe('not-found')
     expect(await refused(rooms.authority.revoke({ keyId: parseKeyId('a@b/c', 'test') }, undefined, by()))).toBe(
       'not-found',
     )
     const nobody = parsePersonIdentity('nobody@example.com', 'test')
-    expect(await rooms.authority.revoke({ person: nobody }, undefined, by())).toMatchObject({ revoked: 0, sessions: 0 })
+    expect(await refused(rooms.authority.revoke({ person: nobody }, undefined, by()))).toBe('not-found')
+    await rooms.addPerson('dora@example.com')
+    const dora = parsePersonIdentity('dora@example.com', 'test')
+    expect(await rooms.authority.revoke({ person: dora }, undefined, by())).toMatchObject({ revoked: 0, sessions: 0 })
   })
 
   test('is recorded with the serials that it ended', async () => {
@@ -220,12 +251,18 @@ describe('revoking', () => {
     }
   })
 
-  test('one version has one content, and what has ended by itself leaves with a new version, the canary never', async () => {
+  test('one version has one content; what ended a day ago leaves with a new version, the canary never', async () => {
     const first = await rooms.authority.currentKrl()
     expect(await rooms.authority.currentKrl()).toEqual(first)
-    rooms.clock.now = new Date(rooms.clock.now.getTime() + 9 * 3_600_000)
-    await rooms.authority.stop()
-    await rooms.authority.start()
+    const hoursLater = async (hours: number) => {
+      rooms.clock.now = new Date(rooms.clock.now.getTime() + hours * 3_600_000)
+      await rooms.authority.stop()
+      await rooms.authority.start()
+    }
+    // On a host whose clock is behind, what has just ended would be good once more.
+    await hoursLater(9)
+    expect(await rooms.authority.currentKrl()).toEqual(first)
+    await hoursLater(24)
     const later = await rooms.authority.currentKrl()
     expect(later.version).toBeGreaterThan(first.version)
     expect(decodeKrl(later.bytes).certificates).toMatchObject([{ serials: [{ from: 1n, to: 1n }] }])

@@ -68,7 +68,7 @@ export type HostsDeps = {
   /** The signed bundle in force, and those before it that changed the root, oldest first. */
   readonly trustBundles: () => Promise<readonly SignedBundle[]>
   /**
-   * `access.onChange`: calls the listener after what `principalsFor` says has changed. KRL and trust bundle are looked at
+   * `access.onChange`: calls the listener after what `principalsFor` says may have changed. KRL and trust bundle are looked at
    * by this room's own ear for the notifications `revocations` and `trust`. Returns what ends it.
    */
   readonly onChange: (listener: () => void) => () => void

@@ -9,6 +9,7 @@ import type { Store, StoreConfig } from './port.ts'
 import { openPostgres } from './postgresql.ts'
 
 export { StoreError, type StoreErrorKind } from './errors.ts'
+export { insist } from './insist.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
 export { assertOutsideTransaction } from './transaction-guard.ts'
 

@@ -1,6 +1,7 @@
 import type { MachineCaller } from '#server/identity/index.ts'
 import { EpochsChanged } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { Authority, AuthorityDeps, IssuedClientCertificate, Origin } from '../port.ts'
@@ -13,7 +14,10 @@ const CLOCK_SKEW = 60_000
 const HOST_LIFETIME = 30 * 86_400_000
 
 export type ClientCertificateDeps = X509Deps &
-  Pick<AuthorityDeps, 'now' | 'organisation' | 'identity'> & { readonly keys: () => KeyRing }
+  Pick<AuthorityDeps, 'now' | 'organisation' | 'identity'> & {
+    readonly keys: () => KeyRing
+    readonly isKeyRevoked: (fingerprint: string) => boolean
+  }
 
 /** See `Authority.issuePersonClientCertificate`. A person without any grant gets one too: it is what asks for one. */
 export function issuePersonClientCertificate(
@@ -25,6 +29,8 @@ export function issuePersonClientCertificate(
     const now = deps.now()
     if (caller.endsAt.getTime() <= now.getTime())
       throw new KeymanError('not-signed-in', 'the session has ended', { hint: 'keyman login' })
+    if (deps.isKeyRevoked(fingerprint(publicKeyFromSpki(caller.clientSpki))))
+      throw new KeymanError('denied', "this session's client key was revoked", { hint: 'keyman login makes a new one' })
     const issueFor = async (current: MachineCaller) => ({
       pem: await recordAndSignX509(deps, {
         authority: deps.keys().activeMachines(),

@@ -26,11 +26,15 @@ export async function revoke(
   by: By,
 ): Promise<Revocation> {
   const { store, ledger, identity } = deps
+  // A name that was mistyped must not be answered with 'revoked'.
+  if ('person' in target) await identity.persons.show(target.person)
   const revocation = await store.transaction({ name: 'revoke', deadlineMs: 30_000 }, async t => {
     const concerned = await concernedBy(deps, t, target)
     await ledger.bumpEpochs(t, concerned.subjects)
     const certificates = await collect(deps, t, target)
-    if (certificates.length === 0 && ('keyId' in target || 'serial' in target))
+    // A session may live on without a certificate that is still good: it is what would get the next one.
+    const ends = certificates.length > 0 || concerned.sessions.length > 0
+    if (!ends && ('keyId' in target || 'serial' in target))
       throw new KeymanError('not-found', `no certificate that is still good has the ${describe(target)}`, {
         hint: 'it may have ended by itself; see `keyman audit list`',
       })
