@@ -81,8 +81,12 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
           : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
       },
     })
-    const giveUp = (after: number) =>
-      setTimeout(() => request.destroy(new Error(`no answer within ${after / 1000} s`)), after)
+    let cut: string | undefined
+    const cutOff = (why: string) => {
+      cut = why
+      request.destroy(new Error(why))
+    }
+    const giveUp = (after: number) => setTimeout(() => cutOff(`no answer within ${after / 1000} s`), after)
     const timer = giveUp(deadline)
     request.on('socket', socket => {
       // One that is kept alive has its handshake behind it.
@@ -100,7 +104,12 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => {
         text += chunk
-        if (text.length > MAX_ANSWER) request.destroy(new Error('the answer is too large'))
+        if (text.length > MAX_ANSWER) cutOff('the answer is too large')
+      })
+      // It hung up in the middle, or was cut off by us: the request itself hears nothing of that any more.
+      response.on('error', error => {
+        clearTimeout(timer)
+        reject(new Unreachable(connection.url, cut ?? reasonOf(error)))
       })
       response.on('end', () => {
         clearTimeout(timer)
@@ -160,10 +169,18 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** A server's word is data: of a problem document that is not wholly one, nothing is believed. */
 const isProblem = (value: unknown): value is Problem =>
-  typeof value === 'object' &&
-  value !== null &&
-  'code' in value &&
-  typeof value.code === 'string' &&
-  'detail' in value &&
-  typeof value.detail === 'string'
+  isObject(value) &&
+  isText(value.code) &&
+  isText(value.detail) &&
+  isText(value.requestId) &&
+  (value.hint === undefined || isText(value.hint)) &&
+  (value.retryAfter === undefined || typeof value.retryAfter === 'number') &&
+  (value.transaction === undefined ||
+    (isObject(value.transaction) && isText(value.transaction.id) && isText(value.transaction.url))) &&
+  (value.fields === undefined ||
+    (Array.isArray(value.fields) &&
+      value.fields.every(item => isObject(item) && isText(item.field) && isText(item.message))))
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null

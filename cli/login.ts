@@ -8,6 +8,8 @@ import { type Connection, call, Unreachable } from './client.ts'
 import type { Context } from './context.ts'
 import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
 import { listenLoopback } from './loopback.ts'
+import { pageOf } from './page.ts'
+import { shown } from './terminal.ts'
 
 export type LoginOptions = {
   readonly context: Context
@@ -63,11 +65,12 @@ async function byLoopback(options: LoginOptions, connection: Connection, keys: L
   try {
     const { redirectUri, codeChallenge, state } = loopback
     const started = await start(options, connection, keys, { kind: 'loopback', redirectUri, codeChallenge, state })
-    const opened = options.openBrowser && (await openBrowser(started.page))
+    const page = pageOf(options.context, started.page)
+    const opened = options.openBrowser && (await openBrowser(page))
     options.say(
       opened
-        ? `Touch your passkey in the browser. If no page opened: ${started.page}`
-        : `Open this page and touch your passkey: ${started.page}`,
+        ? `Touch your passkey in the browser. If no page opened: ${page}`
+        : `Open this page and touch your passkey: ${page}`,
     )
     const code = await Promise.race([loopback.code, endOf(started.endsAt)])
     const answer = await redeem(connection, {
@@ -87,13 +90,14 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
   const started = await start(options, connection, keys, { kind: 'device' })
   const { transaction, deviceCode, userCode } = started
   if (!deviceCode || !userCode) throw new KeymanError('internal', 'the server gave no code for a device login')
-  options.say(`Open ${started.page} in a browser and type the code  ${userCode}`)
-  const tunnel = hasScreen() ? undefined : tunnelTo(started.page)
+  const page = pageOf(options.context, started.page)
+  options.say(`Open ${page} in a browser and type the code  ${shown(userCode)}`)
+  const tunnel = hasScreen() ? undefined : tunnelTo(page)
   if (tunnel) options.say(`That page opens on this machine alone; from yours:  ${tunnel}`)
   let interval = started.interval
   while (Date.now() < Date.parse(started.endsAt)) {
     // RFC 8628 section 3.5: the server says how often it may be asked.
-    await wait(interval * 1000)
+    await wait(Math.max(1, interval) * 1000)
     const answer = await redeem(connection, { grant: 'device', transaction, deviceCode }).catch((error: unknown) => {
       if (error instanceof Unreachable) return { state: 'pending' as const, interval: interval * 2 }
       throw error

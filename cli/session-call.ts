@@ -6,6 +6,7 @@ import { sessionConnection } from './checkpoint.ts'
 import { type CallInput, type Connection, call } from './client.ts'
 import { type Context, requireSession } from './context.ts'
 import { folders } from './folders.ts'
+import { pageOf } from './page.ts'
 import { isWatched, remark, shown } from './terminal.ts'
 
 /**
@@ -24,7 +25,7 @@ export async function callAsPerson<Query, Body, Answer>(
     return await call(connection, route, input)
   } catch (error) {
     if (!(error instanceof KeymanError) || !error.transaction) throw error
-    await confirmed(connection, error.transaction, error.message)
+    await confirmed(connection, { ...error.transaction, url: pageOf(context, error.transaction.url) }, error.message)
     return call(connection, route, input)
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { shown, table } from './terminal.ts'
+import { lines, shown, table } from './terminal.ts'
 import { span, until } from './times.ts'
 
 describe('foreign text on a terminal', () => {
@@ -10,6 +10,15 @@ describe('foreign text on a terminal', () => {
   })
   it('is else left as it is', () => {
     expect(shown('grüße 値')).toBe('grüße 値')
+  })
+})
+
+describe('whatever is printed', () => {
+  it('keeps its lines, tabs and our own colours, and no other sequence', () => {
+    expect(lines('a\n\tb\u001b[1mbold\u001b[0m')).toBe('a\n\tb\u001b[1mbold\u001b[0m')
+    expect(lines('\u001b[2J\u001b]0;title\u0007\r\u009b1m\u202e')).toBe(
+      '\\u001b[2J\\u001b]0;title\\u0007\\u000d\\u009b1m\\u202e',
+    )
   })
 })
 

@@ -12,10 +12,15 @@ export const bold = colour(wantsColour(process.stdout), '1')
 export const dim = colour(wantsColour(process.stdout), '2')
 const red = colour(wantsColour(process.stderr), '31;1')
 
-export const print = (text: string): void => void process.stdout.write(`${text}\n`)
+/** The last net: whatever foreign text was forgotten, nothing but lines, tabs and our own colours reaches a terminal. */
+const OURS_OR_CONTROL =
+  /\u001b\[(?:0|1|2|31;1)m|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
+export const lines = (text: string): string => text.replace(OURS_OR_CONTROL, c => (c.length > 1 ? c : shown(c)))
+
+export const print = (text: string): void => void process.stdout.write(`${lines(text)}\n`)
 export const printJson = (value: unknown): void =>
   print(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? String(v) : v), 2))
-export const remark = (text: string): void => void process.stderr.write(`${text}\n`)
+export const remark = (text: string): void => void process.stderr.write(`${lines(text)}\n`)
 
 export function printError(message: string, hint: string | undefined): void {
   process.stderr.write(`keyman: ${red('error:')} ${shown(message)}\n`)

@@ -71,7 +71,7 @@ It reads files alone and never asks the server. More: docs/login.md`,
       `  key          ${session.keyIn === 'agent' ? 'in the ssh-agent, which forgets it by itself' : sessionFiles(places, context.organisation).key}`,
     )
     if (context.hosts.length > 0)
-      print(`  hosts        ${context.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; ')}`)
+      print(`  hosts        ${shown(context.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; '))}`)
     return EXIT.done
   },
 })
