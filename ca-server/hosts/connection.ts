@@ -9,6 +9,8 @@ import { type ContentToNumber, type HostRow, type InForce, selectByName, setFail
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
 const ANSWER_MS = 60_000
 const LOG_EVERY_MS = 60_000
+/** Messages that wait for their turn. An honest host says one thing and waits; each that a hostile one piles up costs memory. */
+const MAX_UNREAD = 32
 
 /** RFC 6455, section 7.4.1; 4000 and above are ours. */
 export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 4000 } as const
@@ -48,6 +50,7 @@ export class Connection {
   #pumping = false
   #ended = false
   #inbox: Promise<void> = Promise.resolve()
+  #unread = 0
   #deadline: NodeJS.Timeout
 
   constructor(caller: HostCaller, channel: HostChannel, deps: HostsDeps, log: LogHead, events: ConnectionEvents) {
@@ -90,7 +93,17 @@ export class Connection {
 
   /** One message after the other, in their order. */
   receive(text: string): Promise<void> {
-    this.#inbox = this.#inbox.then(() => this.#take(text))
+    if (this.#ended) return Promise.resolve()
+    if (this.#unread >= MAX_UNREAD) {
+      this.close(CLOSE.policy, 'too many messages at once')
+      return Promise.resolve()
+    }
+    this.#unread++
+    this.#inbox = this.#inbox
+      .then(() => this.#take(text))
+      .finally(() => {
+        this.#unread--
+      })
     return this.#inbox
   }
 
@@ -133,21 +146,19 @@ export class Connection {
 
   async #answer(frame: Exclude<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {
     const host = this.#host
+    if (!host) return
     const waiting = this.#waiting
-    if (!host || waiting?.revision !== frame.revision) {
-      // A failure between two states (a check by the clock) is heard too; 'in force' only of what was asked for.
-      if (host && frame.type === 'failed')
-        await setFailed(this.#deps.store, host.id, frame.revision, frame.message, this.#deps.now())
-      return
-    }
-    clearTimeout(this.#deadline)
     const { store, now, alarm } = this.#deps
+    // A failure between two states (a check by the clock, a tree head) is heard too; 'in force' only of what was asked for.
+    if (frame.type === 'failed') {
+      if (frame.message.startsWith('ALARM')) alarm(`${host.name}: ${frame.message}`)
+      await setFailed(store, host.id, frame.revision, frame.message, now())
+    }
+    if (waiting?.revision !== frame.revision) return
+    clearTimeout(this.#deadline)
     if (frame.type === 'in-force') {
       await this.#events.inForce({ id: host.id, revision: frame.revision, krlVersion: waiting.krlVersion })
       this.#holds = waiting
-    } else {
-      await setFailed(store, host.id, frame.revision, frame.message, now())
-      if (frame.message.startsWith('ALARM')) alarm(`${host.name}: ${frame.message}`)
     }
     this.#waiting = undefined
     this.#events.answered()

@@ -67,8 +67,9 @@ export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promi
     // First statement (invariant 2): what is being issued to this host ends before, and is then found; or is refused.
     await deps.ledger.bumpEpochs(t, [hostSubject(name)])
     if (!(await setRemoved(t, row.id, deps.now()))) throw noSuchHost(name)
-    const revoked = await deps.revokeHostIn(t, name, by)
+    // Before anything is recorded: who adds a host takes this row first and the log's head after it.
     await bumpChange(t)
+    const revoked = await deps.revokeHostIn(t, name, by)
     await deps.ledger.appendIn(t, [
       { ...by, kind: 'host-removed', target: name, decision: 'allow', details: { revoked } },
     ])

@@ -304,6 +304,13 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     twin.stream.close()
   })
 
+  it('loses its stream when it says more at once than anybody could read', async () => {
+    const { stream, hello } = await byHand()
+    hello(0)
+    for (let i = 0; i < 1000; i++) stream.send({ type: 'failed', revision: 1, message: 'again' })
+    expect(await stream.ended).toContain('too many messages at once')
+  })
+
   it('loses its stream when it opens another', async () => {
     const first = await byHand()
     const second = await byHand()
@@ -339,6 +346,9 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     const twin = await byHand()
     twin.hello((await view()).revision)
     expect(await twin.frame(1)).toMatchObject({ type: 'current' })
+    // A tree head that does not extend the last comes between two states, when nothing is waited for.
+    twin.stream.send({ type: 'failed', revision: 1, message: 'ALARM: the log does not extend' })
+    await expect.poll(() => server.said()).toContain(`${NAME}: ALARM: the log does not extend`)
     twin.stream.close()
   })
 })
