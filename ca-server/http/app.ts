@@ -25,7 +25,7 @@ export type AppOptions = {
   readonly listener: Listener
   readonly handled: readonly Handled[]
   readonly gate: Gate
-  /** For routes that anyone may call: by address, before the body is read. */
+  /** By address: for routes that anyone may call, before the body is read, and for every caller who is not known. */
   readonly strangers: RateLimiter
   readonly onInternalError: OnInternalError
 }
@@ -81,7 +81,7 @@ async function callerOf(
   c: Context<EdgeEnv>,
   cookie: string | undefined,
 ): Promise<Caller> {
-  const caller = await identify(options, c, cookie)
+  const caller = await identified(options, c, cookie)
   noteCaller(c, caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
   const wanted = route.caller === 'host' ? 'host' : 'person'
   if (caller.kind !== wanted || (route.caller === 'browser' && caller.kind === 'person' && caller.via !== 'browser'))
@@ -95,6 +95,17 @@ const WHO = {
   person: 'persons',
   administrator: 'administrators',
   host: 'hosts',
+}
+
+/** Who fails to show who they are is a stranger, and counted as one: nobody tries certificates or cookies without a limit. */
+async function identified(options: AppOptions, c: Context<EdgeEnv>, cookie: string | undefined): Promise<Caller> {
+  try {
+    return await identify(options, c, cookie)
+  } catch (error) {
+    if (error instanceof KeymanError && error.code === 'not-signed-in')
+      options.strangers.take(addressKey(requestInfo(c).from))
+    throw error
+  }
 }
 
 function identify(options: AppOptions, c: Context<EdgeEnv>, cookie: string | undefined): Caller | Promise<Caller> {

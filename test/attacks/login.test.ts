@@ -473,6 +473,18 @@ describe.skipIf(process.platform !== 'linux')('floods', () => {
     expect((await machineCall(world.stranger, 'POST', '/v1/challenge')).status).toBe(200)
   })
 
+  it('of calls without a certificate are turned away by address, and who is signed in goes on', async () => {
+    const agent = keptAlive()
+    const from = { localAddress: '127.0.0.5' }
+    const flood = () => machineCall({ ...world.stranger }, 'GET', '/v1/session', { agent, ...from })
+    let answer = await flood()
+    expect(answer.code).toBe('not-signed-in')
+    for (let sent = 1; answer.code === 'not-signed-in' && sent < 5000; sent++) answer = await flood()
+    expect(answer.code).toBe('too-many-requests')
+    agent.destroy()
+    expect((await machineCall(world.bob.connection, 'GET', '/v1/session', from)).status).toBe(200)
+  })
+
   it('of false assertions slow down one address for one account, and lock nobody out', async () => {
     const body = (options: Record<string, unknown>) =>
       JSON.stringify({ assertion: alice.authenticator.get(options, { badSignature: true }) })
