@@ -3,11 +3,10 @@ import { EXIT } from '#shared/exit-codes.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
-import { type Context, currentContext, listContexts, readContext, readSession, removeSession } from '../context.ts'
+import { type Context, currentContext, listContexts, readContext, readSession } from '../context.ts'
 import { remove } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
-import { agentComment } from '../keys.ts'
-import { localAgent, removeFromAgent } from '../ssh-agent.ts'
+import { forgetSession } from '../forget-session.ts'
 import { changeInclude } from '../ssh-include.ts'
 import { remark, shown } from '../terminal.ts'
 
@@ -51,9 +50,7 @@ async function end(places: Folders, context: Context): Promise<boolean> {
     () => undefined,
     (error: unknown) => (error instanceof Error ? error.message : String(error)),
   )
-  const socket = localAgent()
-  if (socket) await removeFromAgent(socket, agentComment(context.organisation))
-  removeSession(places, context.organisation)
+  await forgetSession(places, context)
   remark(
     untold === undefined
       ? `Signed out of ${context.organisation}.`

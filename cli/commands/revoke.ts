@@ -6,6 +6,7 @@ import { type Command, command, take, usage } from '../command.ts'
 import { requireSession } from '../context.ts'
 import { readGiven } from '../files.ts'
 import { folders } from '../folders.ts'
+import { forgetSession } from '../forget-session.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
 
@@ -39,19 +40,22 @@ Exit code 9: not every connected host has confirmed in time.`,
     const target = chosen(values)
     const wait = values.wait === undefined ? 5 : Number(values.wait)
     if (!Number.isInteger(wait) || wait < 0 || wait > 30) throw usage('--wait is a number of seconds from 0 to 30')
-    const { session } = requireSession(folders(), new Date())
+    const places = folders()
+    const { context, session } = requireSession(places, new Date())
+    const oneself = 'person' in target && target.person === session.person
     const deadline = (wait + 5) * 1000
-    const answer =
-      'person' in target && target.person === session.person
-        ? await callAsPerson(api.revocations.own, { deadline })
-        : await callAsPerson(api.revocations.create, {
-            body: { target, wait, ...(values.reason === undefined ? {} : { reason: values.reason }) },
-            deadline,
-          })
+    const answer = oneself
+      ? await callAsPerson(api.revocations.own, { deadline })
+      : await callAsPerson(api.revocations.create, {
+          body: { target, wait, ...(values.reason === undefined ? {} : { reason: values.reason }) },
+          deadline,
+        })
+    // What was just ended is of no more use here; plain ssh then asks to sign in again.
+    if (oneself) await forgetSession(places, context)
     if (values.json) printJson(answer)
     else {
       remark(`Revoked ${answer.revoked} certificates and ended ${answer.sessions} sessions (${shown(answer.target)}).`)
-      if ('person' in target && target.person === session.person) remark('That was you: keyman login signs in again.')
+      if (oneself) remark('That was you: keyman login signs in again.')
       if (answer.hosts.length > 0)
         print(
           table(

@@ -77,7 +77,7 @@ async function newPerson(browser: Browser): Promise<TestPerson> {
       if (identity !== undefined) await page.getByLabel('Your identity').fill(identity)
       await press('Create passkey')
       await outcome(heading(/^You are /))
-      return (await page.getByRole('heading').textContent()).replace('You are ', '')
+      return ((await page.getByRole('heading').textContent()) ?? '').replace('You are ', '')
     },
     async consent(url) {
       await page.goto(url)

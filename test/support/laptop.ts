@@ -61,6 +61,8 @@ export async function openLaptop(
           resolve({ code, stdout, stderr })
         },
       )
+      // It may be gone before it has read what it needs not.
+      child.stdin?.on('error', () => undefined)
       child.stdin?.end(input ?? '')
     })
   return {
