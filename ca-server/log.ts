@@ -9,13 +9,20 @@ type Sink = { write(text: string): unknown; isTTY?: boolean }
 export function createLog(sink: Sink = process.stderr, now: () => Date = () => new Date()): Log {
   const line = (level: string, message: string, fields: Readonly<Record<string, unknown>>) =>
     sink.isTTY
-      ? sink.write(`${level === 'error' ? 'error: ' : ''}${message}${text(fields)}\n`)
+      ? sink.write(`${shown(`${level === 'error' ? 'error: ' : ''}${message}${text(fields)}`)}\n`)
       : sink.write(`${JSON.stringify({ at: now().toISOString(), level, message, ...fields })}\n`)
   return {
     info: (message, fields = {}) => void line('info', message, fields),
     error: (message, error) => void line('error', message, error === undefined ? {} : { reason: reasonOf(error) }),
   }
 }
+
+/** A host's message or a name may stand in it: no control, bidirectional or invisible character reaches the terminal. */
+const shown = (line: string): string =>
+  line.replace(
+    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 
 const text = (fields: Readonly<Record<string, unknown>>): string =>
   Object.entries(fields)

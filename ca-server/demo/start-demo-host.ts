@@ -69,7 +69,10 @@ export async function startDemoHost(options: DemoOptions): Promise<DemoHost | { 
   const config = join(folder, 'sshd_config')
   const dropIn = join(sshdFolder, 'keyman.conf')
   writeFileSync(config, demoSshdConfig({ folder, port, login, dropIn, usePam: needsPam(login), sshd }), { mode: 0o644 })
-  const env = { ...process.env, ...(sshd.libraryPath === undefined ? {} : { LD_LIBRARY_PATH: sshd.libraryPath }) }
+  const env = {
+    ...withoutSettings(process.env),
+    ...(sshd.libraryPath === undefined ? {} : { LD_LIBRARY_PATH: sshd.libraryPath }),
+  }
   const agent: AgentProgram = { node: process.execPath, entry: options.agentEntry ?? agentEntry(), env }
   const machine = ['--sshd', sshd.sshd, '--sshd-config', config, '--sshd-folder', sshdFolder]
   machine.push('--host-key', `${hostKey}.pub`, '--pid-file', join(folder, 'sshd.pid'))
@@ -113,6 +116,10 @@ export async function startDemoHost(options: DemoOptions): Promise<DemoHost | { 
     },
   }
 }
+
+/** Of the server's settings, the HSM's PIN and the database's password among them, a host learns nothing. */
+const withoutSettings = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('KEYMAN_') || name === 'KEYMAN_DEBUG'))
 
 /** Bundled, the agent lies beside the server; in development it is a source of its own. */
 function agentEntry(): string {
