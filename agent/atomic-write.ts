@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import * as nodeFs from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 
@@ -104,8 +104,6 @@ export function removeFile(path: string, fs: FileSystem = nodeFs): boolean {
 export function removeTemporaries(folder: string, fs: FileSystem = nodeFs): void {
   for (const name of fs.readdirSync(folder)) if (TEMPORARY.test(name)) fs.rmSync(join(folder, name), { force: true })
 }
-
-export const isTemporary = (path: string): boolean => TEMPORARY.test(basename(path))
 
 function syncFolder(folder: string, fs: FileSystem): void {
   const handle = fs.openSync(folder, O_RDONLY | O_DIRECTORY)

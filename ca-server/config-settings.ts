@@ -149,7 +149,6 @@ export const SETTINGS = {
 
 export const settingsSchema = z.strictObject(SETTINGS)
 export type Settings = z.infer<typeof settingsSchema>
-export type SettingPath = keyof typeof SETTINGS
 export const SETTING_PATHS = Object.keys(SETTINGS)
 /** Values that no message repeats; in the file they are refused. */
 export const SECRET_SETTINGS: ReadonlySet<string> = new Set(['keystore.pin', 'keystore.standby.pin'])

@@ -81,6 +81,3 @@ export const parseTeamName = parser(
 
 /** Labels of a host, `env=demo`. Both sides are allow-listed. */
 export type Labels = Readonly<Record<string, string>>
-
-/** A host selector is a set of labels that must all match, or the exact name of one host. */
-export type HostSelector = { readonly host: HostName } | { readonly labels: Labels }

@@ -11,7 +11,6 @@ export type {
   Epoch,
   Extension,
   Grant,
-  GrantOptions,
   NewGrant,
   PersonState,
   PrincipalsLine,

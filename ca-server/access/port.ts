@@ -7,7 +7,6 @@ import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal }
 
 export type Grant = z.infer<typeof administration.grant>
 export type NewGrant = z.infer<typeof administration.newGrant>
-export type GrantOptions = z.infer<typeof administration.grantOptions>
 export type Team = z.infer<typeof administration.team>
 export type PrincipalsLine = hostStream.PrincipalsLine
 export type Extension = 'permit-pty' | 'permit-port-forwarding' | 'permit-agent-forwarding' | 'permit-X11-forwarding'

@@ -67,7 +67,7 @@ export const revoke = (store: Store, ledger: Ledger, person = 'alice@example.com
   store.transaction({ name: 'revoke', deadlineMs: 20_000 }, async t => {
     await ledger.bumpEpochs(t, [`person:${person}`])
     const found = await ledger.liveCertificates(t, { person })
-    await ledger.appendIn(t, [entry({ kind: 'person-revoked', details: { certificates: found.length } })])
+    await ledger.appendIn(t, [entry({ kind: 'revoked', details: { certificates: found.length } })])
     return found
   })
 
