@@ -61,7 +61,7 @@ usage: keyman person invite PERSON [--administrator] [--for 24h] [--json]
 
 example:
   keyman person invite alice@example.com
-Give the link to that person alone. Undo: let it end, or keyman person disable.`,
+Give the link to that person alone. Undo: let it end; inviting the same person again ends it too.`,
   options: { administrator: { type: 'boolean' }, for: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [identity] = take(positionals, ['PERSON'])
