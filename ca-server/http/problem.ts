@@ -1,10 +1,13 @@
+import { StoreError } from '#server/store/index.ts'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 
 /** Refusals as problem documents (RFC 9457). `type` is relative: it names the entry of `docs/errors.md`, wherever that is served. */
 
-/** What a stranger may see of an error: our own errors as they are, of any other nothing but that it happened. */
+/** What a stranger may see of an error: our own errors as they are, that the database is away, of any other nothing but that it happened. */
 export function asKeymanError(error: unknown): KeymanError {
   if (error instanceof KeymanError) return error
+  if (error instanceof StoreError && (error.kind === 'retryable' || error.kind === 'ambiguous'))
+    return new KeymanError('unavailable', 'the database can not be asked now', { retryAfter: 1, cause: error })
   return new KeymanError('internal', 'something went wrong in KeyMan; the server logged it with this request ID', {
     cause: error,
   })

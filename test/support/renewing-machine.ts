@@ -44,6 +44,7 @@ export function renewingMachine({ connection, keys }: ApiSession): RenewingMachi
       asked.on('error', (error: NodeJS.ErrnoException) => lost(error.code ?? error.message))
       asked.on('socket', socket => {
         sent = asked.reusedSocket
+        if (sent) return
         socket.once('secureConnect', () => {
           sent = true
         })
