@@ -58,6 +58,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
   try {
     const keystore = await openKeystore(keystoreConfig(config.keystore))
     closing.push(() => keystore.close())
+    const standbyKeystore = config.standbyKeystore && (await openKeystore(keystoreConfig(config.standbyKeystore)))
+    if (standbyKeystore) closing.push(() => standbyKeystore.close())
     const { logKeystore, remarks } = await openLogKeystore(config, keystore)
     if (logKeystore !== keystore) closing.push(() => logKeystore.close())
     const store = await openStore(storeConfig(config))
@@ -105,6 +107,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       store,
       ledger,
       keystore,
+      ...(standbyKeystore ? { standbyKeystore } : {}),
       logKey,
       access,
       now,
@@ -164,7 +167,12 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       ledger,
       requestId,
       close,
-      remarks: [...remarks, ...store.remarks, ...(await trustRemarks(trust))],
+      remarks: [
+        ...remarks,
+        ...(standbyKeystore ? [] : ['the authority keys have no standby: keystore.standby names a second keystore']),
+        ...store.remarks,
+        ...(await trustRemarks(trust)),
+      ],
     })
   } catch (error) {
     await close()

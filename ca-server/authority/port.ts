@@ -69,6 +69,8 @@ export type AuthorityDeps = {
   readonly store: Store
   readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'issue' | 'bumpEpochs' | 'liveCertificates'>
   readonly keystore: Keystore
+  /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */
+  readonly standbyKeystore?: Keystore
   readonly logKey: LogKey
   readonly access: Pick<Access, 'decide' | 'reload'>
   readonly now: () => Date

@@ -17,18 +17,12 @@ export type KeyRow = Omit<z.infer<typeof keyRow>, 'spki'> & { readonly spki: Uin
 export const selectKeys = (on: Queryable): Promise<KeyRow[]> =>
   on.query('select label, purpose, state, spki, certificate from authority_key order by created_at, label', [], keyRow)
 
-/** False where another server was first: each purpose has one active key. */
-export const insertActiveKey = async (
-  t: Queryable,
-  key: Omit<KeyRow, 'state'>,
-  incarnation: string,
-  at: string,
-): Promise<boolean> =>
+/** False where another server was first: each purpose has one active key, and one standby key. */
+export const insertKey = async (t: Queryable, key: KeyRow, incarnation: string, at: string): Promise<boolean> =>
   (await t.execute(
     `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
-     values ($1, $2, 'active', $3, $4, $5, $6::timestamptz)
-     on conflict (purpose) where state = 'active' do nothing`,
-    [key.label, key.purpose, key.spki, key.certificate, incarnation, at],
+     values ($1, $2, $3, $4, $5, $6, $7::timestamptz) on conflict do nothing`,
+    [key.label, key.purpose, key.state, key.spki, key.certificate, incarnation, at],
   )) > 0
 
 /**

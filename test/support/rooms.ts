@@ -35,6 +35,7 @@ export async function openRooms(
     store?: StoreConfig
     keystore?: KeystoreConfig
     logKeystore?: KeystoreConfig
+    standbyKeystore?: KeystoreConfig
     algorithm?: 'ed25519' | 'ecdsa-p256'
     folder?: string
     hosts?: readonly HostName[]
@@ -55,6 +56,7 @@ export async function openRooms(
   }
   const opened = await openKeystore(options.keystore ?? software)
   const keystore = options.wrapKeystore?.(opened) ?? opened
+  const standbyKeystore = options.standbyKeystore && (await openKeystore(options.standbyKeystore))
   const logKeystore = options.logKeystore ? await openKeystore(options.logKeystore) : opened
   const origin = 'keyman.example.com/log'
   const logKey = await openLogKey(logKeystore, origin)
@@ -88,6 +90,7 @@ export async function openRooms(
     store,
     ledger,
     keystore,
+    ...(standbyKeystore ? { standbyKeystore } : {}),
     logKey,
     access,
     now,
@@ -166,6 +169,7 @@ export async function openRooms(
       await ledger.stop()
       await store.close()
       await keystore.close()
+      await standbyKeystore?.close()
       if (logKeystore !== opened) await logKeystore.close()
       if (options.folder === undefined) await rm(folder, { recursive: true })
     },

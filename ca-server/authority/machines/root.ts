@@ -21,7 +21,7 @@ export const issueRoot = (
       kind: 'authority-key-created',
       actor: { kind: 'server' },
       target: authority.label,
-      details: { purpose: 'machines', algorithm: authority.algorithm },
+      details: { purpose: 'machines', state: authority.state, algorithm: authority.algorithm },
     },
     keyId: 'machines:root',
     holder: {},
