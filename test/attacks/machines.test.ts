@@ -17,6 +17,7 @@ import {
 } from '#test/support/attack-world.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import { rawExchange } from '#test/support/raw-http.ts'
+import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
 
 let world: AttackWorld
 let host: JoinedHost
@@ -170,46 +171,11 @@ describe('the stream of hosts', () => {
   })
 })
 
-type Input = { params?: Record<string, string>; query?: string; body?: unknown }
-const key = () => world.bob.keys.ssh.line
+const inputs = () => routeInputs(world, host)
 const NAME = { name: 'web1.keyman.localhost' }
-const bob = { identity: 'bob@example.com' }
-/** What each route needs so that only the caller can be the reason of a refusal. */
-const inputs = (): Record<string, Input> => ({
-  'persons.show': { params: bob },
-  'persons.invite': { body: { identity: 'zoe@example.com' } },
-  'persons.disable': { params: { identity: 'nobody@example.com' } },
-  'persons.enable': { params: bob },
-  'teams.addMember': { params: { name: 'sre', ...bob } },
-  'teams.removeMember': { params: { name: 'sre', ...bob } },
-  'grants.add': { body: { who: 'bob@example.com', login: 'deploy', hosts: { host: NAME.name } } },
-  'grants.remove': { params: { id: 'grant_0123456789' } },
-  'access.why': { query: `?host=${NAME.name}` },
-  'revocations.create': { body: { target: { serial: '999999999' } } },
-  'revocations.status': { params: { id: 'revocation_0123456789' } },
-  'hosts.show': { params: NAME },
-  'hosts.add': { body: { name: 'web3.keyman.localhost' } },
-  'hosts.remove': { params: { name: 'web9.keyman.localhost' } },
-  'auditTrail.show': { params: { index: '0' } },
-  'auditTrail.consistency': { query: '?from=1&to=1' },
-  'trust.next': { body: {} },
-  'trust.publish': { body: { document: '{}', signatures: [] } },
-  'ssh.issueUserCertificate': { body: { publicKey: key() } },
-  'hostSelf.hostCertificate': {
-    body: { publicKey: host.keys.ssh.line, challenge: 'AAAA', signature: '-----BEGIN SSH SIGNATURE-----' },
-  },
-  'passkeys.add': { body: { name: 'x', registration: {} } },
-  'passkeys.rename': { params: { id: 'passkey_0123456789' }, body: { name: 'x' } },
-  'passkeys.remove': { params: { id: 'passkey_0123456789' } },
-  // Left to the tests of logging out: they would end the sessions of this walk.
-})
 const ENDS_THE_SESSION = ['session.end', 'revocations.own']
 
 describe('every route, walked', () => {
-  const pathOf = (path: string, input: Input) =>
-    path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(input.params?.[word] ?? `${word}_0123456789`)) +
-    (input.query ?? '')
-
   describe('at the machines', () => {
     const walk = allRoutes.filter(route => route.listeners.includes('machines'))
     const ask = (connection: Connection, route: (typeof walk)[number], headers = {}) => {

@@ -1,0 +1,48 @@
+import type { AttackWorld, JoinedHost } from './attack-world.ts'
+
+export type RouteInput = { params?: Record<string, string>; query?: string; body?: unknown }
+
+/** What each route needs so that only the caller, or the one field that a test changes, can be the reason of a refusal; by the route's ID. */
+export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): Record<string, RouteInput> {
+  const bob = { identity: 'bob@example.com' }
+  const name = { name: host.name }
+  const labelled = { name: 'web3.keyman.localhost', labels: { env: 'test' }, address: 'web3.example.com' }
+  return {
+    'persons.show': { params: bob },
+    'persons.invite': { body: { identity: 'zoe@example.com' } },
+    'persons.disable': { params: { identity: 'nobody@example.com' } },
+    'persons.enable': { params: bob },
+    'teams.addMember': { params: { name: 'sre', ...bob } },
+    'teams.removeMember': { params: { name: 'sre', ...bob } },
+    'grants.add': {
+      body: {
+        ...{ who: bob.identity, login: 'deploy' },
+        hosts: { host: host.name },
+        options: { forceCommand: 'true' },
+      },
+    },
+    'grants.remove': { params: { id: 'grant_0123456789' } },
+    'access.why': { query: `?host=${host.name}` },
+    'revocations.create': { body: { target: { serial: '999999999' }, reason: 'test' } },
+    'revocations.status': { params: { id: 'revocation_0123456789' } },
+    'hosts.show': { params: name },
+    'hosts.add': { body: labelled },
+    'hosts.remove': { params: { name: 'web9.keyman.localhost' } },
+    'auditTrail.list': { query: '?kind=login&actor=alice@example.com' },
+    'auditTrail.show': { params: { index: '0' } },
+    'auditTrail.consistency': { query: '?from=1&to=1' },
+    'trust.next': { body: {} },
+    'trust.publish': { body: { document: '{}', signatures: [] } },
+    'ssh.issueUserCertificate': { body: { publicKey: world.bob.keys.ssh.line } },
+    'hostSelf.hostCertificate': {
+      body: { publicKey: host.keys.ssh.line, challenge: 'AAAA', signature: '-----BEGIN SSH SIGNATURE-----' },
+    },
+    'passkeys.add': { body: { name: 'x', registration: {} } },
+    'passkeys.rename': { params: { id: 'passkey_0123456789' }, body: { name: 'x' } },
+    'passkeys.remove': { params: { id: 'passkey_0123456789' } },
+  }
+}
+
+export const pathOf = (path: string, input: RouteInput): string =>
+  path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(input.params?.[word] ?? `${word}_0123456789`)) +
+  (input.query ?? '')
