@@ -38,6 +38,19 @@ describe('a pool', () => {
     expect(await Promise.all(all)).toEqual([undefined, 1, 2, 4])
   })
 
+  it('lets nobody wait for ever behind work that hangs', async () => {
+    const pool = createPool(['a'], 10, 20)
+    const hanging = held()
+    const first = pool.run(hanging.work)
+    const waiting = await Promise.allSettled([pool.run(async () => 1), pool.run(async () => 2)])
+    const refused = { status: 'rejected', reason: { code: 'unavailable', retryAfter: 1 } }
+    expect(waiting).toMatchObject([refused, refused])
+    expect(pool.waiting).toBe(0)
+    hanging.end()
+    await first
+    expect(await pool.run(async lane => lane)).toBe('a')
+  })
+
   it('gives the lane back where the work throws', async () => {
     const pool = createPool(['a'])
     await expect(pool.run(() => Promise.reject(new Error('no')))).rejects.toThrow('no')

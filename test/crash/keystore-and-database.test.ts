@@ -58,6 +58,30 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('a server that runs goes on'
     expect(await failures()).toBe(0)
   })
 
+  it('when the token hangs: who waits behind it hears 503, is not signed for later, and the log says so', async () => {
+    const { server } = world
+    server.env.KEYMAN_KEYSTORE_SESSIONS = '1'
+    await server.stop()
+    await server.restart()
+    const before = await failures()
+    // Speaks for the token's health: else its probe would be what waits.
+    expect(kinds(await all(1))).toEqual(['certificate'])
+    fault('delay 9000')
+    const outcomes = await all(1)
+    const refused = outcomes.filter(isTryAgain)
+    // One is inside, unless the checkpoint's signature is.
+    expect(refused.length, JSON.stringify(outcomes)).toBeGreaterThanOrEqual(outcomes.length - 1)
+    expect(outcomes.every(outcome => outcome.kind === 'certificate' || isTryAgain(outcome))).toBe(true)
+    expect(await failures()).toBe(before + refused.length)
+    const { certificates } = await readLedger(world.sessions[0])
+    const made = await authoritySignatures(world.shim?.log ?? '', new Set(certificates.map(each => each.authority)))
+    const users = certificates.filter(({ kind }) => kind === 'ssh-user-certificate').length
+    expect(made.filter(({ authority }) => authority.startsWith('ssh-user-'))).toHaveLength(users - refused.length + 1)
+    delete server.env.KEYMAN_KEYSTORE_SESSIONS
+    await server.stop()
+    await server.restart()
+  })
+
   it('when the token fails between record and signature: the client hears 503, the log holds sign-failed beside the record', async () => {
     const before = await readLedger(world.sessions[0])
     const [machine] = world.machines
