@@ -1,5 +1,7 @@
+import { createSecureContext } from 'node:tls'
 import { api } from '#shared/api/index.ts'
 import { fromBase64, fromHex } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
 import { type Connection, call } from './client.ts'
 import { type Context, changeContext, sessionFiles } from './context.ts'
@@ -12,10 +14,23 @@ export function sessionConnection(folders: Folders, context: Context): Connectio
   const files = sessionFiles(folders, context.organisation)
   const key = readIfThere(files.clientKey)
   const certificate = readIfThere(files.clientCertificate)
+  if (key && certificate) checkPair(key, certificate)
   return {
     url: context.machinesUrl,
     root: context.machinesRoot,
     ...(key && certificate ? { client: { key, certificate } } : {}),
+  }
+}
+
+/** OpenSSL's own words for a damaged file would help nobody. */
+function checkPair(key: string, cert: string): void {
+  try {
+    createSecureContext({ key, cert })
+  } catch (error) {
+    throw new KeymanError('not-signed-in', "the session's client key and certificate are damaged", {
+      hint: 'run keyman login',
+      cause: error,
+    })
   }
 }
 

@@ -108,22 +108,45 @@ export function contextOfHost(folders: Folders, host: string): Context | undefin
   return claimed ?? currentContext(folders)
 }
 
-// Both kinds of file are written by this program alone, in folders that nobody else can write.
 export const readContext = (folders: Folders, organisation: string): Context | undefined =>
-  readOwn<Context>(contextPath(folders, organisation))
+  readOwn(contextPath(folders, organisation), (value): value is Context => isContext(value, organisation))
 export const readSession = (folders: Folders, organisation: string): Session | undefined =>
-  readOwn<Session>(sessionFiles(folders, organisation).session)
+  readOwn(sessionFiles(folders, organisation).session, isSession)
 
-function readOwn<T>(path: string): T | undefined {
+// Both kinds of file are written by this program alone, whole or not at all, in folders that nobody else can write: so what
+// is looked at is whether they are of this kind, and not each field in depth.
+function readOwn<T>(path: string, isWhole: (value: unknown) => value is T): T | undefined {
   const text = readIfThere(path)
   if (text === undefined) return undefined
+  const value = parsed(text)
+  if (isWhole(value)) return value
+  throw new KeymanError('internal', `${path} is damaged`, { hint: `remove it and run keyman login` })
+}
+
+function parsed(text: string): unknown {
   try {
-    const value: T = JSON.parse(text)
-    return value
+    return JSON.parse(text)
   } catch {
-    throw new KeymanError('internal', `${path} is damaged`, { hint: `remove it and run keyman login` })
+    return undefined
   }
 }
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const haveTexts = (value: Record<string, unknown>, ...names: string[]): boolean =>
+  names.every(name => typeof value[name] === 'string')
+const isContext = (value: unknown, organisation: string): boolean =>
+  isObject(value) &&
+  value.organisation === organisation &&
+  haveTexts(value, 'machinesUrl', 'publicUrl', 'rootFingerprint', 'machinesRoot') &&
+  isObject(value.bundle) &&
+  haveTexts(value.bundle, 'document') &&
+  Array.isArray(value.bundle.signatures) &&
+  isObject(value.logKey) &&
+  [value.hostAuthorities, value.hostSuffixes, value.hosts].every(Array.isArray)
+const isSession = (value: unknown): value is Session =>
+  isObject(value) &&
+  haveTexts(value, 'person', 'session', 'startedAt', 'endsAt', 'clientEndsAt') &&
+  (value.ssh === undefined || (isObject(value.ssh) && haveTexts(value.ssh, 'startsAt', 'endsAt')))
 
 export function writeContext(folders: Folders, context: Context, makeCurrent = true): void {
   writeFile(contextPath(folders, context.organisation), `${JSON.stringify(context, null, 2)}\n`, 0o600)

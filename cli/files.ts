@@ -24,9 +24,9 @@ export function writeFile(path: string, content: string | Uint8Array, mode: numb
   }
 }
 
-export function readIfThere(path: string): string | undefined {
+export function readIfThere(path: string, encoding: 'utf8' | 'latin1' = 'utf8'): string | undefined {
   try {
-    return readFileSync(path, 'utf8')
+    return readFileSync(path, encoding)
   } catch (error) {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
       return undefined

@@ -124,6 +124,11 @@ describe('the line in ~/.ssh/config', () => {
     for (const text of ['', 'Host a', '\n\n# x\n'])
       expect(withoutInclude(withInclude(text, include), include)).toBe(text)
   })
+  it('goes out again whatever line ends an editor has given the file since', () => {
+    const after = withInclude('Host a\n', include).replaceAll('\n', '\r\n')
+    expect(withInclude(after, include)).toBe(after)
+    expect(withoutInclude(after, include)).toBe('Host a\r\n')
+  })
   it('names a host of the person: then the demo block is left out', () => {
     for (const own of ['Host demo', 'host a demo b', '  Host=demo', 'HOST "demo"', 'Host\tdemo\n User x'])
       expect(namesHost(own, 'demo'), own).toBe(true)
@@ -159,6 +164,21 @@ describe('the line in ~/.ssh/config', () => {
       expect(changeInclude(given, 'remove')).toBe(true)
       expect(existsSync(config)).toBe(false)
       expect(changeInclude(given, 'remove')).toBe(false)
+    })
+  })
+  it('leaves a file of any encoding as it was, byte for byte', () => {
+    const { home, run } = places('latin1')
+    const config = join(home, '.ssh', 'config')
+    mkdirSync(join(home, '.ssh'))
+    const before = Uint8Array.from([...'# caf', '\u00e9', '\u0000', '\u00ff', ...'\r\nHost a\n  User b'], c =>
+      c.charCodeAt(0),
+    )
+    writeFileSync(config, before)
+    run(given => {
+      changeInclude(given, 'install')
+      expect(readFileSync(config).subarray(-before.length)).toEqual(Buffer.from(before))
+      changeInclude(given, 'remove')
+      expect(readFileSync(config)).toEqual(Buffer.from(before))
     })
   })
   it('follows a link and leaves it a link; the mode stays, without write for others', () => {

@@ -135,11 +135,14 @@ export function withInclude(text: string, include: string): string {
   return hasInclude(text, include) ? text : `${line}\n${text}`
 }
 
-/** Takes exactly that line out again. */
+/** Takes exactly that line out again, with whatever line end an editor has given it since. */
 export const withoutInclude = (text: string, include: string): string =>
   text
     .split('\n')
-    .filter(line => line !== includeLine(include))
+    .filter(line => !isInclude(line, include))
     .join('\n')
-export const hasInclude = (text: string, include: string): boolean => text.split('\n').includes(includeLine(include))
+export const hasInclude = (text: string, include: string): boolean =>
+  text.split('\n').some(line => isInclude(line, include))
+// ssh reads a line that ends in CR LF as well.
+const isInclude = (line: string, include: string): boolean => line.replace(/\r$/, '') === includeLine(include)
 const includeLine = (include: string): string => `Include ${path(include)}`

@@ -14,12 +14,18 @@ import { ask, canAsk, remark } from './terminal.ts'
 export function changeInclude(folders: Folders, change: 'install' | 'remove'): boolean {
   const { userConfig, include } = sshFiles(folders)
   const path = followed(userConfig)
-  const before = readIfThere(path)
+  // Byte for byte: the person's file may be in any encoding, and our line is ASCII.
+  const before = readIfThere(path, 'latin1')
   const after = (change === 'install' ? withInclude : withoutInclude)(before ?? '', include)
   if (after === (before ?? '')) return false
   if (after === '' && path === userConfig) rmSync(path)
   // The person's own mode stays, but that ssh refuses a configuration that others can write.
-  else writeFile(path, after, before === undefined ? 0o600 : statSync(path).mode & 0o755)
+  else
+    writeFile(
+      path,
+      Uint8Array.from(after, c => c.charCodeAt(0)),
+      before === undefined ? 0o600 : statSync(path).mode & 0o755,
+    )
   return true
 }
 
