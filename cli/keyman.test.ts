@@ -237,6 +237,13 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
   it('doctor looks at what keyman needs', async () => {
     const { findings } = await json(near, 'doctor')
     const ok = Object.fromEntries(findings.map(({ check, ok }: { check: string; ok: boolean }) => [check, ok]))
+    const remarks = findings.filter(({ check }: { check: string }) => check === 'the server on this machine')
+    expect(remarks).toContainEqual(
+      expect.objectContaining({
+        ok: true,
+        says: expect.stringMatching(/the root of trust is a software key.*docs\/trust/),
+      }),
+    )
     expect(ok).toMatchObject({ 'ssh-agent': true, session: true, clock: true, [server.machinesUrl]: true })
   })
   it('ten minutes after the last touch an administrative action wants a new one, and then goes on by itself', async () => {

@@ -27,6 +27,13 @@ export function isLocal(local: FirstContact | undefined, context: FirstContact):
   return local?.rootFingerprint === context.rootFingerprint || local?.machinesUrl === context.machinesUrl
 }
 
+/** What the server on this machine would have its operator know, a sentence each, where the context is that server's. */
+export function localRemarks(folders: Folders, context: FirstContact): string[] {
+  if (!isLocal(localServer(folders), context)) return []
+  const { remarks } = readTrusted(join(folders.serverState, 'local.json')) ?? {}
+  return Array.isArray(remarks) ? remarks.filter(remark => typeof remark === 'string') : []
+}
+
 /** The demo host of the server on this machine, where the context is that server's. */
 export function localDemo(folders: Folders, context: FirstContact): Demo | undefined {
   if (!isLocal(localServer(folders), context)) return undefined

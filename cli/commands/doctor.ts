@@ -8,6 +8,7 @@ import { type Command, command, take } from '../command.ts'
 import { type Context, currentContext, readSession, sessionFiles } from '../context.ts'
 import { readIfThere } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
+import { localRemarks } from '../local-server.ts'
 import { localAgent } from '../ssh-agent.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { includeInstalled } from '../ssh-include.ts'
@@ -32,6 +33,7 @@ Exit code 0: all well; 9: something was found (each line says what to do).`,
       agent(),
       signedIn(places, context),
       ...(context ? await server(context) : []),
+      ...(context ? localRemarks(places, context).map(ofTheServer) : []),
     ]
     if (values.json) printJson({ findings })
     else for (const { ok, check, says } of findings) print(`${ok ? 'ok  ' : 'look'}  ${check}: ${shown(says)}`)
@@ -93,6 +95,9 @@ function signedIn(places: Folders, context: Context | undefined): Finding {
       : `no certificate: ${session.denial ?? 'it is missing; run keyman login'}`,
   }
 }
+
+/** Worth knowing, and no fault of this machine's set-up: a server that was just tried out keeps its root key beside it. */
+const ofTheServer = (says: string): Finding => ({ check: 'the server on this machine', ok: true, says })
 
 /** Certificates start at most five minutes back; a clock that is further off sees them too early or too late. */
 const CLOCK_OFF_MS = 60_000
