@@ -174,11 +174,12 @@ export async function setInForce(q: Queryable, hosts: readonly InForce[], at: Da
   return hosts.map(() => true)
 }
 
-/** Whether a joined host that was heard of since `since` still has an older KRL, and has not said that it failed. */
+/** Whether a joined host that was heard of since `since` still has an older KRL, and has not said that it failed with this one. */
 export async function someoneLacks(q: Queryable, krlVersion: bigint, since: Date): Promise<boolean> {
   const [row] = await q.query(
     `select exists (select from host where removed_at is null and joined_at is not null and in_force_krl < $1
-       and connected and last_seen_at > $2::timestamptz and (failed_revision is null or failed_revision < revision)) as found`,
+       and connected and last_seen_at > $2::timestamptz
+       and (krl_version < $1 or failed_revision is null or failed_revision < revision)) as found`,
     [krlVersion, since.toISOString()],
     z.object({ found: z.boolean() }),
   )

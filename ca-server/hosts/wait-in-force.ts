@@ -30,7 +30,8 @@ export async function waitInForce(
 }
 
 function inForceOf(row: HostRow, krlVersion: bigint, now: Date): HostInForce {
-  const failed = row.failedRevision !== undefined && row.failedRevision >= row.revision
+  // What failed before this KRL was sent says nothing of it.
+  const failed = row.krlVersion >= krlVersion && row.failedRevision !== undefined && row.failedRevision >= row.revision
   const state =
     row.inForceKrl >= krlVersion ? 'in-force' : !isConnected(row, now) ? 'away' : failed ? 'failed' : 'waiting'
   const message = row.message === undefined ? {} : { message: row.message }

@@ -265,6 +265,22 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     again.stream.close()
   })
 
+  it('that failed with an earlier state is waited for all the same when something is revoked', async () => {
+    const { stream, hello, frame } = await byHand()
+    hello(0)
+    const first = await frame(1)
+    if (first?.type !== 'state') throw new Error('no state came')
+    stream.send({ type: 'failed', revision: first.state.revision, message: 'the disk is full' })
+    await expect.poll(async () => (await view()).message).toBe('the disk is full')
+    const { krlVersion } = await revokeSomeKey()
+    const waiting = server.services.hosts.waitInForce({ krlVersion }, 10)
+    const second = await frame(2)
+    if (second?.type !== 'state') throw new Error('no state came')
+    stream.send({ type: 'in-force', revision: second.state.revision })
+    expect((await waiting).find(({ name }) => name === NAME)).toMatchObject({ state: 'in-force' })
+    stream.close()
+  })
+
   it('is not taken at its word for a revision that it was not sent', async () => {
     const { stream, hello, frame } = await byHand()
     hello(0)
