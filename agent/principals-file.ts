@@ -1,5 +1,5 @@
 import { invalid } from '#shared/errors.ts'
-import { parseIpAddress } from '#shared/ip-address.ts'
+import { isAddressRange } from '#shared/ip-address.ts'
 import { isUserPrincipal, printable } from '#shared/names.ts'
 
 /**
@@ -50,14 +50,6 @@ function formatLine(line: Line, style: ExpiryStyle): string {
   }
   if (line.expiresAt !== undefined) options.push(`expiry-time="${formatExpiry(line.expiresAt, style)}"`)
   return `${options.join(',')} ${line.principal}`
-}
-
-/** `10.0.0.0/8`, `2001:db8::1`; strict, since sshd would take other text for a host name pattern. */
-function isAddressRange(text: string): boolean {
-  const [address = '', bits, ...rest] = text.split('/')
-  const bytes = parseIpAddress(address)
-  if (!bytes || rest.length > 0) return false
-  return bits === undefined || (/^(0|[1-9][0-9]{0,2})$/.test(bits) && Number(bits) <= bytes.length * 8)
 }
 
 function formatExpiry(time: string, style: ExpiryStyle): string {

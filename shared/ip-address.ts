@@ -6,6 +6,16 @@ export function parseIpAddress(text: string): Uint8Array | undefined {
   return text.includes(':') ? parseV6(text) : parseV4(text)
 }
 
+/** An address, or a network with no bit set behind its prefix: sshd refuses every login by any other. */
+export function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const bytes = parseIpAddress(address)
+  if (!bytes || rest.length > 0) return false
+  if (bits === undefined) return true
+  if (!/^(0|[1-9][0-9]{0,2})$/.test(bits) || Number(bits) > bytes.length * 8) return false
+  return bytes.every((byte, i) => (byte & (0xff >> Math.min(8, Math.max(0, Number(bits) - 8 * i)))) === 0)
+}
+
 function parseV4(text: string): Uint8Array | undefined {
   const parts = text.split('.')
   if (parts.length !== 4 || !parts.every(part => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) < 256))

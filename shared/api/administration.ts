@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isAddressRange } from '../ip-address.ts'
 import {
   armoredSignature,
   hostName,
@@ -120,7 +121,13 @@ export const grantOptions = z.strictObject({
   x11Forwarding: z.boolean().default(false),
   /** Addresses or CIDR ranges that the login may come from. */
   sourceAddress: z
-    .array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]))
+    .array(
+      z
+        .string()
+        .max(64)
+        .refine(isAddressRange, 'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix'),
+    )
+    .min(1)
     .max(32)
     .optional(),
   /** The one command that runs. Refused are quotes, backslashes, control characters and `#`, at which sshd cuts the line that this goes into. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { compareBytes, concat, equalBytes, toBase64, utf8 } from '../bytes.ts'
 import { invalid } from '../errors.ts'
-import { parseIpAddress } from '../ip-address.ts'
+import { isAddressRange } from '../ip-address.ts'
 import {
   type HostName,
   isHostName,
@@ -139,16 +139,6 @@ function writeCriticalOptions(writer: SshWriter, options: CriticalOptions): void
     writer.string('source-address').nested(value => value.string(sourceAddress.join(',')))
   }
   if (verifyRequired) writer.string('verify-required').string('')
-}
-
-/** An address, or a network with no bit set behind its prefix: sshd refuses every login by any other. */
-function isAddressRange(text: string): boolean {
-  const [address = '', bits, ...rest] = text.split('/')
-  const bytes = parseIpAddress(address)
-  if (!bytes || rest.length > 0) return false
-  if (bits === undefined) return true
-  if (!/^(0|[1-9][0-9]{0,2})$/.test(bits) || Number(bits) > bytes.length * 8) return false
-  return bytes.every((byte, i) => (byte & (0xff >> Math.min(8, Math.max(0, Number(bits) - 8 * i)))) === 0)
 }
 
 function writeExtensions(writer: SshWriter, extensions: readonly Extension[]): void {
