@@ -39,7 +39,7 @@ let alice: ApiPerson
 let mallory: ApiPerson
 
 beforeAll(async () => {
-  // An address may try an account's passkey 40 times a minute; a stranger may call 3,000 times.
+  // An address may try an account's passkey 100 times a minute; a stranger may call 3,000 times.
   world = await openAttackWorld({
     env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '100', KEYMAN_LIMITS_STRANGERS_PER_MINUTE: '3000' },
   })
@@ -276,6 +276,19 @@ describe("a passkey's assertion", () => {
     expect((await again(second)).problem?.code).toBe('denied')
   })
 
+  it('given for a login signs no browser in, and one given for signing in allows no login', async () => {
+    const params = { transaction: await begun() }
+    const forLogin = await page(world.server, api.login.consentOptions, { params })
+    const forSigningIn = await page(world.server, api.signIn.options)
+    const complete = (assertion: unknown) => pageCall(world.server, api.signIn.complete, { body: { assertion } })
+    expect((await complete(alice.authenticator.get(forLogin.options))).problem?.code).toBe('denied')
+    expect(await touch(params.transaction, () => alice.authenticator.get(forSigningIn.options))).toBe('denied')
+    expect(
+      (await complete(alice.authenticator.get((await page(world.server, api.signIn.options)).options))).status,
+    ).toBe(200)
+    expect(await touch(params.transaction)).toBe('done')
+  })
+
   it("of another account's credential under one's own name: refused", async () => {
     const transaction = await begun()
     const { userHandle } = mallory.authenticator.credentials[0] ?? {}
@@ -355,7 +368,7 @@ describe('a stolen client certificate (with its key)', () => {
     expect((await machineCall(world.alice.connection, 'POST', '/v1/login', { body })).status).toBe(201)
   })
 
-  it('does nothing administrative without a fresh touch, which serves that session and that action page alone', async () => {
+  it('does nothing administrative without a fresh touch, which shows what is asked for and serves that session alone', async () => {
     const other = await logIn(world.server, alice)
     world.setClock(601)
     const invite = (session: typeof other, identity: string) =>

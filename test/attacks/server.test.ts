@@ -194,9 +194,7 @@ describe('SQL metacharacters', () => {
               )
             : await pageCall(world.server, { ...route, path }, { body })
           answers.push(JSON.stringify(answer))
-          // 503 with a time to come back is an honest answer of a machine that has too much to do.
-          const fine = answer.status < 500 || answer.status === 503
-          expect([route.id, text, fine, answer.status]).toEqual([route.id, text, true, answer.status])
+          expect([route.id, text, answer.status < 500]).toEqual([route.id, text, true])
         }
       }
     }
