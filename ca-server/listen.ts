@@ -96,6 +96,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
       onInternalError,
       onUpgrade: hostStream({
         hosts: services.hosts,
+        strangers,
         callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
       }),
     })

@@ -5,6 +5,7 @@ import type { Caller } from '#server/identity/index.ts'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { clientCertificateOf } from './client-certificate.ts'
+import { addressKey, type RateLimiter } from './rate-limit.ts'
 import { refuseUpgrade } from './refuse.ts'
 import type { UpgradeHandler } from './serve.ts'
 
@@ -16,6 +17,8 @@ export type HostStreamDeps = {
   readonly hosts: Pick<Hosts, 'connect'>
   /** `identity.callerFromClientCertificate`: end, authority and revocation, now. */
   readonly callerFromClientCertificate: (der: Uint8Array, chainAuthorized: boolean) => Caller | Promise<Caller>
+  /** Who fails to show a host's certificate is a stranger, as on every route. */
+  readonly strangers: RateLimiter
 }
 
 /**
@@ -29,7 +32,7 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
     perMessageDeflate: false,
     clientTracking: false,
   })
-  return (incoming, socket, head, { requestId }) => {
+  return (incoming, socket, head, { requestId, from }) => {
     const refuse = (error: unknown) => refuseUpgrade(socket, error, requestId)
     if (incoming.url !== HOST_STREAM_PATH)
       return refuse(new KeymanError('not-found', 'there is no stream at this address'))
@@ -37,10 +40,15 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
     if (incoming.headers.origin !== undefined)
       return refuse(new KeymanError('denied', 'the host stream is not for pages'))
     const check = () => callerOf(deps, incoming)
-    check().then(caller => {
+    const open = async () => {
+      const caller = await check().catch((error: unknown) => {
+        if (error instanceof KeymanError && error.code === 'not-signed-in') deps.strangers.take(addressKey(from))
+        throw error
+      })
       if (socket.destroyed) return
       server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => attach(deps, caller, webSocket, check))
-    }, refuse)
+    }
+    open().catch(refuse)
   }
 }
 

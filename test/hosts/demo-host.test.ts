@@ -48,6 +48,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
 
   beforeAll(async () => {
     server = await startHostsServer()
+    process.env.KEYMAN_KEYSTORE_PIN = '4711'
     parent = mkdtempSync(join(homedir(), '.keyman-demo-test-'))
     chmodSync(parent, 0o755)
     folder = join(parent, 'demo')
@@ -58,6 +59,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
   })
   afterAll(async () => {
     await demo?.stop()
+    delete process.env.KEYMAN_KEYSTORE_PIN
     await server?.close()
     rmSync(parent, { recursive: true, force: true })
   })
@@ -115,6 +117,12 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
       address: '127.0.0.1',
     })
     expect(await logIn(port)).toMatchObject({ code: 0, out: `${ownLogin()}\n` })
+  })
+
+  it("does not know the server's settings, its PIN among them", () => {
+    for (const name of ['agent', 'sshd'])
+      expect(readFileSync(`/proc/${running(name)}/environ`, 'utf8')).not.toContain('KEYMAN_KEYSTORE_PIN')
+    expect(process.env.KEYMAN_KEYSTORE_PIN).toBe('4711')
   })
 
   it('refuses after the certificate was revoked, within a second of the answer', async () => {

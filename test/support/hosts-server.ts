@@ -60,6 +60,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
     requireFreshAssertion: () => Promise.reject(new KeymanError('denied', 'no person is here')),
   }
   const onInternalError = (error: unknown) => log.error('request failed', error)
+  const strangers = createRateLimiter({ burst: 1000, perMinute: 1000, now: () => performance.now() })
   const app = createApp({
     listener: 'machines',
     handled: [
@@ -68,7 +69,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       ...hostRoutes(services),
     ],
     gate,
-    strangers: createRateLimiter({ burst: 1000, perMinute: 1000, now: () => performance.now() }),
+    strangers,
     onInternalError,
   })
   const pair = await authority.serverCertificate(config.machines.names, () => undefined)
@@ -79,7 +80,11 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       clientRoots: authority.trusted().machines.map(root => root.certificate),
       app,
       onInternalError,
-      onUpgrade: hostStream({ hosts: services.hosts, callerFromClientCertificate: gate.callerFromClientCertificate }),
+      onUpgrade: hostStream({
+        hosts: services.hosts,
+        strangers,
+        callerFromClientCertificate: gate.callerFromClientCertificate,
+      }),
     })
   let listener: Awaited<ReturnType<typeof listen>> | undefined = await listen()
   const unplug = async () => {
