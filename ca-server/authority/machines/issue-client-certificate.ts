@@ -6,7 +6,7 @@ import { machineUri } from '#shared/x509/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { Authority, AuthorityDeps, IssuedClientCertificate, Origin } from '../port.ts'
 import { hostChanged } from '../ssh/issue-host-certificate.ts'
-import { keyIdOf } from '../ssh/issue-user-certificate.ts'
+import { ATTEMPTS, changedTooOften, keyIdOf } from '../ssh/issue-user-certificate.ts'
 import { recordAndSignX509, type X509Deps } from './sign-x509.ts'
 
 /** Milliseconds. The same as the skew that user certificates allow. */
@@ -51,10 +51,16 @@ export function issuePersonClientCertificate(
       }),
       endsAt: current.endsAt,
     })
-    return issueFor(caller).catch(async (error: unknown) => {
-      if (!(error instanceof EpochsChanged)) throw error
-      return issueFor(await deps.identity.reload(caller))
-    })
+    let current = caller
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await issueFor(current)
+      } catch (error) {
+        if (!(error instanceof EpochsChanged)) throw error
+        if (attempt === ATTEMPTS) throw changedTooOften(caller)
+        current = await deps.identity.reload(current)
+      }
+    }
   })
 }
 

@@ -14,7 +14,7 @@ import { recordAndSign } from './sign-certificate.ts'
 /** Clocks of hosts may be behind by this much (invariant 5 allows five minutes). Seconds. */
 const CLOCK_SKEW = 60n
 /** How often a decision is made anew when what it was made from has changed. */
-const ATTEMPTS = 3
+export const ATTEMPTS = 3
 
 export type UserCertificateDeps = Pick<
   AuthorityDeps,
@@ -51,11 +51,12 @@ export function issueUserCertificate(
         ;[current] = await Promise.all([deps.identity.reload(current), deps.access.reload()])
       }
     }
-    throw new KeymanError('conflict', `what ${caller.identity} may do is being changed at this moment`, {
-      hint: 'try again',
-    })
+    throw changedTooOften(caller)
   })
 }
+
+export const changedTooOften = ({ identity }: Pick<MachineCaller, 'identity'>): KeymanError =>
+  new KeymanError('conflict', `what ${identity} may do is being changed at this moment`, { hint: 'try again' })
 
 async function issue(
   deps: UserCertificateDeps,
