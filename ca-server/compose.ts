@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { By } from '#server/access/index.ts'
 import { type Access, createAccess } from '#server/access/index.ts'
@@ -9,6 +9,7 @@ import { createIdentity, type Identity } from '#server/identity/index.ts'
 import { type Keystore, openKeystore } from '#server/keystore/index.ts'
 import { createLedger, type Ledger } from '#server/ledger/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import type { KeystoreSettings, ServerConfig } from './config.ts'
 import { createRateLimiter } from './http/rate-limit.ts'
@@ -45,12 +46,26 @@ export type ComposeOptions = {
 const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
 const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
+/** Whoever can write here can put another database or keystore in the place of ours. (Reading is kept from others file by file.) */
+export function checkDataFolder(path: string): void {
+  const { uid, mode } = statSync(path)
+  if (uid !== process.geteuid?.() && uid !== 0)
+    throw new KeymanError('unavailable', `${path} belongs to another user (uid ${uid})`, {
+      hint: "chown it to the server's user",
+    })
+  if ((mode & 0o022) !== 0)
+    throw new KeymanError('unavailable', `${path} has mode ${(mode & 0o7777).toString(8)}: others may write there`, {
+      hint: `chmod 700 ${path}`,
+    })
+}
+
 /** Opens database and keystore, makes what a first start makes, and loads what has to be known before anybody may call. */
 export async function compose(options: ComposeOptions): Promise<Services> {
   const { config, log } = options
   const now = options.now ?? (() => new Date())
   const onError = (error: unknown) => log.error('a background job failed; it tries again', error)
   mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 })
+  checkDataFolder(config.dataFolder)
   const closing: (() => Promise<void>)[] = []
   const close = async () => {
     for (const end of closing.reverse()) await end().catch(error => log.error('could not be ended in order', error))

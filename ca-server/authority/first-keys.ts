@@ -1,9 +1,11 @@
 import type { Keystore } from '#server/keystore/index.ts'
+import { equalBytes } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { freeLabel, KeyRing, type SshAuthority } from './keys.ts'
 import { issueRoot } from './machines/root.ts'
 import type { AuthorityDeps } from './port.ts'
-import { insertKey, type Purpose, selectKeys } from './records.ts'
+import { insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
 import { insertRevokedForEver, raiseKrlVersion } from './revocation/records.ts'
 import { authorityKey, createSigner, type Signer } from './sign.ts'
 import { CANARY_KEY_ID, CANARY_SERIAL, issueCanary } from './ssh/canary.ts'
@@ -32,9 +34,21 @@ export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<KeyRing>
   for (const purpose of ['ssh-user', 'ssh-host', 'machines'] as const)
     for (const place of places) {
       const rows = await selectKeys(deps.store)
-      if (!rows.some(row => row.purpose === purpose && row.state === place.state)) await makeKey(deps, purpose, place)
+      const row = rows.find(held => held.purpose === purpose && held.state === place.state)
+      if (row) await checkHeld(place.keystore, row)
+      else await makeKey(deps, purpose, place)
     }
   return new KeyRing(await selectKeys(deps.store))
+}
+
+/** A keystore that was exchanged or lost a key is seen at the start, not at the first login of the morning. */
+async function checkHeld(keystore: Keystore, row: KeyRow): Promise<void> {
+  const held = (await keystore.listKeys()).find(key => key.label === row.label)
+  if (held && equalBytes(held.spki, row.spki)) return
+  const what = held ? 'another key by the name of' : 'no key by the name of'
+  throw new KeymanError('unavailable', `the keystore holds ${what} ${row.label}, which hosts trust`, {
+    hint: 'give the server the keystore that belongs to this database, or restore both from one backup',
+  })
 }
 
 async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore, signer }: Place): Promise<void> {

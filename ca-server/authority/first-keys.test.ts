@@ -1,0 +1,36 @@
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { openKeystore } from '#server/keystore/index.ts'
+import { openRooms } from '#test/support/rooms.ts'
+import { ensureAuthorityKeys } from './first-keys.ts'
+import { createSigner } from './sign.ts'
+
+it('a keystore that lost an authority key, or is another, is seen at the start', async () => {
+  const rooms = await openRooms()
+  const other = await openKeystore({
+    kind: 'software',
+    folder: join(rooms.folder, 'other'),
+    unlock: { keyFile: join(rooms.folder, 'other.key') },
+  })
+  const start = (keystore: typeof other) =>
+    ensureAuthorityKeys({
+      store: rooms.store,
+      ledger: rooms.ledger,
+      keystore,
+      algorithm: 'ed25519',
+      now: () => rooms.clock.now,
+      random: () => new Uint8Array(8),
+      signer: createSigner(keystore, rooms.ledger),
+      newRequestId: () => 'req_test',
+    })
+  try {
+    await expect(start(other)).rejects.toThrow('the keystore holds no key by the name of ssh-user-1')
+    expect(await other.listKeys()).toEqual([])
+    await other.generateKey('ssh-user-1', 'ed25519')
+    await expect(start(other)).rejects.toThrow('the keystore holds another key by the name of ssh-user-1')
+    expect((await start(rooms.keystore)).trusted.userAuthorities).toHaveLength(1)
+  } finally {
+    await other.close()
+    await rooms.close()
+  }
+})
