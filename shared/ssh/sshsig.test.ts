@@ -108,6 +108,13 @@ describe('attack', () => {
     expect(holds(armorSshsig(encodeSshsig({ publicKey: key.publicKey, namespace, signature })))).toBe(false)
   })
 
+  it("the expected key's good signature under another key's name: refused", () => {
+    const { publicKey } = newKey('ssh-ed25519')
+    const signature = key.sign(sshsigSignedData(namespace, message))
+    expect(holds(armorSshsig(encodeSshsig({ publicKey, namespace, signature })))).toBe(false)
+    expect(holds(armorSshsig(encodeSshsig({ publicKey: key.publicKey, namespace, signature })))).toBe(true)
+  })
+
   it('a signature over the bare message, without the preamble: refused', () => {
     const signature = key.sign(message)
     expect(holds(armorSshsig(encodeSshsig({ publicKey: key.publicKey, namespace, signature })))).toBe(false)
