@@ -1,9 +1,11 @@
 import { insist } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
+import { KeyRing } from './keys.ts'
 import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
+import { selectKeys } from './records.ts'
 import { krlOf } from './revocation/krl.ts'
 import { deleteEnded, raiseKrlVersion, selectRevocation, selectRevokedKeys } from './revocation/records.ts'
 import { revoke, revokeHostIn, revokePersonIn } from './revocation/revoke.ts'
@@ -21,9 +23,13 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const { store, now, random } = deps
   const signer = createSigner(deps.keystore, deps.ledger)
   const newRequestId = () => `req_${toBase64Url(random(12))}`
-  const ring = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
+  let ring = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
   const keys = () => ring
-  const machineRoots = ring.machines.map(key => key.root)
+  let machineRoots = ring.machines.map(key => key.root)
+  const reloadKeys = async () => {
+    ring = new KeyRing(await selectKeys(store))
+    machineRoots = ring.machines.map(key => key.root)
+  }
 
   let revokedKeys: ReadonlySet<string> = new Set()
   const readRevokedKeys = async () => {
@@ -36,7 +42,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const common = { ...deps, keys, signer, newRequestId, isKeyRevoked: (print: string) => revokedKeys.has(print) }
   const forUsers = { ...common, serials: serialsOf(store, ring.active('ssh-user').label) }
   const forHosts = { ...common, serials: serialsOf(store, ring.active('ssh-host').label) }
-  const krl = krlOf(common)
+  const krl = krlOf({ ...common, reloadKeys })
 
   /** A KRL holds only what may be taken for good somewhere; taking something out is a new version, too. */
   const prune = () =>

@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -15,6 +16,28 @@ const standbyKeystore: KeystoreConfig = {
   folder: join(folder, 'standby'),
   unlock: { keyFile: join(folder, 'standby.key') },
 }
+test('the KRL holds what another server revoked of a key that this one had not heard of', async () => {
+  const other = join(folder, 'other')
+  await mkdir(other)
+  const rooms = await openRooms({ folder: other })
+  const { publicKey } = generateKeyPairSync('ed25519')
+  const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
+  await rooms.store.execute(
+    `with made as (insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
+       values ('ssh-host-9', 'ssh-host', 'standby', $1, null, 'x', now()) returning label), raised as (
+       update krl_state set version = version + 1)
+     select label from made`,
+    [spki],
+  )
+  await rooms.store.execute(
+    `insert into revoked_certificate (authority, serial, key_id) values ('ssh-host-9', 7, 'host:web1')`,
+    [],
+  )
+  const { certificates } = decodeKrl((await rooms.authority.currentKrl()).bytes)
+  expect(certificates.map(({ serials }) => serials)).toContainEqual([{ from: 7n, to: 7n }])
+  await rooms.close()
+})
+
 const by = (requestId: string) => ({ actor: { kind: 'operator' as const }, requestId })
 const states = (rooms: Rooms) => {
   const { userAuthorities, hostAuthorities, machines } = rooms.authority.trusted()

@@ -1,4 +1,5 @@
 import { fromBase64 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import {
   armorSshsig,
   ed25519Key,
@@ -13,7 +14,11 @@ import { selectKrlContent, selectKrlVersion } from './records.ts'
 
 export const KRL_NAMESPACE = 'keyman-krl'
 
-export type KrlDeps = Pick<AuthorityDeps, 'store' | 'logKey' | 'organisation'> & { readonly keys: () => KeyRing }
+export type KrlDeps = Pick<AuthorityDeps, 'store' | 'logKey' | 'organisation'> & {
+  readonly keys: () => KeyRing
+  /** Reads the authority keys anew: another server may have made one. */
+  readonly reloadKeys: () => Promise<unknown>
+}
 
 /**
  * The KRL as the database has it now; made and signed anew only when its version has grown. One version has one content,
@@ -37,16 +42,21 @@ export function krlOf(deps: KrlDeps): { current(): Promise<Krl> } {
   }
 }
 
-async function makeKrl({ store, logKey, organisation, keys }: KrlDeps): Promise<Krl> {
+async function makeKrl({ store, logKey, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
   const content = await selectKrlContent(store)
+  const known = (label: string) => keys().ssh.some(key => key.label === label)
+  if (![...content.serials.keys()].every(known)) await reloadKeys()
   const authorities = new Map(keys().ssh.map(key => [key.label, key]))
   const bytes = encodeKrl({
     version: content.version,
     generatedAt: BigInt(Math.floor(content.at.getTime() / 1000)),
     comment: `keyman ${organisation}`,
-    certificates: [...content.serials].flatMap(([label, serials]) => {
+    certificates: [...content.serials].map(([label, serials]) => {
       const authority = authorities.get(label)?.ssh
-      return authority ? [{ authority, serials: ranges(serials), keyIds: [] }] : []
+      // Left out, what was revoked would be good again.
+      if (!authority)
+        throw new KeymanError('internal', `the authority key ${label}, whose certificates are revoked, is unknown`)
+      return { authority, serials: ranges(serials), keyIds: [] }
     }),
     keys: [],
     fingerprints: content.fingerprints.map(text => fromBase64(`${text.slice('SHA256:'.length)}=`)),
