@@ -34,7 +34,8 @@ export async function runAgent(stateFolder: string, log: Log, signal: AbortSigna
       if (!signal.aborted) log.warn(`${outcome.why}; what is in force stays, trying again`)
     } catch (error) {
       failures = error instanceof KeymanError && error.code === 'denied' ? 16 : failures + 1
-      log.warn(`${error instanceof Error ? error.message : 'failed'}; what is in force stays, trying again`)
+      const hint = error instanceof KeymanError && error.hint ? ` (${error.hint})` : ''
+      log.warn(`${error instanceof Error ? error.message : 'failed'}${hint}; what is in force stays, trying again`)
     }
     await delay(pause(failures), undefined, { signal }).catch(() => undefined)
   }

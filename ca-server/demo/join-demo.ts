@@ -10,7 +10,7 @@ export type AgentProgram = { readonly node: string; readonly entry: string; read
 
 /**
  * Sees to it that the demo host is named and has joined: as any host would, by a join token and the real agent. What has
- * joined before stays, unless its port is another one or its client certificate has ended.
+ * joined before stays, unless its port is another one, its client certificate has ended or its agent could not go on with what it remembers.
  */
 export async function joinDemo(demo: {
   readonly name: HostName
@@ -27,7 +27,7 @@ export async function joinDemo(demo: {
     if (error instanceof KeymanError && error.code === 'not-found') return undefined
     throw error
   })
-  if (known && known.state !== 'invited' && known.port === demo.port && hasLiveCertificate(demo.stateFolder)) return
+  if (known && known.state !== 'invited' && known.port === demo.port && canGoOn(demo.stateFolder)) return
   if (known) await demo.hosts.remove(demo.name, by())
   const added = await demo.hosts.add(
     { name: demo.name, labels: { env: 'demo' }, port: demo.port, address: '127.0.0.1', tokenLifetime: 600 },
@@ -37,10 +37,13 @@ export async function joinDemo(demo: {
   await runAgent(demo.agent, args, added.token)
 }
 
-function hasLiveCertificate(stateFolder: string): boolean {
+function canGoOn(stateFolder: string): boolean {
   try {
     const certificate = new X509Certificate(readFileSync(join(stateFolder, 'client.crt')))
-    return existsSync(join(stateFolder, 'agent.json')) && certificate.validToDate > new Date()
+    // Without its memory an agent trusts nobody and waits for somebody to join it again: here that is us.
+    const memory: unknown = JSON.parse(readFileSync(join(stateFolder, 'memory.json'), 'utf8'))
+    const remembers = typeof memory === 'object' && memory !== null && 'bundle' in memory
+    return remembers && existsSync(join(stateFolder, 'agent.json')) && certificate.validToDate > new Date()
   } catch {
     return false
   }

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -163,6 +163,14 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
     await start()
     await inForce()
     expect((await server.services.ledger.list({ limit: 1000, kind: 'host-joined' })).length).toBe(2)
+  })
+
+  it('joins anew when its agent has lost what it remembers', async () => {
+    await demo?.stop()
+    writeFileSync(join(folder, 'agent', 'memory.json'), '{}')
+    await start()
+    await inForce()
+    expect((await server.services.ledger.list({ limit: 1000, kind: 'host-joined' })).length).toBe(3)
   })
 
   it('is not there where others can write to its folder, and says why', async () => {
