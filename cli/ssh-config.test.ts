@@ -96,8 +96,26 @@ describe('the include file', () => {
   it('is refused where a folder cannot be named in it', () => {
     expect(() => sshConfigText(input({ check: '/home/a b/check' }))).toThrow("cannot be named in ssh's configuration")
     expect(() => sshConfigText(input({ identityFile: '/home/%h/id' }))).toThrow('cannot be named')
-    expect(() => checkScript({ validUntil: "/it's", keyman: '/k', organisation: 'acme' })).toThrow('cannot be named')
   })
+})
+
+describe('the check script', () => {
+  it.each(['a b', "it's", '$(touch x)', '`touch x`', 'josé', '"', '%h', '*'])(
+    'calls a program that lies in %s',
+    name => {
+      const place = join(folder, `program ${name}`)
+      mkdirSync(place)
+      const keyman = join(place, 'keyman')
+      writeFileSync(keyman, '#!/bin/sh\necho "called: $*"\n', { mode: 0o700 })
+      const script = join(place, 'check')
+      writeFileSync(script, checkScript({ validUntil: join(place, 'valid-until'), keyman, organisation: 'acme' }))
+      const run = () => spawnSync('sh', [script], { encoding: 'utf8', cwd: place })
+      expect(run().stdout).toBe('called: ssh check --context acme\n')
+      writeFileSync(join(place, 'valid-until'), '9999999999\n9999999999\n')
+      expect([run().stdout, run().status]).toEqual(['', 0])
+      expect(existsSync(join(place, 'x'))).toBe(false)
+    },
+  )
 })
 
 describe('known_hosts', () => {

@@ -113,12 +113,12 @@ export function knownHostsText(authorities: readonly string[], claimed: Names): 
  * little is left it still says yes at once and the renewal goes on behind it; Node is waited for only when nothing is left.
  */
 export function checkScript(input: { validUntil: string; keyman: string; organisation: string }): string {
-  const keyman = `'${path(input.keyman)}'`
+  const keyman = word(input.keyman)
   const context = `--context '${input.organisation}'`
   return `#!/bin/sh
 # Made by keyman: is the certificate still good? ssh runs this before it connects to one of our hosts.
 renew=0 ends=0
-{ read -r renew && read -r ends; } 2>/dev/null <'${path(input.validUntil)}'
+{ read -r renew && read -r ends; } 2>/dev/null <${word(input.validUntil)}
 now=$(date +%s)
 [ "$now" -lt "\${renew:-0}" ] && exit 0
 if [ "$now" -lt "\${ends:-0}" ]; then
@@ -128,6 +128,9 @@ fi
 exec ${keyman} ssh check ${context}
 `
 }
+
+/** A path of this machine as one word of a shell's script, whatever it is made of: people keep programs in folders with blanks. */
+const word = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 /** Puts our one line on top of the person's configuration: after a \`Host\` block an Include would hold for that block alone. */
 export function withInclude(text: string, include: string): string {
