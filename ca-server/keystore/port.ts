@@ -72,7 +72,10 @@ export type KeystoreConfig =
       /** The token's label. */
       readonly token: string
       readonly pin: string
-      /** Sessions that sign at the same time; without it as many as libuv has threads. */
+      /**
+       * For an HSM that is reached by a network: signatures that are under way at the same time. They wait on libuv's threads,
+       * so set UV_THREADPOOL_SIZE to a few more. Without it the module works in this process, and threads of ours sign.
+       */
       readonly sessions?: number
       /** For NSS softokn, which wants a trailing space in it. */
       readonly libraryParameters?: string

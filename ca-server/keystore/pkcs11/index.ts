@@ -17,11 +17,17 @@ import { type Handle, onThread } from './binding.ts'
 import { decrypt, encrypt } from './gcm.ts'
 import { probe, SCHEMES } from './mechanisms.ts'
 import { findMasterKey, findSigningKey, generateMasterKey, generateSigningKey, listLabels } from './objects.ts'
+import { createSignBatches } from './sign-batches.ts'
+import { createSignThreads } from './sign-threads.ts'
 import { openToken, type Token } from './token.ts'
 
 /** Keys in an HSM or another PKCS#11 token (OASIS PKCS#11 v2.40 and v3.1). Keys are made there and never leave. */
 export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind: 'pkcs11' }>): Promise<Keystore> {
-  const { module, token: name, pin, sessions = threadCount(), libraryParameters } = config
+  const { module, token: name, pin, libraryParameters } = config
+  // Without a number of sessions the module is taken for one that works in this process, where threads of ours sign best. An
+  // HSM that is far away wants many signatures under way at once, which only wait: those are libuv's.
+  const threads = config.sessions === undefined ? createSignThreads(module) : undefined
+  const sessions = config.sessions ?? threadCount()
   const given = libraryParameters === undefined ? {} : { libraryParameters }
   const token = await openToken({ module, token: name, pin, sessions, ...given })
   const probed = await token
@@ -42,7 +48,8 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
     return found
   }
 
-  const sign = (label: string, data: Uint8Array): Promise<Uint8Array> =>
+  const batches = threads && createSignBatches(token, threads, findKey)
+  const signAlone = (label: string, data: Uint8Array): Promise<Uint8Array> =>
     token.use(`signing with ${label}`, async session => {
       checkText(data)
       const known = handles.signing.get(label) ?? (await findKey(label, session))
@@ -52,6 +59,7 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
       const output = Buffer.alloc(scheme.signatureBytes)
       return onThread(input, done => token.cryptoki.C_Sign(session, input, output, done))
     })
+  const sign = batches?.sign ?? signAlone
 
   const generate = (label: string, algorithm: KeyAlgorithm): Promise<KeystoreKey> =>
     makeOneAtATime(async () => {
@@ -129,9 +137,12 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
     },
     health: createHealthProbe(ensureHealthKey, data => sign(HEALTH_LABEL, data)),
     get queueLength() {
-      return token.waiting
+      return token.waiting + (batches?.waiting ?? 0)
     },
-    close: () => token.close(),
+    async close() {
+      await token.close()
+      await threads?.close()
+    },
   }
 }
 

@@ -16,7 +16,9 @@ const missing = 'missing' in found ? found.missing : ''
 const text = utf8('a certificate to be signed')
 let hsm: SoftHsm
 beforeAll(async () => {
-  if (!missing) hsm = await startSoftHsm()
+  if (missing) return
+  hsm = await startSoftHsm()
+  await initToken(hsm.module, 'far', '11112222')
 })
 afterAll(() => hsm?.close())
 const config = () => ({ kind: 'pkcs11', module: hsm.module, token: hsm.token, pin: hsm.pin }) as const
@@ -27,6 +29,16 @@ describe.skipIf(missing)(`a PKCS#11 keystore on SoftHSM${missing && `, skipped: 
     wrong: () => ({ ...config(), pin: 'wrong-pin' }),
     algorithms: ['ed25519', 'ecdsa-p256', 'ecdsa-p384', 'rsa-3072'],
     sizes: { ed25519: 64, 'ecdsa-p256': 64, 'ecdsa-p384': 96, 'rsa-3072': 384 },
+  })
+})
+
+describe.skipIf(missing)('the same with a number of sessions, as for an HSM that is far away', () => {
+  const far = () => ({ ...config(), token: 'far', pin: '11112222', sessions: 4 }) as const
+  keystoreContract({
+    config: far,
+    wrong: () => ({ ...far(), pin: 'wrong-pin' }),
+    algorithms: ['ed25519', 'ecdsa-p256'],
+    sizes: { ed25519: 64, 'ecdsa-p256': 64 },
   })
 })
 
