@@ -13,7 +13,7 @@ import type { Handled } from './http/handle.ts'
 import { healthRoutes } from './http/health.ts'
 import { hostStream } from './http/host-stream.ts'
 import { hostRoutes } from './http/hosts.ts'
-import { startMachinesListener, startPagesListener } from './http/listeners.ts'
+import { type AccessLine, startMachinesListener, startPagesListener } from './http/listeners.ts'
 import { loginRoutes } from './http/login.ts'
 import { openApiDocument } from './http/openapi.ts'
 import { passkeyRoutes } from './http/passkeys.ts'
@@ -30,6 +30,8 @@ import type { Log } from './log.ts'
 export type Listening = {
   readonly pages: { readonly host: string; readonly port: number }
   readonly machines: { readonly host: string; readonly port: number }
+  /** Reads the pages' certificate files anew. */
+  reload(): void
   /** Stops accepting, lets running requests end. */
   close(): Promise<void>
 }
@@ -70,7 +72,13 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   const pagesApp = app('pages')
   serveStatic(pagesApp, pagesFolder())
   const { tls } = config.pages
-  const proxies = { trustedProxies: config.trustedProxies }
+  const proxies = {
+    trustedProxies: config.trustedProxies,
+    // What was served stands in the audit log where it matters; what was refused is told here.
+    log: (line: AccessLine) => {
+      if (line.status >= 400) log.info('refused', line)
+    },
+  }
   const pages = await startPagesListener({
     ...proxies,
     listen: config.pages.listen,
@@ -103,6 +111,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
     return {
       pages: pages.address,
       machines: machines.address,
+      reload: () => pages.renew(),
       async close() {
         draining = true
         await services.hosts.stop()

@@ -71,6 +71,10 @@ async function run(config: ServerConfig, demo: boolean): Promise<number> {
     log.error('the server stops', error)
     process.exit(EXIT.failed)
   })
+  process.on('SIGHUP', () => {
+    running.reload()
+    log.info('the certificate of the pages was read anew')
+  })
   const signal = await new Promise<string>(resolve => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name))
   })

@@ -17,7 +17,12 @@ export type StartOptions = {
   readonly say: (line: string) => void
 }
 
-export type Running = { readonly services: Services; stop(): Promise<void> }
+export type Running = {
+  readonly services: Services
+  /** Reads the pages' certificate files anew. */
+  reload(): void
+  stop(): Promise<void>
+}
 
 /** Composes, listens, says where; with `demo` a host of its own on this machine. */
 export async function start({ config, log, demo, say }: StartOptions): Promise<Running> {
@@ -32,6 +37,7 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
   const stop = async () => {
     for (const end of ends.reverse()) await end().catch(error => log.error('could not be ended in order', error))
   }
+  let reload = () => {}
   try {
     // First and last of what this server's life leaves in the log: nobody is let in before, nobody is inside after.
     await services.ledger.append({ requestId: services.requestId(), kind: 'server-started', actor: { kind: 'server' } })
@@ -40,8 +46,11 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
     )
     const listening = await listen(services, log)
     ends.push(() => listening.close())
+    reload = () => listening.reload()
     ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, log, asked.identity)))
     writeLocal(config, services)
+    // The root may move while the server runs.
+    ends.push(await services.store.listen('trust', () => writeLocal(config, services)))
     for (const remark of services.remarks) log.info(remark)
 
     const link = await services.identity.enrolment.firstAdministratorLink(firstIdentity())
@@ -61,7 +70,7 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
     await stop()
     throw error
   }
-  return { services, stop }
+  return { services, reload, stop }
 }
 
 async function startDemo(services: Services, log: Log, say: (line: string) => void): Promise<DemoHost | undefined> {

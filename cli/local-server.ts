@@ -22,9 +22,9 @@ export function localServer(folders: Folders): FirstContact | undefined {
     : undefined
 }
 
-/** Whether a context is that of the server on this machine. Its root may have moved since it started, its address before. */
+/** Whether a context is that of the server on this machine: by its root alone, since any organisation may claim this machine's address. */
 export function isLocal(local: FirstContact | undefined, context: FirstContact): boolean {
-  return local?.rootFingerprint === context.rootFingerprint || local?.machinesUrl === context.machinesUrl
+  return local?.rootFingerprint === context.rootFingerprint
 }
 
 /** What the server on this machine would have its operator know, a sentence each, where the context is that server's. */

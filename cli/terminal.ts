@@ -9,7 +9,6 @@ const wantsColour = (stream: { isTTY?: boolean }) =>
   stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
 
 export const bold = colour(wantsColour(process.stdout), '1')
-export const dim = colour(wantsColour(process.stdout), '2')
 const red = colour(wantsColour(process.stderr), '31;1')
 
 /** The last net: whatever foreign text was forgotten, nothing but lines, tabs and our own colours reaches a terminal. */

@@ -19,6 +19,7 @@ import type {
   PersonState,
   SelectableHost,
   Subject,
+  Why,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeams } from './records.ts'
@@ -113,22 +114,22 @@ export function createAccess(deps: AccessDeps): Access {
  * The numbers are read before what they stand for: so a change in between makes the snapshot newer than its numbers, and
  * what is decided by it is decided anew; never the other way round.
  */
-async function readSnapshot({ store, ledger, persons }: AccessDeps): Promise<Snapshot> {
+async function readSnapshot({ store, ledger, persons, onError }: AccessDeps): Promise<Snapshot> {
   const subjects = (await persons()).map(person => personSubject(person.identity))
   const epochs = subjects.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(subjects)
   return makeSnapshot({
     epochs,
     persons: await persons(),
     teams: await selectTeams(store),
-    grants: await selectGrants(store),
+    grants: await selectGrants(store, onError),
   })
 }
 
-function why(snapshot: Snapshot, now: Date, person: PersonIdentity, host: SelectableHost) {
+function why(snapshot: Snapshot, now: Date, person: PersonIdentity, host: SelectableHost): Why {
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host })
   return decision.allow
     ? { host: host.name, person, allowed: [...decision.limits.logins], reasons: [] }
-    : { host: host.name, person, allowed: [], reasons: [...decision.reasons] }
+    : { host: host.name, person, allowed: [], reasons: [...decision.reasons], message: decision.message }
 }
 
 /** While one run is under way all who ask share the next one, which begins after the question was put. */

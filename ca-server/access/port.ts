@@ -70,6 +70,8 @@ export type Why = {
   readonly person: PersonIdentity
   readonly allowed: AllowedLogin[]
   readonly reasons: string[]
+  /** Where nothing is allowed: what the person itself may read of why. */
+  readonly message?: string
 }
 
 /** What this room needs to know of a person; `identity` owns it. */

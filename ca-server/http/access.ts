@@ -16,16 +16,16 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
     handle(api.access.why, async request => {
       const caller = personOf(request)
       const person = request.query.person ?? caller.identity
-      if (person !== caller.identity) {
-        const decision = access.decide(caller, { kind: 'look', what: `why ${person} may log in` })
-        if (!decision.allow) throw new KeymanError('denied', decision.message)
-      }
+      const looks = access.decide(caller, { kind: 'look', what: `why ${person} may log in` })
+      if (person !== caller.identity && !looks.allow) throw new KeymanError('denied', looks.message)
       const host = hosts.find(request.query.host)
       if (!host)
         throw new KeymanError('not-found', `there is no host ${request.query.host}`, {
           hint: 'see `keyman status` for the hosts that you may log in to',
         })
-      return access.why(person, host)
+      // Reasons name what others have, labels among it: they are for administrators (invariant 3).
+      const { message, ...why } = access.why(person, host)
+      return looks.allow || message === undefined ? why : { ...why, reasons: [message] }
     }),
   ]
 }
