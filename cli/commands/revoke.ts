@@ -54,7 +54,9 @@ Exit code 9: not every connected host has confirmed in time.`,
     if (oneself) await forgetSession(places, context)
     if (values.json) printJson(answer)
     else {
-      remark(`Revoked ${answer.revoked} certificates and ended ${answer.sessions} sessions (${shown(answer.target)}).`)
+      remark(
+        `Revoked ${count(answer.revoked, 'certificate')} and ended ${count(answer.sessions, 'session')} (${shown(answer.target)}).`,
+      )
       if (oneself) remark('That was you: keyman login signs in again.')
       if (answer.hosts.length > 0)
         print(
@@ -67,6 +69,8 @@ Exit code 9: not every connected host has confirmed in time.`,
     return answer.hosts.every(host => host.state === 'in-force' || host.state === 'away') ? EXIT.done : EXIT.found
   },
 })
+
+const count = (n: number, thing: string): string => `${n} ${thing}${n === 1 ? '' : 's'}`
 
 type Flags = { person?: string; 'key-id'?: string; serial?: string; key?: string }
 

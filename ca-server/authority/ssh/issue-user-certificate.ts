@@ -35,7 +35,8 @@ export function issueUserCertificate(
 ): Promise<IssuedSshCertificate> {
   return deps.signer.inTurn(async () => {
     const subjectKey = provenKey(caller, request.publicKey)
-    if (deps.isKeyRevoked(caller.ssh.fingerprint)) throw await denied(deps, caller, request, ['this key was revoked'])
+    if (deps.isKeyRevoked(caller.ssh.fingerprint))
+      throw await denied(deps, caller, request, ['this key was revoked'], 'this key was revoked', 'run keyman login')
     let current = caller
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       const decision = deps.access.decide(current, {
@@ -149,6 +150,7 @@ async function denied(
   request: UserCertificateRequest,
   reasons: readonly string[],
   message = reasons.join('; '),
+  hint = 'ask an administrator for a grant',
 ): Promise<KeymanError> {
   await ledger.append({
     requestId: request.requestId,
@@ -159,7 +161,7 @@ async function denied(
     reason: reasons.join('; '),
     ...(request.from === undefined ? {} : { from: request.from }),
   })
-  return new KeymanError('denied', message, { hint: 'ask an administrator for a grant' })
+  return new KeymanError('denied', message, { hint })
 }
 
 const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000))
