@@ -1,7 +1,8 @@
 import type { z } from 'zod'
 import type { Caller } from '#server/identity/index.ts'
 import type { Route } from '#shared/api/index.ts'
-import { type FieldError, KeymanError } from '#shared/errors.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { fieldErrors } from './field-errors.ts'
 
 /** What the edge knows of one request before a route's schemas have seen it. */
 export type RawRequest = {
@@ -68,15 +69,4 @@ function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'quer
   throw new KeymanError('invalid-input', first ? `${first.field}: ${first.message}` : `the ${where} is not valid`, {
     fields,
   })
-}
-
-/** Paths as `hosts.labels`, `roots.keys[0]`. Messages of zod name what is expected, never the value. */
-function fieldErrors(error: z.ZodError, where: string): FieldError[] {
-  return error.issues.slice(0, 20).map(issue => ({
-    field:
-      issue.path
-        .map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`))
-        .join('') || where,
-    message: issue.message,
-  }))
 }

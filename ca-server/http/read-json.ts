@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import type { z } from 'zod'
 import { fromUtf8 } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
+import { fieldErrors } from './field-errors.ts'
 import type { EdgeEnv } from './request-info.ts'
 
 /** Bodies: JSON only, bounded in bytes and depth before any schema sees them. */
@@ -34,12 +35,7 @@ export async function readJsonBody(c: Context<EdgeEnv>, maxBytes = MAX_BODY_BYTE
 export async function readJson<T>(c: Context<EdgeEnv>, schema: z.ZodType<T>, maxBytes = MAX_BODY_BYTES): Promise<T> {
   const result = schema.safeParse(await readJsonBody(c, maxBytes))
   if (result.success) return result.data
-  const fields = result.error.issues.slice(0, 20).map(({ path, message }) => ({
-    field:
-      path.map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`)).join('') ||
-      'body',
-    message,
-  }))
+  const fields = fieldErrors(result.error, 'body')
   const [first] = fields
   throw new KeymanError('invalid-input', first ? `${first.field}: ${first.message}` : 'the body is not valid', {
     fields,
