@@ -1,6 +1,6 @@
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call as agentCall } from '#agent/call.ts'
 import { fetchTrust, machineRoots } from '#agent/trust.ts'
 import { call } from '#cli/client.ts'
@@ -29,6 +29,7 @@ beforeAll(async () => {
   world = await openAttackWorld()
 })
 afterAll(() => world?.close())
+afterEach(() => world.setClock(0))
 
 const join = (body: unknown) => machineCall(world.stranger, 'POST', '/v1/join', { body })
 const removed = (name: string) => call(world.alice.connection, api.hosts.remove, { params: { name } })

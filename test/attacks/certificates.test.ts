@@ -1,7 +1,7 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { type LoginKeys, privateKeyFile, proveBoth } from '#cli/keys.ts'
 import { api } from '#shared/api/index.ts'
@@ -44,6 +44,7 @@ beforeAll(async () => {
   await grant({ who: 'bob@example.com', login: 'deploy', hosts: { host: host.name }, maxLifetime: 1800 })
 })
 afterAll(() => world?.close())
+afterEach(() => world.setClock(0))
 
 const grant = (body: Record<string, unknown>) =>
   call(world.alice.connection, api.grants.add, { body: bodyOf(api.grants.add, body) })
@@ -179,7 +180,7 @@ describe('a key to be certified', () => {
     expect((await loginWithLine(keys => line(keys.ssh.publicKey.blob))).status).toBe(201)
   })
   it('with a second line, a control character or escape sequence: refused', async () => {
-    for (const more of ['\nssh-ed25519 AAAA', ' comment\u001b[31m', ' a\0b', '\r\n\r\n'])
+    for (const more of ['\nssh-ed25519 AAAA', ' comment\u001b[31m', ' a\u0001b', '\r\n\r\n'])
       expect(await loginWithLine(keys => `${keys.ssh.line}${more}`)).toMatchObject(refusedKey)
   })
 })

@@ -1,5 +1,5 @@
 import { createServer, request as httpRequest } from 'node:http'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { proveBoth } from '#cli/keys.ts'
 import { listenLoopback } from '#cli/loopback.ts'
@@ -47,6 +47,7 @@ beforeAll(async () => {
   mallory = await inviteAndEnrol(world.server, world.alice, 'mallory@example.com')
 })
 afterAll(() => world?.close())
+afterEach(() => world.setClock(0))
 
 const start = (change: (body: Record<string, unknown>) => unknown, kind: 'loopback' | 'device' = 'loopback') =>
   loginBody(world.stranger, kind).then(({ body }) =>

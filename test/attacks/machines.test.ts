@@ -1,5 +1,5 @@
 import { connect, type TLSSocket } from 'node:tls'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/client.ts'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { allRoutes, api } from '#shared/api/index.ts'
@@ -31,6 +31,7 @@ beforeAll(async () => {
   bobsCookie = (await pageCall(world.server, api.signIn.complete, { body })).cookie ?? ''
 })
 afterAll(() => world?.close())
+afterEach(() => world.setClock(0))
 
 const whoAmI = (connection: Connection, agent?: ReturnType<typeof keptAlive>) =>
   machineCall(connection, 'GET', '/v1/session', agent ? { agent } : {})

@@ -265,16 +265,13 @@ describe('secrets', () => {
     const login = (await loginBody(world.stranger)).body
     const withPrivate = { ...login, sshPublicKey: pasted.client.pem }
     answers.push((await machineCall(world.stranger, 'POST', '/v1/login', { body: withPrivate })).text)
-    for (const value of [signedIn.cookie ?? '', 'x'.repeat(43)])
-      answers.push(
-        JSON.stringify(
-          await pageCall(world.server, api.passkeys.rename, {
-            cookie: value,
-            params: { id: value },
-            body: { name: '' },
-          }),
-        ),
-      )
+    // In a body, as a wrong field, and after the ? of an address: what is refused is logged, by its path alone.
+    const { cookie = '' } = signedIn
+    const params = { id: 'passkey_0123456789' }
+    for (const body of [{ name: cookie }, { name: 'x', [cookie]: cookie }, { name: `${cookie}\n` }])
+      answers.push(JSON.stringify(await pageCall(world.server, api.passkeys.rename, { cookie, params, body })))
+    for (const secret of [cookie, code, joinSecret])
+      answers.push((await machineCall(world.stranger, 'GET', `/v1/session?code=${secret}`)).text)
 
     const privateKeys = [session.keys, begun.keys, pasted].flatMap(({ client, ssh }) => [
       client.pem.split('\n')[1] ?? '',
