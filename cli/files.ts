@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
@@ -10,7 +9,9 @@ import { makeFolder } from './folders.ts'
  */
 export function writeFile(path: string, content: string | Uint8Array, mode: number): void {
   const folder = makeFolder(dirname(path))
-  const temporary = join(folder, `.keyman-${randomBytes(8).toString('hex')}.tmp`)
+  // No two of this machine at once have this name; `wx` refuses whatever is there. (Random bytes would load node:crypto, 10 ms at
+  // each start of `keyman status`.)
+  const temporary = join(folder, `.keyman-${process.pid}-${process.hrtime.bigint()}.tmp`)
   const file = openSync(temporary, 'wx', mode)
   try {
     writeFileSync(file, content)
