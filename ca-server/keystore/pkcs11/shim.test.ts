@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, watch } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toHex, utf8 } from '#shared/bytes.ts'
@@ -40,6 +39,26 @@ describe.skipIf(missing)(`behind the counting module${missing && `, skipped: ${m
     await keystore?.close()
     await hsm?.close()
   })
+
+  /** One signature that takes two seconds, and twenty that are asked for once it has begun: which ends last. */
+  const overtaking = async (signer: Keystore): Promise<string | undefined> => {
+    await writeFile(env.KEYMAN_SHIM_FAULT, 'delay 2000')
+    // The token takes the file away as it begins.
+    const begun = new Promise<void>(resolve => {
+      const watcher = watch(hsm.folder, () => {
+        if (existsSync(env.KEYMAN_SHIM_FAULT)) return
+        watcher.close()
+        resolve()
+      })
+    })
+    const done: string[] = []
+    const slow = signer.sign('authority', text).then(() => done.push('slow'))
+    await begun
+    await Promise.all(Array.from({ length: 20 }, () => signer.sign('authority', text).then(() => done.push('quick'))))
+    await slow
+    expect(done).toHaveLength(21)
+    return done.at(-1)
+  }
 
   it('every signature is in the log once, with its key and what was signed, before it is given out', async () => {
     const texts = Array.from({ length: 100 }, (_, n) => utf8(`certificate ${n}`))
@@ -92,14 +111,8 @@ describe.skipIf(missing)(`behind the counting module${missing && `, skipped: ${m
     await Promise.all(Array.from({ length: 20 }, () => keystore.sign('authority', text)))
   })
 
-  it('a slow signature holds up the rest of its batch and nobody else', async () => {
-    await writeFile(env.KEYMAN_SHIM_FAULT, 'delay 300')
-    const done: string[] = []
-    const slow = keystore.sign('authority', text).then(() => done.push('slow'))
-    const quick = Array.from({ length: 100 }, () => keystore.sign('authority', text).then(() => done.push('quick')))
-    await Promise.all([slow, ...quick])
-    expect(done).toHaveLength(101)
-    if (availableParallelism() > 1) expect(done.indexOf('slow')).toBeGreaterThan(100 - 16)
+  it('a slow signature holds up nobody who comes after it', async () => {
+    expect(await overtaking(keystore)).toBe('slow')
   })
 
   describe('with a number of sessions, on threads of libuv', () => {
@@ -119,14 +132,8 @@ describe.skipIf(missing)(`behind the counting module${missing && `, skipped: ${m
       for (const signature of all) expect(verifies(ed25519, text, signature)).toBe(true)
     })
 
-    it('a slow signature holds up nobody', async () => {
-      await writeFile(env.KEYMAN_SHIM_FAULT, 'delay 300')
-      const done: string[] = []
-      const slow = far.sign('authority', text).then(() => done.push('slow'))
-      await Promise.all(Array.from({ length: 20 }, () => far.sign('authority', text).then(() => done.push('quick'))))
-      await slow
-      expect(done).toHaveLength(21)
-      expect(done.at(-1)).toBe('slow')
+    it('a slow signature holds up nobody who comes after it', async () => {
+      expect(await overtaking(far)).toBe('slow')
     })
   })
 
