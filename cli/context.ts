@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
+import type { Zone } from './times.ts'
 
 /**
  * A context is an organisation that this person's machine knows: where its server is, and its pinned root of trust. It
@@ -52,6 +53,8 @@ export type Session = {
   }
   readonly denial?: string
   readonly clientEndsAt: string
+  /** Where the person was at login, for `until`. */
+  readonly zone?: Zone
   readonly keyIn: 'agent' | 'file'
 }
 

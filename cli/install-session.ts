@@ -6,6 +6,7 @@ import { type LoginKeys, privateKeyFile } from './keys.ts'
 import type { LoginAnswer } from './login.ts'
 import { addToAgent, localAgent, removeFromAgent } from './ssh-agent.ts'
 import { refreshSshFiles } from './ssh-files.ts'
+import { zoneOf } from './times.ts'
 import { takeTurn } from './turn.ts'
 
 /** Logins and renewals write the same files, one after the other. */
@@ -93,6 +94,7 @@ function sessionOf({ session, ssh, denial, client }: LoginAnswer, keyIn: Session
       : {}),
     ...(denial === undefined ? {} : { denial }),
     clientEndsAt: client.endsAt,
+    zone: zoneOf(new Date()),
     keyIn,
   }
 }

@@ -1,10 +1,29 @@
-/** Pure: times as people read them: `in 7 h 40 min, 18:05 CET`. */
-export function until(end: Date, now: Date): string {
+/** A zone's short name and the offset (minutes, as `getTimezoneOffset` gives it) that it stands for: `CET`, -60. */
+export type Zone = { readonly name: string; readonly offset: number }
+
+/**
+ * Pure: times as people read them: `in 7 h 40 min, 18:05 CET`. `known`: the zone's name from before. Asking for it costs 15 ms at
+ * each start, so a session keeps it; where the offset is another (summer time, a journey) it is asked for anew.
+ */
+export function until(end: Date, now: Date, known?: Zone): string {
   const seconds = Math.round((end.getTime() - now.getTime()) / 1000)
-  const clock = end.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', timeZoneName: 'short' })
-  const day = end.toDateString() === now.toDateString() ? '' : `${end.toLocaleDateString('en-CA')} `
+  const zone = known?.offset === end.getTimezoneOffset() ? known : zoneOf(end)
+  const clock = `${two(end.getHours())}:${two(end.getMinutes())} ${zone.name}`
+  const date = `${end.getFullYear()}-${two(end.getMonth() + 1)}-${two(end.getDate())} `
+  const day = end.toDateString() === now.toDateString() ? '' : date
   return seconds <= 0 ? `ended ${span(-seconds)} ago, ${day}${clock}` : `in ${span(seconds)}, ${day}${clock}`
 }
+
+const two = (n: number): string => String(n).padStart(2, '0')
+
+/** The local zone as it is at that time. */
+export const zoneOf = (time: Date): Zone => ({
+  offset: time.getTimezoneOffset(),
+  name:
+    new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' })
+      .formatToParts(time)
+      .find(part => part.type === 'timeZoneName')?.value ?? '',
+})
 
 /** Two units at most, rounded down; a minute's precision above a minute. */
 export function span(seconds: number): string {
@@ -18,9 +37,4 @@ export function span(seconds: number): string {
 
 /** Local date and time with the zone. */
 export const local = (time: string | Date): string =>
-  `${new Date(time).toLocaleString('sv-SE', { dateStyle: 'short', timeStyle: 'medium' })} ${zone(new Date(time))}`
-
-const zone = (time: Date): string =>
-  new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' })
-    .formatToParts(time)
-    .find(part => part.type === 'timeZoneName')?.value ?? ''
+  `${new Date(time).toLocaleString('sv-SE', { dateStyle: 'short', timeStyle: 'medium' })} ${zoneOf(new Date(time)).name}`

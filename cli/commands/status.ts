@@ -55,15 +55,19 @@ It reads files alone and never asks the server. More: docs/login.md`,
       return alive ? EXIT.done : EXIT.notSignedIn
     }
     if (!context || !session || !alive) {
-      remark(session ? `Your session ended (${until(new Date(session.endsAt), now)}).` : 'You are not signed in.')
+      remark(
+        session
+          ? `Your session ended (${until(new Date(session.endsAt), now, session.zone)}).`
+          : 'You are not signed in.',
+      )
       remark('Next: keyman login')
       return EXIT.notSignedIn
     }
     print(`${bold(shown(session.person))} at ${context.organisation}${session.administrator ? ', administrator' : ''}`)
-    print(`  session      ends ${until(new Date(session.endsAt), now)}`)
+    print(`  session      ends ${until(new Date(session.endsAt), now, session.zone)}`)
     if (session.ssh) {
       print(
-        `  certificate  ends ${until(new Date(session.ssh.endsAt), now)}${session.ssh.limitedBy ? `  (${shown(session.ssh.limitedBy)})` : ''}`,
+        `  certificate  ends ${until(new Date(session.ssh.endsAt), now, session.zone)}${session.ssh.limitedBy ? `  (${shown(session.ssh.limitedBy)})` : ''}`,
       )
       print(`               serial ${session.ssh.serial}, key ID ${shown(session.ssh.keyId)}`)
     } else print(`  certificate  none: ${shown(session.denial ?? 'no grant')}`)
