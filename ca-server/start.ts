@@ -51,7 +51,8 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
     writeLocal(config, services)
     // The root may move while the server runs.
     ends.push(await services.store.listen('trust', () => writeLocal(config, services)))
-    for (const remark of services.remarks) log.info(remark)
+    // Whoever tries it out hears them from `keyman doctor`, beside what else there is to know.
+    if (!demo) for (const remark of services.remarks) log.info(remark)
 
     const link = await services.identity.enrolment.firstAdministratorLink(firstIdentity())
     say('  KeyMan is running.')
