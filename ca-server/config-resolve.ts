@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { parseIpAddress } from '#shared/ip-address.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
-import type { Settings } from './config-settings.ts'
+import { postgresUrlParts, type Settings } from './config-settings.ts'
 
 /** Pure: settings that each are well-formed become one configuration; what does not fit together is reported. */
 
@@ -206,10 +206,10 @@ function withPassword(
 ): Secret {
   const password = secretFrom(settings[path], path, around)
   if (!password) return new Secret(url)
-  const parsed = new URL(url)
-  if (parsed.password !== '') around.problem(path, 'a password stands in the address already')
-  parsed.password = encodeURIComponent(password.reveal())
-  return new Secret(parsed.href)
+  const { before, hosts, after } = postgresUrlParts(url) ?? { before: '', hosts: '', after: '' }
+  const user = before.replace(/^[a-z]+:\/\//, '').replace(/@$/, '')
+  if (user.includes(':')) around.problem(path, 'a password stands in the address already')
+  return new Secret(`postgresql://${user}:${encodeURIComponent(password.reveal())}@${hosts}${after}`)
 }
 
 type KeystorePrefix = 'keystore' | 'keystore.standby'

@@ -65,8 +65,14 @@ function isAddressOrRange(value: string): boolean {
 const path = text('the path of a file or folder').min(1, 'must be the path of a file or folder')
 const list = <T extends z.ZodType>(item: T, allowed: string) =>
   z.array(item, { error: `must be a list of ${allowed}` }).max(100, 'at most 100 entries')
+/** Several hosts may stand in a connection string (`host1:5432,host2:5432`): its parts, of which `hosts` is the whole list. */
+export function postgresUrlParts(url: string): { before: string; hosts: string; after: string } | undefined {
+  const [, before, hosts, after] = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^@/?]*)(.*)$/.exec(url) ?? []
+  if (before === undefined || hosts === undefined || after === undefined) return undefined
+  return hosts.split(',').every(host => URL.canParse(before + host + after)) ? { before, hosts, after } : undefined
+}
 const postgresUrl = that(
-  value => URL.canParse(value) && ['postgres:', 'postgresql:'].includes(new URL(value).protocol),
+  value => postgresUrlParts(value) !== undefined,
   'an address such as postgres://keyman@db.example.com/keyman',
 )
 const kind = z.enum(['software', 'pkcs11'], { error: 'must be "software" or "pkcs11"' })

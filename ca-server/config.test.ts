@@ -182,6 +182,14 @@ describe('machines, sessions and certificates', () => {
 describe('secrets', () => {
   const url = 'postgres://keyman@db.example.com/keyman'
 
+  it('several hosts of a database stay in their order, with the password put in', () => {
+    const { database } = read(
+      '[database]\nurl = "postgresql://keyman@db1.example.com:5432,db2.example.com:5433/keyman"\npassword_file = "password"\n',
+    )
+    expect(database.engine === 'postgresql' && database.url.reveal()).toBe(
+      'postgresql://keyman:p%40ss%2Fw%C3%B6rd@db1.example.com:5432,db2.example.com:5433/keyman',
+    )
+  })
   it('come from files or variables', () => {
     const { keystore, database } = read(`${hsm}[database]\nurl = "${url}"\npassword_file = "password"\n`)
     expect(keystore.kind === 'pkcs11' && keystore.pin.reveal()).toBe('1234-pin')

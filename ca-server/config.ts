@@ -79,7 +79,7 @@ export function parseConfig(
   }
   for (const path of URL_SETTINGS) {
     const value = values.get(path)
-    if (typeof value === 'string' && URL.canParse(value) && new URL(value).password !== '') {
+    if (typeof value === 'string' && /^[a-z]+:\/\/[^@/]*:[^@/]*@/.test(value)) {
       problem(
         path,
         `a password may not stand in the file; name a file with ${path.replace('url', 'password_file')}, or set ${variableOf(path)}`,
