@@ -1,7 +1,7 @@
 import { request as httpsRequest } from 'node:https'
-import type { Problem, Route } from '#shared/api/index.ts'
+import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
-import { ERRORS, type ErrorCode, KeymanError } from '#shared/errors.ts'
+import { KeymanError } from '#shared/errors.ts'
 
 /** How the server is reached: with the machine authority's roots from the trust bundle, never the system's. */
 export type Connection = {
@@ -33,11 +33,10 @@ export async function call<Query, Body, Answer>(
   input: { body?: Body },
 ): Promise<Answer> {
   const { status, text } = await exchange(connection, route.path, route.method, input.body)
-  const answer = parseJson(text)
-  if (status >= 400) throw refusal(status, answer)
+  if (status >= 400) throw refusalFrom(connection.url, status, text)
   // A route without an answer has `undefined` for its answer's type.
   if (!route.answer) return undefined as Answer
-  const parsed = route.answer.safeParse(answer)
+  const parsed = route.answer.safeParse(parseJson(text))
   if (parsed.success) return parsed.data
   throw new KeymanError('internal', `${connection.url} gave an answer that this agent does not understand`)
 }
@@ -75,26 +74,3 @@ function exchange(connection: Connection, path: string, method: string, body: un
     request.end(payload)
   })
 }
-
-function refusal(status: number, answer: unknown): KeymanError {
-  if (!isProblem(answer)) return new KeymanError('internal', `the server answered ${status} and not as KeyMan does`)
-  const code = isErrorCode(answer.code) ? answer.code : 'internal'
-  return new KeymanError(code, answer.detail, answer.hint === undefined ? {} : { hint: answer.hint })
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code)
-const isProblem = (value: unknown): value is Problem =>
-  typeof value === 'object' &&
-  value !== null &&
-  'code' in value &&
-  typeof value.code === 'string' &&
-  'detail' in value &&
-  typeof value.detail === 'string'

@@ -1,7 +1,7 @@
 import { Agent, request as httpsRequest } from 'node:https'
 import type { PeerCertificate } from 'node:tls'
-import type { Problem, Route } from '#shared/api/index.ts'
-import { ERRORS, type ErrorCode, KeymanError } from '#shared/errors.ts'
+import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 
 /** How the server is reached: only the `machines` root of the pinned trust bundle is trusted, never the system's. */
 export type Connection = {
@@ -44,7 +44,7 @@ export async function call<Query, Body, Answer>(
   for (const [name, value] of Object.entries<string | number | undefined>(input.query ?? {}))
     if (value !== undefined) url.searchParams.set(name, String(value))
   const { status, text } = await exchange(connection, url, route.method, input.body, input.deadline)
-  if (status >= 400) throw refusal(connection.url, status, text)
+  if (status >= 400) throw refusalFrom(connection.url, status, text)
   // A route without an answer has `undefined` for its answer's type.
   if (!route.answer) return undefined as Answer
   const parsed = route.answer.safeParse(parseJson(text))
@@ -145,42 +145,3 @@ function reasonOf(error: NodeJS.ErrnoException): string {
     return `its certificate is not one of the pinned machine authority (${error.code})`
   return error.message
 }
-
-const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code)
-
-/** The problem document (RFC 9457) as an error of ours; the request's ID is what the server's log knows it by. */
-function refusal(server: string, status: number, text: string): KeymanError {
-  const problem = parseJson(text)
-  if (!isProblem(problem)) return new KeymanError('internal', `${server} answered ${status} and not as KeyMan does`)
-  const code = isErrorCode(problem.code) ? problem.code : 'internal'
-  return new KeymanError(code, `${problem.detail} (request ${problem.requestId})`, {
-    ...(problem.hint === undefined ? {} : { hint: problem.hint }),
-    ...(problem.fields === undefined ? {} : { fields: problem.fields }),
-    ...(problem.transaction === undefined ? {} : { transaction: problem.transaction }),
-    ...(problem.retryAfter === undefined ? {} : { retryAfter: problem.retryAfter }),
-  })
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-/** A server's word is data: of a problem document that is not wholly one, nothing is believed. */
-const isProblem = (value: unknown): value is Problem =>
-  isObject(value) &&
-  isText(value.code) &&
-  isText(value.detail) &&
-  isText(value.requestId) &&
-  (value.hint === undefined || isText(value.hint)) &&
-  (value.retryAfter === undefined || typeof value.retryAfter === 'number') &&
-  (value.transaction === undefined ||
-    (isObject(value.transaction) && isText(value.transaction.id) && isText(value.transaction.url))) &&
-  (value.fields === undefined ||
-    (Array.isArray(value.fields) &&
-      value.fields.every(item => isObject(item) && isText(item.field) && isText(item.message))))
-const isText = (value: unknown): value is string => typeof value === 'string'
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null

@@ -69,7 +69,16 @@ describe('a server that answers as it likes', () => {
     await expect(call({ url, root: authority.root }, api.trust.show, { query: { after: 'good' } })).resolves.toEqual({
       bundles: [],
     })
-    const refused = await says(403, { code: 'denied', detail: 'no', requestId: 'req_1', hint: 'ask', fields: [] })
+    const refused = await says(403, {
+      type: '/errors/denied',
+      title: 'Denied',
+      status: 403,
+      code: 'denied',
+      detail: 'no',
+      requestId: 'req_1',
+      hint: 'ask',
+      fields: [],
+    })
     expect([refused.code, refused.message, refused.hint]).toEqual(['denied', 'no (request req_1)', 'ask'])
   })
   it('that hangs up in the middle of an answer is not reached', async () => {

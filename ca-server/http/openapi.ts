@@ -1,6 +1,5 @@
 import { z } from 'zod'
-import { allRoutes } from '#shared/api/index.ts'
-import { ERRORS } from '#shared/errors.ts'
+import { allRoutes, problem } from '#shared/api/index.ts'
 
 /** The OpenAPI 3.1 document, made from the schemas of `shared/api`; its schemas are JSON Schema 2020-12, as 3.1 says. */
 export function openApiDocument(server: { version: string; machinesUrl: string; pagesUrl: string }): unknown {
@@ -50,7 +49,7 @@ export function openApiDocument(server: { version: string; machinesUrl: string; 
         clientCertificate: { type: 'mutualTLS' },
         cookie: { type: 'apiKey', in: 'cookie', name: '__Host-keyman' },
       },
-      schemas: { Problem: problemSchema },
+      schemas: { Problem: jsonSchema(problem, 'output') },
     },
   }
 }
@@ -76,24 +75,4 @@ function security(caller: string) {
   if (caller === 'anyone') return []
   if (caller === 'browser') return [{ cookie: [] }]
   return caller === 'person' ? [{ clientCertificate: [] }, { cookie: [] }] : [{ clientCertificate: [] }]
-}
-
-const problemSchema = {
-  type: 'object',
-  required: ['type', 'title', 'status', 'detail', 'code', 'requestId'],
-  properties: {
-    type: { type: 'string' },
-    title: { type: 'string' },
-    status: { type: 'integer' },
-    detail: { type: 'string' },
-    code: { type: 'string', enum: Object.keys(ERRORS) },
-    hint: { type: 'string' },
-    fields: {
-      type: 'array',
-      items: { type: 'object', properties: { field: { type: 'string' }, message: { type: 'string' } } },
-    },
-    transaction: { type: 'object', properties: { id: { type: 'string' }, url: { type: 'string' } } },
-    requestId: { type: 'string' },
-    retryAfter: { type: 'integer' },
-  },
 }

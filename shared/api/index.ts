@@ -6,6 +6,7 @@ import type { Route } from './route.ts'
 export * as administration from './administration.ts'
 export * as hostStream from './host-stream.ts'
 export * as loginSchemas from './login.ts'
+export * from './problem.ts'
 export * from './route.ts'
 
 /** Every route of the API, by resource. */
@@ -35,17 +36,3 @@ export const allRoutes: readonly (Route & { id: string })[] = Object.entries(api
     id: `${resource}.${name}`,
   })),
 )
-
-/** The problem document of RFC 9457 that every refusal is. */
-export type Problem = {
-  type: string
-  title: string
-  status: number
-  detail: string
-  code: string
-  hint?: string
-  fields?: { field: string; message: string }[]
-  transaction?: { id: string; url: string }
-  requestId: string
-  retryAfter?: number
-}
