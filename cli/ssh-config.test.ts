@@ -96,6 +96,7 @@ describe('the include file', () => {
   it('is refused where a folder cannot be named in it', () => {
     expect(() => sshConfigText(input({ check: '/home/a b/check' }))).toThrow("cannot be named in ssh's configuration")
     expect(() => sshConfigText(input({ identityFile: '/home/%h/id' }))).toThrow('cannot be named')
+    expect(sshConfigText(input({ identityFile: '/home/josé/id' }))).toContain('IdentityFile /home/josé/id')
   })
 })
 

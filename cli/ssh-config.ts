@@ -85,11 +85,11 @@ const isAddress = (text: string): boolean => isHostName(text) || /^[0-9a-f:.]{2,
 /** At least two labels, so that no organisation can claim `com`. */
 const isSuffix = (text: string): boolean => isHostName(text) && text.includes('.')
 
-/** A path that ssh and every shell read as it stands: no blank, quote, `%`, `$` or `~`. */
+/** A path that ssh and every shell read as it stands: letters of any script, but no blank, quote, `%`, `$` or `~`. */
 function path(text: string): string {
-  if (/^\/[A-Za-z0-9/._+@-]+$/.test(text)) return text
+  if (/^\/[\p{L}\p{M}\p{N}/._+@-]+$/u.test(text)) return text
   throw new KeymanError('invalid-input', `the folder ${JSON.stringify(text)} cannot be named in ssh's configuration`, {
-    hint: 'set XDG_CONFIG_HOME and XDG_RUNTIME_DIR to folders of letters, digits and . _ - alone',
+    hint: 'set XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_RUNTIME_DIR to folders of letters, digits and . _ + @ - alone',
   })
 }
 
