@@ -77,9 +77,9 @@ for (const { name, rounds, needs } of setUps)
       expect(new Set(shown).size).toBeGreaterThan(rounds)
     })
 
-    it.skipIf(name !== 'PostgreSQL and SoftHSM')(
-      'has a record of every signature by an authority key that the token made, and none was made twice',
-      async () => {
+    // Only there is there something to look at.
+    if (name === 'PostgreSQL and SoftHSM')
+      it('has a record of every signature by an authority key that the token made, and none was made twice', async () => {
         const { certificates } = await readLedger(world.sessions[0])
         const recorded = new Set(certificates.map(({ authority, bodyHash }) => `${authority} ${bodyHash}`))
         const authorities = new Set(certificates.map(({ authority }) => authority))
@@ -93,8 +93,7 @@ for (const { name, rounds, needs } of setUps)
         const usersSigned = signed.filter(each => each.startsWith('ssh-user-')).length
         expect(users).toBeGreaterThan(usersSigned)
         expect(usersSigned).toBeGreaterThan(received.length + world.sessions.length)
-      },
-    )
+      })
 
     async function renewed(machine: CrashWorld['machines'][number]) {
       const outcome = await machine.renew()

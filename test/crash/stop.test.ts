@@ -70,9 +70,9 @@ for (const { name, needs } of setUps)
       await world.server.restart()
     })
 
-    it.skipIf(name !== 'PGlite and the software keystore')(
-      'is not disturbed by a second one on its folder, which says who has it and ends',
-      async () => {
+    // Only there is there something to look at.
+    if (name === 'PGlite and the software keystore')
+      it('is not disturbed by a second one on its folder, which says who has it and ends', async () => {
         const { server, machines } = world
         const elsewhere = {
           ...server.env,
@@ -85,8 +85,7 @@ for (const { name, needs } of setUps)
         for (const machine of machines) expect((await machine.renew()).kind).toBe('certificate')
         // Neither has it taken the operator's socket away.
         expect(adminLink(server.env).status).toBe(0)
-      },
-    )
+      })
   })
 
 /** Refused by an answer that says so, or before the request was sent. */
