@@ -29,7 +29,14 @@ export function serveStatic(app: Hono<EdgeEnv>, folder: string): void {
         }),
       )
   const index = files.get('index.html')
-  if (index) for (const page of PAGES) app.get(page, c => c.body(index.bytes, 200, { 'content-type': index.type }))
+  if (!index) return
+  for (const page of PAGES) app.get(page, c => c.body(index.bytes, 200, { 'content-type': index.type }))
+  // A person who mistypes an address is shown a page that says so; programs get a problem document.
+  app.get('*', (c, next) =>
+    c.req.header('accept')?.includes('text/html') && !c.req.path.startsWith('/v1/')
+      ? Promise.resolve(c.body(index.bytes, 404, { 'content-type': index.type }))
+      : next(),
+  )
 }
 
 function read(folder: string): Map<string, { bytes: Uint8Array<ArrayBuffer>; type: string }> {
