@@ -21,7 +21,7 @@ const refusal = (work: Promise<unknown>) =>
   )
 const epochsOf = (rooms: Rooms) => rooms.ledger.readEpochs([`person:${alice}`, `person:${bob}`])
 const loginsOf = (rooms: Rooms, person = alice) =>
-  rooms.access.why(person, web1).allowed.map(({ login, via }) => `${login} via ${via}`)
+  rooms.access.why(person, person, web1).allowed.map(({ login, via }) => `${login} via ${via}`)
 
 describe('teams and grants', () => {
   let rooms: Rooms
@@ -52,6 +52,18 @@ describe('teams and grants', () => {
     await rooms.access.removeGrant(grant.id, by())
     expect(loginsOf(rooms)).toEqual([])
     expect(await refusal(rooms.access.removeGrant(grant.id, by()))).toMatch(/^not-found/)
+  })
+
+  test('why is asked of oneself, of others by administrators alone, and reasons in full are for these', async () => {
+    const root = parsePersonIdentity('root@example.com', 'test')
+    await rooms.addPerson(root, { administrator: true })
+    await rooms.access.reload()
+    const own = rooms.access.why(bob, bob, web1)
+    const full = rooms.access.why(root, bob, web1)
+    expect([own.allowed, full.allowed]).toEqual([[], []])
+    expect(own.reasons).toHaveLength(1)
+    expect(own.reasons).not.toEqual(full.reasons)
+    expect(() => rooms.access.why(bob, alice, web1)).toThrow(KeymanError)
   })
 
   test('a person in a team gets what the team has, until taken out of it; no certificate has to change', async () => {

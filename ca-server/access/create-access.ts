@@ -83,7 +83,7 @@ export function createAccess(deps: AccessDeps): Access {
         const logins = decision.allow ? [...new Set(decision.limits.logins.map(({ login }) => login))] : []
         return logins.length === 0 ? [] : [{ name: host.name, logins }]
       }),
-    why: (person, host) => why(current(), deps.now(), person, host),
+    why: (asker, person, host) => why(current(), deps.now(), asker, person, host),
 
     listGrants: () => selectGrants(deps.store),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
@@ -125,11 +125,15 @@ async function readSnapshot({ store, ledger, persons, onError }: AccessDeps): Pr
   })
 }
 
-function why(snapshot: Snapshot, now: Date, person: PersonIdentity, host: SelectableHost): Why {
+/** Of somebody else only for administrators; and reasons, which name what others have, are for them too (invariant 3). */
+function why(snapshot: Snapshot, now: Date, asker: PersonIdentity, person: PersonIdentity, host: SelectableHost): Why {
+  const asking = { kind: 'person', identity: asker } as const
+  const looks = decide(snapshot, now, asking, { kind: 'look', what: `why ${person} may log in` })
+  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host })
-  return decision.allow
-    ? { host: host.name, person, allowed: [...decision.limits.logins], reasons: [] }
-    : { host: host.name, person, allowed: [], reasons: [...decision.reasons], message: decision.message }
+  const about = { host: host.name, person }
+  if (decision.allow) return { ...about, allowed: [...decision.limits.logins], reasons: [] }
+  return { ...about, allowed: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] }
 }
 
 /** While one run is under way all who ask share the next one, which begins after the question was put. */

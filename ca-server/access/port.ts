@@ -70,8 +70,6 @@ export type Why = {
   readonly person: PersonIdentity
   readonly allowed: AllowedLogin[]
   readonly reasons: string[]
-  /** Where nothing is allowed: what the person itself may read of why. */
-  readonly message?: string
 }
 
 /** What this room needs to know of a person; `identity` owns it. */
@@ -88,8 +86,11 @@ export interface Access {
   principalsFor(host: SelectableHost): Readonly<Record<string, readonly PrincipalsLine[]>>
   /** The hosts where this person may log in, and as whom; hosts without any are left out. */
   reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
-  /** What `decide` returns for a login on this host, in words. */
-  why(person: PersonIdentity, host: SelectableHost): Why
+  /**
+   * What `decide` returns for a login on this host, in words. Of somebody else only for administrators (throws `denied`), and
+   * the reasons in full for them alone: anybody else reads the message.
+   */
+  why(asker: PersonIdentity, person: PersonIdentity, host: SelectableHost): Why
 
   listGrants(): Promise<Grant[]>
   /** Throws `not-found` for a team or host that is not there. Notifies `access`. */
