@@ -58,7 +58,7 @@ export type Session = {
   readonly keyIn: 'agent' | 'file'
 }
 
-/** Every file of one context's session. The certificate always lies beside the key's public half (see `docs/internals/laptop.md`). */
+/** Every file of one context's session. The certificate always lies beside the key's public half (see `docs/login.md`). */
 export function sessionFiles(folders: Folders, organisation: string) {
   const folder = join(folders.runtime, organisation)
   const key = join(folder, 'id_ed25519')

@@ -41,8 +41,6 @@ export async function removeFromAgent(socket: string, comment: string): Promise<
   }
 }
 
-const MAX_ANSWER = 256 * 1024
-
 /** One message to the agent and its answer, both without the length prefix. Throws where the agent does not answer within two seconds. */
 function ask(socket: string, message: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
@@ -56,12 +54,15 @@ function ask(socket: string, message: Uint8Array): Promise<Uint8Array> {
       joined.set(received)
       joined.set(chunk, received.length)
       received = joined
-      if (received.length < 4) return
-      const length = new DataView(received.buffer).getUint32(0)
-      if (length > MAX_ANSWER) return connection.destroy(new Error("the ssh-agent's answer is too large"))
-      if (received.length < 4 + length) return
-      connection.destroy()
-      resolve(received.subarray(4, 4 + length))
+      try {
+        const answer = agentProtocol.unframe(received)
+        if (!answer) return
+        connection.destroy()
+        resolve(answer)
+      } catch (error) {
+        connection.destroy()
+        reject(error)
+      }
     })
     connection.write(agentProtocol.frame(message))
   })
