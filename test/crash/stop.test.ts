@@ -5,9 +5,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toHex } from '#shared/bytes.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
 import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger, sha256 } from '#test/support/crash-world.ts'
+import { freePort } from '#test/support/free-port.ts'
 import type { Outcome } from '#test/support/renewing-machine.ts'
 import { requires } from '#test/support/requires.ts'
-import { freePort, startServerProcess } from '#test/support/server-process.ts'
+import { startServerProcess } from '#test/support/server-process.ts'
 
 const setUps: readonly { name: CrashSetUp; needs: readonly ('postgresql' | 'softhsm')[] }[] = [
   { name: 'PostgreSQL and SoftHSM', needs: ['postgresql', 'softhsm'] },

@@ -14,7 +14,7 @@ import { trustRoutes } from '#server/http/trust.ts'
 import { createLog } from '#server/log.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { freePort } from './sshd.ts'
+import { freePort } from './free-port.ts'
 
 export type HostsServer = {
   readonly services: Services

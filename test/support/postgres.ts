@@ -1,9 +1,9 @@
 import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
+import { freePort } from './free-port.ts'
 
 export type TestPostgres = {
   /** The runtime role `keyman_app`. */ readonly url: string
@@ -125,18 +125,6 @@ function userIds(name: string): { uid: number; gid: number } {
 
 function must(result: SpawnSyncReturns<string>): void {
   if (result.status !== 0) throw new Error(`initdb failed: ${result.stderr || result.error?.message}`)
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() =>
-        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port')),
-      )
-    })
-  })
 }
 
 async function accepting(url: string): Promise<void> {

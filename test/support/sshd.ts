@@ -2,9 +2,10 @@ import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_pro
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createConnection, createServer } from 'node:net'
+import { createConnection } from 'node:net'
 import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from './free-port.ts'
 import { isRoot, pathOf } from './requires.ts'
 import { privateKeyFile, type TestKey } from './trust-world.ts'
 
@@ -107,19 +108,6 @@ export function ssh(
     execFile('ssh', [...args, `${login}@127.0.0.1`, command], { timeout: 20_000 }, (error, out, err) =>
       resolve({ code: typeof error?.code === 'number' ? error.code : error ? 255 : 0, out, err }),
     )
-  })
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() =>
-        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port')),
-      )
-    })
   })
 }
 
