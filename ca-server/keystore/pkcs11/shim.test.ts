@@ -101,6 +101,17 @@ describe.skipIf(missing)(`behind the counting module${missing && `, skipped: ${m
     },
   )
 
+  it('sessions that are closed under signatures that run, again and again, are recovered from', async () => {
+    for (let round = 0; round < 30; round++) {
+      const running = Array.from({ length: 40 }, () => keystore.sign('authority', text))
+      await running[round]
+      await writeFile(env.KEYMAN_SHIM_FAULT, 'close 0')
+      running.push(...Array.from({ length: 40 }, () => keystore.sign('authority', text)))
+      for (const signature of await Promise.all(running)) expect(verifies(ed25519, text, signature)).toBe(true)
+      expect(existsSync(env.KEYMAN_SHIM_FAULT)).toBe(false)
+    }
+  })
+
   it('another CK_RV is told to its caller with its number, and to nobody else', async () => {
     await writeFile(env.KEYMAN_SHIM_FAULT, 'fail 112') // CKR_MECHANISM_INVALID
     const results = await Promise.allSettled(Array.from({ length: 10 }, () => keystore.sign('authority', text)))

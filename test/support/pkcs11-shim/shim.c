@@ -45,6 +45,18 @@ static useconds_t delay;
 static struct { CK_SESSION_HANDLE session; CK_ULONG length; CK_BYTE id[ID_BYTES]; } under_way[SESSIONS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/*
+ * A fault closes sessions that other threads are using, as a token does that is pulled out. SoftHSM frees a session without
+ * asking who is inside it (2.6.1: the process dies), so that the calls a server makes as it runs are counted in and out.
+ */
+static pthread_rwlock_t inside = PTHREAD_RWLOCK_INITIALIZER;
+
+static CK_RV leave(CK_RV rv) {
+  pthread_rwlock_unlock(&inside);
+  return rv;
+}
+#define CALL_REAL(call) (pthread_rwlock_rdlock(&inside), leave(real->call))
+
 static int slot_of(CK_SESSION_HANDLE session) {
   int empty = -1;
   for (int i = 0; i < SESSIONS; i++) {
@@ -93,18 +105,22 @@ static CK_RV take_fault(CK_SESSION_HANDLE session) {
   fclose(file);
   if (read != 2 || unlink(fault) != 0) return CKR_OK; /* another thread took it */
   if (strcmp(word, "fail") == 0) return number;
+  if (strcmp(word, "close") != 0) {
+    usleep(number * 1000);
+    return CKR_OK;
+  }
   CK_SESSION_INFO info;
-  if (strcmp(word, "close") != 0) usleep(number * 1000);
-  else if (real->C_GetSessionInfo(session, &info) == CKR_OK) real->C_CloseAllSessions(info.slotID);
-  return CKR_OK;
+  pthread_rwlock_wrlock(&inside);
+  if (real->C_GetSessionInfo(session, &info) == CKR_OK) real->C_CloseAllSessions(info.slotID);
+  return leave(CKR_OK);
 }
 
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
-  CK_RV rv = real->C_SignInit(session, mechanism, key);
+  CK_RV rv = CALL_REAL(C_SignInit(session, mechanism, key));
   if (rv != CKR_OK) return rv;
   CK_BYTE id[ID_BYTES];
   CK_ATTRIBUTE attribute = {CKA_ID, id, sizeof id};
-  CK_RV found = real->C_GetAttributeValue(session, key, &attribute, 1);
+  CK_RV found = CALL_REAL(C_GetAttributeValue(session, key, &attribute, 1));
   if (found != CKR_OK || attribute.ulValueLen > sizeof id) attribute.ulValueLen = 0;
   pthread_mutex_lock(&lock);
   int i = slot_of(session);
@@ -119,22 +135,38 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK
 static CK_RV sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG length, CK_BYTE_PTR signature, CK_ULONG_PTR signature_length) {
   if (signature && delay) usleep(delay);
   CK_RV rv = signature ? take_fault(session) : CKR_OK;
-  if (rv == CKR_OK) rv = real->C_Sign(session, data, length, signature, signature_length);
+  if (rv == CKR_OK) rv = CALL_REAL(C_Sign(session, data, length, signature, signature_length));
   if (rv == CKR_OK && signature) log_signature(session, data, length);
   return rv;
 }
 
 static CK_RV sign_final(CK_SESSION_HANDLE session, CK_BYTE_PTR signature, CK_ULONG_PTR length) {
-  CK_RV rv = real->C_SignFinal(session, signature, length);
+  CK_RV rv = CALL_REAL(C_SignFinal(session, signature, length));
   if (rv == CKR_OK && signature) log_signature(session, NULL, 0);
   return rv;
 }
 
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG length) {
-  CK_RV rv = real->C_Login(session, user, pin, length);
+  CK_RV rv = CALL_REAL(C_Login(session, user, pin, length));
   char line[32];
   append(logins, line, (size_t)snprintf(line, sizeof line, "%lu\n", rv));
   return rv;
+}
+
+static CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE_PTR template, CK_ULONG count) {
+  return CALL_REAL(C_FindObjectsInit(session, template, count));
+}
+
+static CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE_PTR objects, CK_ULONG max, CK_ULONG_PTR count) {
+  return CALL_REAL(C_FindObjects(session, objects, max, count));
+}
+
+static CK_RV find_objects_final(CK_SESSION_HANDLE session) {
+  return CALL_REAL(C_FindObjectsFinal(session));
+}
+
+static CK_RV get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_PTR template, CK_ULONG count) {
+  return CALL_REAL(C_GetAttributeValue(session, object, template, count));
 }
 
 static int hidden(CK_MECHANISM_TYPE mechanism) {
@@ -191,6 +223,10 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list) {
     shim.C_Sign = sign;
     shim.C_SignFinal = sign_final;
     shim.C_Login = login;
+    shim.C_FindObjectsInit = find_objects_init;
+    shim.C_FindObjects = find_objects;
+    shim.C_FindObjectsFinal = find_objects_final;
+    shim.C_GetAttributeValue = get_attribute_value;
     shim.C_GetMechanismList = get_mechanism_list;
     shim.C_Finalize = finalize;
   }
