@@ -1,13 +1,15 @@
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { open, rawExchange } from '#test/support/raw-http.ts'
+import { createApp } from './app.ts'
 import { newApp } from './edge.ts'
+import { type Handled, handle } from './handle.ts'
 import { healthRoutes } from './health.ts'
 import { type RenewableListener, startPagesListener } from './listeners.ts'
-import { addressKey, createRateLimiter, rateLimit } from './rate-limit.ts'
-import { readJson } from './read-json.ts'
+import { addressKey, createRateLimiter, type RateLimiter } from './rate-limit.ts'
 import { noteCaller, requestInfo } from './request-info.ts'
 import type { AccessLine } from './serve.ts'
 
@@ -20,11 +22,6 @@ let release = () => {}
 let entered = () => {}
 const limiter = createRateLimiter({ burst: 2, perMinute: 60, now: () => clock })
 const app = newApp((error, requestId) => void internal.push({ error, requestId }))
-app.post('/json', async c => {
-  served.push('/json')
-  const body = await readJson(c, z.strictObject({ name: z.string(), deep: z.unknown().optional() }))
-  return c.json({ name: body.name })
-})
 app.get('/from', c => {
   served.push('/from')
   noteCaller(c, 'alice@example.com')
@@ -39,7 +36,6 @@ app.get('/refused', () => {
 app.get('/later', () => {
   throw new KeymanError('unavailable', 'the keystore is away', { retryAfter: 5 })
 })
-app.get('/limited', rateLimit(limiter), c => c.text('in'))
 app.get('/held', async c => {
   entered()
   await new Promise<void>(resolve => {
@@ -47,6 +43,50 @@ app.get('/held', async c => {
   })
   return c.text('finished')
 })
+const json = route({
+  method: 'POST',
+  path: '/json',
+  listeners: ['pages'],
+  caller: 'anyone',
+  summary: 'takes a body',
+  body: z.strictObject({ name: z.string(), deep: z.unknown().optional() }),
+  answer: z.strictObject({ name: z.string() }),
+})
+const limited = route({
+  method: 'GET',
+  path: '/limited',
+  listeners: ['pages'],
+  caller: 'anyone',
+  summary: 'is limited',
+})
+const nobody = async () => {
+  throw new KeymanError('not-signed-in', 'nobody is known here')
+}
+const routesFor = (handled: Handled, strangers: RateLimiter) =>
+  createApp({
+    listener: 'pages',
+    handled: [handled],
+    strangers,
+    onInternalError: (error, requestId) => void internal.push({ error, requestId }),
+    gate: {
+      callerFromClientCertificate: nobody,
+      callerFromCookie: nobody,
+      requireAdministrator: nobody,
+      requireFreshAssertion: nobody,
+    },
+  })
+const handleJson = handle(json, async ({ body }) => {
+  served.push('/json')
+  return { name: body.name }
+})
+app.route('/', routesFor(handleJson, { take: () => {} }))
+app.route(
+  '/',
+  routesFor(
+    handle(limited, async () => undefined),
+    limiter,
+  ),
+)
 app.route('/', healthRoutes({ checks: { database: async () => {} }, now: () => clock }))
 
 const start = (more: object = {}) =>

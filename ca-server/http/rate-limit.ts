@@ -1,7 +1,5 @@
-import type { Context, MiddlewareHandler } from 'hono'
 import { KeymanError } from '#shared/errors.ts'
 import { parseIpAddress } from '#shared/ip-address.ts'
-import { type EdgeEnv, requestInfo } from './request-info.ts'
 
 /** Token buckets, one a key: an address, or an account together with an address, so that no stranger locks an account. */
 export type RateLimiter = {
@@ -48,16 +46,4 @@ export function createRateLimiter(limits: {
 export function addressKey(address: string): string {
   const bytes = address.includes(':') ? parseIpAddress(address.split('%')[0] ?? '') : undefined
   return bytes ? `${bytes.subarray(0, 8).toHex()}/64` : address
-}
-
-/** Middleware: one token of the client's address, or of what `keyOf` says; no key, no limit. */
-export function rateLimit(
-  limiter: RateLimiter,
-  keyOf: (c: Context<EdgeEnv>) => string | undefined = c => addressKey(requestInfo(c).from),
-): MiddlewareHandler<EdgeEnv> {
-  return (c, next) => {
-    const key = keyOf(c)
-    if (key !== undefined) limiter.take(key)
-    return next()
-  }
 }

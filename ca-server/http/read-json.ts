@@ -1,9 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Context } from 'hono'
-import type { z } from 'zod'
 import { fromUtf8 } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
-import { fieldErrors } from './field-errors.ts'
 import type { EdgeEnv } from './request-info.ts'
 
 /** Bodies: JSON only, bounded in bytes and depth before any schema sees them. */
@@ -29,17 +27,6 @@ export async function readJsonBody(c: Context<EdgeEnv>, maxBytes = MAX_BODY_BYTE
     throw invalid('body', 'its Content-Type must be application/json')
   }
   return parseJson(await readBody(incoming, maxBytes))
-}
-
-/** The same, checked by a schema; every wrong field is named. */
-export async function readJson<T>(c: Context<EdgeEnv>, schema: z.ZodType<T>, maxBytes = MAX_BODY_BYTES): Promise<T> {
-  const result = schema.safeParse(await readJsonBody(c, maxBytes))
-  if (result.success) return result.data
-  const fields = fieldErrors(result.error, 'body')
-  const [first] = fields
-  throw new KeymanError('invalid-input', first ? `${first.field}: ${first.message}` : 'the body is not valid', {
-    fields,
-  })
 }
 
 const tooLarge = (maxBytes: number) =>

@@ -22,7 +22,7 @@ import {
   selectRecords,
 } from './records.ts'
 import { type LogKey, Sequencer } from './sequencer.ts'
-import { leafHashes, leafHashesAt, tileReader } from './tree-store.ts'
+import { leafHashesAt, tileReader } from './tree-store.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
 export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
@@ -94,8 +94,6 @@ export interface Ledger {
   inclusionProof(index: bigint, size: bigint): Promise<Uint8Array[]>
   /** Throws `not-found` where `from` is more than `to`, or the tree has not come to `to`. */
   consistencyProof(from: bigint, to: bigint): Promise<Uint8Array[]>
-  /** The tree's leaf hashes from `start` up to, not including, `end`; fewer where it has not come so far. */
-  leaves(start: bigint, end: bigint): Promise<Uint8Array[]>
   /** Begins to put records into the tree and to sign its head, each second. For the elected server. */
   start(): void
   /** Ends that with a last checkpoint. Rejects where that could not be made. */
@@ -205,7 +203,6 @@ export async function createLedger({ store, origin, logKey, now, ...options }: L
         throw new KeymanError('not-found', `a log of ${from} records is not the beginning of one of ${to}`)
       return consistencyProof(from, to, readTile)
     },
-    leaves: (start, end) => leafHashes(store, start, end),
     start: () => sequencer.start(),
     stop: () => sequencer.stop(),
   }

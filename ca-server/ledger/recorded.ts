@@ -1,7 +1,10 @@
 import { KeymanError } from '#shared/errors.ts'
 
-/** A record older than this is not signed any more: whoever waited for it has given up. */
-export const MAX_AGE_MS = 10_000
+/**
+ * A record older than ten seconds is not signed any more: whoever waited for it has given up. Half of that may pass in the
+ * keystore's line (see the patience of its `pool.ts`), so what goes there is no older than this.
+ */
+export const MAX_AGE_MS = 5_000
 
 let make: <Body>(body: Body, index: bigint, since: number) => Recorded<Body>
 
@@ -25,7 +28,7 @@ export class Recorded<Body> {
     make = (body, index, since) => new Recorded(body, index, since)
   }
 
-  /** Gives the body, once, and not later than ten seconds after recording began. Throws `internal` or `unavailable`. */
+  /** Gives the body, once, and not later than `MAX_AGE_MS` after recording began. Throws `internal` or `unavailable`. */
   take(): Body {
     const body = this.#body
     this.#body = undefined

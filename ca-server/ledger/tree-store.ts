@@ -43,14 +43,6 @@ export function tileReader(on: Queryable): TileReader {
   }
 }
 
-/** The stored leaf hashes from `start` up to, not including, `end`; fewer where the tree has not come so far. */
-export async function leafHashes(on: Queryable, start: bigint, end: bigint): Promise<Uint8Array[]> {
-  const length = end > start ? Number(end - start) : 0
-  const indices = Array.from({ length }, (_, at) => start + BigInt(at))
-  const found = await leafHashesAt(on, indices)
-  return indices.map(index => found.get(index)).filter(hash => hash !== undefined)
-}
-
 /** The stored leaf hashes of these records; those that are not in the tree yet are left out. */
 export async function leafHashesAt(on: Queryable, indices: readonly bigint[]): Promise<Map<bigint, Uint8Array>> {
   const width = BigInt(TILE_WIDTH)

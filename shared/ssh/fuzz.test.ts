@@ -31,14 +31,14 @@ import {
 
 /**
  * A hundred thousand damaged inputs a format: each is taken, or refused with a `KeymanError`; nothing else is ever thrown,
- * and nothing hangs. The same seed each time. Some of what was taken is held against ssh-keygen, which must take it too:
- * `KEYMAN_FUZZ_HELD=5000` holds so many of them.
+ * and nothing hangs. The same seed each time. Some 5,000 of what was taken are held against ssh-keygen, which must take it
+ * too: `KEYMAN_FUZZ_HELD=5000` holds so many of each format.
  */
 const ROUNDS = 100_000
 const asked = Number(process.env.KEYMAN_FUZZ_HELD)
-const HELD_IN_BATCHES = asked || 400
+const HELD_IN_BATCHES = asked || 2_200
 /** Where ssh-keygen reads one input a call. */
-const HELD_ONE_BY_ONE = asked || 60
+const HELD_ONE_BY_ONE = asked || 200
 const TIMEOUT = 300_000 + 100 * (asked || 0)
 
 const keygen = new SshKeygen()

@@ -34,10 +34,9 @@ export {
   publicKeyFromSpki,
   type SshKeyType,
   type SshPublicKey,
-  sameKey,
   toKeyObject,
 } from './public-key.ts'
-export { encodeSignature, verifySignature, verifySignatureAsync } from './signature.ts'
+export { encodeSignature, verifySignature } from './signature.ts'
 export {
   armorSshsig,
   decodeSshsig,

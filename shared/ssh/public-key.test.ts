@@ -14,7 +14,6 @@ import {
   publicKeyFromSpki,
   SshReader,
   SshWriter,
-  sameKey,
 } from './index.ts'
 
 const keygen = new SshKeygen()
@@ -61,7 +60,7 @@ it.each(PLAIN_TYPES)('sshpk, a parser of its own, reads our %s key as the same k
   const theirs = sshpk.parseKey(formatPublicKey(key), 'ssh')
   expect(theirs.fingerprint('sha256').toString()).toBe(fingerprint(key))
   const spki = createPublicKey(theirs.toString('pkcs8')).export({ format: 'der', type: 'spki' })
-  expect(sameKey(publicKeyFromSpki(new Uint8Array(spki)), key)).toBe(true)
+  expect(publicKeyFromSpki(new Uint8Array(spki)).blob).toEqual(key.blob)
 })
 
 it('a key goes to a line and back unchanged, with any comment of one line', () => {

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
-import { concat, equalBytes, fromBase64, fromBase64Url, toBase64, toBase64Url } from '../bytes.ts'
+import { concat, fromBase64, fromBase64Url, toBase64, toBase64Url } from '../bytes.ts'
 import { invalid } from '../errors.ts'
 import { printable } from '../names.ts'
 import { SshReader, SshWriter } from './wire.ts'
@@ -253,5 +253,3 @@ function ecKeyObject(curve: Curve, point: Uint8Array): KeyObject {
   const y = toBase64Url(point.subarray(1 + bytes))
   return createPublicKey({ key: { kty: 'EC', crv: jwk, x, y }, format: 'jwk' })
 }
-
-export const sameKey = (a: SshPublicKey, b: SshPublicKey): boolean => equalBytes(a.blob, b.blob)

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ALL_TYPES, keyOf, newKey, newSecurityKey, rsaBlob, SECURITY_KEY_TYPES } from '#test/support/ssh-keys.ts'
 import { concat, utf8 } from '../bytes.ts'
-import { encodeSignature, SshReader, SshWriter, verifySignature, verifySignatureAsync } from './index.ts'
+import { encodeSignature, SshReader, SshWriter, verifySignature } from './index.ts'
 
 const message = utf8('what is signed')
 const withAlgorithm = (name: string, blob: Uint8Array) => {
@@ -12,7 +12,7 @@ const withAlgorithm = (name: string, blob: Uint8Array) => {
   return concat(new SshWriter().string(name).bytes(), blob.subarray(reader.offset))
 }
 
-it.each(ALL_TYPES)('a signature by %s holds for its message and key, and for no other of them', async type => {
+it.each(ALL_TYPES)('a signature by %s holds for its message and key, and for no other of them', type => {
   const key = keyOf(type)
   const signature = key.sign(message)
   const cases = [
@@ -21,10 +21,7 @@ it.each(ALL_TYPES)('a signature by %s holds for its message and key, and for no 
     [key.publicKey, message, key.sign(utf8('other')), false],
     [type === 'ssh-rsa' ? keyOf('ssh-ed25519').publicKey : newKey(type).publicKey, message, signature, false],
   ] as const
-  for (const [publicKey, text, blob, expected] of cases) {
-    expect(verifySignature(publicKey, text, blob)).toBe(expected)
-    expect(await verifySignatureAsync(publicKey, text, blob)).toBe(expected)
-  }
+  for (const [publicKey, text, blob, expected] of cases) expect(verifySignature(publicKey, text, blob)).toBe(expected)
 })
 
 it('an ECDSA signature holds whatever the size of its numbers (leading zeros, high bits)', () => {

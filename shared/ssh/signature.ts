@@ -40,17 +40,6 @@ export function verifySignature(key: SshPublicKey, message: Uint8Array, blob: Ui
   return check !== undefined && verify(check.hash, check.message, keyInput(key, check), check.signature)
 }
 
-/** The same on a thread of libuv's pool: for the issuing path, where the event loop has other things to do. */
-export function verifySignatureAsync(key: SshPublicKey, message: Uint8Array, blob: Uint8Array): Promise<boolean> {
-  const check = prepare(key, message, blob)
-  if (!check) return Promise.resolve(false)
-  return new Promise((resolve, reject) => {
-    verify(check.hash, check.message, keyInput(key, check), check.signature, (error, good) =>
-      error ? reject(error) : resolve(good),
-    )
-  })
-}
-
 const keyInput = (key: SshPublicKey, { p1363 }: Check) => ({
   key: toKeyObject(key),
   ...(p1363 ? { dsaEncoding: 'ieee-p1363' as const } : {}),
