@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process'
-import { readFileSync, readlinkSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { KeymanError } from '#shared/errors.ts'
+import { isLogin } from '#shared/names.ts'
 import type { AgentConfig } from './config.ts'
 import type { ExpiryStyle } from './principals-file.ts'
+import { sshdFiles } from './sshd-files.ts'
 
 /** Asking sshd and ssh-keygen themselves. Every command and path is from this machine's own configuration. */
 
@@ -40,23 +42,38 @@ export async function testConfiguration(config: AgentConfig): Promise<void> {
   if (code !== 0) throw new KeymanError('denied', `sshd -t refuses its configuration: ${firstLine(out)}`)
 }
 
-/** Asks sshd which files it would use for a login. Throws `denied` where they are not ours: then nothing of ours is in force. */
+/** The login that stands for every login without a principals file of ours. */
+const ANYBODY = 'keyman-check'
+
+/**
+ * Asks sshd which files it would use, for anybody and for each login that has a principals file: a `Match User` block may
+ * say otherwise for one of them. Throws `denied` where they are not ours: then nothing of ours is in force there.
+ */
 export async function checkInUse(config: AgentConfig): Promise<void> {
-  const connection = 'user=keyman-check,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22'
+  for (const login of [ANYBODY, ...loginsOf(config)]) await checkInUseFor(config, login)
+}
+
+async function checkInUseFor(config: AgentConfig, login: string): Promise<void> {
+  const connection = `user=${login},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22`
   const { code, out } = await run(config.sshd, ['-T', '-C', connection, '-f', config.sshdConfig])
   if (code !== 0) throw new KeymanError('denied', `sshd -T fails: ${firstLine(out)}`)
-  const lines = new Set(out.split('\n').map(line => line.trim()))
+  const files = sshdFiles(config)
   const wanted = [
-    `trustedusercakeys ${config.sshdFolder}/user_ca.pub`,
-    `authorizedprincipalsfile ${config.sshdFolder}/principals/%u`,
-    `revokedkeys ${config.sshdFolder}/revoked.krl`,
-  ]
-  const missing = wanted.find(line => !lines.has(line))
-  if (missing !== undefined) {
-    throw new KeymanError('denied', `sshd does not use our files: '${missing}' is not in force`, {
-      hint: `${config.sshdConfig} must have the line 'Include ${config.dropIn}' above other settings of this kind`,
-    })
-  }
+    ['TrustedUserCAKeys', files.userAuthorities],
+    ['AuthorizedPrincipalsFile', `${files.principals}/%u`],
+    ['RevokedKeys', files.krl],
+  ] as const
+  // Keywords are printed in lower case by older versions, and as they are spelled by newer ones (seen in 10.5).
+  const inForce = new Set(out.split('\n').map(line => line.trim().replace(/^\S+/, word => word.toLowerCase())))
+  const missing = wanted.find(([keyword, file]) => !inForce.has(`${keyword.toLowerCase()} ${file}`))
+  if (missing === undefined) return
+  const whose = login === ANYBODY ? '' : ` for ${login}`
+  throw new KeymanError('denied', `sshd does not use our files${whose}: '${missing.join(' ')}' is not in force`, {
+    hint:
+      login === ANYBODY
+        ? `${config.sshdConfig} must have the line 'Include ${config.dropIn}' above other settings of this kind`
+        : `a Match block of ${config.sshdConfig} may say otherwise for ${login}; look with: sshd -T -C user=${login}`,
+  })
 }
 
 /** `ssh-keygen -Q`: throws `denied` unless it finds the canary revoked in the KRL. */
@@ -111,14 +128,22 @@ function canSignal(pid: number): boolean {
   }
 }
 
-/** Changes when sshd's binary or main configuration is replaced: then what it says is asked anew. */
+/** Changes when sshd's binary or main configuration is replaced, or another login has a file: then sshd is asked anew. */
 export function fingerprintOfSshd(config: AgentConfig): string {
-  return [config.sshd, config.sshdConfig, config.dropIn]
-    .map(path => {
-      const s = statSync(path, { throwIfNoEntry: false })
-      return s ? `${path}:${s.ino}:${s.size}:${s.mtimeMs}` : `${path}:none`
-    })
-    .join(' ')
+  const files = [config.sshd, config.sshdConfig, config.dropIn].map(path => {
+    const s = statSync(path, { throwIfNoEntry: false })
+    return s ? `${path}:${s.ino}:${s.size}:${s.mtimeMs}` : `${path}:none`
+  })
+  return [...files, ...loginsOf(config)].join(' ')
+}
+
+/** Those with a principals file of ours, in order. */
+function loginsOf(config: AgentConfig): string[] {
+  try {
+    return readdirSync(sshdFiles(config).principals).filter(isLogin).sort()
+  } catch {
+    return [] // There is none before the first state.
+  }
 }
 
 const firstLine = (text: string): string => text.trim().split('\n')[0]?.slice(0, 300) ?? ''

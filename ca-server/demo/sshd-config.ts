@@ -12,8 +12,6 @@ export function demoSshdConfig(demo: {
   readonly usePam: boolean
   readonly sshd: Pick<FoundSshd, 'version' | 'sessionPath' | 'authPath'>
 }): string {
-  const [, major = '0', minor = '0'] = /^([0-9]+)\.([0-9]+)/.exec(demo.sshd.version) ?? []
-  const penalties = Number(major) > 9 || (Number(major) === 9 && Number(minor) >= 8)
   return [
     '# The demo host of KeyMan. Written anew at each start.',
     `Include ${demo.dropIn}`,
@@ -32,10 +30,15 @@ export function demoSshdConfig(demo: {
     'PermitRootLogin prohibit-password',
     'Subsystem sftp internal-sftp',
     'PrintMotd no',
-    // 9.8 and newer shut an address out for failed logins: here every client has the same one.
-    ...(penalties ? ['PerSourcePenalties no'] : []),
+    ...withoutPenalties(demo.sshd.version),
     ...(demo.sshd.sessionPath === undefined ? [] : [`SshdSessionPath ${demo.sshd.sessionPath}`]),
     ...(demo.sshd.authPath === undefined ? [] : [`SshdAuthPath ${demo.sshd.authPath}`]),
     '',
   ].join('\n')
+}
+
+/** OpenSSH 9.8 and newer shut an address out for failed logins, but here every client has the same one. `version`: `9.2`. */
+export function withoutPenalties(version: string): readonly string[] {
+  const [, major = '0', minor = '0'] = /^([0-9]+)\.([0-9]+)/.exec(version) ?? []
+  return Number(major) > 9 || (Number(major) === 9 && Number(minor) >= 8) ? ['PerSourcePenalties no'] : []
 }

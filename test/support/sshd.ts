@@ -5,6 +5,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { createConnection } from 'node:net'
 import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { sshdVersion } from '#agent/sshd.ts'
+import { withoutPenalties } from '#server/demo/sshd-config.ts'
 import { freePort } from './free-port.ts'
 import { isRoot, pathOf } from './requires.ts'
 import { privateKeyFile, type TestKey } from './trust-world.ts'
@@ -34,6 +36,7 @@ export async function newSshd(extraConfig: (folder: string) => readonly string[]
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', hostKey])
   const configFile = join(folder, 'sshd_config')
   const pidFile = join(folder, 'sshd.pid')
+  const version = (await sshdVersion(pathOf('sshd'))).replace('OpenSSH_', '')
   writeFileSync(
     configFile,
     [
@@ -46,6 +49,7 @@ export async function newSshd(extraConfig: (folder: string) => readonly string[]
       'StrictModes yes',
       'PasswordAuthentication no',
       'KbdInteractiveAuthentication no',
+      ...withoutPenalties(version),
       '',
     ].join('\n'),
   )
