@@ -163,6 +163,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
         (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),
       onChange: listener => access.onChange(listener),
       checkJoinProof: parts => identity.proofs.checkBoth({ purpose: 'join', ...parts }),
+      readyToSign: () => authority.ready(),
       issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
       revokeHostIn: (t, host, by: By) => authority.revokeHostIn(t, host, by),
       alarm: message => log.error(message),

@@ -54,6 +54,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
 
   const stops: (() => void | Promise<void>)[] = []
   return {
+    ready: signer.ready,
     issueUserCertificate: (caller, request) => issueUserCertificate(forUsers, caller, request),
     issueHostCertificate: (caller, request) => issueHostCertificate(forHosts, caller, request),
     issuePersonClientCertificate: (caller, origin) => issuePersonClientCertificate(common, caller, origin),

@@ -89,6 +89,8 @@ export type AuthorityDeps = {
 }
 
 export interface Authority {
+  /** Throws `unavailable` where nothing can be signed at the moment: to be asked before a code or token is used up. */
+  ready(): Promise<void>
   /**
    * Decide, record, sign. Throws `denied` (no grant, another key than the session's), `conflict` where what the decision
    * was made from changed three times meanwhile, `unavailable`.

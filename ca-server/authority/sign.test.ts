@@ -85,8 +85,15 @@ test('every signature by an authority key, from the first start on, has a durabl
 test('a keystore that fails between record and signature: nothing is released, and the log says that it failed', async () => {
   fault = 'throws'
   const asked = request()
-  expect(await refusal(rooms.authority.issueUserCertificate(alice, asked))).toMatch(/^unavailable/)
-  expect(await recordsOf('sign-failed')).toMatchObject([{ requestId: asked.requestId, target: 'ssh-user-1 3' }])
+  const both = [
+    rooms.authority.issueUserCertificate(alice, asked),
+    rooms.authority.issuePersonClientCertificate(alice, asked),
+  ]
+  for (const each of await Promise.all(both.map(refusal))) expect(each).toMatch(/^unavailable/)
+  // Two of one request, as a login asks for: each has its own line.
+  const failed = await recordsOf('sign-failed')
+  expect(failed.map(({ target }) => target.split(' ')[0]).sort()).toEqual(['machines-1', 'ssh-user-1'])
+  for (const { details } of failed) expect(details.requestId).toBe(asked.requestId)
   fault = 'none'
   expect(await refusal(rooms.authority.issueUserCertificate(alice, request()))).toBe('accepted')
 })

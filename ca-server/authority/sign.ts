@@ -24,6 +24,11 @@ export type Signable = {
 
 export type Signer = {
   /**
+   * Throws `unavailable` where the keystore can't sign. For `inTurn`, and for whoever is about to use up what can be used
+   * once, such as a login's code.
+   */
+  ready(): Promise<void>
+  /**
    * Runs record and signature together. Before anything is recorded it makes sure that the keystore can sign, and that
    * no more are under way than it can take; throws `unavailable` otherwise.
    */
@@ -49,7 +54,15 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
     return signature
   }
 
+  const ready = async (): Promise<void> => {
+    if (performance.now() <= healthyUntil) return
+    await keystore.health()
+    healthyUntil = performance.now() + HEALTHY_FOR_MS
+  }
+
   return {
+    ready,
+
     async inTurn(work) {
       if (underWay >= MAX_UNDER_WAY)
         throw new KeymanError('unavailable', 'more certificates are asked for than can be signed at the moment', {
@@ -57,10 +70,7 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
         })
       underWay++
       try {
-        if (performance.now() > healthyUntil) {
-          await keystore.health()
-          healthyUntil = performance.now() + HEALTHY_FOR_MS
-        }
+        await ready()
         return await work()
       } finally {
         underWay--
@@ -74,15 +84,18 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
         return await signAndVerify(signable)
       } catch (error) {
         healthyUntil = Number.NEGATIVE_INFINITY
-        // Best effort: the log already holds more than exists, this says so.
+        // Best effort: the log already holds more than exists, this says so. One request may have asked for two signatures.
         await ledger
           .append({
-            requestId: signable?.requestId ?? `record-${recorded.index}`,
+            requestId: `record-${recorded.index}`,
             kind: 'sign-failed',
             actor: { kind: 'server' },
             target: signable ? `${signable.key.label} ${signable.serial}` : `record ${recorded.index}`,
             reason: error instanceof KeymanError ? error.message : 'the keystore failed',
-            details: { record: recorded.index.toString() },
+            details: {
+              record: recorded.index.toString(),
+              ...(signable ? { requestId: signable.requestId } : {}),
+            },
           })
           .catch(() => {})
         throw error instanceof KeymanError

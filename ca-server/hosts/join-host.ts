@@ -13,7 +13,7 @@ const DEADLINE_MS = 10_000
 /**
  * Exchanges a join token for the host's client certificate. Name and labels come from the token, never from the joiner
  * (invariant 13). Both keys are proven before anything is looked up, the token is used up in the same transaction that
- * binds the host to its client key, and only then is a certificate issued, to that key.
+ * binds the host to its client key (and not where nothing can be signed at the moment), and only then is a certificate issued, to that key.
  */
 export async function joinHost(
   deps: HostsDeps,
@@ -32,6 +32,7 @@ export async function joinHost(
   if (!token)
     throw new KeymanError('denied', 'this join token is not known', { hint: 'make a new one: keyman host add NAME' })
   if (token.used || token.endsAt <= deps.now()) throw spent(token.name)
+  await deps.readyToSign()
 
   await deps.store.transaction({ name: 'host join', deadlineMs: DEADLINE_MS }, async t => {
     await deps.ledger.bumpEpochs(t, [hostSubject(token.name)])

@@ -78,6 +78,8 @@ export type HostsDeps = {
     readonly clientSpki: Uint8Array
     readonly proof: JoinRequest['proof']
   }) => string | Promise<string>
+  /** `authority.ready`: asked before a join token is used up. */
+  readonly readyToSign: () => Promise<void>
   /** Record, sign, release. `proof` makes the challenge's use unique. */
   readonly issueHostClientCertificate: (parts: {
     readonly host: HostName

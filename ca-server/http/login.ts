@@ -10,7 +10,7 @@ import { reachableHosts } from './ssh.ts'
 
 export type LoginRoutesDeps = {
   readonly identity: Pick<Identity, 'proofs' | 'logins' | 'describe'>
-  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate'>
+  readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issuePersonClientCertificate'>
   readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'living'>
   /** Codes of device logins that are tried, by address (RFC 8628 section 5.1). */
@@ -25,6 +25,8 @@ export function loginRoutes(deps: LoginRoutesDeps): Handled[] {
     handle(api.login.challenge, async () => ({ challenge: proofs.challenge() })),
     handle(api.login.start, ({ body, from }) => logins.start(body, from)),
     handle(api.login.token, async ({ body, requestId, from }) => {
+      // A code is good once: where nothing can be signed it is not used up, and whoever has it comes again.
+      await deps.authority.ready()
       const redeemed = await logins.redeem(body, { requestId, from })
       if (redeemed.state !== 'done') return redeemed
       return { state: 'done' as const, login: await answer(deps, redeemed.caller, { requestId, from }) }

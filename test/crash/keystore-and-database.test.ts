@@ -2,6 +2,8 @@ import { renameSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { api } from '#shared/api/index.ts'
+import { beginLogin, consent, machinesConnection } from '#test/support/api-person.ts'
+import { addHost, joinBody } from '#test/support/attack-world.ts'
 import { authoritySignatures, type CrashWorld, openCrashWorld, readLedger } from '#test/support/crash-world.ts'
 import type { Outcome } from '#test/support/renewing-machine.ts'
 import { requires } from '#test/support/requires.ts'
@@ -121,6 +123,37 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('a server that runs goes on'
     renameSync(`${tokens}.away`, tokens)
     expect((await untilServed()).every(isTryAgain)).toBe(true)
     expect(kinds(await all(2))).toEqual(['certificate'])
+  })
+
+  it('when the token is away: a login that was confirmed and a join token are not used up, and are good once it is back', async () => {
+    const { server } = world
+    const [{ connection, person }] = world.sessions
+    const stranger = await machinesConnection(server)
+    const { started, codeVerifier } = await beginLogin(stranger)
+    const code = await consent(server, person, started.transaction)
+    const { secret } = await addHost({ alice: world.sessions[0] }, 'web1.keyman.localhost')
+    const joining = await joinBody(stranger, secret)
+    const redeem = () =>
+      call(stranger, api.login.token, {
+        body: { grant: 'code', transaction: started.transaction, code, codeVerifier },
+      })
+    const join = () => call(stranger, api.hostSelf.join, { body: joining })
+    const tokens = world.shim?.tokens ?? ''
+    renameSync(tokens, `${tokens}.away`)
+    // Once a signature has failed, nothing speaks for the token's health any more.
+    do fault('close 0')
+    while ((await all(1)).some(({ kind }) => kind === 'certificate'))
+
+    const later = { code: 'unavailable', retryAfter: expect.any(Number) }
+    await expect(redeem()).rejects.toMatchObject(later)
+    await expect(join()).rejects.toMatchObject(later)
+    renameSync(`${tokens}.away`, tokens)
+    await untilServed()
+    expect(await redeem()).toMatchObject({ state: 'done', login: { session: { person: person.identity } } })
+    expect(await join()).toMatchObject({ host: 'web1.keyman.localhost' })
+    await expect(redeem()).rejects.toMatchObject({ code: 'expired' })
+    await expect(join()).rejects.toMatchObject({ code: 'expired' })
+    expect((await call(connection, api.hosts.list)).hosts).toMatchObject([{ name: 'web1.keyman.localhost' }])
   })
 
   it('when the database is killed: every route says 503 and when to try again, nothing is signed; and it comes back by itself', async () => {
