@@ -286,6 +286,18 @@ describe('a host certificate', () => {
     expect(await codeOf(rooms.authority.issueHostCertificate(caller, prove('host-key')))).toBe('accepted')
   })
 
+  test('is not given for a key that was revoked, and the refusal is recorded', async () => {
+    const caller = await host()
+    const proof = prove('host-key')
+    await rooms.authority.revoke({ publicKey: parsePublicKey(proof.publicKey) }, 'leaked', by())
+    expect(await codeOf(rooms.authority.issueHostCertificate(caller, proof))).toMatch(/^denied: this host key was/)
+    expect((await records('denied')).at(-1)).toMatchObject({
+      requestId: proof.requestId,
+      actor: { kind: 'host', name: web1 },
+      target: 'ssh-host-certificate',
+    })
+  })
+
   test('is not given to a host that was changed since', async () => {
     const before = await host()
     await rooms.store.transaction({ name: 'test', deadlineMs: 5000 }, t => rooms.ledger.bumpEpochs(t, [`host:${web1}`]))

@@ -1,8 +1,9 @@
 import type { MachineCaller } from '#server/identity/index.ts'
-import { EpochsChanged } from '#server/ledger/index.ts'
+import { EpochsChanged, type Ledger } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
+import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
 import type { Authority, AuthorityDeps, IssuedClientCertificate, Origin } from '../port.ts'
 import { hostChanged } from '../ssh/issue-host-certificate.ts'
@@ -15,6 +16,7 @@ const HOST_LIFETIME = 30 * 86_400_000
 
 export type ClientCertificateDeps = X509Deps &
   Pick<AuthorityDeps, 'now' | 'organisation' | 'identity'> & {
+    readonly ledger: Pick<Ledger, 'issue' | 'append'>
     readonly keys: () => KeyRing
     readonly isKeyRevoked: (fingerprint: string) => boolean
   }
@@ -23,14 +25,20 @@ export type ClientCertificateDeps = X509Deps &
 export function issuePersonClientCertificate(
   deps: ClientCertificateDeps,
   caller: MachineCaller,
-  { requestId, from }: Origin,
+  origin: Origin,
 ): Promise<IssuedClientCertificate> {
+  const { requestId, from } = origin
   return deps.signer.inTurn(async () => {
     const now = deps.now()
     if (caller.endsAt.getTime() <= now.getTime())
       throw new KeymanError('not-signed-in', 'the session has ended', { hint: 'keyman login' })
     if (deps.isKeyRevoked(fingerprint(publicKeyFromSpki(caller.clientSpki))))
-      throw new KeymanError('denied', "this session's client key was revoked", { hint: 'keyman login makes a new one' })
+      throw await denied(deps, origin, {
+        actor: { kind: 'person', identity: caller.identity, session: caller.session },
+        what: 'client-certificate',
+        reasons: ["this session's client key was revoked"],
+        hint: 'keyman login makes a new one',
+      })
     const issueFor = async (current: MachineCaller) => ({
       pem: await recordAndSignX509(deps, {
         authority: deps.keys().activeMachines(),

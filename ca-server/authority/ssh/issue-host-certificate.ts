@@ -3,6 +3,7 @@ import { EpochsChanged } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseKeyId } from '#shared/names.ts'
 import { fingerprint, formatCertificate, parsePublicKey } from '#shared/ssh/index.ts'
+import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, HostCertificateRequest, IssuedSshCertificate } from '../port.ts'
 import type { Serials } from '../serials.ts'
@@ -32,9 +33,16 @@ export function issueHostCertificate(
       challenge: request.challenge,
       signature: request.signature,
     })
-    if (deps.isKeyRevoked(fingerprint(subjectKey))) throw new KeymanError('denied', 'this host key was revoked')
+    const refused = (reasons: readonly string[], message?: string) =>
+      denied(deps, request, {
+        actor: { kind: 'host', name: caller.name },
+        what: 'ssh-host-certificate',
+        reasons,
+        ...(message === undefined ? {} : { message }),
+      })
+    if (deps.isKeyRevoked(fingerprint(subjectKey))) throw await refused(['this host key was revoked'])
     const decision = deps.access.decide(caller, { kind: 'ssh-host-certificate' })
-    if (!decision.allow) throw new KeymanError('denied', decision.message)
+    if (!decision.allow) throw await refused(decision.reasons, decision.message)
     const { principals, maxLifetime } = decision.limits
     const now = BigInt(Math.floor(deps.now().getTime() / 1000))
     const validAfter = now - 60n

@@ -1,10 +1,11 @@
 import type { CertificateLimits, Decision } from '#server/access/index.ts'
 import type { MachineCaller } from '#server/identity/index.ts'
-import { EpochsChanged } from '#server/ledger/index.ts'
+import { type Actor, EpochsChanged } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type KeyId, parseKeyId } from '#shared/names.ts'
 import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey } from '#shared/ssh/index.ts'
+import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, IssuedSshCertificate, UserCertificateRequest } from '../port.ts'
 import type { Serials } from '../serials.ts'
@@ -36,7 +37,12 @@ export function issueUserCertificate(
   return deps.signer.inTurn(async () => {
     const subjectKey = provenKey(caller, request.publicKey)
     if (deps.isKeyRevoked(caller.ssh.fingerprint))
-      throw await denied(deps, caller, request, ['this key was revoked'], 'this key was revoked', 'run keyman login')
+      throw await denied(deps, request, {
+        actor: actorOf(caller),
+        what: 'ssh-user-certificate',
+        reasons: ['this key was revoked'],
+        hint: 'run keyman login',
+      })
     let current = caller
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       const decision = deps.access.decide(current, {
@@ -66,7 +72,14 @@ async function issue(
   subjectKey: SshPublicKey,
   decision: Decision<CertificateLimits>,
 ): Promise<IssuedSshCertificate> {
-  if (!decision.allow) throw await denied(deps, caller, request, decision.reasons, decision.message)
+  if (!decision.allow)
+    throw await denied(deps, request, {
+      actor: actorOf(caller),
+      what: 'ssh-user-certificate',
+      reasons: decision.reasons,
+      message: decision.message,
+      hint: 'ask an administrator for a grant',
+    })
   const { limits } = decision
   const now = BigInt(Math.floor(deps.now().getTime() / 1000))
   const ends = [
@@ -99,7 +112,7 @@ async function issue(
     entry: {
       requestId: request.requestId,
       kind: 'ssh-user-certificate',
-      actor: { kind: 'person', identity: caller.identity, session: caller.session },
+      actor: actorOf(caller),
       decision: 'allow',
       ...(limits.limitedBy === undefined ? {} : { reason: limits.limitedBy }),
       ...(request.from === undefined ? {} : { from: request.from }),
@@ -144,25 +157,7 @@ const decoded = new WeakMap<Uint8Array, SshPublicKey>()
 export const keyIdOf = (caller: Pick<MachineCaller, 'identity' | 'session'>): KeyId =>
   parseKeyId(`${caller.identity}/passkey/${caller.session}`, 'keyId')
 
-async function denied(
-  { ledger }: UserCertificateDeps,
-  caller: MachineCaller,
-  request: UserCertificateRequest,
-  reasons: readonly string[],
-  message = reasons.join('; '),
-  hint = 'ask an administrator for a grant',
-): Promise<KeymanError> {
-  await ledger.append({
-    requestId: request.requestId,
-    kind: 'denied',
-    actor: { kind: 'person', identity: caller.identity, session: caller.session },
-    target: 'ssh-user-certificate',
-    decision: 'deny',
-    reason: reasons.join('; '),
-    ...(request.from === undefined ? {} : { from: request.from }),
-  })
-  return new KeymanError('denied', message, { hint })
-}
+const actorOf = ({ identity, session }: MachineCaller): Actor => ({ kind: 'person', identity, session })
 
 const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000))
 export const isoTime = (unixSeconds: bigint): string => new Date(Number(unixSeconds) * 1000).toISOString()
