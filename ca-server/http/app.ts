@@ -33,8 +33,8 @@ export type AppOptions = {
 const COOKIE = '__Host-keyman'
 
 /**
- * One listener's routes. Everything that every route needs stands here once, in this order: rate limit, caller, body,
- * schema, administrator, fresh assertion, handler, answer. A route is declared once, in `shared/api`.
+ * One listener's routes. Everything that every route needs stands here once, in this order: rate limit, caller, body, caller
+ * once more, schema, administrator, fresh assertion, handler, answer. A route is declared once, in `shared/api`.
  */
 export function createApp(options: AppOptions): Hono<EdgeEnv> {
   const app = newApp(options.onInternalError)
@@ -51,12 +51,16 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   const { from, requestId } = requestInfo(c)
   if (route.caller === 'anyone') options.strangers.take(addressKey(from))
   const cookie = options.listener === 'pages' ? getCookie(c, COOKIE) : undefined
-  const caller = route.caller === 'anyone' ? undefined : await callerOf(options, route, c, cookie)
+  const identify = () => (route.caller === 'anyone' ? undefined : callerOf(options, route, c, cookie))
+  let caller = await identify()
+  const body = route.body ? await readJsonBody(c) : undefined
+  // A body may take its time: whoever was signed out meanwhile is not the caller any more.
+  if (route.body) caller = await identify()
   const raw: RawRequest = {
     caller,
     params: withoutNul(c.req.param() as Record<string, string>),
     query: route.query ? withoutNul(c.req.query()) : undefined,
-    body: route.body ? await readJsonBody(c) : undefined,
+    body,
     from,
     requestId,
     cookie,
