@@ -8,7 +8,7 @@ import type { Authority, AuthorityDeps } from './port.ts'
 import { selectKeys } from './records.ts'
 import { krlOf } from './revocation/krl.ts'
 import { deleteEnded, raiseKrlVersion, selectRevocation, selectRevokedKeys } from './revocation/records.ts'
-import { revoke, revokeHostIn, revokePersonIn } from './revocation/revoke.ts'
+import { revoke, revokeHostIn, revokePersonIn, revokeSessionsIn } from './revocation/revoke.ts'
 import { serialsOf } from './serials.ts'
 import { createSigner } from './sign.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
@@ -71,6 +71,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return revocation
     },
     revokePersonIn: (t, person, by) => revokePersonIn(common, t, person, by),
+    revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
     async findRevocation(id) {
       const row = await selectRevocation(store, id)

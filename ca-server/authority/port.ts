@@ -121,6 +121,8 @@ export interface Authority {
    * what is to be recorded with it. For `identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))`.
    */
   revokePersonIn(t: Queryable, person: PersonIdentity, by: By): Promise<readonly Entry[]>
+  /** The same for some sessions of a person. */
+  revokeSessionsIn(t: Queryable, sessions: readonly string[], by: By): Promise<readonly Entry[]>
   /** The same for a host that is taken out; records it, too. Gives how many. */
   revokeHostIn(t: Queryable, host: HostName, by: By): Promise<number>
   findRevocation(id: string): Promise<Revocation | undefined>

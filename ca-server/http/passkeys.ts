@@ -1,11 +1,18 @@
+import type { Authority } from '#server/authority/index.ts'
 import type { BrowserCaller, Identity } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { personOf } from './caller.ts'
+import { byOf, personOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 /** One's own passkeys. */
-export function passkeyRoutes({ identity }: { readonly identity: Pick<Identity, 'passkeys'> }): Handled[] {
+export function passkeyRoutes({
+  identity,
+  authority,
+}: {
+  readonly identity: Pick<Identity, 'passkeys'>
+  readonly authority: Pick<Authority, 'revokeSessionsIn'>
+}): Handled[] {
   const { passkeys } = identity
   return [
     handle(api.passkeys.list, async request => ({ passkeys: await passkeys.list(personOf(request).identity) })),
@@ -28,7 +35,10 @@ export function passkeyRoutes({ identity }: { readonly identity: Pick<Identity, 
     }),
     handle(api.passkeys.remove, async request => {
       const { params, requestId, from } = request
-      await passkeys.remove(personOf(request), params.id ?? '', { requestId, from })
+      const by = byOf(request)
+      await passkeys.remove(personOf(request), params.id ?? '', { requestId, from }, (t, sessions) =>
+        authority.revokeSessionsIn(t, sessions, by),
+      )
       return undefined
     }),
   ]

@@ -68,7 +68,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
         device: caller.device,
       }
     },
-    endSessions: (t, by) => endSessions(room, t, by),
+    endSessions: async (t, by) => (await endSessions(room, t, by)).length,
     refresh: () => sessions.refresh(),
   }
 }

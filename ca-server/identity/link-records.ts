@@ -68,11 +68,22 @@ export const useLink = async (t: Queryable, id: string, by: string, at: Date): P
     [id, by, at.toISOString()],
   )) > 0
 
-/** Of an identity that is invited anew, or of the first administrator: only the newest link is good. */
-export const endLinks = (on: Queryable, which: { first: true } | { identity: string }, at: Date): Promise<number> =>
-  on.execute(
-    `update enrolment_link set ends_at = $1::timestamptz
-     where used_at is null and ends_at > $1::timestamptz and case when $2::boolean then is_first
-       else kind = 'invitation' and identity = $3 end`,
-    [at.toISOString(), 'first' in which, 'identity' in which ? which.identity : ''],
-  )
+/**
+ * Ends what nobody has used: of an identity that is invited anew, or of the first administrator, since only the newest link
+ * is good; or whatever somebody made.
+ */
+export function endLinks(
+  on: Queryable,
+  which: { first: true } | { identity: string } | { createdBy: string },
+  at: Date,
+): Promise<number> {
+  const end = (where: string, ...values: string[]) =>
+    on.execute(
+      `update enrolment_link set ends_at = $1::timestamptz
+       where used_at is null and ends_at > $1::timestamptz and ${where}`,
+      [at.toISOString(), ...values],
+    )
+  if ('first' in which) return end('is_first')
+  if ('createdBy' in which) return end('created_by = $2', which.createdBy)
+  return end("kind = 'invitation' and identity = $2", which.identity)
+}

@@ -1,3 +1,4 @@
+import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { insertChallenge, takeChallenge } from './challenge-records.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
@@ -9,10 +10,12 @@ import {
   renamePasskey,
   selectPasskeys,
 } from './person-records.ts'
+import { endSessions } from './persons.ts'
 import type { At, Passkeys, PasskeyView, PersonCaller } from './port.ts'
 import { inTransaction, type Room } from './room.ts'
 import { newId } from './secrets.ts'
-import { announceChange } from './session-records.ts'
+import { announceChange, isOpenSession } from './session-records.ts'
+import { ended } from './sessions.ts'
 import { creationOptions, parseRegistration, verifyRegistration } from './webauthn.ts'
 
 /** Of one person: nobody has more authenticators, and lists stay readable. */
@@ -45,7 +48,7 @@ export function createPasskeys(room: Room): Passkeys {
       const id = newId('passkey', random)
       return orTaken(caller.identity, () =>
         inTransaction(room, 'passkey add', async t => {
-          await lockPerson(t, caller.identity)
+          await lockLiving(room, t, caller)
           await insertPasskey(t, { ...passkey, id, person: caller.identity, name, at: now() })
           const own = await selectPasskeys(t, caller.identity)
           if (own.length > MAX_PASSKEYS) throw tooMany()
@@ -58,6 +61,7 @@ export function createPasskeys(room: Room): Passkeys {
 
     rename: (caller, id, name, at) =>
       inTransaction(room, 'passkey rename', async t => {
+        await lockLiving(room, t, caller)
         if (!(await renamePasskey(t, caller.identity, id, name))) throw noSuchPasskey(id)
         await deps.ledger.appendIn(t, [
           { ...entryOf(caller, at), kind: 'passkey-renamed', target: id, details: { name } },
@@ -65,9 +69,11 @@ export function createPasskeys(room: Room): Passkeys {
         return toView(find(await selectPasskeys(t, caller.identity), id))
       }),
 
-    remove: (caller, id, at) =>
-      inTransaction(room, 'passkey remove', async t => {
-        await lockPerson(t, caller.identity)
+    async remove(caller, id, at, within = async () => []) {
+      await inTransaction(room, 'passkey remove', async t => {
+        // Before anything else, as everybody who revokes: what is issued to any of the sessions from here on is decided anew.
+        await deps.ledger.bumpEpochs(t, [`person:${caller.identity}`])
+        await lockLiving(room, t, caller)
         const own = await selectPasskeys(t, caller.identity)
         const { name } = find(own, id)
         if (own.length === 1)
@@ -75,12 +81,21 @@ export function createPasskeys(room: Room): Passkeys {
             hint: 'add another one first',
           })
         await deletePasskey(t, caller.identity, id)
-        await announceChange(t, [])
+        const sessions = await endSessions(room, t, { person: caller.identity, except: caller.session })
         await deps.ledger.appendIn(t, [
-          { ...entryOf(caller, at), kind: 'passkey-removed', target: id, details: { name } },
+          { ...entryOf(caller, at), kind: 'passkey-removed', target: id, details: { name, sessions: sessions.length } },
+          ...(await within(t, sessions)),
         ])
-      }),
+      })
+      await room.sessions.refresh()
+    },
   }
+}
+
+/** A request may have been on its way since before the person was disabled, or the session ended. */
+async function lockLiving({ deps }: Room, t: Queryable, { identity, session }: PersonCaller): Promise<void> {
+  const person = await lockPerson(t, identity)
+  if (person?.state !== 'active' || !(await isOpenSession(t, session, deps.now()))) throw ended()
 }
 
 const entryOf = (caller: PersonCaller, at: At) =>

@@ -1,11 +1,12 @@
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
+import { endLinks } from './link-records.ts'
 import { refuseConsented } from './login-records.ts'
 import { lockAdministrators, selectPerson, selectPersons, updateState } from './person-records.ts'
 import type { Persons } from './port.ts'
 import { inTransaction, type Room } from './room.ts'
-import { announceChange, endSessionRows } from './session-records.ts'
+import { announceChange, endSessionRows, type WhoseSessions } from './session-records.ts'
 
 export function createPersons(room: Room): Persons {
   const { deps } = room
@@ -32,7 +33,7 @@ export function createPersons(room: Room): Persons {
           })
         const before = await show(t, identity)
         await updateState(t, identity, 'disabled')
-        const sessions = await endSessions(room, t, { person: identity })
+        const sessions = (await endSessions(room, t, { person: identity })).length
         const more = await within(t)
         if (before.state === 'active' || sessions > 0 || more.length > 0)
           await ledger.appendIn(t, [
@@ -61,15 +62,15 @@ export function createPersons(room: Room): Persons {
   }
 }
 
-/** The room's `endSessions`. */
-export async function endSessions(
-  { deps }: Room,
-  t: Queryable,
-  by: { readonly person: PersonIdentity } | { readonly session: string },
-): Promise<number> {
+/**
+ * The room's `endSessions`; gives their IDs. With all of a person's end the invitations that the person made and nobody has
+ * used: whoever had the sessions may have made them.
+ */
+export async function endSessions({ deps }: Room, t: Queryable, by: WhoseSessions): Promise<string[]> {
   // First what was consented to: whoever is redeeming it is waited for, and its session is then found by the next statement.
   if ('person' in by) await refuseConsented(t, by.person)
+  if ('person' in by) await endLinks(t, { createdBy: by.person }, deps.now())
   const ids = await endSessionRows(t, by, deps.now())
   await announceChange(t, 'person' in by ? [`person:${by.person}`] : ids.map(id => `session:${id}`))
-  return ids.length
+  return ids
 }

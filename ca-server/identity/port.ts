@@ -183,8 +183,17 @@ export interface Passkeys {
     at: At,
   ): Promise<PasskeyView>
   rename(caller: PersonCaller, id: string, name: string, at: At): Promise<PasskeyView>
-  /** Throws `conflict` for the last one. */
-  remove(caller: PersonCaller, id: string, at: At): Promise<void>
+  /**
+   * Whoever has the passkey may have used it: all other sessions of the person end with it, and what was consented to and not
+   * redeemed yet. In one transaction: epochs first, then the change, then `within`, which gets the IDs of these sessions (and
+   * collects and revokes their certificates), then the record. Throws `conflict` for the last passkey.
+   */
+  remove(
+    caller: PersonCaller,
+    id: string,
+    at: At,
+    within?: (t: Queryable, sessions: readonly string[]) => Promise<readonly Entry[]>,
+  ): Promise<void>
 }
 
 /** Step-up: a fresh assertion for one session and client key. */
@@ -254,7 +263,7 @@ export interface Identity {
   describe(caller: PersonCaller): Promise<SessionView>
   /**
    * Inside the transaction that revokes, after the epochs were bumped: ends these sessions, and what was consented to and not
-   * redeemed yet. Gives how many sessions. Other servers hear of it with the commit; call `refresh` after it.
+   * redeemed yet; with a person's, also the invitations that the person made. Gives how many sessions. Other servers hear of it with the commit; call `refresh` after it.
    */
   endSessions(t: Queryable, by: { readonly person: PersonIdentity } | { readonly session: string }): Promise<number>
   /** Reads at once what has ended. */

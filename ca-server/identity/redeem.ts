@@ -1,16 +1,18 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { Queryable } from '#server/store/index.ts'
-import { equalBytes, fromBase64Url, fromUtf8, toBase64Url, toHex, utf8 } from '#shared/bytes.ts'
+import { fromBase64Url, toBase64Url, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import type { PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { keyText } from './assertions.ts'
-import { type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
-import { lockPerson, touchLogin } from './person-records.ts'
+import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
+import { lockPerson, selectCredential, touchLogin } from './person-records.ts'
 import type { At, LoginToken, Redeemed } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newSessionId, sha256 } from './secrets.ts'
 import { insertSession } from './session-records.ts'
 import { ended } from './sessions.ts'
+import { verifyAssertion } from './webauthn.ts'
 
 /** RFC 8628 section 3.5: who polls too fast has to wait this many seconds longer. */
 const SLOW_DOWN = 5
@@ -46,13 +48,7 @@ export async function redeemLogin(
     if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
       return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
     if (state !== 'active') return refuse(new KeymanError('denied', `${person} is disabled`))
-    // The passkey signed exactly these keys, lifetime, device and origin: looked at once more, whatever befell the row since.
-    if (
-      !equalBytes(
-        signedChallenge(consent.evidence.clientDataJSON),
-        challengeOf(login, fromBase64Url(consent.evidence.nonce)),
-      )
-    )
+    if (!(await isSigned(room, t, person, consent.evidence, challengeOf(login, fromBase64Url(consent.evidence.nonce)))))
       return refuse(new KeymanError('denied', 'this login is not what was consented to', AGAIN))
     return { session: await makeSession(room, t, login, consent, at) }
   })
@@ -145,10 +141,26 @@ function verifierFits(login: LoginRow, verifier: string): boolean {
   return expected.length === given.length && timingSafeEqual(expected, given)
 }
 
-function signedChallenge(clientDataJson: string): Uint8Array {
-  const data: unknown = JSON.parse(fromUtf8(fromBase64Url(clientDataJson)))
-  const challenge = typeof data === 'object' && data !== null && 'challenge' in data ? data.challenge : undefined
-  return typeof challenge === 'string' ? fromBase64Url(challenge) : new Uint8Array()
+/**
+ * Whether a passkey that this person has today signed exactly these keys, lifetime, device and origin: verified once more,
+ * whatever befell the row or the passkey since.
+ */
+async function isSigned(
+  { rp }: Room,
+  t: Queryable,
+  person: PersonIdentity,
+  { credentialId, authenticatorData, clientDataJSON, signature }: Evidence,
+  challenge: Uint8Array,
+): Promise<boolean> {
+  const passkey = await selectCredential(t, fromBase64Url(credentialId))
+  if (passkey?.person !== person) return false
+  const response = { authenticatorData, clientDataJSON, signature }
+  const value = { id: credentialId, rawId: credentialId, type: 'public-key' as const, response }
+  // The counter was looked at, and has gone on, when consent was given.
+  return verifyAssertion(rp, { value, challenge }, { publicKey: passkey.publicKey, counter: 0 }).then(
+    () => true,
+    () => false,
+  )
 }
 
 const AGAIN = { hint: 'begin again: keyman login' }

@@ -86,20 +86,28 @@ export async function insertSession(t: Queryable, session: NewSession): Promise<
 
 const idRow = z.object({ id: z.string() })
 
+/** Whose sessions: all of a person, but one of them where `except` names it; or a single one. */
+export type WhoseSessions = { readonly person: PersonIdentity; readonly except?: string } | { readonly session: string }
+
 /** Gives the IDs of those that were not ended before. */
-export const endSessionRows = async (
-  t: Queryable,
-  by: { readonly person: PersonIdentity } | { readonly session: string },
-  at: Date,
-): Promise<string[]> =>
+export const endSessionRows = async (t: Queryable, by: WhoseSessions, at: Date): Promise<string[]> =>
   (
     await t.query(
       `update person_session set ended_at = $2::timestamptz
-       where ${'person' in by ? 'person' : 'id'} = $1 and ended_at is null returning id`,
-      ['person' in by ? by.person : by.session, at.toISOString()],
+       where ${'person' in by ? 'person' : 'id'} = $1 and id is distinct from $3 and ended_at is null returning id`,
+      'person' in by ? [by.person, at.toISOString(), by.except ?? null] : [by.session, at.toISOString(), null],
       idRow,
     )
   ).map(row => row.id)
+
+export const isOpenSession = async (t: Queryable, id: string, at: Date): Promise<boolean> =>
+  (
+    await t.query(
+      'select id from person_session where id = $1 and ended_at is null and ends_at > $2::timestamptz',
+      [id, at.toISOString()],
+      idRow,
+    )
+  ).length > 0
 
 /** False where the session has ended. */
 export const touchAssertion = async (

@@ -56,19 +56,38 @@ export async function revokePersonIn(
   person: PersonIdentity,
   by: By,
 ): Promise<readonly Entry[]> {
-  const certificates = await collect(deps, t, { person })
-  if (certificates.length === 0) return []
-  const made = await list(deps, t, { certificates, sessions: 0, target: describe({ person }), reason: undefined, by })
-  return made.entries
+  return listIn(deps, t, await collect(deps, t, { person }), describe({ person }), by)
+}
+
+/** See `Authority.revokeSessionsIn`. */
+export async function revokeSessionsIn(
+  deps: RevokeDeps,
+  t: Queryable,
+  sessions: readonly string[],
+  by: By,
+): Promise<readonly Entry[]> {
+  const certificates: IssuedCertificate[] = []
+  for (const session of sessions) certificates.push(...(await collect(deps, t, { session })))
+  return listIn(deps, t, certificates, `${sessions.length} sessions of ${actorName(by.actor)}`, by)
 }
 
 /** See `Authority.revokeHostIn`. */
 export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By): Promise<number> {
   const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { host }))
-  if (certificates.length === 0) return 0
-  const made = await list(deps, t, { certificates, sessions: 0, target: `host ${host}`, reason: undefined, by })
-  await deps.ledger.appendIn(t, made.entries)
+  await deps.ledger.appendIn(t, await listIn(deps, t, certificates, `host ${host}`, by))
   return certificates.length
+}
+
+/** Of a change of another room, which records it. */
+async function listIn(
+  deps: RevokeDeps,
+  t: Queryable,
+  certificates: readonly IssuedCertificate[],
+  target: string,
+  by: By,
+): Promise<readonly Entry[]> {
+  if (certificates.length === 0) return []
+  return (await list(deps, t, { certificates, sessions: 0, target, reason: undefined, by })).entries
 }
 
 type Concerned = {

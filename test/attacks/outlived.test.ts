@@ -1,0 +1,142 @@
+import { request } from 'node:https'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { administration, api } from '#shared/api/index.ts'
+import {
+  type ApiSession,
+  beginLogin,
+  consent,
+  enrol,
+  inviteAndEnrol,
+  logIn,
+  page,
+  pageCall,
+} from '#test/support/api-person.ts'
+import { type AttackWorld, bodyOf, openAttackWorld, outcome, tlsOf } from '#test/support/attack-world.ts'
+import { Authenticator } from '#test/support/authenticator.ts'
+
+/** What somebody prepared while they had access, and what it is worth once the access is taken away. */
+
+let world: AttackWorld
+beforeAll(async () => {
+  world = await openAttackWorld()
+})
+afterAll(() => world?.close())
+
+const invitation = (identity: string) => ({
+  body: bodyOf(api.persons.invite, { identity, administrator: true }),
+})
+
+/** Sends everything but the body, and the body once the server has looked who is asking and `meanwhile` is over. */
+function parked(session: ApiSession, path: string, body: unknown, meanwhile: () => Promise<unknown>): Promise<number> {
+  const payload = JSON.stringify(body)
+  return new Promise((resolve, reject) => {
+    const sent = request(new URL(path, session.connection.url), {
+      method: 'POST',
+      agent: false,
+      ...tlsOf(session.connection),
+      headers: {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(payload),
+        expect: '100-continue',
+      },
+    })
+    sent.on('error', reject)
+    sent.on('continue', () => {
+      meanwhile().then(() => sent.end(payload), reject)
+    })
+    sent.on('response', response => {
+      response.resume().on('end', () => resolve(response.statusCode ?? 0))
+    })
+    sent.flushHeaders()
+  })
+}
+
+describe('a request that was begun', () => {
+  it('before a revocation and sent to its end after it: refused; without the revocation it is served', async () => {
+    const eve = await logIn(
+      world.server,
+      await inviteAndEnrol(world.server, world.alice, 'eve@example.com', { administrator: true }),
+    )
+    const path = api.persons.invite.path
+    expect(await parked(eve, path, invitation('friend1@example.com').body, async () => {})).toBe(201)
+    const revoke = () =>
+      call(world.alice.connection, api.revocations.create, {
+        body: bodyOf(api.revocations.create, { target: { person: 'eve@example.com' }, wait: 0 }),
+      })
+    expect(await parked(eve, path, invitation('friend2@example.com').body, revoke)).toBe(401)
+    const again = await logIn(world.server, eve.person)
+    const disable = () => call(world.alice.connection, api.persons.disable, { params: { identity: 'eve@example.com' } })
+    expect(await parked(again, path, invitation('friend3@example.com').body, disable)).toBe(401)
+  })
+})
+
+describe('an invitation', () => {
+  it('by an administrator who is disabled before it is used: good no more; another one stays good', async () => {
+    const mal = await logIn(
+      world.server,
+      await inviteAndEnrol(world.server, world.alice, 'mal@example.com', { administrator: true }),
+    )
+    const sleeper = await call(mal.connection, api.persons.invite, invitation('sleeper@example.com'))
+    const friend = await call(world.alice.connection, api.persons.invite, invitation('friend@example.com'))
+    await call(world.alice.connection, api.persons.disable, { params: { identity: 'mal@example.com' } })
+    await expect(enrol(world.server, sleeper.link, 'sleeper@example.com')).rejects.toThrow('expired')
+    expect(await enrol(world.server, friend.link, 'friend@example.com')).toMatchObject({
+      identity: 'friend@example.com',
+    })
+  })
+})
+
+describe('a passkey that was lost and is removed', () => {
+  it('keeps nothing: not its sessions, their certificates, nor a login that it confirmed; the remover goes on', async () => {
+    const { server } = world
+    const dan = await inviteAndEnrol(server, world.alice, 'dan@example.com')
+    await call(world.alice.connection, api.grants.add, {
+      body: administration.newGrant.parse({ who: 'dan@example.com', login: 'deploy', hosts: { labels: { env: 'x' } } }),
+    })
+    const thief = await logIn(server, dan)
+    expect(thief.login.ssh).toBeDefined()
+    const confirmed = await beginLogin(world.stranger)
+    const code = await consent(server, dan, confirmed.started.transaction)
+
+    // Dan makes a second passkey, signs in by it, and removes the first.
+    const options = await page(server, api.signIn.options, {})
+    const signedIn = await pageCall(server, api.signIn.complete, {
+      body: { assertion: dan.authenticator.get(options.options) },
+    })
+    const { cookie } = signedIn
+    const creation = await page(server, api.passkeys.addOptions, { cookie })
+    const second = new Authenticator(server.pagesUrl)
+    await page(server, api.passkeys.add, {
+      cookie,
+      body: { name: 'second', registration: second.create(creation.options) },
+    })
+    const own = await logIn(server, { ...dan, authenticator: second })
+    const { passkeys } = await call(own.connection, api.passkeys.list)
+    const lost = passkeys.find(({ name }) => name !== 'second')
+    await call(own.connection, api.passkeys.remove, { params: { id: lost?.id ?? '' } })
+
+    expect(await outcome(call(thief.connection, api.session.show))).toBe('not-signed-in')
+    expect((await pageCall(server, api.session.show, { cookie })).status).toBe(401)
+    const redeem = call(world.stranger, api.login.token, {
+      body: {
+        grant: 'code',
+        transaction: confirmed.started.transaction,
+        code,
+        codeVerifier: confirmed.codeVerifier,
+      },
+    })
+    expect(await redeem).toEqual({ state: 'refused' })
+    const query = { kind: 'revoked' as const, limit: 1 }
+    const { records } = await call(world.alice.connection, api.auditTrail.list, { query })
+    expect(JSON.parse(records[0]?.record ?? '{}')).toMatchObject({
+      actor: { identity: 'dan@example.com' },
+      details: { certificates: 1 },
+    })
+    expect(
+      await call(own.connection, api.ssh.issueUserCertificate, { body: { publicKey: own.keys.ssh.line } }),
+    ).toMatchObject({
+      keyId: expect.stringContaining('dan@example.com/passkey/'),
+    })
+  })
+})
