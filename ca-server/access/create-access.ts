@@ -1,5 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import { insist, type Store } from '#server/store/index.ts'
+import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { addGrant, addTeamMember, type ChangeDeps, removeGrant, removeTeamMember } from './changes.ts'
@@ -134,29 +135,4 @@ function why(snapshot: Snapshot, now: Date, asker: PersonIdentity, person: Perso
   const about = { host: host.name, person }
   if (decision.allow) return { ...about, allowed: [...decision.limits.logins], reasons: [] }
   return { ...about, allowed: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] }
-}
-
-/** While one run is under way all who ask share the next one, which begins after the question was put. */
-function coalesce(run: () => Promise<void>): () => Promise<void> {
-  let running: Promise<void> | undefined
-  let next: Promise<void> | undefined
-  return () => {
-    if (next) return next
-    if (!running) {
-      running = run().finally(() => {
-        running = undefined
-      })
-      return running
-    }
-    next = running
-      .catch(() => {})
-      .then(() => {
-        next = undefined
-        running = run().finally(() => {
-          running = undefined
-        })
-        return running
-      })
-    return next
-  }
 }

@@ -1,3 +1,4 @@
+import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { CLOSE, Connection } from './connection.ts'
 import { joinHost } from './join-host.ts'
@@ -15,7 +16,7 @@ import {
   viewOf,
 } from './records.ts'
 import { HostSnapshot } from './snapshot.ts'
-import { batched, shared } from './together.ts'
+import { batched } from './together.ts'
 import { waitInForce } from './wait-in-force.ts'
 
 const LOOK_FOR_CHANGES_MS = 1_000
@@ -26,7 +27,11 @@ const AT_ONCE = 128
 
 export function createHosts(given: HostsDeps): Hosts {
   const { store, now } = given
-  const deps: HostsDeps = { ...given, currentKrl: shared(given.currentKrl), trustBundles: shared(given.trustBundles) }
+  const deps: HostsDeps = {
+    ...given,
+    currentKrl: coalesce(given.currentKrl),
+    trustBundles: coalesce(given.trustBundles),
+  }
   const snapshot = new HostSnapshot(store, deps.ledger)
   const log = new LogHead(deps.ledger)
   const connections = new Map<string, Connection>()

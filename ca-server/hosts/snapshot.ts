@@ -1,6 +1,7 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
+import { coalesce } from '#shared/coalesce.ts'
 import type { HostName } from '#shared/names.ts'
 import type { LivingHost } from './port.ts'
 import { type HostRow, selectChange, selectLiving } from './records.ts'
@@ -17,7 +18,6 @@ type Known = LivingHost & { readonly clientSpki: Uint8Array | undefined; readonl
 export class HostSnapshot {
   #hosts: ReadonlyMap<HostName, Known> = new Map()
   #version: bigint | undefined
-  #reading: Promise<void> | undefined
   readonly #store: Store
   readonly #ledger: Pick<Ledger, 'readEpochs'>
 
@@ -27,13 +27,7 @@ export class HostSnapshot {
   }
 
   /** Reads what is there now. A call while another is running waits for one more, which begins after it. */
-  async reload(): Promise<void> {
-    await this.#reading?.catch(() => undefined)
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined
-    })
-    await this.#reading
-  }
+  readonly reload = coalesce(() => this.#read())
 
   /** Gives whether there was something new. */
   async reloadIfChanged(): Promise<boolean> {

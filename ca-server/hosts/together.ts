@@ -1,34 +1,5 @@
 /** Pure: a fleet asks for the same things at the same moment; these make one question of many. */
 
-/**
- * Shares one call among those who ask at the same time. Whoever asks while a call is running gets the result of the next
- * one, which begins afterwards: what is answered was never read before it was asked for.
- */
-export function shared<T>(call: () => Promise<T>): () => Promise<T> {
-  let running: Promise<T> | undefined
-  let next: Promise<T> | undefined
-  const start = (): Promise<T> => {
-    const started = call().finally(() => {
-      running = undefined
-    })
-    running = started
-    return started
-  }
-  return () => {
-    if (!running) return start()
-    next ??= running
-      .then(
-        () => undefined,
-        () => undefined,
-      )
-      .then(() => {
-        next = undefined
-        return start()
-      })
-    return next
-  }
-}
-
 /** Items handed in while a call is running go together into the next one, at most `max` at a time; results in their order. */
 export function batched<Item, Result>(
   call: (items: readonly Item[]) => Promise<readonly Result[]>,

@@ -1,4 +1,5 @@
 import { toHex } from '#shared/bytes.ts'
+import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { decodePublicKey, fingerprint, formatPublicKey } from '#shared/ssh/index.ts'
@@ -29,8 +30,8 @@ export class Sessions {
   #seen = new Set<bigint>()
   #changes = 0
   #readAt: number | undefined
-  #running: Promise<void> | undefined
-  #next: Promise<void> | undefined
+  readonly #readOnce = coalesce(() => this.#read())
+  #reading: Promise<void> | undefined
   #timers: NodeJS.Timeout[] = []
   #stopListening: (() => Promise<void>) | undefined
 
@@ -52,27 +53,13 @@ export class Sessions {
   async stop(): Promise<void> {
     for (const timer of this.#timers.splice(0)) clearInterval(timer)
     await this.#stopListening?.()
-    await Promise.allSettled([this.#running, this.#next])
+    await this.#reading?.catch(() => undefined)
   }
 
   /** Reads what has to be forgotten, in a statement that begins after the call; callers who come together share it. */
   refresh(): Promise<void> {
-    if (this.#next) return this.#next
-    if (!this.#running) return this.#begin()
-    this.#next = this.#running
-      .catch(() => {})
-      .then(() => {
-        this.#next = undefined
-        return this.#begin()
-      })
-    return this.#next
-  }
-
-  #begin(): Promise<void> {
-    this.#running = this.#read().finally(() => {
-      this.#running = undefined
-    })
-    return this.#running
+    this.#reading = this.#readOnce()
+    return this.#reading
   }
 
   async #read(): Promise<void> {
