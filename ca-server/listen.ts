@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { api } from '#shared/api/index.ts'
-import { KeymanError } from '#shared/errors.ts'
 import type { Services } from './compose.ts'
 import { accessRoutes } from './http/access.ts'
 import { actionRoutes } from './http/actions.ts'
 import { createApp, type Gate } from './http/app.ts'
 import { auditRoutes } from './http/audit.ts'
+import { byOf } from './http/caller.ts'
 import { enrolmentRoutes } from './http/enrolment.ts'
 import { grantRoutes } from './http/grants.ts'
 import type { Handled } from './http/handle.ts'
@@ -152,31 +152,18 @@ export function allHandled(services: Services): Handled[] {
   return handled
 }
 
-function gate({ identity, access, ledger }: Services): Gate {
+function gate({ identity, access }: Services): Gate {
   return {
     callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
     callerFromCookie: cookie => identity.callerFromCookie(cookie),
     requireFreshAssertion: (caller, action, target, from) =>
       identity.requireFreshAssertion(caller, action, target, from),
-    async requireAdministrator(caller, route, request) {
-      const what = route.action ?? route.summary
-      const decision = access.decide(caller, { kind: route.method === 'GET' ? 'look' : 'administer', what })
-      if (decision.allow) return
-      const actor =
-        caller.kind === 'person'
-          ? { kind: 'person' as const, identity: caller.identity, session: caller.session }
-          : { kind: 'host' as const, name: caller.name }
-      await ledger.append({
-        requestId: request.requestId,
-        kind: 'denied',
-        actor,
-        target: what,
-        decision: 'deny',
-        reason: decision.reasons.join('; '),
-        from: request.from,
-      })
-      throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
-    },
+    requireAdministrator: (caller, { action, method, summary }, request) =>
+      access.requireAdministrator(
+        caller,
+        { kind: method === 'GET' ? 'look' : 'administer', what: action ?? summary },
+        byOf(request),
+      ),
   }
 }
 

@@ -66,6 +66,23 @@ describe('teams and grants', () => {
     expect(() => rooms.access.why(bob, alice, web1)).toThrow(KeymanError)
   })
 
+  test('whoever is no administrator is refused what is theirs, reads no reason, and the try is recorded', async () => {
+    const root = parsePersonIdentity('root@example.com', 'test')
+    const look = { kind: 'look', what: 'All persons' } as const
+    const asked = { actor: { kind: 'person' as const, identity: bob }, requestId: 'req_try', from: '192.0.2.7' }
+    await rooms.access.requireAdministrator({ kind: 'person', identity: root }, look, by())
+    const refused = rooms.access.requireAdministrator({ kind: 'person', identity: bob }, look, asked)
+    expect(await refusal(refused)).toBe('denied: only administrators may do this')
+    const [entry] = await rooms.ledger.list({ limit: 1, kind: 'denied' })
+    expect(JSON.parse(entry?.record ?? '{}')).toMatchObject({
+      ...asked,
+      target: 'All persons',
+      decision: 'deny',
+      reason: `${bob} is no administrator: All persons`,
+    })
+    expect(await rooms.ledger.list({ limit: 10, kind: 'denied' })).toHaveLength(1)
+  })
+
   test('a person in a team gets what the team has, until taken out of it; no certificate has to change', async () => {
     expect(await refusal(rooms.access.addGrant(newGrant({ who: 'team:sre' }), by()))).toMatch(
       /^not-found: .*no team sre/,

@@ -28,7 +28,7 @@ import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 
 export type AccessDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'bumpEpochs' | 'appendIn' | 'readEpochs'>
+  readonly ledger: Pick<Ledger, 'append' | 'bumpEpochs' | 'appendIn' | 'readEpochs'>
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   /** Everybody who was enrolled, read from the database. */
@@ -85,6 +85,13 @@ export function createAccess(deps: AccessDeps): Access {
         return logins.length === 0 ? [] : [{ name: host.name, logins }]
       }),
     why: (asker, person, host) => why(current(), deps.now(), asker, person, host),
+    async requireAdministrator(subject, action, by) {
+      const decision = decideNow(subject, action)
+      if (decision.allow) return
+      const reason = decision.reasons.join('; ')
+      await deps.ledger.append({ ...by, kind: 'denied', target: action.what, decision: 'deny', reason })
+      throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
+    },
 
     listGrants: () => selectGrants(deps.store),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),

@@ -91,6 +91,8 @@ export interface Access {
    * the reasons in full for them alone: anybody else reads the message.
    */
   why(asker: PersonIdentity, person: PersonIdentity, host: SelectableHost): Why
+  /** What only administrators may: anybody else's try is recorded with its reasons, and throws `denied` with what they may know. */
+  requireAdministrator(subject: Subject, action: AdministratorAction, by: By): Promise<void>
 
   listGrants(): Promise<Grant[]>
   /** Throws `not-found` for a team or host that is not there. Notifies `access`. */
