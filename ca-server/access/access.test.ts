@@ -110,6 +110,27 @@ describe('teams and grants', () => {
     expect(await refusal(rooms.access.addGrant(here, by()))).toBe('accepted')
   })
 
+  test('a session that ends makes nobody read anew who may do what; a person who is disabled does', async () => {
+    const { session } = await rooms.addSession(bob)
+    const told: string[] = []
+    const deaf = await rooms.store.listen('identity', kind => told.push(kind))
+    let reloads = 0
+    const end = rooms.access.onChange(() => reloads++)
+    await rooms.store.transaction({ name: 'test', deadlineMs: 5000 }, t => rooms.identity.endSessions(t, { session }))
+    await expect.poll(() => told).toEqual(['session'])
+    await rooms.identity.persons.disable(bob, by())
+    const reasons = () => {
+      const decision = rooms.access.decide({ kind: 'person', identity: bob }, { kind: 'look', what: 'a test' })
+      return decision.allow ? [] : decision.reasons
+    }
+    await expect.poll(reasons).toEqual([`${bob} is disabled`])
+    expect([told, reloads]).toEqual([['session', 'person'], 1])
+    await rooms.identity.persons.enable(bob, by())
+    await expect.poll(() => reloads).toBe(2)
+    end()
+    await deaf()
+  })
+
   test('whoever follows the decisions hears of each change', async () => {
     let heard = 0
     const end = rooms.access.onChange(() => heard++)

@@ -109,7 +109,9 @@ export function createAccess(deps: AccessDeps): Access {
     async start() {
       const hearing = insist(reload, error => deps.onError?.(error))
       endings.push(hearing.stop)
-      for (const channel of ['access', 'identity']) endings.push(await deps.store.listen(channel, hearing.run))
+      endings.push(await deps.store.listen('access', hearing.run))
+      // Sessions are nothing that is decided by. Nothing is said after a lost connection: anything may have changed.
+      endings.push(await deps.store.listen('identity', kind => kind !== 'session' && hearing.run()))
       await reload()
     },
     async stop() {

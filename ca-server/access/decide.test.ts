@@ -266,6 +266,16 @@ describe('principals files', () => {
       })
   })
 
+  test('are made once for all hosts that the same grants choose, and anew when one of these has ended', () => {
+    const ending = grant({ who: bob, endsAt: '2026-11-24T13:00:00Z' })
+    const snapshot = world([grant(), ending, grant({ login: 'root', hosts: { host: db1.name } })])
+    const web2 = { ...web1, name: parseHostName('web2.prod.example.com', 'test') }
+    const files = principalsFor(snapshot, web1, now)
+    expect(principalsFor(snapshot, web2, now)).toBe(files)
+    expect(Object.keys(principalsFor(snapshot, db1, now))).toEqual(['deploy', 'root'])
+    expect(principalsFor(snapshot, web1, new Date('2026-11-24T13:00:00Z'))).toEqual({ deploy: [line(alice)] })
+  })
+
   test('of a host that no grant selects are none', () => {
     expect(principalsFor(world([grant({ hosts: { host: db1.name } })]), web1, now)).toEqual({})
   })

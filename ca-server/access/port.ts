@@ -109,7 +109,7 @@ export interface Access {
   reload(): Promise<void>
   /** Called after each reload. Returns what ends it. */
   onChange(listener: () => void): () => void
-  /** Loads the snapshot and follows the notifications `access` and `identity`. */
+  /** Loads the snapshot and follows the notifications `access`, and `identity` as far as persons change. */
   start(): Promise<void>
   stop(): Promise<void>
 }

@@ -2,19 +2,32 @@ import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
 import type { Grant, PrincipalsLine, SelectableHost } from './port.ts'
 import { isLive, type Snapshot, selects } from './snapshot.ts'
 
+/** Pure: what a host's principals files hold. */
+
+type Files = Readonly<Record<string, readonly PrincipalsLine[]>>
+
+/** Most hosts of a fleet are chosen by the same grants: their files are made once a snapshot. */
+const made = new WeakMap<Snapshot, Map<string, Files>>()
+
+/** Login to lines. Hosts that the same grants choose get the very same object. */
+export function principalsFor(snapshot: Snapshot, host: SelectableHost, now: Date): Files {
+  const chosen = snapshot.grants.filter(grant => isLive(grant, now) && selects(grant, host))
+  const known = made.get(snapshot) ?? new Map<string, Files>()
+  made.set(snapshot, known)
+  const key = chosen.map(grant => grant.id).join()
+  const files = known.get(key) ?? makeFiles(snapshot, chosen)
+  known.set(key, files)
+  return files
+}
+
 /**
- * Pure: what a host's principals files hold. One line a person and login, since sshd takes the options of the first line
- * that names a certificate's principal and looks no further: a second, wider line would never be read. Of several
- * grants the widest makes the line; lines never mix two grants, which could give what neither gives.
+ * One line a person and login, since sshd takes the options of the first line that names a certificate's principal and
+ * looks no further: a second, wider line would never be read. Of several grants the widest makes the line; lines never mix
+ * two grants, which could give what neither gives.
  */
-export function principalsFor(
-  snapshot: Snapshot,
-  host: SelectableHost,
-  now: Date,
-): Readonly<Record<string, readonly PrincipalsLine[]>> {
+function makeFiles(snapshot: Snapshot, grants: readonly Grant[]): Files {
   const widest = new Map<string, Map<PersonIdentity, Grant>>()
-  for (const grant of snapshot.grants) {
-    if (!isLive(grant, now) || !selects(grant, host)) continue
+  for (const grant of grants) {
     const persons = widest.get(grant.login) ?? new Map<PersonIdentity, Grant>()
     widest.set(grant.login, persons)
     for (const identity of expand(snapshot, grant.who)) {

@@ -123,13 +123,18 @@ export const touchAssertion = async (
 export const touchUse = (on: Queryable, id: string, at: Date): Promise<number> =>
   on.execute('update person_session set used_at = $2::timestamptz where id = $1', [id, at.toISOString()])
 
-/** Every server forgets what it holds of these: at once by the notification, which goes out with the commit, else within a second. */
+/**
+ * Every server forgets what it holds of these: at once by the notification, which goes out with the commit, else within a
+ * second. It says of what kind they are, `person` or `session`: who listens for persons alone has nothing to do when
+ * somebody signs out or touches a passkey.
+ */
 export async function announceChange(t: Queryable, subjects: readonly string[]): Promise<void> {
-  if (subjects.length > 0)
-    await t.execute('insert into identity_change (subject) select s from jsonb_array_elements_text($1::jsonb) as s', [
-      JSON.stringify(subjects),
-    ])
-  await t.execute(`select pg_notify('identity', '')`, [])
+  if (subjects.length === 0) return
+  await t.execute('insert into identity_change (subject) select s from jsonb_array_elements_text($1::jsonb) as s', [
+    JSON.stringify(subjects),
+  ])
+  for (const kind of new Set(subjects.map(subject => subject.slice(0, subject.indexOf(':')))))
+    await t.execute(`select pg_notify('identity', $1)`, [kind])
 }
 
 const changeRow = z.object({ id: z.bigint(), subject: z.string() })

@@ -272,6 +272,15 @@ describe('whoever is calling', () => {
       await stepUpOf(require(caller))
     })
 
+    it('changes nothing but its session, and says so to whoever follows persons', async () => {
+      const caller = await stale()
+      const told: string[] = []
+      const deaf = await world.store.listen('identity', kind => told.push(kind))
+      await confirm(await stepUpOf(require(caller)), admin.authenticator)
+      await expect.poll(() => told).toEqual(['session'])
+      await deaf()
+    })
+
     it('confirms for one session and client key alone', async () => {
       const [one, two] = [await login(world, admin.authenticator), await login(world, admin.authenticator)]
       world.pass(601)
