@@ -1,5 +1,6 @@
 import type { Access } from '#server/access/index.ts'
 import { api } from '#shared/api/index.ts'
+import { grantText } from '#shared/grant-text.ts'
 import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { byOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
@@ -18,7 +19,7 @@ export function grantRoutes({ access }: GrantRoutesDeps): Handled[] {
     handle(
       api.grants.add,
       async request => access.addGrant(request.body, byOf(request)),
-      ({ body: { who, login, hosts } }) => `${who} as ${login} on ${selectorText(hosts)}`,
+      ({ body }) => grantText(body),
     ),
     handle(api.grants.remove, async request => {
       await access.removeGrant(request.params.id ?? '', byOf(request))
@@ -41,10 +42,3 @@ export function grantRoutes({ access }: GrantRoutesDeps): Handled[] {
 
 const memberOf = (params: Readonly<Record<string, string>>) =>
   [parseTeamName(params.name ?? '', 'name'), parsePersonIdentity(params.identity ?? '', 'identity')] as const
-
-const selectorText = (hosts: { host: string } | { labels: Readonly<Record<string, string>> }): string =>
-  'host' in hosts
-    ? hosts.host
-    : Object.entries(hosts.labels)
-        .map(([key, value]) => `${key}=${value}`)
-        .join(',')

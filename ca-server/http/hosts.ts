@@ -3,6 +3,7 @@ import type { Hosts } from '#server/hosts/index.ts'
 import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { hostsText } from '#shared/grant-text.ts'
 import { parseHostName } from '#shared/names.ts'
 import { byOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
@@ -23,7 +24,7 @@ export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
         const added = await hosts.add(request.body, byOf(request))
         return { ...added, endsAt: added.endsAt.toISOString() }
       },
-      ({ body }) => body.name,
+      ({ body: { name, labels } }) => `${name} with the labels ${hostsText({ labels }) || 'none'}`,
     ),
     handle(api.hosts.remove, async request => {
       await hosts.remove(nameOf(request.params), byOf(request))

@@ -1,6 +1,6 @@
 import type { Trust } from '#server/authority/index.ts'
 import { api } from '#shared/api/index.ts'
-import { parseTrustDocument } from '#shared/trust/index.ts'
+import { parseTrustDocument, rootFingerprint } from '#shared/trust/index.ts'
 import { byOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
 
@@ -19,7 +19,10 @@ export function trustRoutes({ trust }: TrustRoutesDeps): Handled[] {
     handle(
       api.trust.publish,
       async request => trust.publish(request.body, byOf(request)),
-      ({ body }) => `version ${parseTrustDocument(body.document).version}`,
+      ({ body }) => {
+        const { version, roots } = parseTrustDocument(body.document)
+        return `version ${version}, root ${rootFingerprint(roots)}`
+      },
     ),
   ]
 }

@@ -24,6 +24,8 @@ const CONFIRM_WITHIN = 300
 const MAX_ATTEMPTS = 10
 /** Of one session at a time. */
 const MAX_WAITING = 20
+/** Of what an action is done to. The longest, a grant with everything in it, has some 3,000 characters: nothing is cut off that is confirmed. */
+const MAX_TARGET = 4_000
 
 /** Step-up (invariant 7): what is asked for is shown, and the passkey signs just that, for one session and client key. */
 export function createActions(room: Room): Actions {
@@ -124,7 +126,7 @@ export async function requireFreshAssertion(
   const session = await selectSession(store, caller.session)
   if (!session || session.ended || session.endsAt <= now()) throw ended()
   if (isFresh(session.assertedAt, now())) return
-  const asked = { session: caller.session, action, target: target.slice(0, 500), askedFrom: from }
+  const asked = { session: caller.session, action, target: target.slice(0, MAX_TARGET), askedFrom: from }
   let id = await selectWaitingAction(store, { ...asked, endsAfter: addSeconds(now(), CONFIRM_WITHIN / 2) })
   if (id === undefined) {
     id = newId('action', random)

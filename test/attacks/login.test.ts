@@ -405,6 +405,17 @@ describe('a stolen client certificate (with its key)', () => {
     await confirm(world.server, alice, transaction)
     expect(await outcome(invite(world.alice, 'frank@example.com'))).toBe('done')
     expect((await refusal(invite(other, 'grace@example.com'))).code).toBe('assertion-required')
+
+    // Nothing of a grant can be slipped in under a touch: the page says all of it.
+    const wide = bodyOf(api.grants.add, {
+      who: 'mallory@example.com',
+      login: 'root',
+      hosts: { labels: { env: 'prod' } },
+      options: { agentForwarding: true },
+    })
+    const { transaction: shown } = await refusal(call(other.connection, api.grants.add, { body: wide }))
+    const { target } = await page(world.server, api.actions.show, { params: { transaction: shown?.id ?? '' } })
+    expect(target).toBe('mallory@example.com as root on env=prod for at most 8h, with agent forwarding')
     world.setClock(0)
   })
 })

@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import { administration } from './api/index.ts'
+import { grantText, optionsText } from './grant-text.ts'
+
+const grant = (more: object = {}) =>
+  administration.newGrant.parse({
+    who: 'alice@example.com',
+    login: 'deploy',
+    hosts: { labels: { env: 'prod', role: 'web' } },
+    ...more,
+  })
+
+test('an ordinary grant says who, as whom, where and for how long', () => {
+  expect(grantText(grant())).toBe('alice@example.com as deploy on env=prod,role=web for at most 8h')
+  expect(optionsText(grant().options)).toBe('')
+})
+
+test('whatever a grant gives or takes besides is said', () => {
+  const options = {
+    pty: false,
+    portForwarding: false,
+    agentForwarding: true,
+    x11Forwarding: true,
+    sourceAddress: ['10.0.0.0/8', '192.0.2.1'],
+    forceCommand: 'uptime -p',
+  }
+  const whole = grant({
+    hosts: { host: 'web1.example.com' },
+    maxLifetime: 600,
+    endsAt: '2026-12-01T00:00:00.000Z',
+    options,
+  })
+  expect(grantText(whole)).toBe(
+    'alice@example.com as deploy on web1.example.com for at most 10m, until 2026-12-01T00:00:00.000Z, with agent forwarding, with X11 forwarding, without a terminal, without port forwarding, from 10.0.0.0/8 192.0.2.1 alone, for the command "uptime -p" alone',
+  )
+})
+
+test('no field of a grant changes without the words', () => {
+  const base = grantText(grant())
+  const changes: object[] = [
+    { who: 'team:sre' },
+    { login: 'root' },
+    { hosts: { host: 'web1.example.com' } },
+    { maxLifetime: 60 },
+    { endsAt: '2027-01-01T00:00:00.000Z' },
+    ...Object.keys(administration.grantOptions.shape).map(name => ({
+      options: {
+        [name]: { sourceAddress: ['10.0.0.1'], forceCommand: 'x', pty: false, portForwarding: false }[name] ?? true,
+      },
+    })),
+  ]
+  expect(changes).toHaveLength(5 + 6)
+  for (const change of changes) expect(grantText(grant(change)), JSON.stringify(change)).not.toBe(base)
+})
