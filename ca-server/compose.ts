@@ -146,6 +146,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       publicUrl: config.publicUrl,
       machinesUrl: config.machines.url,
       hostSuffixes: config.hostSuffixes,
+      onError,
     })
     const { trust } = services
     services.hosts = createHosts({
@@ -170,7 +171,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     })
     const { hosts } = services
 
-    for (const part of [identity, access, hosts, authority]) {
+    for (const part of [identity, access, hosts, authority, trust]) {
       await part.start()
       closing.push(() => part.stop())
     }

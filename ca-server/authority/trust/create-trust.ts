@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { By } from '#server/access/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
-import type { Store } from '#server/store/index.ts'
+import { insist, type Store } from '#server/store/index.ts'
 import { toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, parsePublicKey } from '#shared/ssh/index.ts'
@@ -29,6 +29,8 @@ export type TrustDeps = {
   /** `root/root_key` lies below it. */
   readonly dataFolder: string
   readonly organisation: string
+  /** Hears of failures in the background. */
+  readonly onError?: (error: unknown) => void
   /** Origins, without a slash at their end. */
   readonly publicUrl: string
   readonly machinesUrl: string
@@ -50,6 +52,11 @@ export interface Trust {
   next(roots?: TrustRoots): Promise<string>
   /** Throws `denied` where too few roots have signed, `conflict` where it is not what the server holds now. */
   publish(signed: SignedBundle, by: By): Promise<{ version: number }>
+  /** Reads what another server may have published. */
+  reload(): Promise<void>
+  /** Hears of what other servers publish. */
+  start(): Promise<void>
+  stop(): Promise<void>
 }
 
 /** Reads the newest bundle; makes root key and first bundle where there is none; publishes what changed if it can sign. */
@@ -80,8 +87,21 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
     current = (await readNewest(deps.store)) ?? current
   }
 
+  const reload = async (): Promise<void> => {
+    current = (await readNewest(deps.store)) ?? current
+  }
+  const stops: (() => void | Promise<void>)[] = []
+
   return {
     rootKeyFile,
+    reload,
+    async start() {
+      const hearing = insist(reload, deps.onError ?? (() => {}))
+      stops.push(await deps.store.listen('trust', hearing.run), hearing.stop)
+    },
+    async stop() {
+      for (const stop of stops.splice(0)) await stop()
+    },
     async bundles(after = 0) {
       return (await selectBundles(deps.store, after)).map(({ signed }) => signed)
     },
@@ -108,7 +128,7 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
         throw new KeymanError('conflict', `trust bundle ${before.version} is published already`, {
           hint: 'fetch the next document anew: keyman trust sign',
         })
-      verifyTrustChain([base.signed, signed], { roots: before.roots, version: before.version })
+      verifyTrustChain([base.signed, signed], { held: base.signed })
       if (signed.document !== nextDocument(before, bundle.roots))
         throw new KeymanError('conflict', 'the document is not what this server holds now', {
           hint: 'fetch the next document anew: keyman trust sign',

@@ -35,7 +35,15 @@ export async function readRootKey(path: string): Promise<RootKey | undefined> {
     throw new KeymanError('unavailable', `the root key ${path} must be a file of mode 0600`, {
       hint: `chmod 600 ${path}`,
     })
-  return rootKey(decodeOpensshPrivateKey(await readFile(path, 'utf8'), 'root_key'))
+  const text = await readFile(path, 'utf8')
+  try {
+    return rootKey(decodeOpensshPrivateKey(text, 'root_key'))
+  } catch (cause) {
+    throw new KeymanError('unavailable', `${path} is not a root key: it is no Ed25519 key in OpenSSH's format`, {
+      hint: 'put it back from a backup; or, if the root key lies elsewhere by now, remove the file',
+      cause,
+    })
+  }
 }
 
 /** Makes the file, in a folder of mode 0700; never replaces one. */

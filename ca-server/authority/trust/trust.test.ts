@@ -100,4 +100,22 @@ test('where the root key is elsewhere, what changed waits to be signed', async (
   const signatures = [signWith(join(keys, 'new-root'), waiting)]
   expect(await moved.publish({ document: waiting, signatures }, by())).toEqual({ version: 4 })
   expect(await moved.pending()).toBe(undefined)
+
+  // The other server hears of a root that this one published.
+  await rooms.trust.start()
+  const third = newKey('third-root')
+  const document = await moved.next({ threshold: 1, keys: [third.line] })
+  const both = [signWith(join(keys, 'new-root'), document), signWith(third.file, document)]
+  await moved.publish({ document, signatures: both }, by())
+  await expect.poll(() => rooms.trust.rootFingerprint(), { timeout: 10_000 }).toBe(moved.rootFingerprint())
+  await rooms.trust.stop()
+})
+
+test('a root key that is damaged is named, with what to do', async () => {
+  writeFileSync(rooms.trust.rootKeyFile, 'not a key', { mode: 0o600 })
+  await expect(rooms.trust.holdsRootKey()).rejects.toMatchObject({
+    message: expect.stringContaining(rooms.trust.rootKeyFile),
+    hint: expect.stringContaining('backup'),
+  })
+  rmSync(rooms.trust.rootKeyFile)
 })
