@@ -72,6 +72,8 @@ export type ResolvedConfig = {
     readonly strangersPerMinute: number
     /** Uses of one person's passkeys from one address, each minute; as many at once. */
     readonly assertionsPerMinute: number
+    /** Requests of one person or host, each minute; as many at once. A certificate counts for ten, a denial for twenty. */
+    readonly callersPerMinute: number
   }
   readonly authority: { readonly algorithm: 'ed25519' | 'ecdsa-p256' }
   readonly session: { /** seconds */ readonly maxLifetime: number }
@@ -126,6 +128,7 @@ export function resolveConfig(settings: Settings, around: Surroundings): Resolve
     limits: {
       strangersPerMinute: settings['limits.strangers_per_minute'] ?? 240,
       assertionsPerMinute: settings['limits.assertions_per_minute'] ?? 10,
+      callersPerMinute: settings['limits.callers_per_minute'] ?? 600,
     },
     authority: { algorithm: settings['authority.algorithm'] ?? 'ed25519' },
     session: { maxLifetime },

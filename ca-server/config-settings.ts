@@ -134,6 +134,7 @@ export const SETTINGS = {
     .optional(),
   'limits.strangers_per_minute': perMinute.optional(),
   'limits.assertions_per_minute': perMinute.optional(),
+  'limits.callers_per_minute': perMinute.optional(),
   'session.max_lifetime': duration(300, 30 * 86_400, '5m to 30d').optional(),
   'certificate.default_lifetime': duration(60, 7 * 86_400, '1m to 7d').optional(),
   'authority.algorithm': z.enum(['ed25519', 'ecdsa-p256'], { error: 'must be "ed25519" or "ecdsa-p256"' }).optional(),
@@ -166,6 +167,7 @@ const NUMBERS: ReadonlySet<string> = new Set([
   'keystore.standby.sessions',
   'limits.strangers_per_minute',
   'limits.assertions_per_minute',
+  'limits.callers_per_minute',
 ])
 
 export const variableOf = (path: string): string => `KEYMAN_${path.toUpperCase().replaceAll('.', '_')}`

@@ -52,7 +52,7 @@ describe('the configuration', () => {
         folder: '/home/u/.local/state/keyman-server/keystore',
         unlock: { keyFile: '/home/u/.local/state/keyman-server/keystore.key' },
       },
-      limits: { strangersPerMinute: 240, assertionsPerMinute: 10 },
+      limits: { strangersPerMinute: 240, assertionsPerMinute: 10, callersPerMinute: 600 },
       authority: { algorithm: 'ed25519' },
       session: { maxLifetime: 43_200 },
       certificate: { defaultLifetime: 28_800 },
@@ -148,9 +148,10 @@ describe('public_url', () => {
 
 describe('limits', () => {
   it('are whole numbers a minute', () => {
-    expect(read('[limits]\nstrangers_per_minute = 600\nassertions_per_minute = 30\n').limits).toEqual({
+    expect(read('[limits]\nstrangers_per_minute = 600\nassertions_per_minute = 30\ncallers_per_minute = 90\n').limits).toEqual({
       strangersPerMinute: 600,
       assertionsPerMinute: 30,
+      callersPerMinute: 90,
     })
     expect(problems('[limits]\nstrangers_per_minute = 0\nassertions_per_minute = "many"\n')).toEqual([
       'limits.strangers_per_minute: must be 1 to 1000000 (/etc/keyman/server.toml line 2)',

@@ -40,14 +40,19 @@ export type Listening = {
 export async function listen(services: Services, log: Log): Promise<Listening> {
   const { config, authority, identity } = services
   const handled = allHandled(services)
-  const { strangersPerMinute } = config.limits
+  const { strangersPerMinute, callersPerMinute } = config.limits
   const strangers = createRateLimiter({
     burst: Math.ceil(strangersPerMinute / 2),
     perMinute: strangersPerMinute,
     now: () => performance.now(),
   })
+  const callers = createRateLimiter({
+    burst: callersPerMinute,
+    perMinute: callersPerMinute,
+    now: () => performance.now(),
+  })
   const onInternalError = (error: unknown, requestId: string) => log.error(`request ${requestId} failed`, error)
-  const common = { handled, gate: gate(services), strangers, onInternalError }
+  const common = { handled, gate: gate(services), strangers, callers, onInternalError }
   let draining = false
   const health = healthRoutes({
     checks: { database: () => services.store.ping(), keystore: () => services.keystore.health() },

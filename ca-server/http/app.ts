@@ -26,7 +26,9 @@ export type AppOptions = {
   readonly handled: readonly Handled[]
   readonly gate: Gate
   /** By address: for routes that anyone may call, before the body is read, and for every caller who is not known. */
-  readonly strangers: RateLimiter
+  readonly strangers: Pick<RateLimiter, 'take'>
+  /** By person or host: for every caller who is known. What is denied is recorded, so that it costs more. */
+  readonly callers: RateLimiter
   readonly onInternalError: OnInternalError
 }
 
@@ -53,6 +55,7 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   const cookie = options.listener === 'pages' ? getCookie(c, COOKIE) : undefined
   const identify = () => (route.caller === 'anyone' ? undefined : callerOf(options, route, c, cookie))
   let caller = await identify()
+  if (caller) options.callers.take(nameOf(caller), route.cost)
   const body = route.body ? await readJsonBody(c) : undefined
   // A body may take its time: whoever was signed out meanwhile is not the caller any more.
   if (route.body) caller = await identify()
@@ -67,10 +70,30 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
     setCookie: value => c.header('set-cookie', cookieHeader(value), { append: true }),
   }
   const prepared = handled.prepare(raw)
-  if (caller) await admit(options.gate, route, caller, raw, prepared.target)
-  const answer = await prepared.run()
+  const answer = await serve(options, route, raw, prepared)
   return route.status === 204 ? c.body(null, 204) : c.json(answer, route.status ?? 200)
 }
+
+async function serve(
+  { gate, callers }: AppOptions,
+  route: Route,
+  raw: RawRequest,
+  prepared: ReturnType<Handled['prepare']>,
+): Promise<unknown> {
+  const { caller } = raw
+  try {
+    if (caller) await admit(gate, route, caller, raw, prepared.target)
+    return await prepared.run()
+  } catch (error) {
+    if (caller && error instanceof KeymanError && error.code === 'denied') callers.charge(nameOf(caller), DENIAL)
+    throw error
+  }
+}
+
+/** What a denial costs, in requests: each is a record for good. */
+const DENIAL = 20
+
+const nameOf = (caller: Caller): string => (caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
 
 /** No database takes U+0000 in a text, and no name of ours has it: refused here once, for every parameter of every address. */
 function withoutNul(values: Record<string, string>): Record<string, string> {
@@ -86,7 +109,7 @@ async function callerOf(
   cookie: string | undefined,
 ): Promise<Caller> {
   const caller = await identified(options, c, cookie)
-  noteCaller(c, caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
+  noteCaller(c, nameOf(caller))
   const wanted = route.caller === 'host' ? 'host' : 'person'
   if (caller.kind !== wanted || (route.caller === 'browser' && caller.kind === 'person' && caller.via !== 'browser'))
     throw new KeymanError('denied', `this is for ${WHO[route.caller]} alone`)

@@ -62,11 +62,12 @@ const limited = route({
 const nobody = async () => {
   throw new KeymanError('not-signed-in', 'nobody is known here')
 }
-const routesFor = (handled: Handled, strangers: RateLimiter) =>
+const routesFor = (handled: Handled, strangers: Pick<RateLimiter, 'take'>) =>
   createApp({
     listener: 'pages',
     handled: [handled],
     strangers,
+    callers: { take: () => {}, charge: () => {} },
     onInternalError: (error, requestId) => void internal.push({ error, requestId }),
     gate: {
       callerFromClientCertificate: nobody,
@@ -394,6 +395,24 @@ describe('rate limits', () => {
     clock += 1000
     expect((await get('/limited')).status).toBe(200)
     expect((await get('/limited')).status).toBe(429)
+  })
+
+  it('let what costs more in less often, and a charge takes what there is', () => {
+    let at = 0
+    const limit = createRateLimiter({ burst: 30, perMinute: 60, now: () => at })
+    limit.take('alice', 10)
+    limit.take('alice', 20)
+    expect(() => limit.take('alice', 10)).toThrow('too many')
+    at += 10_000
+    limit.take('alice', 10)
+    limit.charge('bob', 29)
+    limit.take('bob')
+    limit.charge('bob', 20)
+    at += 1_000
+    limit.take('bob')
+    expect(() => limit.take('bob')).toThrow('too many')
+    // A cost above the burst is the whole burst: nobody is kept out for good.
+    limit.take('carol', 31)
   })
 
   it('keep no more buckets than they may, and one for a whole IPv6 /64', () => {

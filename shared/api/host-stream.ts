@@ -32,6 +32,7 @@ export const hostSelf = {
     path: '/v1/host/client-certificate',
     listeners: ['machines'],
     caller: 'host',
+    cost: 10,
     summary: "A new client certificate for the host's key",
     answer: clientCertificateAnswer,
   }),
@@ -40,6 +41,7 @@ export const hostSelf = {
     path: '/v1/host/ssh-certificates',
     listeners: ['machines'],
     caller: 'host',
+    cost: 10,
     summary: 'An SSH host certificate for one of its host keys, whose possession is proven (purpose `host-key`)',
     body: z.strictObject({ publicKey: publicKeyLine, challenge: z.string().max(200), signature: armoredSignature }),
     answer: certificateAnswer,
@@ -89,6 +91,7 @@ export const checkpointFrame = z.strictObject({
   /** From the agent's last size to this one, hex hashes. */ proof: z.array(z.string().length(64)).max(128),
 })
 
+const version = z.string().regex(/^[\x20-\x7e]*$/, 'printable ASCII')
 export const frameToAgent = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('state'), state: desiredState, log: checkpointFrame.optional() }),
   /** The host holds the newest state already. */
@@ -101,8 +104,9 @@ export const frameToServer = z.discriminatedUnion('type', [
     revision: z.int().min(0),
     incarnation: z.string().max(64),
     checkpoint: z.string().max(4000).optional(),
-    agent: z.string().max(40),
-    sshd: z.string().max(80),
+    /** What the host is run by, for whoever looks at it. */
+    agent: version.max(40),
+    sshd: version.max(80),
   }),
   /** In force: written, read back and checked. */
   z.strictObject({ type: z.literal('in-force'), revision: z.int() }),

@@ -27,6 +27,8 @@ export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   /** An action that wants a passkey's assertion at most ten minutes old. The name stands in the page and in the ledger. */
   readonly action?: string
   readonly summary: string
+  /** For how many requests of its caller it counts (default 1): a certificate lives on, and may have to be revoked. */
+  readonly cost?: number
   readonly query?: z.ZodType<Query>
   readonly body?: z.ZodType<Body>
   readonly answer?: z.ZodType<Answer>

@@ -38,6 +38,7 @@ export async function openCrashWorld(
     const env: NodeJS.ProcessEnv = {
       KEYMAN_LIMITS_STRANGERS_PER_MINUTE: '100000',
       KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000',
+      KEYMAN_LIMITS_CALLERS_PER_MINUTE: '1000000',
       ...options.env,
     }
     let postgres: TestPostgres | undefined

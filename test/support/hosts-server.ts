@@ -70,6 +70,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
     ],
     gate,
     strangers,
+    callers: strangers,
     onInternalError,
   })
   const pair = await authority.serverCertificate(config.machines.names, () => undefined)
