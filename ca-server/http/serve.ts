@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
 import { KeymanError } from '#shared/errors.ts'
+import { connectionsFor, openFilesLimit } from './connection-limit.ts'
 import type { OnInternalError } from './edge.ts'
 import { problem } from './problem.ts'
 import { MAX_BODY_BYTES } from './read-json.ts'
@@ -26,8 +27,6 @@ export const LIMITS = {
   handshakeTimeout: 10_000,
   maxHeaderSize: 16 * 1024,
   maxHeadersCount: 100,
-  /** Each costs some 30 to 80 kB. Beyond this many, the connection that has been idle for longest gives way. */
-  maxConnections: 20_000,
   /**
    * Of a listener that closes: whoever was busy within the last second may be sending the next request at this moment. It is
    * answered for so long, and told that the connection closes; else it would be lost without an answer.
@@ -35,7 +34,10 @@ export const LIMITS = {
   lingerTimeout: 200,
 } as const
 
-export type Limits = { readonly [name in keyof typeof LIMITS]: number }
+export type Limits = { readonly [name in keyof typeof LIMITS]: number } & {
+  /** Beyond this many, the connection that has been idle for longest gives way. */
+  readonly maxConnections: number
+}
 
 /** One line a request: no query string, no header, no body. */
 export type AccessLine = {
@@ -75,7 +77,7 @@ export type Listener = {
 }
 
 export async function serve(options: ServeOptions): Promise<Listener & { readonly server: Server }> {
-  const limits = { ...LIMITS, ...options.limits }
+  const limits: Limits = { ...LIMITS, maxConnections: connectionsFor(openFilesLimit()), ...options.limits }
   const handleByHono = getRequestListener(options.app.fetch, {
     // What never becomes a request: a URL or a Host that is none. Nobody knows its ID by then; it is in the log line.
     errorHandler: () => problem(new KeymanError('invalid-input', 'the address of the request is not valid'), 'none'),
