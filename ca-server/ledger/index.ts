@@ -28,7 +28,6 @@ import { type Outcome, type Row, writeRows } from './write.ts'
 export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
-export { MAX_QUEUED } from './group.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, IssuedCertificate } from './records.ts'
 

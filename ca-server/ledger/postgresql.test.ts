@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openStore, type Store } from '#server/store/index.ts'
@@ -15,7 +14,8 @@ import {
   subjects,
 } from '#test/support/contract/ledger.ts'
 import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/postgres.ts'
-import { EpochsChanged, type Ledger, MAX_QUEUED } from './index.ts'
+import { MAX_QUEUED } from './group.ts'
+import { EpochsChanged, type Ledger } from './index.ts'
 
 describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
   let cluster: TestPostgres
@@ -156,21 +156,35 @@ describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
     it('loses no record that was said to be durable, and writes none twice', async () => {
       const done: bigint[] = []
       let stop = false
+      let next = Promise.withResolvers<void>()
       const writers = Array.from({ length: 16 }, async () => {
         while (!stop)
           await ledger.append(entry()).then(
-            index => done.push(index),
+            index => {
+              done.push(index)
+              next.resolve()
+            },
             () => {},
           )
       })
-      for (let cut = 0; cut < 6; cut++) {
-        await sleep(40)
-        await admin.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'keyman_app'")
+      /** An answer to what was written from now on, maybe after some that had been sent before. */
+      const goesOn = async () => {
+        for (let n = 0; n < 17; n++) {
+          next = Promise.withResolvers()
+          await next.promise
+        }
       }
-      await sleep(40)
+      await goesOn()
+      for (let cut = 0; cut < 6; cut++) {
+        const { rows } = await admin.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'keyman_app'",
+        )
+        expect(rows.length).toBeGreaterThan(0)
+        await goesOn()
+      }
       await cluster.killHard()
       await cluster.start()
-      await sleep(300)
+      await goesOn()
       stop = true
       await Promise.all(writers)
       admin = new pg.Client(cluster.adminUrl)
@@ -184,6 +198,20 @@ describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
       expect(kept.rows[0].n).toBe(done.length)
       expect(await auditAll(ledger)).toMatchObject({ ok: true })
     })
+  })
+
+  it('goes on finding certificates after a migration has added a column to their table', async () => {
+    const live = () =>
+      store.transaction({ name: 'live', deadlineMs: 5_000 }, t => ledger.liveCertificates(t, { session: 's1' }))
+    const epochs = await ledger.readEpochs(subjects)
+    await ledger.issue(issueRequest(epochs))
+    const before = await live()
+    expect(before.length).toBeGreaterThan(0)
+    const owner = new pg.Client(cluster.migrationUrl)
+    await owner.connect()
+    await owner.query('alter table issued_certificate add column later text')
+    await owner.end()
+    expect(await live()).toEqual(before)
   })
 
   describe('tampering by the administrator of the database', () => {
@@ -227,6 +255,28 @@ describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
       await admin.query('insert into ledger_record select * from json_populate_record(null::ledger_record, $1)', [
         JSON.stringify(rows[0]),
       ])
+      expect(await auditAll(ledger)).toMatchObject({ ok: true })
+    })
+
+    it('that removes a record before it is in the tree is found: nothing is signed, and no other record gets its place', async () => {
+      const first = await ledger.append(entry())
+      await Promise.all([ledger.append(entry()), ledger.append(entry())])
+      for (const index of [first + 1n, first + 2n]) {
+        const { rows } = await admin.query('delete from ledger_record where index = $1 returning *', [String(index)])
+        const missing = {
+          code: 'internal',
+          message: expect.stringContaining(`record ${index} of the audit log is missing`),
+        }
+        await expect(ledger.checkpoint()).rejects.toMatchObject({
+          ...missing,
+          hint: expect.stringContaining('somebody changed'),
+        })
+        // Nor does a server start on it.
+        await expect(openLedger(store)).rejects.toMatchObject(missing)
+        await admin.query('insert into ledger_record select * from json_populate_record(null::ledger_record, $1)', [
+          JSON.stringify(rows[0]),
+        ])
+      }
       expect(await auditAll(ledger)).toMatchObject({ ok: true })
     })
 

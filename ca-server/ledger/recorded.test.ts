@@ -9,11 +9,11 @@ describe('what was recorded', () => {
     expect(() => recorded.take()).toThrow('record 7 was taken for signing before')
   })
 
-  it('is not given once it is five seconds old, then or later', () => {
+  it(`is not given once it is older than ${MAX_AGE_MS / 1000} seconds, then or later`, () => {
     const old = makeRecorded('body', 7n, performance.now() - MAX_AGE_MS - 1)
     expect(() => old.take()).toThrow('too old to be signed')
     expect(() => old.take()).toThrow()
-    expect(makeRecorded('body', 7n, performance.now() - MAX_AGE_MS + 2_500).take()).toBe('body')
+    expect(makeRecorded('body', 7n, performance.now() - MAX_AGE_MS / 2).take()).toBe('body')
   })
 
   it('shows no body to whoever prints it', () => {

@@ -28,6 +28,8 @@ export type IssuedCertificate = {
   /** The index of its record. */
   record: bigint
 }
+const CERTIFICATE_COLUMNS =
+  'authority, serial, key_id, subject_key, person, session, host, valid_after, valid_before, record'
 const certificateRow = z
   .object({
     authority: z.string(),
@@ -67,7 +69,7 @@ export function selectLiveCertificates(
 ): Promise<IssuedCertificate[]> {
   const select = (where: string, ...values: string[]) =>
     t.query(
-      `select * from issued_certificate where valid_before > $1 and ${where} order by authority, serial`,
+      `select ${CERTIFICATE_COLUMNS} from issued_certificate where valid_before > $1 and ${where} order by authority, serial`,
       [now, ...values],
       certificateRow,
     )

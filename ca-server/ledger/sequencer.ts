@@ -9,7 +9,8 @@ import {
   TreeEdge,
   verifyCheckpoint,
 } from '#shared/merkle/index.ts'
-import { advanceTree, headSize, newestNote, nextLeaves, putNote, treeSize } from './tree-store.ts'
+import { tampered } from './errors.ts'
+import { advanceTree, headSize, newestNote, nextLeaves, putNote, recordMissing, treeSize } from './tree-store.ts'
 
 export type LogKey = { name: string; publicKey: Uint8Array; sign(data: Uint8Array): Promise<Uint8Array> }
 export type SequencerDeps = {
@@ -87,6 +88,7 @@ export class Sequencer {
   async #advance(maySign: boolean): Promise<State> {
     const { store } = this.#deps
     let state = this.#state ?? (await this.#load())
+    const committed = await headSize(store)
     for (;;) {
       const leaves = await nextLeaves(store, state.edge.size, LEAVES_A_STEP)
       if (leaves.length === 0) break
@@ -96,6 +98,8 @@ export class Sequencer {
       if (await advanceTree(store, state.edge.size, edge.size, tiles)) state = { ...state, edge }
       else state = await this.#load()
     }
+    // Whoever asks for a checkpoint of them would wait for ever.
+    if (state.edge.size < committed) throw recordMissing(state.edge.size)
     if (maySign && performance.now() - this.#signedAt >= this.#deps.checkpointEveryMs) state = await this.#sign(state)
     this.#state = state
     return state
@@ -121,25 +125,32 @@ export class Sequencer {
    * signed. Else the server would sign whatever somebody wrote into the tiles.
    */
   async #load(): Promise<State> {
-    const { store, origin, logKey, readTile } = this.#deps
+    const { store, readTile } = this.#deps
     this.#state = undefined
     const signed = await newestNote(store)
     const size = await treeSize(store)
     if (signed) {
-      const head = verifyCheckpoint(signed.note, { origin, logKey: logKey.publicKey, name: logKey.name })
+      const head = this.#open(signed.note)
       const fits =
         head.size === signed.size &&
         head.size <= size &&
         equalBytes((await TreeEdge.load(head.size, readTile)).root(), head.root)
-      if (!fits)
-        throw new KeymanError(
-          'internal',
-          `the audit log's tree is not that of its checkpoint of ${head.size} records`,
-          {
-            hint: 'somebody changed the database: run keyman audit verify and keep the database as it is',
-          },
-        )
+      if (!fits) throw tampered(`the audit log's tree is not that of its checkpoint of ${head.size} records`)
     }
     return { edge: await TreeEdge.load(size, readTile), signed }
+  }
+
+  /** A checkpoint of the database, which our own key must have signed. */
+  #open(note: string): { size: bigint; root: Uint8Array } {
+    const { origin, logKey } = this.#deps
+    try {
+      return verifyCheckpoint(note, { origin, logKey: logKey.publicKey, name: logKey.name })
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new KeymanError('internal', `the newest checkpoint of the audit log in the database is not ours: ${why}`, {
+        hint: 'either the log key was lost or exchanged, or the organisation renamed: give the server the keystore and settings that belong to this database, or restore database and keystore from one backup; or somebody changed the database: keep it as it is',
+        cause,
+      })
+    }
   }
 }

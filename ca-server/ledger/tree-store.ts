@@ -2,11 +2,16 @@ import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { toHex } from '#shared/bytes.ts'
 import { HASH_SIZE, leafHash, TILE_WIDTH, type Tile, type TileReader } from '#shared/merkle/index.ts'
+import { tampered } from './errors.ts'
+
+/** A record that was committed, by its place, and is not there. */
+export const recordMissing = (index: bigint) =>
+  tampered(`record ${index} of the audit log is missing, and was not in the tree yet`)
 
 const sizeRow = z.object({ size: z.bigint() }).transform(({ size }) => size)
 const tileRow = z.object({ index: z.bigint(), hashes: z.instanceof(Uint8Array) })
 const noteRow = z.object({ size: z.bigint(), note: z.string() })
-const leafRow = z.object({ record: z.string() }).transform(({ record }) => record)
+const leafRow = z.object({ index: z.bigint(), record: z.string() })
 
 const oneSize = async (on: Queryable, sql: string): Promise<bigint> => {
   const [size] = await on.query(sql, [], sizeRow)
@@ -62,15 +67,21 @@ export async function leafHashesAt(on: Queryable, indices: readonly bigint[]): P
   return found
 }
 
-/** Leaf hashes of the next committed records that are not in a tree of `size`, at most `limit`. */
+/**
+ * Leaf hashes of the next committed records that are not in a tree of `size`, at most `limit`. Throws `internal` where one is
+ * missing in between: whatever came next would get its place in the tree.
+ */
 export async function nextLeaves(on: Queryable, size: bigint, limit: number): Promise<Uint8Array[]> {
   const records = await on.query(
-    'select record from ledger_record where index >= $1 and index < $1 + $2 order by index',
+    'select index, record from ledger_record where index >= $1 and index < $1 + $2 order by index',
     [size, BigInt(limit)],
     leafRow,
   )
   const encoder = new TextEncoder()
-  return records.map(record => leafHash(encoder.encode(record)))
+  return records.map(({ index, record }, n) => {
+    if (index !== size + BigInt(n)) throw recordMissing(size + BigInt(n))
+    return leafHash(encoder.encode(record))
+  })
 }
 
 /**

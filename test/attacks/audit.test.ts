@@ -94,6 +94,18 @@ it('row removed: the record is named', async () => {
   expect(result).toMatchObject(tampered(/record 4 is missing/))
 })
 
+it('row removed before it is in the tree: the server does not start on it', async () => {
+  await tamper(async store => {
+    await store.execute(
+      `insert into ledger_record (index, request_id, kind, part, actor, at, record)
+       select size + 1, 'req_later', kind, 0, actor, at, record from ledger_record, ledger_head where index = 4`,
+      [],
+    )
+    await store.execute('update ledger_head set size = size + 2', [])
+  })
+  await expect(world.server.restart()).rejects.toThrow(/record \d+ of the audit log is missing/)
+})
+
 it('rows reordered: the first one is named, and where it stands now', async () => {
   const result = await found(store =>
     store.execute(
@@ -159,7 +171,9 @@ it("tree head of another log, or signed by another key under this log's name: th
     })
   for (const rename of [(origin: string) => origin, () => 'other.example.com/log']) {
     await resign(rename)
-    await expect(world.server.restart()).rejects.toThrow(/checkpoint/)
+    await expect(world.server.restart()).rejects.toThrow(
+      /checkpoint of the audit log in the database is not ours: .*\n.*hint: .*keystore/,
+    )
   }
 })
 
