@@ -8,7 +8,8 @@ const row = z.object({ wrapped: z.instanceof(Uint8Array) })
 
 /**
  * A key of the server itself that several servers share: random, in the database as the keystore's master key wrapped it. Made
- * at first use. Where the keystore wraps nothing, it is this process's alone: what was made with it ends with a restart.
+ * at first use. Where the keystore wraps nothing, it is this process's alone: what was made with it ends with a restart, and
+ * another server refuses it. That the keystore wraps nothing is said at the start (`capabilities.cannot`).
  */
 export async function serverSecret(
   { store, keystore, random, now }: Pick<IdentityDeps, 'store' | 'keystore' | 'random' | 'now'>,

@@ -20,7 +20,7 @@ export type KeystoreKey = {
  */
 export interface Keystore {
   readonly kind: 'software' | 'pkcs11'
-  /** What this one can do, probed when it was opened; `cannot` are sentences for the operator. */
+  /** What this one can do, probed when it was opened; `cannot` are remarks for the operator, shown at each start. */
   readonly capabilities: {
     readonly algorithms: readonly KeyAlgorithm[]
     readonly wrapsDataKeys: boolean

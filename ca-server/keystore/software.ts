@@ -77,9 +77,7 @@ export async function openSoftwareKeystore(config: Extract<KeystoreConfig, { kin
     capabilities: {
       algorithms: KEY_ALGORITHMS,
       wrapsDataKeys: true,
-      cannot: [
-        'A software keystore does not keep its keys from whoever takes over the server: they are in its memory.',
-      ],
+      cannot: ['a software keystore does not keep its keys from whoever takes over the server: they are in its memory'],
     },
     async generateKey(label, algorithm) {
       refuseClosed()

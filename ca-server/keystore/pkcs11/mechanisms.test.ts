@@ -28,7 +28,10 @@ describe.skipIf(missing)(`a token without Edwards curves and AES-GCM${missing &&
     expect(keystore.capabilities).toEqual({
       algorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072', 'rsa-4096'],
       wrapsDataKeys: false,
-      cannot: ['The token makes no ed25519 keys.', 'The token wraps no data keys: it has no AES-GCM.'],
+      cannot: [
+        'the token makes no ed25519 keys',
+        expect.stringMatching(/wraps no data keys.* servers each refuses .* run one, or let each client/),
+      ],
     })
   })
 

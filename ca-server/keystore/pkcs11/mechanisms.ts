@@ -70,6 +70,10 @@ export type Probed = {
   readonly cannot: readonly string[]
 }
 
+/** What that means to logins: see `identity/server-secret.ts`. */
+const WRAPS_NOTHING =
+  'the token wraps no data keys (it has no AES-GCM), so servers share no secret: what is under way ends with a restart, and of several servers each refuses challenges that another gave as expired; run one, or let each client always come to the same one'
+
 /** What the module says it can do on this slot; only that is offered. */
 export function probe(cryptoki: Cryptoki, slot: Handle): Probed {
   const listed = new Set(cryptoki.C_GetMechanismList(slot))
@@ -90,8 +94,8 @@ export function probe(cryptoki: Cryptoki, slot: Handle): Probed {
   const wrapsDataKeys = offers(CKM.AES_KEY_GEN, 0) && offers(CKM.AES_GCM, 0)
   const missing = KEY_ALGORITHMS.filter(algorithm => !algorithms.includes(algorithm))
   const cannot = [
-    ...missing.map(algorithm => `The token makes no ${algorithm} keys.`),
-    ...(wrapsDataKeys ? [] : ['The token wraps no data keys: it has no AES-GCM.']),
+    ...missing.map(algorithm => `the token makes no ${algorithm} keys`),
+    ...(wrapsDataKeys ? [] : [WRAPS_NOTHING]),
   ]
   return { algorithms, wrapsDataKeys, cannot }
 }
