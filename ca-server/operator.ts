@@ -2,6 +2,7 @@ import { chmodSync, existsSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { lockFolder } from '#server/store/index.ts'
 import { ERRORS, type ErrorCode, KeymanError } from '#shared/errors.ts'
 
 /**
@@ -21,22 +22,29 @@ const answer = z.union([
 const MAX_LINE = 4096
 const socketPath = (dataFolder: string): string => join(dataFolder, 'operator.sock')
 
+/** Throws `conflict` where another server answers for this data folder. Resolves to a function that ends it. */
 export async function listenForOperator(
   dataFolder: string,
   serve: (question: Question) => Promise<unknown>,
 ): Promise<() => Promise<void>> {
   const path = socketPath(dataFolder)
-  // The folder is locked by this server, so a socket that is still there belongs to one that is gone.
-  rmSync(path, { force: true })
-  const server = createServer(socket => void converse(socket, serve))
-  const before = process.umask(0o177)
+  const unlock = lockFolder(`the data folder ${dataFolder}`, join(dataFolder, 'operator.lock'))
   try {
-    await listening(server, path)
-  } finally {
-    process.umask(before)
+    // Nobody else answers here while we have the lock: a socket that is still there belongs to a server that is gone.
+    rmSync(path, { force: true })
+    const server = createServer(socket => void converse(socket, serve))
+    const before = process.umask(0o177)
+    try {
+      await listening(server, path)
+    } finally {
+      process.umask(before)
+    }
+    chmodSync(path, 0o600)
+    return () => new Promise<void>(resolve => server.close(() => resolve())).finally(unlock)
+  } catch (error) {
+    unlock()
+    throw error
   }
-  chmodSync(path, 0o600)
-  return () => new Promise(resolve => server.close(() => resolve()))
 }
 
 function listening(server: Server, path: string): Promise<void> {

@@ -32,6 +32,7 @@ export type Stage = 'connecting' | 'reading' | 'writing' | 'in transaction' | 'c
 
 // PostgreSQL says with these that the statement or transaction was rolled back and may be tried again (appendix A).
 const RETRYABLE = new Set([
+  '0A000', // feature_not_supported: so it says of a statement that was prepared before a migration changed its columns
   '40001', // serialization_failure
   '40P01', // deadlock_detected
   '25006', // read_only_sql_transaction: the primary became a standby

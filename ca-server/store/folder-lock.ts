@@ -3,7 +3,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'nod
 import { KeymanError } from '#shared/errors.ts'
 
 /**
- * Two processes on one PGlite folder silently destroy it, so the folder is locked first.
+ * What only one process may have, such as a PGlite folder, which two silently destroy, is locked first.
  *
  * Node has no flock(2), but such a lock belongs to the *open file description* (flock(2), NOTES), which a child shares:
  * a child locks our descriptor and ends, and the lock stays with us until we close the file or die, however we die.
@@ -14,8 +14,11 @@ const LOCKERS: readonly (readonly [string, readonly string[]])[] = [
   ['perl', ['-e', 'use Fcntl ":flock"; open(my $f, "+<&=", 3) or exit 2; exit(flock($f, LOCK_EX|LOCK_NB) ? 0 : 1)']],
 ]
 
-/** Resolves to a function that gives the lock back. Throws `conflict`, saying who holds it. */
-export function lockFolder(folder: string, path: string): () => void {
+/**
+ * Gives a function that gives the lock back. `what` is what the file at `path` stands for, such as `the database in …`.
+ * Throws `conflict`, saying who holds it, `unavailable` where this machine can't lock.
+ */
+export function lockFolder(what: string, path: string): () => void {
   const file = openSync(path, 'a+', 0o600)
   for (const [program, parameters] of LOCKERS) {
     const { status, error } = spawnSync(program, parameters, { stdio: ['ignore', 'ignore', 'ignore', file] })
@@ -27,16 +30,12 @@ export function lockFolder(folder: string, path: string): () => void {
     }
     const holder = readFileSync(path, 'utf8').trim() || 'another process'
     closeSync(file)
-    throw new KeymanError('conflict', `the database in ${folder} is in use by ${holder}`, {
+    throw new KeymanError('conflict', `${what} is in use by ${holder}`, {
       hint: 'stop that server first, or give this one another data folder',
     })
   }
   closeSync(file)
-  throw new KeymanError(
-    'unavailable',
-    `the database folder ${folder} can't be locked: neither flock nor perl is here`,
-    {
-      hint: 'install util-linux (flock)',
-    },
-  )
+  throw new KeymanError('unavailable', `${what} can't be locked: neither flock nor perl is here`, {
+    hint: 'install util-linux (flock)',
+  })
 }

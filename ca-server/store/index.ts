@@ -9,6 +9,7 @@ import type { Store, StoreConfig } from './port.ts'
 import { openPostgres } from './postgresql.ts'
 
 export { StoreError, type StoreErrorKind } from './errors.ts'
+export { lockFolder } from './folder-lock.ts'
 export { insist } from './insist.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
 export { assertOutsideTransaction } from './transaction-guard.ts'
@@ -17,7 +18,13 @@ export { assertOutsideTransaction } from './transaction-guard.ts'
  * Applies missing migrations, checks and opens the database. Throws `KeymanError`: `conflict` where the folder is in use by
  * another process, `unavailable` where the roles or migrations are not as they must be, `invalid-input` for a
  * connection string that is none; and `StoreError` where the database is not reached. No message holds a password.
+ * `onError` hears what a listener of notifications throws; without it, whoever reads stderr.
  */
-export function openStore(config: StoreConfig): Promise<Store> {
-  return config.engine === 'pglite' ? openPGlite(config.folder) : openPostgres(config.url, config.migrationUrl)
+export function openStore(
+  config: StoreConfig,
+  onError = (error: unknown) => process.emitWarning(error instanceof Error ? error : String(error)),
+): Promise<Store> {
+  return config.engine === 'pglite'
+    ? openPGlite(config.folder, onError)
+    : openPostgres(config.url, config.migrationUrl, onError)
 }

@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { connectPrimary } from './connect.ts'
 import { withDeadline } from './deadline.ts'
 import { classify, StoreError } from './errors.ts'
+import { tell } from './tell.ts'
 
 /** A connection that carries nothing still has to show that it lives: a lost host sends no goodbye. */
 const PROBE_EVERY_MS = 5_000
@@ -10,13 +11,15 @@ const RECONNECT_AFTER_MS = [50, 200, 1_000] as const
 /** One connection of its own for LISTEN, made at the first listener and replaced whenever it breaks. */
 export class Listener {
   readonly #urls: readonly string[]
+  readonly #onError: (error: unknown) => void
   readonly #heard = new Map<string, Set<(payload: string) => void>>()
   #client: Promise<pg.Client> | undefined
   #probe: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(urls: readonly string[]) {
+  constructor(urls: readonly string[], onError: (error: unknown) => void) {
     this.#urls = urls
+    this.#onError = onError
   }
 
   async listen(channel: string, onNotification: (payload: string) => void): Promise<() => Promise<void>> {
@@ -82,6 +85,6 @@ export class Listener {
   }
 
   #tell(channel: string, payload: string): void {
-    for (const listener of this.#heard.get(channel) ?? []) listener(payload)
+    for (const listener of this.#heard.get(channel) ?? []) tell(listener, payload, this.#onError)
   }
 }

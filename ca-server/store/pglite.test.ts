@@ -8,9 +8,10 @@ import { anyRow, storeContract } from '#test/support/contract/store.ts'
 import { openStore, type Store } from './index.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keyman-pglite-'))
+const failures: unknown[] = []
 let store: Store
 beforeAll(async () => {
-  store = await openStore({ engine: 'pglite', folder })
+  store = await openStore({ engine: 'pglite', folder }, error => failures.push(error))
   await store.execute('create table contract (id int primary key, note text)', [])
 })
 afterAll(async () => {
@@ -19,7 +20,7 @@ afterAll(async () => {
 })
 
 describe('a store on PGlite', () => {
-  storeContract(() => store)
+  storeContract(() => store, failures)
 
   it('refuses a folder that another process has open, and says which', async () => {
     await expect(openStore({ engine: 'pglite', folder })).rejects.toMatchObject({

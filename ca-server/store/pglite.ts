@@ -9,14 +9,15 @@ import { lockFolder } from './folder-lock.ts'
 import { migrate, readMigrations } from './migrate.ts'
 import type { Parameter, Queryable, RowParser, Store } from './port.ts'
 import { currentIncarnation, isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.ts'
+import { tell } from './tell.ts'
 import { assertOutsideTransaction, Guarded, runInside, type TransactionMark } from './transaction-guard.ts'
 
 const INT8 = 20
 
 /** The embedded engine: PostgreSQL in WebAssembly, one connection, in this process. */
-export async function openPGlite(folder: string): Promise<Store> {
+export async function openPGlite(folder: string, onError: (error: unknown) => void): Promise<Store> {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const unlock = lockFolder(folder, join(folder, 'lock'))
+  const unlock = lockFolder(`the database in ${folder}`, join(folder, 'lock'))
   try {
     const path = join(folder, 'pgdata')
     await createCluster(path)
@@ -32,7 +33,7 @@ export async function openPGlite(folder: string): Promise<Store> {
         readMigrations(),
       )
       const incarnation = await currentIncarnation(new PGliteHandle(database, 'reading'))
-      return new PGliteStore(database, incarnation, unlock)
+      return new PGliteStore(database, incarnation, unlock, onError)
     } catch (error) {
       await database.close()
       throw error
@@ -94,13 +95,15 @@ class PGliteStore implements Store {
   readonly #database: PGlite
   readonly #handle: PGliteHandle
   readonly #unlock: () => void
+  readonly #onError: (error: unknown) => void
   #closed = false
 
-  constructor(database: PGlite, incarnation: string, unlock: () => void) {
+  constructor(database: PGlite, incarnation: string, unlock: () => void, onError: (error: unknown) => void) {
     this.#database = database
     this.#handle = new PGliteHandle(database, 'reading')
     this.incarnation = incarnation
     this.#unlock = unlock
+    this.#onError = onError
   }
 
   async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
@@ -164,7 +167,9 @@ class PGliteStore implements Store {
 
   async listen(channel: string, onNotification: (payload: string) => void): Promise<() => Promise<void>> {
     assertOutsideTransaction('listening')
-    const stop = await this.#database.listen(parseChannel(channel), onNotification)
+    const stop = await this.#database.listen(parseChannel(channel), payload =>
+      tell(onNotification, payload, this.#onError),
+    )
     return async () => {
       if (!this.#closed) await stop()
     }

@@ -6,11 +6,13 @@ import { openStore, type Queryable, type Store, StoreError } from './index.ts'
 
 describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
   let cluster: TestPostgres
+  const failures: unknown[] = []
   let store: Store
   let admin: pg.Client
   beforeAll(async () => {
     cluster = await startPostgres()
-    store = await openStore({ engine: 'postgresql', url: cluster.url, migrationUrl: cluster.migrationUrl })
+    const { url, migrationUrl } = cluster
+    store = await openStore({ engine: 'postgresql', url, migrationUrl }, error => failures.push(error))
     admin = new pg.Client(cluster.adminUrl)
     admin.on('error', () => {})
     await admin.connect()
@@ -22,7 +24,7 @@ describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
     await cluster.close()
   })
 
-  storeContract(() => store)
+  storeContract(() => store, failures)
 
   const cutAll = () =>
     admin.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'keyman_app'")
@@ -107,6 +109,21 @@ describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
     expect(all).toEqual(Array(100).fill(1))
   })
 
+  it('throws away a connection whose statement a migration has made stale, and goes on with another', async () => {
+    await admin.query('create table stale (id int); grant all on stale to keyman_runtime')
+    // Prepared in every connection that there is.
+    const select = () => store.query('select * from stale', [], anyRow)
+    await Promise.all(Array.from({ length: 30 }, select))
+    await admin.query('alter table stale add column later text')
+    const inTransaction = () =>
+      store.transaction({ name: 'stale', deadlineMs: 5_000 }, t => t.query('select * from stale', [], anyRow))
+    expect(await refused(select())).toMatchObject({ kind: 'retryable', code: '0A000' })
+    expect(await refused(inTransaction())).toMatchObject({ kind: 'retryable', code: '0A000' })
+    for (let n = 0; n < 30; n++) await refused(n % 2 ? select() : inTransaction())
+    expect(await select()).toEqual([])
+    expect(await inTransaction()).toEqual([])
+  })
+
   it('survives the death of the whole server', async () => {
     await cluster.killHard()
     expect(await refused(store.ping())).toBeInstanceOf(StoreError)
@@ -135,6 +152,18 @@ describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
       expect(one.remarks.join()).toContain('keyman_migrate can change the audit log')
       await one.close()
       expect(store.remarks).toEqual([])
+    })
+
+    it('says how a missing migration is applied, where its role may not', async () => {
+      const { rows } = await admin.query(
+        'delete from schema_migration where name = (select max(name) from schema_migration) returning name, sha256',
+      )
+      const hint = expect.stringMatching(/database\.migration_url: the server applies what is missing when it starts/)
+      await expect(openStore({ engine: 'postgresql', url: cluster.url })).rejects.toMatchObject({
+        code: 'unavailable',
+        hint,
+      })
+      await admin.query('insert into schema_migration (name, sha256) values ($1, $2)', [rows[0].name, rows[0].sha256])
     })
 
     it('shows no password in what it throws', async () => {

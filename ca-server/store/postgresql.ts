@@ -11,10 +11,14 @@ import { isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.t
 import { assertOutsideTransaction, Guarded, runInside, type TransactionMark } from './transaction-guard.ts'
 
 /** Migrates and checks the database, then opens it. */
-export async function openPostgres(url: string, migrationUrl: string | undefined): Promise<Store> {
+export async function openPostgres(
+  url: string,
+  migrationUrl: string | undefined,
+  onError: (error: unknown) => void,
+): Promise<Store> {
   const urls = splitHosts(url, 'database.url')
   try {
-    return new PostgresStore(urls, await preparePostgres(url, migrationUrl))
+    return new PostgresStore(urls, await preparePostgres(url, migrationUrl), onError)
   } catch (error) {
     throw classify(error, 'connecting')
   }
@@ -27,11 +31,15 @@ class PostgresStore implements Store {
   readonly #pool: Pool
   readonly #listener: Listener
 
-  constructor(urls: readonly string[], { incarnation, remarks }: { incarnation: string; remarks: readonly string[] }) {
+  constructor(
+    urls: readonly string[],
+    { incarnation, remarks }: { incarnation: string; remarks: readonly string[] },
+    onError: (error: unknown) => void,
+  ) {
     this.incarnation = incarnation
     this.remarks = remarks
     this.#pool = new Pool(urls)
-    this.#listener = new Listener(urls)
+    this.#listener = new Listener(urls, onError)
   }
 
   async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
@@ -165,12 +173,15 @@ class PostgresHandle implements Queryable {
   }
 }
 
-/** The connection is fine: the database refused the statement, or told us to try it again. A lost one has no SQLSTATE of these. */
+/**
+ * The connection is fine: the database refused the statement, or told us to try it again. A lost one has no SQLSTATE of
+ * these, and one whose prepared statements are stale (0A000) would refuse them for ever.
+ */
 const refusedOnly = (error: unknown): boolean =>
   error instanceof StoreError &&
   error.code !== undefined &&
   /^[0-9A-Z]{5}$/.test(error.code) &&
-  !/^(08|57P|25|E)/.test(error.code)
+  !/^(08|0A|57P|25|E)/.test(error.code)
 
 /** Statements are constants, so each is parsed and planned once a connection; a bound in case one is not. */
 const names = new Map<string, string>()

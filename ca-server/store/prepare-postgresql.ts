@@ -28,7 +28,7 @@ export async function preparePostgres(
     await assertMigrated(
       migrationConnection(runtime),
       migrations,
-      'give the owning role as database.migration_url, or apply it by keyman-server migrate',
+      'give the role that owns the tables as database.migration_url: the server applies what is missing when it starts',
     )
     const remarks = [
       ...(await checkPrivileges(runtime, migrationUrl !== undefined)),

@@ -71,22 +71,20 @@ for (const { name, needs } of setUps)
       await world.server.restart()
     })
 
-    // Only there is there something to look at.
-    if (name === 'PGlite and the software keystore')
-      it('is not disturbed by a second one on its folder, which says who has it and ends', async () => {
-        const { server, machines } = world
-        const elsewhere = {
-          ...server.env,
-          KEYMAN_PAGES_LISTEN: `127.0.0.1:${await freePort()}`,
-          KEYMAN_MACHINES_LISTEN: `127.0.0.1:${await freePort()}`,
-        }
-        const second = startServerProcess({ folder: server.folder, env: elsewhere })
-        await expect(second).rejects.toThrow(new RegExp(`in use by process ${server.pid} since`))
-        await expect(second).rejects.toThrow(/hint: stop that server first, or give this one another data folder/)
-        for (const machine of machines) expect((await machine.renew()).kind).toBe('certificate')
-        // Neither has it taken the operator's socket away.
-        expect(adminLink(server.env).status).toBe(0)
-      })
+    it('is not disturbed by a second one on its folder, which says who has it and ends', async () => {
+      const { server, machines } = world
+      const elsewhere = {
+        ...server.env,
+        KEYMAN_PAGES_LISTEN: `127.0.0.1:${await freePort()}`,
+        KEYMAN_MACHINES_LISTEN: `127.0.0.1:${await freePort()}`,
+      }
+      const second = startServerProcess({ folder: server.folder, env: elsewhere })
+      await expect(second).rejects.toThrow(new RegExp(`in use by process ${server.pid} since`))
+      await expect(second).rejects.toThrow(/hint: stop that server first, or give this one another data folder/)
+      for (const machine of machines) expect((await machine.renew()).kind).toBe('certificate')
+      // Neither has it taken the operator's socket away.
+      expect(adminLink(server.env).status).toBe(0)
+    })
   })
 
 /** Refused by an answer that says so, or before the request was sent. */

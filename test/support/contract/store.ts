@@ -4,8 +4,11 @@ import { type Queryable, type Store, StoreError } from '#server/store/index.ts'
 /** Rows as they are. */
 export const anyRow = { parse: (row: unknown): Record<string, unknown> => ({ ...(row as Record<string, unknown>) }) }
 
-/** What every engine has to do. `open` gives a store on an empty database that has a table `contract(id int primary key, note text)`. */
-export function storeContract(open: () => Store): void {
+/**
+ * What every engine has to do. `open` gives a store on an empty database that has a table `contract(id int primary key, note text)`;
+ * `failures` is what it has told its `onError`.
+ */
+export function storeContract(open: () => Store, failures: readonly unknown[]): void {
   const on = { name: 'contract', deadlineMs: 5_000 }
   const insert = (t: Queryable, id: number) => t.execute('insert into contract (id) values ($1)', [id])
   const ids = async () => (await open().query('select id from contract order by id', [], anyRow)).map(row => row.id)
@@ -181,6 +184,25 @@ export function storeContract(open: () => Store): void {
       await open().notify('contract_news', 'three')
       await open().ping()
       expect(heard).toEqual(['one', 'two'])
+    })
+
+    it('reaches every listener although one throws at once and one later; what they threw is told', async () => {
+      const heard = Promise.withResolvers<string>()
+      const [atOnce, later] = [new Error('at once'), new Error('later')]
+      const stops = [
+        await open().listen('contract_throw', () => {
+          throw atOnce
+        }),
+        await open().listen('contract_throw', async () => {
+          throw later
+        }),
+        await open().listen('contract_throw', heard.resolve),
+      ]
+      await open().notify('contract_throw', 'news')
+      expect(await heard.promise).toBe('news')
+      await expect.poll(() => failures).toEqual(expect.arrayContaining([atOnce, later]))
+      for (const stop of stops) await stop()
+      await open().ping()
     })
 
     it('refuses a channel that is no plain name', async () => {
