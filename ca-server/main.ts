@@ -51,9 +51,11 @@ async function main(args: string[]): Promise<number> {
   switch (command) {
     case 'start':
       return run(config(), values.demo === true)
-    case 'check-config':
-      process.stdout.write(`The configuration is good${config().file ? `: ${config().file}` : ''}.\n`)
+    case 'check-config': {
+      const { file } = config()
+      process.stdout.write(`The configuration is good${file === undefined ? '' : `: ${file}`}.\n`)
       return EXIT.done
+    }
     case 'admin-link':
       return adminLink(config(), rest[0])
     default:
@@ -72,8 +74,13 @@ async function run(config: ServerConfig, demo: boolean): Promise<number> {
     process.exit(EXIT.failed)
   })
   process.on('SIGHUP', () => {
-    running.reload()
-    log.info('the certificate of the pages was read anew')
+    try {
+      running.reload()
+      log.info('the certificate of the pages was read anew')
+    } catch (error) {
+      // Whoever renews writes one file after the other: between the two they do not fit.
+      log.error('the old certificate of the pages stays, the new one can not be used; send SIGHUP again', error)
+    }
   })
   const signal = await new Promise<string>(resolve => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name))
@@ -97,7 +104,7 @@ async function adminLink(config: ServerConfig, identity: string | undefined): Pr
   return EXIT.done
 }
 
-process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+const code = await main(process.argv.slice(2)).catch((error: unknown) => {
   const ours = error instanceof KeymanError ? error : undefined
   process.stderr.write(`keyman-server: error: ${error instanceof Error ? error.message : String(error)}\n`)
   for (const { field, message } of ours?.fields.slice(1) ?? [])
@@ -107,4 +114,4 @@ process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   return ours ? ERRORS[ours.code].exit : EXIT.failed
 })
 // What is left (an idle connection of the driver, say) must not keep a stopped server alive.
-if (process.exitCode !== undefined) process.exit()
+process.exit(code)

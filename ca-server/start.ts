@@ -1,6 +1,7 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+import { insist } from '#server/store/index.ts'
 import { isLogin, isPersonIdentity, parsePersonIdentity } from '#shared/names.ts'
 import { compose, type Services } from './compose.ts'
 import type { ServerConfig } from './config.ts'
@@ -8,6 +9,8 @@ import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.
 import { listen } from './listen.ts'
 import type { Log } from './log.ts'
 import { listenForOperator } from './operator.ts'
+
+const REWRITE_AFTER_MS = 10_000
 
 export type StartOptions = {
   readonly config: ServerConfig
@@ -48,11 +51,17 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
     ends.push(() => listening.close())
     reload = () => listening.reload()
     ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, log, asked.identity)))
-    writeLocal(config, services)
-    // The root may move while the server runs.
-    ends.push(await services.store.listen('trust', () => writeLocal(config, services)))
+    const remarks = [...services.keystore.capabilities.cannot, ...services.remarks]
+    writeLocal(services, remarks)
+    // The root may move while the server runs, on a disk that is full at that moment, say.
+    const rewriting = insist(
+      async () => writeLocal(services, remarks),
+      error => log.error('what keyman on this machine reads could not be written; it is tried again', error),
+      REWRITE_AFTER_MS,
+    )
+    ends.push(async () => rewriting.stop(), await services.store.listen('trust', rewriting.run))
     // Whoever tries it out hears them from `keyman doctor`, beside what else there is to know.
-    if (!demo) for (const remark of services.remarks) log.info(remark)
+    if (!demo) for (const remark of remarks) log.info(remark)
 
     const link = await services.identity.enrolment.firstAdministratorLink(firstIdentity())
     say('  KeyMan is running.')
@@ -124,13 +133,13 @@ async function adminLink(services: Services, log: Log, identity: string | undefi
 }
 
 /** For the CLI on this very machine: whom it may trust without being told. No secret. */
-function writeLocal(config: ServerConfig, services: Services): void {
+function writeLocal({ config, trust }: Services, remarks: readonly string[]): void {
   const file = join(config.dataFolder, 'local.json')
   const local = {
     machinesUrl: config.machines.url,
     publicUrl: config.publicUrl,
-    rootFingerprint: services.trust.rootFingerprint(),
-    remarks: services.remarks,
+    rootFingerprint: trust.rootFingerprint(),
+    remarks,
   }
   writeFileSync(`${file}.tmp`, `${JSON.stringify(local)}\n`, { mode: 0o600 })
   renameSync(`${file}.tmp`, file)
