@@ -29,7 +29,7 @@ export function Enrol() {
         <Loading refusal={refusal} />
       </Card>
     )
-  if (enrolled) return <Next identity={enrolled} />
+  if (enrolled) return <Next identity={enrolled} login={link.login} />
 
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
@@ -71,12 +71,12 @@ export function Enrol() {
   )
 }
 
-function Next({ identity }: { identity: string }) {
+function Next({ identity, login }: { identity: string; login: string }) {
   return (
     <Card title={strings.enrolled(identity)}>
       <p>{strings.next}</p>
       <pre>
-        <code>{strings.nextLogin}</code>
+        <code>{login}</code>
       </pre>
       <p class="note">{strings.secondPasskey}</p>
       <p>

@@ -59,7 +59,7 @@ export function createEnrolment(room: Room): Enrolment {
   return {
     async open(secret) {
       const { kind, identity, identityFixed, endsAt } = await find(secret)
-      return { kind, identity, identityFixed, endsAt }
+      return { kind, identity, identityFixed, endsAt, login: loginLine(deps) }
     },
 
     async options(secret, identity) {
@@ -109,8 +109,7 @@ export function createEnrolment(room: Room): Enrolment {
         await deps.ledger.appendIn(t, [linkEntry('invitation-created', link, identity, administrator, by)])
         return link
       })
-      const login = `keyman login ${deps.machinesUrl} --fingerprint ${deps.rootFingerprint()}`
-      return { identity, link: made.link, login, endsAt: made.endsAt }
+      return { identity, link: made.link, login: loginLine(deps), endsAt: made.endsAt }
     },
 
     async createAdminLink(identity, by) {
@@ -157,6 +156,10 @@ export function createEnrolment(room: Room): Enrolment {
     },
   }
 }
+
+/** With the pin of the root of trust: the first contact of a machine is never blind. */
+const loginLine = ({ machinesUrl, rootFingerprint }: Room['deps']): string =>
+  `keyman login ${machinesUrl} --fingerprint ${rootFingerprint()}`
 
 /** Everything of one enrolment, or nothing. */
 async function enrol(

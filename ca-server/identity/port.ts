@@ -141,6 +141,8 @@ export interface Enrolment {
     readonly identity: string
     readonly identityFixed: boolean
     readonly endsAt: Date
+    /** What to type in a terminal to sign in a machine. */
+    readonly login: string
   }>
   options(secret: string, identity: PersonIdentity): Promise<WebauthnJson>
   complete(

@@ -305,6 +305,7 @@ export const enrolment = {
       /** The invitation's identity cannot be changed; the first administrator's is a proposal. */ identityFixed:
         z.boolean(),
       endsAt: time,
+      /** What to type to sign in a machine that knows nothing of this organisation yet. */ login: z.string(),
     }),
   }),
   options: route({
