@@ -42,6 +42,10 @@ describe('keyman-agent', () => {
     expect(notJoined.err).toMatch(/^keyman-agent: error: .*has not joined\nkeyman-agent: hint: .*\n$/)
   })
 
+  it('writes nothing to a terminal that a terminal would obey', async () => {
+    expect((await run('a\u001b[31m')).err).toContain("'a\\u001b[31m' is no command")
+  })
+
   it('takes no token as an argument, and never shows the one it was given', async () => {
     const missing = await run('join')
     expect(missing).toMatchObject({ code: 2 })

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { HELP } from './help.ts'
-import { createLog } from './log.ts'
+import { createLog, shown } from './log.ts'
 import { defaultStateFolder, describeMachine } from './machine.ts'
 import { OPTIONS } from './options.ts'
 import { AGENT_VERSION } from './version.ts'
@@ -14,7 +14,7 @@ const log = createLog(
   line => process.stderr.write(line),
   () => new Date(),
 )
-const say = (line: string): void => void process.stdout.write(`${line}\n`)
+const say = (line: string): void => void process.stdout.write(`${shown(line)}\n`)
 const usage = (message: string): KeymanError =>
   new KeymanError('invalid-input', message, { hint: 'keyman-agent --help' })
 
@@ -91,9 +91,9 @@ main(process.argv.slice(2)).then(
   code => process.exit(code),
   (error: unknown) => {
     const message = error instanceof Error ? error.message : 'failed'
-    process.stderr.write(`keyman-agent: error: ${message}\n`)
+    process.stderr.write(`keyman-agent: error: ${shown(message)}\n`)
     if (error instanceof KeymanError && error.hint !== undefined)
-      process.stderr.write(`keyman-agent: hint: ${error.hint}\n`)
+      process.stderr.write(`keyman-agent: hint: ${shown(error.hint)}\n`)
     if (process.env.KEYMAN_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
     process.exit(error instanceof KeymanError ? ERRORS[error.code].exit : EXIT.failed)
   },
