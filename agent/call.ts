@@ -1,4 +1,5 @@
 import { request as httpsRequest } from 'node:https'
+import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -41,9 +42,36 @@ export async function call<Query, Body, Answer>(
   throw new KeymanError('internal', `${connection.url} gave an answer that this agent does not understand`)
 }
 
-function exchange(connection: Connection, path: string, method: string, body: unknown) {
+/**
+ * How far the server's clock is from ours, by the `Date` of an answer: milliseconds, theirs minus ours, true to about a
+ * second. Throws `unavailable` where no time comes.
+ */
+export async function clockDifference(connection: Connection, now: () => Date): Promise<number> {
+  const before = now().getTime()
+  // Without an upgrade there is nothing at the stream's address: the answer costs no question to the database, and counts
+  // against no limit of calls.
+  const { date } = await exchange(connection, HOST_STREAM_PATH, 'GET', undefined)
+  const after = now().getTime()
+  // `Date` is cut to the second before it.
+  const theirs = Date.parse(date ?? '') + 500
+  if (Number.isNaN(theirs)) throw new KeymanError('unavailable', `${connection.url} does not say what time it has`)
+  return theirs - (before + after) / 2
+}
+
+/** `unavailable` with why; a certificate out of its time may as well be a clock of ours that is wrong. */
+export function unreached(connection: Connection, error: NodeJS.ErrnoException): KeymanError {
+  const byTime = error.code === 'CERT_NOT_YET_VALID' || error.code === 'CERT_HAS_EXPIRED'
+  return new KeymanError('unavailable', `${connection.url} is not reached: ${error.message}`, {
+    cause: error,
+    ...(byTime ? { hint: "look whether this host's clock is right" } : {}),
+  })
+}
+
+type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
+
+function exchange(connection: Connection, path: string, method: string, body: unknown): Promise<Exchanged> {
   const payload = body === undefined ? undefined : utf8(JSON.stringify(body))
-  return new Promise<{ status: number; text: string }>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     const request = httpsRequest(new URL(path, connection.url), {
       method,
       // A connection for each call: calls are rare, and none outlives the certificate that it was made with.
@@ -55,10 +83,11 @@ function exchange(connection: Connection, path: string, method: string, body: un
       },
     })
     const timer = setTimeout(() => request.destroy(new Error('no answer in time')), DEADLINE_MS)
-    request.on('error', error => {
+    const fail = (error: Error) => {
       clearTimeout(timer)
-      reject(new KeymanError('unavailable', `${connection.url} is not reached: ${error.message}`, { cause: error }))
-    })
+      reject(unreached(connection, error))
+    }
+    request.on('error', fail)
     request.on('response', response => {
       let text = ''
       response.setEncoding('utf8')
@@ -66,9 +95,11 @@ function exchange(connection: Connection, path: string, method: string, body: un
         text += chunk
         if (text.length > MAX_ANSWER) request.destroy(new Error('the answer is too large'))
       })
+      // It hung up in the middle: the request itself hears nothing of that any more.
+      response.on('error', fail)
       response.on('end', () => {
         clearTimeout(timer)
-        resolve({ status: response.statusCode ?? 0, text })
+        resolve({ status: response.statusCode ?? 0, text, date: response.headers.date })
       })
     })
     request.end(payload)

@@ -2,7 +2,7 @@ import WebSocket from 'ws'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Connection, tlsOptions } from './call.ts'
+import { type Connection, tlsOptions, unreached } from './call.ts'
 
 export type Stream = {
   send(frame: hostStream.FrameToServer): void
@@ -74,7 +74,7 @@ export function openStream(connection: Connection, onFrame: (frame: hostStream.F
     })
     socket.on('error', error => {
       why = error.message
-      reject(new KeymanError('unavailable', `${connection.url} is not reached: ${error.message}`, { cause: error }))
+      reject(unreached(connection, error))
     })
     socket.on('close', (code, reason) => {
       clearTimeout(silence)
