@@ -6,7 +6,6 @@ import type { Log } from './log.ts'
 import { loadMemory } from './memory.ts'
 import type { ExpiryStyle } from './principals-file.ts'
 import { type Asked, remember, settle } from './settle.ts'
-import { hashOfFiles } from './sshd-files.ts'
 import { heldBundle } from './trust.ts'
 import { describe, verifyState } from './verify-state.ts'
 
@@ -38,9 +37,9 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
       `the root of trust has signed a new incarnation (${state.incarnation}): revisions and the log's memory start anew`,
     )
   // A server whose log does not extend the one we remember is not believed about who may log in either.
-  const checkpoint = frame.log
-    ? checkpointToKeep(frame.log, sameHistory ? memory.checkpoint : undefined, state.trust.bundle)
-    : memory.checkpoint
+  // The log of a history that was given up is no beginning of the new one's.
+  const remembered = sameHistory ? memory.checkpoint : undefined
+  const checkpoint = frame.log ? checkpointToKeep(frame.log, remembered, state.trust.bundle) : remembered
   // Remembered before it is written: wherever this is cut off, no older KRL or bundle is taken afterwards.
   remember(stateFolder, {
     bundle: { document: state.trust.signed.document, signatures: [...state.trust.signed.signatures] },
@@ -53,8 +52,8 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
   })
   writeDocuments(state, agent)
   readBack(state, config, agent.style)
-  await settle(agent, agent.asked)
-  remember(stateFolder, { revision: state.revision, filesHash: hashOfFiles(config) })
+  await settle(agent, agent.asked, { written: true })
+  remember(stateFolder, { revision: state.revision })
   log.info(`in force: ${describe(state)}`)
   return state.revision
 }

@@ -1,13 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { type Connection, call } from './call.ts'
 import { loadIdentity, renewalIsDue, saveCertificate } from './client-identity.ts'
+import { warnOfClock } from './clock.ts'
 import { type Agent, handleFrame } from './handle-frame.ts'
 import { renewHostCertificates } from './host-certificates.ts'
 import { loadMemory } from './memory.ts'
-import { remember, settle } from './settle.ts'
+import { filesAreAsLeft, remember, settle } from './settle.ts'
 import { sshdVersion } from './sshd.ts'
-import { hashOfFiles } from './sshd-files.ts'
 import { openStream, type Stream } from './stream.ts'
 import { heldBundle, machineRoots } from './trust.ts'
 import { authorities } from './verify-state.ts'
@@ -61,11 +62,19 @@ export async function renewCertificates(agent: Agent, now: () => Date): Promise<
  */
 export async function runSession(
   agent: Agent,
-  options: { readonly signal: AbortSignal; readonly once: boolean; readonly now: () => Date },
+  options: {
+    readonly signal: AbortSignal
+    readonly once: boolean
+    readonly now: () => Date
+    /** Between two looks at the clock. */
+    readonly tickMs?: number
+  },
 ): Promise<Outcome> {
-  const { config, stateFolder, log } = agent
+  const { stateFolder, log } = agent
   await renewCertificates(agent, options.now)
   const { connection } = connectionOf(agent)
+  // Made before the stream is opened: what throws here leaves none open behind it.
+  const hello = await makeHello(agent)
   let settled = false
   let why: string | undefined
   // One thing after the other: frames, renewals and questions to sshd all write the same files.
@@ -86,6 +95,10 @@ export async function runSession(
   const early: hostStream.FrameToAgent[] = []
   let take = (frame: hostStream.FrameToAgent): void => void early.push(frame)
   const stream = await openStream(connection, frame => take(frame))
+  const stop = () => stream.close()
+  options.signal.addEventListener('abort', stop, { once: true })
+  // A signal that came while we were connecting tells no listener any more.
+  if (options.signal.aborted) stop()
   take = frame =>
     serially(
       stream,
@@ -99,12 +112,26 @@ export async function runSession(
       },
     )
   for (const frame of early) take(frame)
+  stream.send(hello)
+  const clock = warnOfClock(agent, connection, options.now)
+  const ticking = new AbortController()
+  void tick(agent, stream, ticking.signal, options, task =>
+    serially(stream, () => loadMemory(stateFolder).revision, task),
+  )
+  const ended = await stream.ended
+  options.signal.removeEventListener('abort', stop)
+  ticking.abort()
+  await work
+  await clock
+  return { settled, why: why ?? ended }
+}
 
+async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStream.FrameToServer> {
   const memory = loadMemory(stateFolder)
-  const unchanged = memory.filesHash !== undefined && hashOfFiles(config) === memory.filesHash
+  const unchanged = filesAreAsLeft(config, memory)
   if (!unchanged && memory.revision > 0)
     log.warn("sshd's files are not as this agent left them: asking for all of them again")
-  stream.send({
+  return {
     type: 'hello',
     // Revision 0 asks for the whole state. It is never 'older' to us: what comes is held against our own memory.
     revision: unchanged ? memory.revision : 0,
@@ -112,18 +139,7 @@ export async function runSession(
     ...(memory.checkpoint === undefined ? {} : { checkpoint: memory.checkpoint }),
     agent: AGENT_VERSION,
     sshd: (await sshdVersion(config.sshd)).slice(0, 80),
-  })
-  const ticking = new AbortController()
-  void tick(agent, stream, ticking.signal, options.now, task =>
-    serially(stream, () => loadMemory(stateFolder).revision, task),
-  )
-  const stop = () => stream.close()
-  options.signal.addEventListener('abort', stop, { once: true })
-  const ended = await stream.ended
-  options.signal.removeEventListener('abort', stop)
-  ticking.abort()
-  await work
-  return { settled, why: why ?? ended }
+  }
 }
 
 /** By the clock: renewals, and once an hour the question to sshd. */
@@ -131,13 +147,13 @@ async function tick(
   agent: Agent,
   stream: Stream,
   signal: AbortSignal,
-  now: () => Date,
+  { now, tickMs = TICK_MS }: { readonly now: () => Date; readonly tickMs?: number },
   serially: (task: () => Promise<void>) => void,
 ) {
   let asked = now().getTime()
   for (;;) {
     try {
-      await delay(TICK_MS, undefined, { signal, ref: false })
+      await delay(tickMs, undefined, { signal, ref: false })
     } catch {
       return
     }
@@ -145,9 +161,9 @@ async function tick(
       if (await renewCertificates(agent, now)) stream.close() // comes back with the new certificate
       if (now().getTime() - asked < ASK_SSHD_MS) return
       asked = now().getTime()
-      await settle(agent, agent.asked, true)
-      const memory = loadMemory(agent.stateFolder)
-      if (hashOfFiles(agent.config) !== memory.filesHash) stream.close() // asks for all of it again
+      await settle(agent, agent.asked, { always: true })
+      if (!filesAreAsLeft(agent.config, loadMemory(agent.stateFolder)))
+        throw new KeymanError('denied', "somebody changed sshd's files: asking for all of them again")
     })
   }
 }

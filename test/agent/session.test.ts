@@ -1,0 +1,200 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { AgentConfig } from '#agent/config.ts'
+import { type Agent, handleFrame } from '#agent/handle-frame.ts'
+import { createLog } from '#agent/log.ts'
+import { loadMemory, saveMemory } from '#agent/memory.ts'
+import { runSession } from '#agent/session.ts'
+import { filesAreAsLeft, remember, settle } from '#agent/settle.ts'
+import { sshdFiles } from '#agent/sshd-files.ts'
+import { api, type hostStream } from '#shared/api/index.ts'
+import { parseLogin, parseUserPrincipal } from '#shared/names.ts'
+import { parsePublicKey } from '#shared/ssh/index.ts'
+import { machineUri } from '#shared/x509/index.ts'
+import { pathOf, requires } from '#test/support/requires.ts'
+import { newSshd, type TestSshd } from '#test/support/sshd.ts'
+import { newWorld } from '#test/support/trust-world.ts'
+import { newScriptedServer, type ScriptedServer } from './scripted-server.ts'
+
+const world = newWorld()
+const LOGIN = parseLogin('deploy', 'login')
+const line: hostStream.PrincipalsLine = {
+  principal: parseUserPrincipal('alice@example.com', 'principal'),
+  pty: true,
+  portForwarding: true,
+  agentForwarding: false,
+  x11Forwarding: false,
+}
+
+describe.skipIf(!requires('sshd'))("an agent's connection", () => {
+  let sshd: TestSshd
+  let server: ScriptedServer
+  let config: AgentConfig
+  let agent: Agent
+  let principals: string
+  const frames: hostStream.FrameToServer[] = []
+  /** What stood in the principals file whenever the agent called something in force. */
+  const inForce: string[] = []
+  let ahead = 0
+  const now = () => new Date(Date.now() + ahead)
+  const session = (options: { signal?: AbortSignal; once?: boolean; tickMs?: number } = {}) =>
+    runSession(agent, { signal: new AbortController().signal, once: false, now, ...options })
+  const types = () => frames.map(frame => (frame.type === 'hello' ? `hello ${frame.revision}` : frame.type))
+  const tamper = () => writeFileSync(principals, `${readFileSync(principals, 'utf8')}mallory@example.com\n`)
+  const hostCertificate = () => sshdFiles(config).hostCertificate(`${sshd.hostKey}.pub`)
+  const hostKey = () => parsePublicKey(readFileSync(`${sshd.hostKey}.pub`, 'utf8').trim())
+
+  beforeAll(async () => {
+    sshd = await newSshd(folder => [`Include ${folder}/sshd/keyman.conf`])
+    server = await newScriptedServer(world.machines)
+  })
+  afterAll(async () => {
+    await server?.close()
+    await sshd?.close()
+  })
+
+  beforeEach(async () => {
+    const stateFolder = join(sshd.folder, 'state')
+    mkdirSync(stateFolder, { mode: 0o700 })
+    const validity = { notBefore: new Date(), notAfter: new Date(Date.now() + 86_400_000) }
+    const client = world.machines.client(machineUri.host(world.organisation, world.host), validity)
+    writeFileSync(join(stateFolder, 'client.key'), client.key, { mode: 0o600 })
+    writeFileSync(join(stateFolder, 'client.crt'), client.cert)
+    config = {
+      version: 1,
+      url: server.url,
+      organisation: world.organisation,
+      host: world.host,
+      rootFingerprint: `SHA256:${'A'.repeat(43)}`,
+      sshdFolder: join(sshd.folder, 'sshd'),
+      dropIn: join(sshd.folder, 'sshd', 'keyman.conf'),
+      sshdConfig: sshd.configFile,
+      sshd: pathOf('sshd'),
+      sshKeygen: '/usr/bin/ssh-keygen',
+      hostKeys: [`${sshd.hostKey}.pub`],
+      reload: { pidFile: sshd.pidFile },
+    }
+    principals = join(sshdFiles(config).principals, LOGIN)
+    const { document, signatures } = world.signedBundle()
+    saveMemory(stateFolder, {
+      bundle: { document, signatures: [...signatures] },
+      incarnation: 'first',
+      revision: 0,
+      krlVersion: '0',
+      canary: [],
+      reloadPending: false,
+    })
+    const log = createLog(() => undefined, now)
+    agent = { config, stateFolder, log, style: 'utc', asked: { fingerprint: undefined } }
+    const state = world.state(1, { principals: { [LOGIN]: [line] } })
+    mkdirSync(config.sshdFolder, { mode: 0o755 })
+    writeFileSync(hostCertificate(), `${world.hostCertificate(hostKey(), world.host, 7n)}\n`)
+    await handleFrame(agent, { type: 'state', state })
+    ahead = 0
+    frames.length = 0
+    inForce.length = 0
+    server.onUpgrade = () => undefined
+    server.onFrame = frame => {
+      frames.push(frame)
+      if (frame.type === 'in-force') inForce.push(readFileSync(principals, 'utf8'))
+      if (frame.type !== 'hello') return undefined
+      return frame.revision === 1 ? { type: 'current', revision: 1 } : { type: 'state', state }
+    }
+    server.onCall = (path, body, response) => {
+      if (path === api.login.challenge.path) return void response.end(JSON.stringify({ challenge: 'AAAA' }))
+      if (path !== api.hostSelf.hostCertificate.path) return void response.writeHead(404).end()
+      const { publicKey } = api.hostSelf.hostCertificate.body?.parse(JSON.parse(body)) ?? { publicKey: '' }
+      const certificate = world.hostCertificate(parsePublicKey(publicKey), world.host, 8n)
+      const about = { serial: '8', keyId: 'host', principals: [world.host], startsAt: now(), endsAt: now() }
+      response.end(JSON.stringify({ certificate, ...about }))
+    }
+  })
+  afterEach(() => {
+    for (const folder of ['state', 'sshd']) rmSync(join(sshd.folder, folder), { recursive: true, force: true })
+  })
+
+  it('notices within the hour what somebody changed, calls none of it in force, and has it repaired', async () => {
+    const good = readFileSync(principals, 'utf8')
+    const running = session({ tickMs: 5 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    tamper()
+    // Asking sshd makes it no file of ours, however often.
+    await settle(agent, agent.asked, { always: true })
+    expect(filesAreAsLeft(config, loadMemory(agent.stateFolder))).toBe(false)
+    ahead = 3_600_001
+    expect((await running).why).toMatch(/somebody changed sshd's files/)
+    expect(readFileSync(principals, 'utf8')).toContain('mallory')
+    await session({ once: true })
+    expect(types()).toEqual(['hello 1', 'in-force', 'failed', 'hello 0', 'in-force'])
+    expect(inForce).toEqual([good, good])
+    expect(readFileSync(principals, 'utf8')).toBe(good)
+  })
+
+  it('takes what somebody changed for its own at no renewal of a host certificate either', async () => {
+    const good = readFileSync(principals, 'utf8')
+    rmSync(hostCertificate())
+    tamper()
+    await session({ once: true })
+    expect(types()).toEqual(['hello 0', 'in-force'])
+    expect(inForce).toEqual([good])
+  })
+
+  it('does not take for its own what is changed while it waits for sshd', async () => {
+    // What runs between the writing and the end is a moment for anybody.
+    const change = ['/bin/sh', '-c', `echo mallory@example.com >> ${principals}`]
+    const slow = { ...agent, config: { ...config, reload: { command: change } } }
+    remember(agent.stateFolder, { reloadPending: true })
+    await handleFrame(slow, { type: 'state', state: world.state(2, { principals: { [LOGIN]: [line] } }) })
+    expect(readFileSync(principals, 'utf8')).toContain('mallory')
+    expect(filesAreAsLeft(config, loadMemory(agent.stateFolder))).toBe(false)
+  })
+
+  it('asks for nothing again where it changed the drop-in itself, for a new host certificate', async () => {
+    rmSync(hostCertificate())
+    await settle(agent, agent.asked)
+    expect(readFileSync(config.dropIn, 'utf8')).not.toContain('HostCertificate')
+    await session({ once: true })
+    expect(readFileSync(config.dropIn, 'utf8')).toContain(`HostCertificate ${hostCertificate()}`)
+    expect(types()).toEqual(['hello 1', 'in-force'])
+  })
+
+  it('replaces a host certificate that cannot be read', async () => {
+    writeFileSync(hostCertificate(), 'damaged')
+    await session({ once: true })
+    expect(readFileSync(hostCertificate(), 'utf8')).toMatch(/^ssh-ed25519-cert-v01@openssh.com /)
+  })
+
+  it('ends when it is told to while it is being made', async () => {
+    const stop = new AbortController()
+    server.onUpgrade = () => stop.abort()
+    // Nothing but the signal ends it: no state is ever sent.
+    server.onFrame = () => undefined
+    expect(await session({ signal: stop.signal })).toMatchObject({ settled: false })
+  })
+
+  it('opens no stream where it could not say its hello', async () => {
+    let opened = 0
+    server.onUpgrade = () => void opened++
+    agent = { ...agent, config: { ...config, sshd: join(sshd.folder, 'no-sshd') } }
+    await expect(session()).rejects.toThrow(/could not be run/)
+    expect(opened).toBe(0)
+  })
+
+  it('forgets the tree head of a history that was given up, with or without a new one', async () => {
+    world.grow(10)
+    const checkpoint = await world.checkpoint(10)
+    const second = world.signedBundle({ version: 2, incarnation: 'second' })
+    const trust = { bundles: [{ document: second.document, signatures: [...second.signatures] }] }
+    await handleFrame(agent, { type: 'log', log: { checkpoint, proof: [] } })
+    // The same history: what is remembered stays.
+    await handleFrame(agent, { type: 'state', state: world.state(2) })
+    expect(loadMemory(agent.stateFolder).checkpoint).toBe(checkpoint)
+    await handleFrame(agent, { type: 'state', state: world.state(1, { incarnation: 'second', trust }) })
+    expect(loadMemory(agent.stateFolder)).not.toHaveProperty('checkpoint')
+    // The new history's log is shorter, and no proof could lead to it: no alarm.
+    const next = await world.checkpoint(3)
+    await handleFrame(agent, { type: 'log', log: { checkpoint: next, proof: [] } })
+    expect(loadMemory(agent.stateFolder).checkpoint).toBe(next)
+  })
+})
