@@ -4,18 +4,20 @@ import { api } from '#shared/api/index.ts'
 import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
 import { canaryFile } from './apply-state.ts'
 import { call } from './call.ts'
+import { clockProblem } from './clock.ts'
 import type { AgentConfig } from './config.ts'
 import type { Agent } from './handle-frame.ts'
 import { readCertificate } from './host-certificates.ts'
 import { loadMemory } from './memory.ts'
 import { connectionOf } from './session.ts'
+import { filesAreAsLeft } from './settle.ts'
 import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from './sshd.ts'
-import { hashOfFiles, sshdFiles } from './sshd-files.ts'
+import { sshdFiles } from './sshd-files.ts'
 
 export type Finding = { readonly what: string; readonly problem: string | undefined }
 
 /** Looks at this machine from the outside, as somebody would who does not believe the agent. Changes nothing. */
-export async function doctor(agent: Agent): Promise<Finding[]> {
+export async function doctor(agent: Agent, now: () => Date = () => new Date()): Promise<Finding[]> {
   const { config, stateFolder } = agent
   const files = sshdFiles(config)
   const findings: Finding[] = []
@@ -31,9 +33,9 @@ export async function doctor(agent: Agent): Promise<Finding[]> {
   await check('sshd uses our files', () => checkInUse(config))
   await check('nobody else can write them', () => strictModes(config))
   await check("sshd's files are as this agent left them", () => {
-    const { filesHash, revision } = loadMemory(stateFolder)
-    if (revision === 0) throw new Error('no desired state has been in force yet')
-    if (hashOfFiles(config) !== filesHash) throw new Error('somebody changed them; keyman-agent run writes them again')
+    const memory = loadMemory(stateFolder)
+    if (memory.revision === 0) throw new Error('no desired state has been in force yet')
+    if (!filesAreAsLeft(config, memory)) throw new Error('somebody changed them; keyman-agent run writes them again')
   })
   await check('the list of revoked certificates is the real one', async () => {
     const krl = decodeKrl(readFileSync(files.krl), files.krl)
@@ -49,7 +51,7 @@ export async function doctor(agent: Agent): Promise<Finding[]> {
       const held = readCertificate(files.hostCertificate(key))
       if (!held) throw new Error('none yet')
       const end = new Date(Number(held.validBefore) * 1000)
-      if (end <= new Date()) throw new Error(`it ended ${end.toISOString()}`)
+      if (end <= now()) throw new Error(`it ended ${end.toISOString()}`)
     })
   await check('the client key is for its owner only', () => {
     const mode = lstatSync(join(stateFolder, 'client.key')).mode & 0o777
@@ -57,11 +59,15 @@ export async function doctor(agent: Agent): Promise<Finding[]> {
   })
   await check('the client certificate is good', () => {
     const { notAfter } = connectionOf(agent).agentIdentity
-    if (notAfter <= new Date()) throw new Error(`it ended ${notAfter.toISOString()}: let the host join again`)
+    if (notAfter <= now()) throw new Error(`it ended ${notAfter.toISOString()}: let the host join again`)
   })
   await check(`the server answers at ${config.url}`, () =>
     call(connectionOf(agent).connection, api.login.challenge, {}),
   )
+  await check("the clock agrees with the server's", async () => {
+    const problem = await clockProblem(connectionOf(agent).connection, now)
+    if (problem !== undefined) throw new Error(problem)
+  })
   return findings
 }
 

@@ -42,6 +42,8 @@ async function renewOne(place: Place, file: string): Promise<boolean> {
   const key = readHostKey(file)
   const path = sshdFiles(config).hostCertificate(file)
   const held = readCertificate(path)
+  // One that cannot be read must not stay named to sshd.
+  if (!held) removeFile(path)
   if (held && stillGood(held, place, key.publicKey) && !renewalIsDue(validity(held), place.now())) return false
   const { challenge } = await call(connection, api.login.challenge, {})
   const proof = await prove(config, key, client, 'host-key', challenge)
@@ -52,7 +54,7 @@ async function renewOne(place: Place, file: string): Promise<boolean> {
   if (!stillGood(certificate, place, key.publicKey))
     throw new KeymanError(
       'denied',
-      "the server's answer is not a certificate of a trusted authority for this host's name and key",
+      "the server's answer is not a certificate of a trusted authority for this host's name and key, good by this host's clock",
     )
   ensureFolder(config.sshdFolder, 0o755)
   place.log.info(
@@ -83,18 +85,11 @@ const validity = (certificate: Certificate) => ({
   notAfter: new Date(Number(certificate.validBefore) * 1000),
 })
 
-/** `undefined` where there is none, or none that can be read: such a one is replaced, and must not stay named to sshd. */
+/** `undefined` where there is none, or none that can be read. */
 export function readCertificate(path: string): Certificate | undefined {
-  let text: string
   try {
-    text = readFileSync(path, 'utf8')
+    return parseCertificate(readFileSync(path, 'utf8').trim(), path)
   } catch {
-    return undefined
-  }
-  try {
-    return parseCertificate(text.trim(), path)
-  } catch {
-    removeFile(path)
     return undefined
   }
 }
