@@ -8,7 +8,7 @@ import { type Handled, handle } from './handle.ts'
 
 export type PersonRoutesDeps = {
   readonly identity: Pick<Identity, 'persons' | 'refresh'> & {
-    readonly enrolment: Pick<Identity['enrolment'], 'invite'>
+    readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink'>
   }
   readonly access: Pick<Access, 'teamsOf' | 'reload'>
   readonly authority: Pick<Authority, 'revokePersonIn'>
@@ -33,6 +33,17 @@ export function personRoutes({ identity, access, authority }: PersonRoutesDeps):
       },
       ({ body }) => `${body.identity}${body.administrator ? ' as administrator' : ''}`,
     ),
+    handle(api.persons.invitations, async () => ({
+      invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({
+        ...link,
+        createdAt: createdAt.toISOString(),
+        endsAt: endsAt.toISOString(),
+      })),
+    })),
+    handle(api.persons.uninvite, async request => {
+      await identity.enrolment.endLink(request.params.id ?? '', byOf(request))
+      return undefined
+    }),
     handle(api.persons.disable, async request => {
       const person = identityOf(request.params)
       const by = byOf(request)

@@ -4,7 +4,7 @@ import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
 import { insertChallenge, takeChallenge } from './challenge-records.ts'
-import { endLinks, insertLink, type LinkRow, selectLink, useLink } from './link-records.ts'
+import { endLinks, insertLink, type LinkRow, selectLink, selectOpenLinks, useLink } from './link-records.ts'
 import {
   fixRelyingParty,
   insertPasskey,
@@ -39,7 +39,7 @@ export function createEnrolment(room: Room): Enrolment {
     if (!link || link.used || link.endsAt <= now()) throw linkOver()
     return link
   }
-  async function make(on: Queryable, link: Omit<LinkRow, 'id' | 'used' | 'endsAt'>, lifetime: number) {
+  async function make(on: Queryable, link: Omit<LinkRow, 'id' | 'used' | 'createdAt' | 'endsAt'>, lifetime: number) {
     const secret = newSecret(random)
     const endsAt = addSeconds(now(), lifetime)
     const id = newId('link', random)
@@ -111,6 +111,28 @@ export function createEnrolment(room: Room): Enrolment {
       })
       return { identity, link: made.link, login: loginLine(deps), endsAt: made.endsAt }
     },
+
+    async openLinks() {
+      return (await selectOpenLinks(store, now())).map(
+        ({ id, identity, administrator, createdBy, createdAt, endsAt }) => ({
+          id,
+          identity,
+          administrator,
+          createdBy,
+          createdAt,
+          endsAt,
+        }),
+      )
+    },
+
+    endLink: (id, by) =>
+      inTransaction(room, 'invitation remove', async t => {
+        if ((await endLinks(t, { id }, now())) === 0)
+          throw new KeymanError('not-found', `there is no invitation ${id.slice(0, 64)} that could still be used`, {
+            hint: 'see keyman invitation list',
+          })
+        await deps.ledger.appendIn(t, [{ ...by, kind: 'invitation-removed', target: id }])
+      }),
 
     async createAdminLink(identity, by) {
       if (identity !== undefined) assertLength(identity)

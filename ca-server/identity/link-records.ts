@@ -12,6 +12,7 @@ const linkRow = z
     identity_fixed: z.boolean(),
     administrator: z.boolean(),
     created_by: z.string(),
+    created_at: z.date(),
     ends_at: z.date(),
     used_at: z.date().nullable(),
   })
@@ -23,22 +24,28 @@ const linkRow = z
     identityFixed: row.identity_fixed,
     administrator: row.administrator,
     createdBy: row.created_by,
+    createdAt: row.created_at,
     endsAt: row.ends_at,
     used: row.used_at !== null,
   }))
 export type LinkRow = z.infer<typeof linkRow>
+const LINK = `select id, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at, used_at
+  from enrolment_link`
 
 export async function selectLink(on: Queryable, secretHash: Uint8Array): Promise<LinkRow | undefined> {
-  const [row] = await on.query(
-    `select id, kind, is_first, identity, identity_fixed, administrator, created_by, ends_at, used_at
-     from enrolment_link where secret_hash = $1`,
-    [secretHash],
-    linkRow,
-  )
+  const [row] = await on.query(`${LINK} where secret_hash = $1`, [secretHash], linkRow)
   return row
 }
 
-export type NewLink = Omit<LinkRow, 'used'> & { readonly secretHash: Uint8Array; readonly createdAt: Date }
+/** What somebody could still use, the newest first. */
+export const selectOpenLinks = (on: Queryable, now: Date): Promise<LinkRow[]> =>
+  on.query(
+    `${LINK} where used_at is null and ends_at > $1::timestamptz order by created_at desc, id`,
+    [now.toISOString()],
+    linkRow,
+  )
+
+export type NewLink = Omit<LinkRow, 'used'> & { readonly secretHash: Uint8Array }
 
 export async function insertLink(on: Queryable, link: NewLink): Promise<void> {
   await on.execute(
@@ -70,11 +77,11 @@ export const useLink = async (t: Queryable, id: string, by: string, at: Date): P
 
 /**
  * Ends what nobody has used: of an identity that is invited anew, or of the first administrator, since only the newest link
- * is good; or whatever somebody made.
+ * is good; whatever somebody made; or one.
  */
 export function endLinks(
   on: Queryable,
-  which: { first: true } | { identity: string } | { createdBy: string },
+  which: { first: true } | { identity: string } | { createdBy: string } | { id: string },
   at: Date,
 ): Promise<number> {
   const end = (where: string, ...values: string[]) =>
@@ -84,6 +91,7 @@ export function endLinks(
       [at.toISOString(), ...values],
     )
   if ('first' in which) return end('is_first')
+  if ('id' in which) return end('id = $2', which.id)
   if ('createdBy' in which) return end('created_by = $2', which.createdBy)
   return end("kind = 'invitation' and identity = $2", which.identity)
 }

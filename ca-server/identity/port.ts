@@ -172,6 +172,19 @@ export interface Enrolment {
     identity: PersonIdentity | undefined,
     by: By,
   ): Promise<{ readonly link: string; readonly endsAt: Date }>
+  /** Links that somebody could still use, the newest first. */
+  openLinks(): Promise<
+    readonly {
+      readonly id: string
+      readonly identity: string
+      readonly administrator: boolean
+      readonly createdBy: string
+      readonly createdAt: Date
+      readonly endsAt: Date
+    }[]
+  >
+  /** Throws `not-found` for one that nobody could use any more. */
+  endLink(id: string, by: By): Promise<void>
   /** For the server's start: a link, while no administrator has a passkey; earlier ones end. */
   firstAdministratorLink(proposal: string): Promise<string | undefined>
 }

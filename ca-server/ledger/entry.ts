@@ -17,6 +17,7 @@ export const RECORD_KINDS = [
   'passkey-removed',
   'assertion',
   'invitation-created',
+  'invitation-removed',
   'admin-link-created',
   'enrolled',
   'person-disabled',

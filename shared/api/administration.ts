@@ -30,6 +30,14 @@ export const person = z.object({
   createdAt: time,
   lastLoginAt: time.optional(),
 })
+export const invitation = z.object({
+  id,
+  /** For whom; a proposal where an operator named nobody, or empty. */ identity: z.string(),
+  administrator: z.boolean(),
+  /** An identity, `operator` or `server`. */ createdBy: z.string(),
+  createdAt: time,
+  endsAt: time,
+})
 export const persons = {
   list: route({
     method: 'GET',
@@ -62,6 +70,23 @@ export const persons = {
     }),
     /** `login` is the line that the invited person types: server and root fingerprint in one. */
     answer: z.object({ identity: personIdentity, link: z.string(), login: z.string(), endsAt: time }),
+  }),
+  invitations: route({
+    method: 'GET',
+    path: '/v1/invitations',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'Links that somebody could still use: invitations, and those that an operator made',
+    answer: z.object({ invitations: z.array(invitation) }),
+  }),
+  uninvite: route({
+    method: 'DELETE',
+    path: '/v1/invitations/{id}',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'invitation remove',
+    status: 204,
+    summary: 'End a link before it is used',
   }),
   disable: route({
     method: 'POST',
@@ -283,6 +308,9 @@ export const host = z.object({
   inForce: z.int(),
   lastSeenAt: time.optional(),
   message: z.string().optional(),
+  /** What its agent and its sshd said they are when it last connected. */
+  agent: z.string().optional(),
+  sshd: z.string().optional(),
 })
 export const newHost = z.strictObject({
   name: hostName,

@@ -79,11 +79,24 @@ describe('an invitation', () => {
     )
     const sleeper = await call(mal.connection, api.persons.invite, invitation('sleeper@example.com'))
     const friend = await call(world.alice.connection, api.persons.invite, invitation('friend@example.com'))
+    const identities = async () =>
+      (await call(world.alice.connection, api.persons.invitations)).invitations.map(({ identity }) => identity)
+    expect(await identities()).toEqual(expect.arrayContaining(['sleeper@example.com', 'friend@example.com']))
     await call(world.alice.connection, api.persons.disable, { params: { identity: 'mal@example.com' } })
+    expect(await identities()).not.toContain('sleeper@example.com')
     await expect(enrol(world.server, sleeper.link, 'sleeper@example.com')).rejects.toThrow('expired')
     expect(await enrol(world.server, friend.link, 'friend@example.com')).toMatchObject({
       identity: 'friend@example.com',
     })
+  })
+
+  it('that is taken back before it is used: good no more', async () => {
+    const { link } = await call(world.alice.connection, api.persons.invite, invitation('late@example.com'))
+    const { invitations } = await call(world.alice.connection, api.persons.invitations)
+    const id = invitations.find(({ identity }) => identity === 'late@example.com')?.id ?? ''
+    await call(world.alice.connection, api.persons.uninvite, { params: { id } })
+    await expect(enrol(world.server, link, 'late@example.com')).rejects.toThrow('expired')
+    expect(await outcome(call(world.alice.connection, api.persons.uninvite, { params: { id } }))).toBe('not-found')
   })
 })
 

@@ -10,6 +10,7 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
   return {
     'persons.show': { params: bob },
     'persons.invite': { body: { identity: 'zoe@example.com' } },
+    'persons.uninvite': { params: { id: 'link_0123456789' } },
     'persons.disable': { params: { identity: 'nobody@example.com' } },
     'persons.enable': { params: bob },
     'teams.addMember': { params: { name: 'sre', ...bob } },
