@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { equalBytes, fromUtf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import type { KeyAlgorithm, KeystoreKey } from '../port.ts'
 import { labelTaken, unavailable } from '../port.ts'
 import { pause, WAITS } from './back-off.ts'
@@ -35,13 +36,34 @@ const named = (objectClass: number, label: string): Template => [
   { type: CKA.ID, value: idOf(label) },
 ]
 
+/** What another server that makes or takes back a key at this moment leaves for as long as that lasts. */
+class Unsettled extends KeymanError {
+  constructor(message: string, hint?: string) {
+    super('unavailable', message, hint === undefined ? {} : { hint })
+  }
+}
+
+/** Looks again for a while where a key is not settled; then throws why. */
+export async function onceSettled<Result>(look: () => Result): Promise<Result> {
+  for (const wait of WAITS) {
+    try {
+      return look()
+    } catch (error) {
+      if (!(error instanceof Unsettled)) throw error
+      await pause(wait)
+    }
+  }
+  return look()
+}
+
 /** The one object of this class and label. Modules allow two with one CKA_ID: then none is used. */
 function findOne(cryptoki: Cryptoki, session: Handle, objectClass: number, label: string): Handle | undefined {
   const [handle, second] = find(cryptoki, session, named(objectClass, label))
   if (second === undefined) return handle
-  throw unavailable(`the token has more than one key ${label}: none of them is used`, {
-    hint: 'look at them with pkcs11-tool --list-objects and remove the wrong one',
-  })
+  throw new Unsettled(
+    `the token has more than one key ${label}: none of them is used`,
+    'look at them with pkcs11-tool --list-objects and remove the wrong one',
+  )
 }
 
 function attribute(cryptoki: Cryptoki, session: Handle, object: Handle, type: number): Uint8Array {
@@ -62,13 +84,13 @@ function refuseExtractable(cryptoki: Cryptoki, session: Handle, handle: Handle, 
   }
 }
 
-/** `undefined` if there is none. */
+/** `undefined` if there is none. To be called by `onceSettled`, as `findMasterKey`. */
 export function findSigningKey(cryptoki: Cryptoki, session: Handle, label: string): SigningKey | undefined {
   const handle = findOne(cryptoki, session, CKO.PRIVATE_KEY, label)
   if (!handle) return undefined
   refuseExtractable(cryptoki, session, handle, label)
   const publicHandle = findOne(cryptoki, session, CKO.PUBLIC_KEY, label)
-  if (!publicHandle) throw unavailable(`the token has lost the public key of ${label}`)
+  if (!publicHandle) throw new Unsettled(`the token has lost the public key of ${label}`)
   const read = (type: number) => attribute(cryptoki, session, publicHandle, type)
   const keyType = toNumber(read(CKA.KEY_TYPE))
   const found =
@@ -140,7 +162,7 @@ export async function generateSigningKey(
     takeBack: handle => cryptoki.C_DestroyObject(session, handle),
   })
   if (!ours) throw labelTaken(label)
-  const made = findSigningKey(cryptoki, session, label)
+  const made = await onceSettled(() => findSigningKey(cryptoki, session, label))
   if (made?.key.algorithm !== algorithm)
     throw unavailable(`the token made another key than the ${algorithm} key ${label}`)
   return made
@@ -153,14 +175,14 @@ export async function generateSigningKey(
 async function makeAlone(
   label: string,
   key: {
-    there(): boolean
+    there: () => boolean
     make(): Promise<readonly Handle[]>
     alone(): boolean
     takeBack(handle: Handle): void
   },
 ): Promise<boolean> {
   for (const wait of WAITS) {
-    if (key.there()) return false
+    if (await onceSettled(key.there)) return false
     const made = await key.make()
     if (key.alone()) return true
     for (const handle of made) key.takeBack(handle)

@@ -9,7 +9,7 @@ import { findSoftHsm, initToken, type SoftHsm, startSoftHsm } from '#test/suppor
 import { type Keystore, openKeystore } from '../index.ts'
 import { type Cryptoki, type Handle, loadCryptoki } from './binding.ts'
 import { CKA, CKF, CKK, CKM, CKO } from './constants.ts'
-import { generateMasterKey, generateSigningKey, idOf } from './objects.ts'
+import { findSigningKey, generateMasterKey, generateSigningKey, idOf, onceSettled } from './objects.ts'
 
 const found = findSoftHsm()
 const missing = 'missing' in found ? found.missing : ''
@@ -118,6 +118,19 @@ describe.skipIf(missing)('keys on a token', () => {
     await expect(keystore.sign('doubled', text)).rejects.toMatchObject({ code: 'unavailable', message })
     await expect(keystore.generateKey('doubled', 'ecdsa-p256')).rejects.toMatchObject({ code: 'unavailable' })
     removeAll('doubled')
+  })
+
+  it('are looked for again while another server is about to take back one of the same label', async () => {
+    const key = await keystore.generateKey('passing', 'ecdsa-p256')
+    const theirs = foreignPair('passing', false)
+    let looks = 0
+    const seen = await onceSettled(() => {
+      if (++looks > 1)
+        for (const handle of [theirs.privateKey, theirs.publicKey]) other.C_DestroyObject(session, handle)
+      return findSigningKey(other, session, 'passing')
+    })
+    expect({ key: seen?.key, looks }).toEqual({ key, looks: 2 })
+    removeAll('passing')
   })
 
   it('are not used where they could be taken out of the token', async () => {
