@@ -10,7 +10,7 @@ import { KeymanError } from '#shared/errors.ts'
  * (A file with a PID in it would outlive a `kill -9`, and a PID may be somebody else's by then.)
  */
 const LOCKERS: readonly (readonly [string, readonly string[]])[] = [
-  ['flock', ['--exclusive', '--nonblock', '3']], // util-linux
+  ['flock', ['-x', '-n', '3']], // util-linux, and busybox, which knows no long options
   ['perl', ['-e', 'use Fcntl ":flock"; open(my $f, "+<&=", 3) or exit 2; exit(flock($f, LOCK_EX|LOCK_NB) ? 0 : 1)']],
 ]
 
