@@ -168,6 +168,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
       revokeHostIn: (t, host, by: By) => authority.revokeHostIn(t, host, by),
       alarm: message => log.error(message),
+      onError,
     })
     const { hosts } = services
 

@@ -1,10 +1,21 @@
+import type { HostCaller } from '#server/identity/index.ts'
 import { hostStream } from '#shared/api/index.ts'
-import { equalBytes } from '#shared/bytes.ts'
+import { equalBytes, toBase64Url } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import type { LogHead } from './log-head.ts'
-import type { HostCaller, HostChannel, HostsDeps } from './port.ts'
-import { type ContentToNumber, type HostRow, type InForce, selectByName, setFailed } from './records.ts'
+import type { HostChannel, HostsDeps } from './port.ts'
+import {
+  type ContentToNumber,
+  type HostRow,
+  type HostStream,
+  type InForce,
+  type OpenedStream,
+  selectByName,
+  setFailed,
+} from './records.ts'
+import type { InTurn } from './slices.ts'
 
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
 const ANSWER_MS = 60_000
@@ -19,13 +30,17 @@ export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 
 export type ConnectionEvents = {
   /** Gives a content its revision; `undefined` where another server knows more, or the host is gone. */
   number(content: ContentToNumber): Promise<number | undefined>
+  /** Makes a state: those of a whole fleet are not made at once. */
+  readonly inTurn: InTurn
   /** Writes down that a host is there. */
-  connected(id: string): Promise<unknown>
+  opened(stream: OpenedStream): Promise<unknown>
   /** Writes down what a host said is in force. */
   inForce(said: InForce): Promise<unknown>
   /** The host said what became of a revision. */
   answered(): void
   ended(connection: Connection): void
+  /** Something failed that is the server's, not the host's. */
+  failed(error: unknown): void
 }
 
 /**
@@ -38,6 +53,7 @@ export class Connection {
   readonly #deps: HostsDeps
   readonly #log: LogHead
   readonly #events: ConnectionEvents
+  readonly #stream: string
   #host: HostRow | undefined
   /** Set while a state or `current` waits for the host's word. */
   #waiting: NumberedContent | undefined
@@ -59,11 +75,13 @@ export class Connection {
     this.#deps = deps
     this.#log = log
     this.#events = events
+    this.#stream = toBase64Url(deps.random(12))
     this.#deadline = this.#startDeadline()
   }
 
-  get id(): string | undefined {
-    return this.#host?.id
+  /** Once the host has said hello. */
+  get stream(): HostStream | undefined {
+    return this.#host && { id: this.#host.id, stream: this.#stream }
   }
 
   close(code: number, reason: string): void {
@@ -86,7 +104,11 @@ export class Connection {
       await this.#channel.check()
       return !this.#ended
     } catch (error) {
-      this.close(CLOSE.policy, error instanceof Error ? error.message.slice(0, 100) : 'refused')
+      const later = error instanceof KeymanError && error.code === 'unavailable'
+      this.close(
+        later ? CLOSE.tryAgain : CLOSE.policy,
+        error instanceof Error ? error.message.slice(0, 100) : 'refused',
+      )
       return false
     }
   }
@@ -114,9 +136,9 @@ export class Connection {
     try {
       if (frame.type === 'hello') await this.#hello(frame)
       else await this.#answer(frame)
-    } catch {
+    } catch (error) {
       // The database is away, most likely: the host keeps what it has and comes back.
-      this.close(CLOSE.tryAgain, 'try again')
+      this.#fail(error)
     }
   }
 
@@ -135,9 +157,11 @@ export class Connection {
         )
         return this.close(CLOSE.tryAgain, 'the server knows less than this host')
       }
-      if (hello.checkpoint !== undefined) this.#logSize = parseCheckpoint(hello.checkpoint).size
+      const size = hello.checkpoint === undefined ? 0n : sizeOf(hello.checkpoint)
+      if (size === undefined) return this.close(CLOSE.policy, 'not a checkpoint')
+      this.#logSize = size
     }
-    await this.#events.connected(host.id)
+    await this.#events.opened({ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd })
     if (hello.incarnation === store.incarnation && hello.revision === host.revision)
       this.#holds = { revision: hello.revision, hash: host.contentHash }
     this.#dirty = true
@@ -180,15 +204,20 @@ export class Connection {
         this.#dirty = false
         await this.#sendNewest(this.#host, greet)
       }
-    } catch {
-      this.close(CLOSE.tryAgain, 'try again')
+    } catch (error) {
+      this.#fail(error)
     } finally {
       this.#pumping = false
     }
   }
 
+  #fail(error: unknown): void {
+    this.#events.failed(error)
+    this.close(CLOSE.tryAgain, 'try again')
+  }
+
   async #sendNewest(host: HostRow, greet: boolean): Promise<void> {
-    const content = await contentFor(this.#deps, host)
+    const content = await contentFor(this.#deps, host, this.#events.inTurn)
     const same = this.#holds.hash !== undefined && equalBytes(content.hash, this.#holds.hash)
     if (same && !greet) return
     const state = same ? { ...content, revision: this.#holds.revision } : await this.#number(host, content)
@@ -224,7 +253,12 @@ export class Connection {
       this.#logSize = parseCheckpoint(log.checkpoint).size
       this.#logSentAt = this.#deps.now().getTime()
     }
-    await this.#channel.send(JSON.stringify(frame.type === 'log' || !log ? frame : { ...frame, log }))
+    try {
+      await this.#channel.send(JSON.stringify(frame.type === 'log' || !log ? frame : { ...frame, log }))
+    } catch {
+      // The host is going, which its socket says in a moment: no fault of ours.
+      this.close(CLOSE.goingAway, 'the stream has ended')
+    }
   }
 
   /** The proof from the tree head that this host knows; nothing where there is none newer or it cannot be made now. */
@@ -238,13 +272,22 @@ export class Connection {
         return undefined
       }
       return head?.frame
-    } catch {
+    } catch (error) {
+      this.#events.failed(error)
       return undefined
     }
   }
 
   #startDeadline(): NodeJS.Timeout {
     return setTimeout(() => this.close(CLOSE.policy, 'no answer in time'), ANSWER_MS)
+  }
+}
+
+function sizeOf(checkpoint: string): bigint | undefined {
+  try {
+    return parseCheckpoint(checkpoint).size
+  } catch {
+    return undefined
   }
 }
 

@@ -1,20 +1,25 @@
+import type { HostCaller } from '#server/identity/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { CLOSE, Connection } from './connection.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost } from './name-host.ts'
-import type { HostCaller, Hosts, HostsDeps } from './port.ts'
+import type { Hosts, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
+  type HostStream,
   type InForce,
   numberContents,
+  type OpenedStream,
   selectByName,
   selectLiving,
   setConnected,
   setInForce,
+  setOpened,
   viewOf,
 } from './records.ts'
+import { inSlices } from './slices.ts'
 import { HostSnapshot } from './snapshot.ts'
 import { batched } from './together.ts'
 import { waitInForce } from './wait-in-force.ts'
@@ -32,19 +37,32 @@ export function createHosts(given: HostsDeps): Hosts {
     currentKrl: coalesce(given.currentKrl),
     trustBundles: coalesce(given.trustBundles),
   }
-  const snapshot = new HostSnapshot(store, deps.ledger)
-  const log = new LogHead(deps.ledger)
+  const told = new WeakSet<object>()
+  /** An error that many hosts share, as they share what was asked, is told once. */
+  function failed(error: unknown): void {
+    if (typeof error === 'object' && error !== null) {
+      if (told.has(error)) return
+      told.add(error)
+    }
+    deps.onError(error)
+  }
+  const snapshot = new HostSnapshot(store, deps.ledger, deps.monotonic)
+  const log = new LogHead(deps.ledger, failed)
   const connections = new Map<string, Connection>()
   const dirty = new Set<Connection>()
   const endings: (() => unknown)[] = []
   let answers = Promise.withResolvers<void>()
   let running = 0
   let started = false
+  /** Streams that closed are written down one batch after the other: the last of these. */
+  let written: Promise<unknown> = Promise.resolve()
 
-  const gone = batched((ids: readonly string[]) => setConnected(store, ids, false, now()), AT_ONCE)
+  const closed = batched((streams: readonly HostStream[]) => setConnected(store, streams, false, now()), AT_ONCE)
   const events = {
+    failed,
+    inTurn: inSlices(),
     number: batched((contents: readonly ContentToNumber[]) => numberContents(store, contents), AT_ONCE),
-    connected: batched((ids: readonly string[]) => setConnected(store, ids, true, now()), AT_ONCE),
+    opened: batched((streams: readonly OpenedStream[]) => setOpened(store, streams, now()), AT_ONCE),
     inForce: batched((said: readonly InForce[]) => setInForce(store, said, now()), AT_ONCE),
     answered() {
       answers.resolve()
@@ -54,17 +72,15 @@ export function createHosts(given: HostsDeps): Hosts {
       if (connections.get(connection.caller.name) !== connection) return
       connections.delete(connection.caller.name)
       dirty.delete(connection)
-      if (connection.id !== undefined && started)
-        gone(connection.id)
-          .catch(() => undefined)
-          .finally(events.answered)
+      if (connection.stream !== undefined && started)
+        written = closed(connection.stream).catch(failed).finally(events.answered)
     },
   }
 
   /** Every stream looks whether its host should have something new, a few at a time. */
   function allChanged(): void {
     for (const connection of connections.values()) dirty.add(connection)
-    while (running < AT_ONCE && dirty.size > 0) void work()
+    while (running < AT_ONCE && dirty.size > 0) work().catch(failed)
   }
   async function work(): Promise<void> {
     running++
@@ -78,22 +94,27 @@ export function createHosts(given: HostsDeps): Hosts {
     }
   }
 
-  async function hostsChanged(): Promise<void> {
-    await snapshot.reload()
+  function closeGone(): void {
     for (const connection of [...connections.values()])
-      if (!snapshot.resolve(connection.caller.name, connection.caller.clientSpki))
+      if (!snapshot.knows(connection.caller.name, connection.caller.clientSpki))
         connection.close(CLOSE.policy, 'this host is gone')
   }
-  const quietly = (work: () => Promise<unknown>) => () => void work().catch(() => undefined)
+  async function hostsChanged(): Promise<void> {
+    await snapshot.reload()
+    closeGone()
+  }
+  /** Whatever begins this is called again by the clock. */
+  const inBackground = (work: () => Promise<unknown>) => () => void work().catch(failed)
 
   async function sweep(): Promise<void> {
-    const there: string[] = []
-    for (const connection of [...connections.values()]) {
-      if (!(await connection.check())) continue
-      if (connection.id !== undefined) there.push(connection.id)
-      await connection.sendLog()
-    }
-    if (there.length > 0) await setConnected(store, there, true, now())
+    // Nobody is let in while the database cannot be read; those who are in need not all leave and come back for that.
+    if (!snapshot.isFresh()) return
+    for (const connection of [...connections.values()]) await connection.check().catch(failed)
+    const there = [...connections.values()]
+    // A host that takes its time, or is closing, is not waited for: it must not keep the others from being looked at.
+    for (const connection of there) connection.sendLog().catch(failed)
+    const streams = there.flatMap(({ stream }) => stream ?? [])
+    if (streams.length > 0) await setConnected(store, streams, true, now())
     allChanged()
   }
 
@@ -101,18 +122,18 @@ export function createHosts(given: HostsDeps): Hosts {
     async start() {
       started = true
       await snapshot.reload()
-      endings.push(await store.listen('hosts', quietly(hostsChanged)))
+      endings.push(await store.listen('hosts', inBackground(hostsChanged)))
       // KRL and trust bundle are read from the database when a state is made, so the notification alone is enough.
       endings.push(await store.listen('revocations', allChanged))
       endings.push(await store.listen('trust', allChanged))
       endings.push(deps.onChange(allChanged))
       const looking = setInterval(
-        quietly(async () => {
-          if (await snapshot.reloadIfChanged()) await hostsChanged()
+        inBackground(async () => {
+          if (await snapshot.reloadIfChanged()) closeGone()
         }),
         LOOK_FOR_CHANGES_MS,
       )
-      const sweeping = setInterval(quietly(sweep), SWEEP_MS)
+      const sweeping = setInterval(inBackground(sweep), SWEEP_MS)
       looking.unref()
       sweeping.unref()
       log.start()
@@ -128,6 +149,7 @@ export function createHosts(given: HostsDeps): Hosts {
       const there = [...connections.values()]
       for (const connection of there) connection.close(CLOSE.goingAway, 'the server is stopping')
       started = false
+      await written
     },
 
     async add(host, by) {
@@ -176,7 +198,7 @@ export function createHosts(given: HostsDeps): Hosts {
       const before = connections.get(caller.name)
       connections.set(caller.name, connection)
       before?.close(CLOSE.replaced, 'this host has opened another stream')
-      if (!snapshot.resolve(caller.name, caller.clientSpki)) connection.close(CLOSE.policy, 'this host is gone')
+      if (!snapshot.knows(caller.name, caller.clientSpki)) connection.close(CLOSE.policy, 'this host is gone')
       return { receive: text => connection.receive(text), closed: () => connection.closed() }
     },
     waitInForce: ({ krlVersion }, seconds) => waitInForce(deps, krlVersion, seconds, () => answers.promise),

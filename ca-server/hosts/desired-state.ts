@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import type { Krl } from '#server/authority/index.ts'
 import type { hostStream } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
-import type { HostsDeps, Krl } from './port.ts'
+import type { HostsDeps, SignedBundle } from './port.ts'
 import type { HostRow } from './records.ts'
+import type { InTurn } from './slices.ts'
 
 /** What one host is to have, and a digest of it: the same content gives the same digest on every server. */
 export type Content = {
@@ -23,32 +25,45 @@ function encoded(krl: Krl) {
   return known
 }
 
+/** Hosts with the same principals have the same content, until something else of it changes: it is hashed once. */
+const made = new WeakMap<ReturnType<HostsDeps['principalsFor']>, { common: string; content: Content }>()
+
 type Deps = Pick<HostsDeps, 'store' | 'principalsFor' | 'currentKrl' | 'trustBundles'>
 
-export async function contentFor(deps: Deps, host: Pick<HostRow, 'name' | 'labels'>): Promise<Content> {
+export async function contentFor(deps: Deps, host: Pick<HostRow, 'name' | 'labels'>, inTurn: InTurn): Promise<Content> {
   const [krl, bundles] = await Promise.all([deps.currentKrl(), deps.trustBundles()])
-  // Read without waiting in between: principals and hash are of one moment.
+  return inTurn(() => make(deps, host, krl, bundles))
+}
+
+/** Without waiting in between: principals and hash are of one moment. */
+function make(
+  deps: Pick<Deps, 'store' | 'principalsFor'>,
+  host: Pick<HostRow, 'name' | 'labels'>,
+  krl: Krl,
+  bundles: readonly SignedBundle[],
+): Content {
   const named = deps.principalsFor({ name: host.name, labels: host.labels })
+  const { base64, digest } = encoded(krl)
+  const { incarnation } = deps.store
+  const version = String(krl.version)
+  const trust = { bundles: bundles.map(({ document, signatures }) => ({ document, signatures: [...signatures] })) }
+  const canary = [...krl.canaries]
+  const common = JSON.stringify({ incarnation, trust, canary, version, digest, signature: krl.signature })
+  const known = made.get(named)
+  if (known?.common === common) return known.content
   const principals = Object.fromEntries(
     Object.keys(named)
       .sort()
       .map(login => [login, [...(named[login] ?? [])]]),
   )
-  const { base64, digest } = encoded(krl)
-  const version = String(krl.version)
-  const trust = { bundles: bundles.map(({ document, signatures }) => ({ document, signatures: [...signatures] })) }
-  const canary = [...krl.canaries]
   const hash = createHash('sha256')
-    .update(JSON.stringify({ incarnation: deps.store.incarnation, principals, trust, canary, version, digest }))
+    .update(JSON.stringify({ incarnation, principals, trust, canary, version, digest }))
     .digest()
-  return {
-    state: {
-      incarnation: deps.store.incarnation,
-      trust,
-      principals,
-      krl: { version, base64, signature: krl.signature, canary },
-    },
+  const content = {
+    state: { incarnation, trust, principals, krl: { version, base64, signature: krl.signature, canary } },
     hash: new Uint8Array(hash),
     krlVersion: krl.version,
   }
+  made.set(named, { common, content })
+  return content
 }

@@ -16,14 +16,18 @@ export class LogHead {
   #proofs: { readonly to: bigint; readonly from: Map<bigint, Promise<string[]>> } = { to: 0n, from: new Map() }
   readonly #ledger: Pick<Ledger, 'checkpoint' | 'consistencyProof'>
 
-  constructor(ledger: Pick<Ledger, 'checkpoint' | 'consistencyProof'>) {
+  readonly #onError: (error: unknown) => void
+
+  constructor(ledger: Pick<Ledger, 'checkpoint' | 'consistencyProof'>, onError: (error: unknown) => void) {
     this.#ledger = ledger
+    this.#onError = onError
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.#refresh().catch(() => undefined), REFRESH_MS)
+    const refresh = () => void this.#refresh().catch(this.#onError)
+    this.#timer = setInterval(refresh, REFRESH_MS)
     this.#timer.unref()
-    void this.#refresh().catch(() => undefined)
+    refresh()
   }
   stop(): void {
     clearInterval(this.#timer)

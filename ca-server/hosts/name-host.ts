@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
+import type { By } from '#server/access/index.ts'
 import { StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
-import type { By, HostsDeps, HostView, NewHost } from './port.ts'
+import type { HostsDeps, HostView, NewHost } from './port.ts'
 import { bumpChange, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
 import { hostSubject } from './snapshot.ts'
 

@@ -1,11 +1,15 @@
 import type { z } from 'zod'
-import type { Actor, Ledger } from '#server/ledger/index.ts'
+import type { By } from '#server/access/index.ts'
+import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
+import type { HostCaller } from '#server/identity/index.ts'
+import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { administration, hostStream } from '#shared/api/index.ts'
 import type { HostName, Labels } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
+export type { IssuedClientCertificate } from '#server/authority/index.ts'
 
 export type HostView = z.infer<typeof administration.host>
 export type HostInForce = z.infer<typeof administration.hostInForce>
@@ -14,35 +18,12 @@ export type NewHost = z.infer<typeof administration.newHost>
 export type JoinRequest = z.infer<NonNullable<typeof hostStream.join.body>>
 export type PrincipalsLine = hostStream.PrincipalsLine
 
-/** On whose behalf, for the ledger. */
-export type By = { readonly actor: Actor; readonly requestId: string; readonly from?: string }
-
 /** A host as rooms and routes above meet it. `address` is where clients reach it if its name does not resolve. */
 export type LivingHost = {
   readonly name: HostName
   readonly labels: Labels
   readonly port: number
   readonly address: string | undefined
-}
-
-/** PEM, leaf only. */
-export type IssuedClientCertificate = { readonly pem: string; readonly endsAt: Date }
-
-/** An authenticated host, as `identity` gives it. */
-export type HostCaller = {
-  readonly kind: 'host'
-  readonly name: HostName
-  readonly clientSpki: Uint8Array
-  readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[]
-}
-
-export type Krl = {
-  readonly version: bigint
-  readonly bytes: Uint8Array
-  /** Armored SSHSIG by the log key, namespace `keyman-krl`. */
-  readonly signature: string
-  /** The canary certificates, one line each. */
-  readonly canaries: readonly string[]
 }
 
 /** What this room asks of the rooms below it. The services of those rooms fit, or compose adapts them. */
@@ -95,6 +76,10 @@ export type HostsDeps = {
   readonly revokeHostIn: (t: Queryable, host: HostName, by: By) => Promise<number>
   /** Something that an operator must see: hosts know more than the database, a log that does not extend. */
   readonly alarm: (message: string) => void
+  /** Hears of what failed in the background, and is tried again or was refused to a host: once, however many hosts it was for. */
+  readonly onError: (error: unknown) => void
+  /** A clock that does not go with the day's; for the age of what is held in memory. */
+  readonly monotonic?: () => number
 }
 
 /** One side of a host's stream; `http/host-stream.ts` puts a WebSocket behind it. */
@@ -138,7 +123,10 @@ export interface Hosts {
     by: { readonly requestId: string; readonly from: string },
   ): Promise<IssuedClientCertificate>
 
-  /** For `identity`: a living, joined host with exactly this client key, and its epoch; else `undefined`. In memory. */
+  /**
+   * For `identity`: a living, joined host with exactly this client key, and its epoch; else `undefined`. In memory; throws
+   * `unavailable` where that was read too long ago to let anybody in by it.
+   */
   resolveHost(
     name: HostName,
     clientSpki: Uint8Array,

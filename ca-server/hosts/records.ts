@@ -29,6 +29,8 @@ export const hostRow = z
     last_seen_at: z.date().nullable(),
     message: z.string().nullable(),
     failed_revision: number.nullable(),
+    agent_version: z.string().nullable(),
+    sshd_version: z.string().nullable(),
   })
   .transform(row => ({
     id: row.id,
@@ -47,11 +49,13 @@ export const hostRow = z
     lastSeenAt: row.last_seen_at ?? undefined,
     message: row.message ?? undefined,
     failedRevision: row.failed_revision ?? undefined,
+    agent: row.agent_version ?? undefined,
+    sshd: row.sshd_version ?? undefined,
   }))
 export type HostRow = z.infer<typeof hostRow>
 
 const COLUMNS = `id, name, labels, port, address, joined_at, client_spki, revision, content_hash, krl_version, in_force,
-  in_force_krl, connected, last_seen_at, message, failed_revision`
+  in_force_krl, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
 
 export const selectLiving = (q: Queryable): Promise<HostRow[]> =>
   q.query(`select ${COLUMNS} from host where removed_at is null order by name`, [], hostRow)
@@ -193,19 +197,41 @@ export async function setFailed(q: Queryable, id: string, revision: number, mess
   )
 }
 
-/** Streams that opened, closed or are still there; one result an item. */
+/** One stream of a host. `stream` is another for each that opens, on whichever server. */
+export type HostStream = { readonly id: string; readonly stream: string }
+export type OpenedStream = HostStream & { readonly agent: string; readonly sshd: string }
+
+/** Streams that opened, in their order, with what the hosts said of themselves; one result an item. */
+export async function setOpened(q: Queryable, opened: readonly OpenedStream[], at: Date): Promise<true[]> {
+  // Of a host that opened two at once the later one counts.
+  const newest = new Map(opened.map(stream => [stream.id, stream]))
+  await q.execute(
+    `update host set connected = true, stream_id = o.stream, agent_version = o.agent, sshd_version = o.sshd,
+       last_seen_at = $2::timestamptz
+     from jsonb_to_recordset($1::jsonb) as o (id text, stream text, agent text, sshd text)
+     where host.id = o.id and removed_at is null`,
+    [JSON.stringify([...newest.values()]), at.toISOString()],
+  )
+  return opened.map(() => true)
+}
+
+/**
+ * Streams that are still there, or have closed; one result an item. Changes nothing of a host that has meanwhile opened
+ * another, here or at another server: a dead stream is noticed late.
+ */
 export async function setConnected(
   q: Queryable,
-  ids: readonly string[],
+  streams: readonly HostStream[],
   connected: boolean,
   at: Date,
 ): Promise<true[]> {
   await q.execute(
     `update host set connected = $2, last_seen_at = $3::timestamptz
-     where removed_at is null and id in (select jsonb_array_elements_text($1::jsonb))`,
-    [JSON.stringify(ids), connected, at.toISOString()],
+     from jsonb_to_recordset($1::jsonb) as s (id text, stream text)
+     where host.id = s.id and stream_id = s.stream and removed_at is null`,
+    [JSON.stringify(streams), connected, at.toISOString()],
   )
-  return ids.map(() => true)
+  return streams.map(() => true)
 }
 
 /** A server that was killed leaves its hosts marked as connected: after this long without a word they count as away. */
@@ -223,4 +249,6 @@ export const viewOf = (row: HostRow, now: Date): HostView => ({
   inForce: row.inForce,
   ...(row.lastSeenAt === undefined ? {} : { lastSeenAt: row.lastSeenAt.toISOString() }),
   ...(row.message === undefined ? {} : { message: row.message }),
+  ...(row.agent === undefined ? {} : { agent: row.agent }),
+  ...(row.sshd === undefined ? {} : { sshd: row.sshd }),
 })

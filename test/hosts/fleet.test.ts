@@ -54,7 +54,7 @@ for (const database of databases) {
     /** A host that says 'in force' to everything, or `answer`s otherwise. */
     const connect = (name: HostName, answer: (revision: number) => hostStream.FrameToServer) => {
       const connection: HostConnection = server.services.hosts.connect(
-        { kind: 'host', name, clientSpki: spki(name), epochs: [] },
+        { kind: 'host', name, clientSpki: spki(name), clientFingerprint: '', epochs: [] },
         {
           async send(text) {
             const frame = hostStream.frameToAgent.parse(JSON.parse(text))

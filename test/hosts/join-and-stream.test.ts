@@ -137,6 +137,10 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     startAgent()
     await connected()
     const before = await view()
+    expect(before).toMatchObject({
+      agent: expect.stringMatching(/^keyman-agent /),
+      sshd: expect.stringMatching(/^OpenSSH_/),
+    })
     const { krlVersion } = await server.services.authority.revoke(
       { publicKey: parsePublicKey(newKey().line) },
       'test',
@@ -296,6 +300,10 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
 
   it.each([
     ['text that is no frame', 'nonsense'],
+    [
+      'a hello that would move the cursor of whoever lists hosts',
+      JSON.stringify({ type: 'hello', revision: 0, incarnation: '', agent: '\u001b[2J', sshd: '' }),
+    ],
     ['a frame with a field too many', JSON.stringify({ type: 'in-force', revision: 1, extra: true })],
   ])('loses its stream for %s', async (_, text) => {
     const identity = loadIdentity(stateFolder)

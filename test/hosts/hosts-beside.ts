@@ -1,0 +1,86 @@
+import { randomBytes } from 'node:crypto'
+import type { Services } from '#server/compose.ts'
+import { createHosts, type Hosts, type HostsDeps } from '#server/hosts/index.ts'
+import type { Store } from '#server/store/index.ts'
+import { hostStream } from '#shared/api/index.ts'
+import { utf8 } from '#shared/bytes.ts'
+import type { HostName } from '#shared/names.ts'
+
+/** The hosts room as a second server has it, over the rooms of the first, with what a test changes. */
+export function hostsBeside(
+  { store, ledger, config, access, authority, trust }: Services,
+  change: Partial<HostsDeps> = {},
+): Hosts {
+  return createHosts({
+    store,
+    ledger,
+    now: () => new Date(),
+    random: bytes => new Uint8Array(randomBytes(bytes)),
+    organisation: config.organisation,
+    machinesUrl: config.machines.url,
+    hostSuffixes: config.hostSuffixes,
+    rootFingerprint: () => trust.rootFingerprint(),
+    principalsFor: host => access.principalsFor(host),
+    currentKrl: () => authority.currentKrl(),
+    trustBundles: async () =>
+      (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),
+    onChange: listener => access.onChange(listener),
+    checkJoinProof: () => 'nobody joins here',
+    readyToSign: () => authority.ready(),
+    issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
+    revokeHostIn: (t, host, by) => authority.revokeHostIn(t, host, by),
+    alarm: message => {
+      throw new Error(message)
+    },
+    onError: error => {
+      throw error
+    },
+    ...change,
+  })
+}
+
+export const spkiOf = (name: HostName): Uint8Array => utf8(`client key of ${name}`)
+
+/** Hosts that have joined, without agents. */
+export async function addJoined(store: Store, names: readonly HostName[]): Promise<void> {
+  for (const name of names)
+    await store.execute(
+      `insert into host (id, name, labels, port, created_at, joined_at, client_spki)
+       values ($1, $2, '{}'::jsonb, 22, now(), now(), $3)`,
+      [`host_${name}`, name, spkiOf(name)],
+    )
+  await store.execute('update host_change set version = version + 1', [])
+}
+
+/** A host's stream without a socket. It says hello, and 'in force' to everything, unless `send` does something else. */
+export function connectHost(
+  hosts: Hosts,
+  name: HostName,
+  incarnation: string,
+  send: (frame: hostStream.FrameToAgent) => void = () => undefined,
+) {
+  const closed = Promise.withResolvers<string>()
+  const inForce = Promise.withResolvers<void>()
+  const connection = hosts.connect(
+    { kind: 'host', name, clientSpki: spkiOf(name), clientFingerprint: '', epochs: [] },
+    {
+      async send(text) {
+        const frame = hostStream.frameToAgent.parse(JSON.parse(text))
+        send(frame)
+        if (frame.type === 'log') return
+        const revision = frame.type === 'state' ? frame.state.revision : frame.revision
+        setImmediate(() => inForce.resolve(connection.receive(JSON.stringify({ type: 'in-force', revision }))))
+      },
+      close: (_, reason) => closed.resolve(reason),
+      async check() {},
+    },
+  )
+  const hello = { type: 'hello', revision: 0, incarnation, agent: 'keyman-agent 0.1.0', sshd: 'OpenSSH_9.9' }
+  void connection.receive(JSON.stringify(hello))
+  return {
+    /** Its first state is in force, and written down. */
+    inForce: inForce.promise,
+    closed: closed.promise,
+    hangUp: () => connection.closed(),
+  }
+}
