@@ -46,6 +46,8 @@ usage: keyman host show NAME [--json]`,
       print(`  labels     ${labelsText(host.labels) || 'none'}`)
       print(`  in force   revision ${host.inForce} of ${host.revision}`)
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
+      if (host.agent) print(`  agent      ${shown(host.agent)}`)
+      if (host.sshd) print(`  sshd       ${shown(host.sshd)}`)
       if (host.message) print(`  says       ${shown(host.message)}`)
     }
     return EXIT.done
