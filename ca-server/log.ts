@@ -1,3 +1,5 @@
+import { shown } from '#shared/text.ts'
+
 /** Lines for whoever runs the server: one JSON document a line on stderr, or plain words on a terminal. Never a secret, never a value of a statement. */
 export type Log = {
   info(message: string, fields?: Readonly<Record<string, unknown>>): void
@@ -8,6 +10,7 @@ type Sink = { write(text: string): unknown; isTTY?: boolean }
 
 export function createLog(sink: Sink = process.stderr, now: () => Date = () => new Date()): Log {
   const line = (level: string, message: string, fields: Readonly<Record<string, unknown>>) =>
+    // A host's message or a name may stand in it.
     sink.isTTY
       ? sink.write(`${shown(`${level === 'error' ? 'error: ' : ''}${message}${text(fields)}`)}\n`)
       : sink.write(`${JSON.stringify({ at: now().toISOString(), level, message, ...fields })}\n`)
@@ -16,13 +19,6 @@ export function createLog(sink: Sink = process.stderr, now: () => Date = () => n
     error: (message, error) => void line('error', message, error === undefined ? {} : { reason: reasonOf(error) }),
   }
 }
-
-/** A host's message or a name may stand in it: no control, bidirectional or invisible character reaches the terminal. */
-const shown = (line: string): string =>
-  line.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
 
 const text = (fields: Readonly<Record<string, unknown>>): string =>
   Object.entries(fields)

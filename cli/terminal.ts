@@ -1,4 +1,7 @@
 import { openSync } from 'node:fs'
+import { shown } from '#shared/text.ts'
+
+export { shown }
 
 /**
  * How the program speaks: results to stdout and nothing else there; questions, progress and remarks to stderr. An error is
@@ -12,9 +15,12 @@ export const bold = colour(wantsColour(process.stdout), '1')
 const red = colour(wantsColour(process.stderr), '31;1')
 
 /** The last net: whatever foreign text was forgotten, nothing but lines, tabs and our own colours reaches a terminal. */
-const OURS_OR_CONTROL =
-  /\u001b\[(?:0|1|2|31;1)m|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
-export const lines = (text: string): string => text.replace(OURS_OR_CONTROL, c => (c.length > 1 ? c : shown(c)))
+const LINES_AND_OURS = /(\u001b\[(?:0|1|2|31;1)m|[\n\t])/
+export const lines = (text: string): string =>
+  text
+    .split(LINES_AND_OURS)
+    .map((part, i) => (i % 2 === 1 ? part : shown(part)))
+    .join('')
 
 export const print = (text: string): void => void process.stdout.write(`${lines(text)}\n`)
 export const printJson = (value: unknown): void =>
@@ -25,13 +31,6 @@ export function printError(message: string, hint: string | undefined): void {
   process.stderr.write(`keyman: ${red('error:')} ${shown(message)}\n`)
   if (hint) process.stderr.write(`keyman: hint: ${shown(hint)}\n`)
 }
-
-/** Foreign text as it may go to a terminal: control, bidirectional and invisible characters stand escaped. */
-export const shown = (text: string): string =>
-  text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
 
 /** Rows under headings. Cut to the terminal's width there, never in a pipe. */
 export function table(

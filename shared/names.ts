@@ -1,4 +1,5 @@
 import { invalid } from './errors.ts'
+import { shown } from './text.ts'
 
 /**
  * Names are an allow-list, everywhere: what does not fit is refused, never cleaned up. Each kind is a branded type, so
@@ -42,12 +43,9 @@ export const isHostName = (text: string): text is HostName =>
 export const isLabelKey = (text: string): boolean => LABEL_KEY.test(text)
 export const isLabelValue = (text: string): boolean => LABEL_VALUE.test(text)
 
-/** Shown in refusals; control characters and anything past 64 characters never reach a terminal or a log. */
+/** As refusals quote it; anything past 64 characters never reaches a terminal or a log. */
 export const printable = (text: string): string =>
-  JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text).replace(
-    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  shown(JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text))
 
 function parser<T extends string>(is: (text: string) => text is T, expected: string) {
   return (text: string, field: string): T => {
