@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { command, nearest, parse, take } from './command.ts'
+import { nearest } from '#shared/nearest.ts'
+import { command, parse, take } from './command.ts'
 import { parseTarget } from './commands/login.ts'
 import { parseLabels } from './labels.ts'
 

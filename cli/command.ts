@@ -1,5 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { KeymanError } from '#shared/errors.ts'
+import { nearest } from '#shared/nearest.ts'
 import { COMMON_VARIABLES } from './variables.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
@@ -81,26 +82,4 @@ export function take<const Names extends readonly string[]>(
   if (positionals.length > names.length)
     throw usage(`${JSON.stringify(positionals[names.length])} is one argument too many`)
   return names.map((_, i) => positionals[i] ?? '') as { [I in keyof Names]: string }
-}
-
-/** The word that is at most two edits away, if there is one. */
-export function nearest(word: string, words: readonly string[]): string | undefined {
-  const scored = words
-    .map(candidate => ({ candidate, distance: distance(word, candidate) }))
-    .sort((a, b) => a.distance - b.distance)
-  const best = scored[0]
-  return best && best.distance <= Math.min(2, Math.floor(word.length / 2)) ? best.candidate : undefined
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next.push(
-        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
-      )
-    row = next
-  }
-  return row[b.length] ?? 0
 }

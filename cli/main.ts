@@ -1,6 +1,7 @@
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, nearest, parse, usage } from './command.ts'
+import { nearest } from '#shared/nearest.ts'
+import { type Command, parse, usage } from './command.ts'
 import { GROUPS } from './groups.ts'
 import { print, printError } from './terminal.ts'
 

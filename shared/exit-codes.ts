@@ -1,4 +1,4 @@
-/** What the programs answer with; the one table, from which `docs/exit-codes.md` is made. */
+/** What the programs answer with; the one table, from which the table in `docs/errors.md` is made. */
 export const EXIT = {
   done: 0,
   failed: 1,

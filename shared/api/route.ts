@@ -16,8 +16,6 @@ export type CallerKind = 'anyone' | 'browser' | 'person' | 'administrator' | 'ho
 /** `pages`: what browsers open, at `public_url`. `machines`: TLS with client certificates. */
 export type Listener = 'pages' | 'machines'
 
-export type Schema = z.ZodType
-
 export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   readonly method: Method
   /** `/v1/hosts/{name}`: each `{word}` is one path segment, checked by the service that gets it. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { treeHead } from '#test/support/tree-head.ts'
 import { utf8 } from '../bytes.ts'
-import { type AuditedRecord, auditRecords, leafHash, treeHead } from './index.ts'
+import { type AuditedRecord, auditRecords, leafHash } from './index.ts'
 
 const record = (n: number): AuditedRecord => ({
   index: BigInt(n),

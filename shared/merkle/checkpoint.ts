@@ -24,10 +24,6 @@ export type NoteSigner = { name: string; keyId: Uint8Array; sign(text: Uint8Arra
 export const noteKeyId = (name: string, publicKey: Uint8Array): Uint8Array =>
   new Uint8Array(hash('sha256', concat(utf8(`${name}\n`), ED25519, publicKey), 'buffer')).slice(0, 4)
 
-/** `name+hex key ID+base64 of type and key`: how a log's key is written down for others (signed-note, verifier keys). */
-export const verifierKey = (name: string, publicKey: Uint8Array): string =>
-  `${name}+${toHex(noteKeyId(name, publicKey))}+${toBase64(concat(ED25519, publicKey))}`
-
 const isLine = (text: string): boolean => text !== '' && !/[\u0000-\u001f\u007f]/.test(text)
 const isKeyName = (name: string): boolean => isLine(name) && !/[\s+]/.test(name)
 

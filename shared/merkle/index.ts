@@ -11,7 +11,6 @@ export {
   noteKeyId,
   parseCheckpoint,
   signedNote,
-  verifierKey,
   verifyCheckpoint,
 } from './checkpoint.ts'
 export { consistencyProof, type Head, inclusionProof, verifyConsistency, verifyInclusion } from './proofs.ts'
@@ -24,5 +23,4 @@ export {
   type Tile,
   type TileReader,
   TreeEdge,
-  treeHead,
 } from './tree.ts'

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { treeHead } from '#test/support/tree-head.ts'
 import { fromHex, toHex, utf8 } from '../bytes.ts'
 import {
   consistencyProof,
@@ -10,7 +11,6 @@ import {
   nodeHash,
   type TileReader,
   TreeEdge,
-  treeHead,
   verifyConsistency,
   verifyInclusion,
 } from './index.ts'

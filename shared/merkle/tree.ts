@@ -49,16 +49,6 @@ export function foldRight(heads: readonly Uint8Array[]): Uint8Array {
   return last === undefined ? EMPTY_ROOT : others.reduce((right, left) => nodeHash(left, right), last)
 }
 
-/** The tree head over all leaf hashes at once: the definition, for tests and small trees. */
-export function treeHead(leafHashes: readonly Uint8Array[]): Uint8Array {
-  const [only] = leafHashes
-  if (only === undefined) return EMPTY_ROOT
-  if (leafHashes.length === 1) return only
-  let split = 1
-  while (split * 2 < leafHashes.length) split *= 2
-  return nodeHash(treeHead(leafHashes.slice(0, split)), treeHead(leafHashes.slice(split)))
-}
-
 /** A tile: `hashes` are 1 to 256 hashes of 32 bytes, from entry `index * 256` of its level on. Level 0 holds leaf hashes. */
 export type Tile = { level: number; index: bigint; hashes: Uint8Array }
 /** Gives at least `width` hashes of a tile. Throws where there are fewer. */

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import type { hostStream } from '#shared/api/index.ts'
 import { concat, toBase64, toHex, utf8 } from '#shared/bytes.ts'
-import { consistencyProof, encodeCheckpoint, leafHash, noteKeyId, signedNote, treeHead } from '#shared/merkle/index.ts'
+import { consistencyProof, encodeCheckpoint, leafHash, noteKeyId, signedNote } from '#shared/merkle/index.ts'
 import { type HostName, parseHostName, parseKeyId, parseUserPrincipal } from '#shared/names.ts'
 import {
   armorSshsig,
@@ -21,6 +21,7 @@ import {
 } from '#shared/ssh/index.ts'
 import { encodeTrustDocument, type SignedBundle, type TrustBundle } from '#shared/trust/index.ts'
 import { newMachineAuthority } from './machine-authority.ts'
+import { treeHead } from './tree-head.ts'
 
 /** An Ed25519 key made at run time. */
 export type TestKey = { readonly privateKey: KeyObject; readonly publicKey: SshPublicKey; readonly line: string }
