@@ -75,6 +75,28 @@ describe('the loopback listener of a login', () => {
     expect((await get(`/callback?code=abc&state=${open.state}`, { method: 'POST' })).status).toBe(404)
     expect(await settled()).toBe('waiting')
   })
+  it('stands up to any address that a page or a local process sends; the login goes on', async () => {
+    open = await listenLoopback()
+    const { origin, port } = new URL(open.redirectUri)
+    for (const path of [
+      '//',
+      '///',
+      '//[',
+      `${origin}:x/`,
+      'http://[',
+      '*',
+      '?',
+      `//127.0.0.1:${port}/callback?code=abc`,
+    ]) {
+      expect((await get(path)).status, path).toBe(404)
+      expect((await get(path, { host: 'evil.example' })).status, path).toBe(404)
+    }
+    for (const query of ['', '?', '?%', '?state=%ff', '??&&=&'])
+      expect((await get(`/callback${query}`)).status, query).toBe(400)
+    expect(await settled()).toBe('waiting')
+    await get(`/callback?code=abc&state=${open.state}`)
+    expect(await open.code).toBe('abc')
+  })
   it('hears that the person said no', async () => {
     open = await listenLoopback()
     await get(`/callback?error=access_denied&state=${open.state}`)

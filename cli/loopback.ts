@@ -28,13 +28,15 @@ export async function listenLoopback(): Promise<Loopback> {
   const { port } = server.address() as AddressInfo
   const code = new Promise<string>((resolve, reject) => {
     server.on('request', (request, response) => {
-      const url = new URL(request.url ?? '/', `http://127.0.0.1:${port}`)
-      // DNS rebinding: another name that leads here is not us. A wrong state is somebody else's answer: it changes nothing.
-      if (request.headers.host !== `127.0.0.1:${port}` || request.method !== 'GET' || url.pathname !== '/callback')
+      // DNS rebinding: another name that leads here is not us. Anybody on this machine may send anything, so nothing is parsed
+      // that could fail to. A wrong state is somebody else's answer: it changes nothing.
+      const [path, query] = (request.url ?? '').split('?', 2)
+      if (request.headers.host !== `127.0.0.1:${port}` || request.method !== 'GET' || path !== '/callback')
         return answer(response, 404, 'There is nothing here.')
-      if (!sameState(url.searchParams.get('state'), state))
+      const parameters = new URLSearchParams(query)
+      if (!sameState(parameters.get('state'), state))
         return answer(response, 400, 'This answer belongs to another login.')
-      const received = url.searchParams.get('code')
+      const received = parameters.get('code')
       if (received) {
         answer(response, 200, 'Signed in. You may close this tab and go back to the terminal.', () => resolve(received))
       } else {
