@@ -1,6 +1,7 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
+import { isAbsent, onFile } from './file-errors.ts'
 import { makeFolder } from './folders.ts'
 
 /**
@@ -9,30 +10,33 @@ import { makeFolder } from './folders.ts'
  */
 export function writeFile(path: string, content: string | Uint8Array, mode: number): void {
   const folder = makeFolder(dirname(path))
-  // No two of this machine at once have this name; `wx` refuses whatever is there. (Random bytes would load node:crypto, 10 ms at
-  // each start of `keyman status`.)
-  const temporary = join(folder, `.keyman-${process.pid}-${process.hrtime.bigint()}.tmp`)
-  const file = openSync(temporary, 'wx', mode)
-  try {
-    writeFileSync(file, content)
-    fsyncSync(file)
-    renameSync(temporary, path)
-  } catch (error) {
-    rmSync(temporary, { force: true })
-    throw error
-  } finally {
-    closeSync(file)
-  }
+  onFile(path, 'written', () => {
+    // No two of this machine at once have this name; `wx` refuses whatever is there. (Random bytes would load node:crypto, 10 ms
+    // at each start of `keyman status`.)
+    const temporary = join(folder, `.keyman-${process.pid}-${process.hrtime.bigint()}.tmp`)
+    const file = openSync(temporary, 'wx', mode)
+    try {
+      writeFileSync(file, content)
+      fsyncSync(file)
+      renameSync(temporary, path)
+    } catch (error) {
+      rmSync(temporary, { force: true })
+      throw error
+    } finally {
+      closeSync(file)
+    }
+  })
 }
 
 export function readIfThere(path: string, encoding: 'utf8' | 'latin1' = 'utf8'): string | undefined {
-  try {
-    return readFileSync(path, encoding)
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return undefined
-    throw error
-  }
+  return onFile(path, 'read', () => {
+    try {
+      return readFileSync(path, encoding)
+    } catch (error) {
+      if (isAbsent(error)) return undefined
+      throw error
+    }
+  })
 }
 
 /** A file that a flag names. Throws `invalid-input` that names the flag. */
@@ -48,4 +52,5 @@ export function readGiven(path: string, flag: string): string {
   }
 }
 
-export const remove = (path: string): void => rmSync(path, { force: true, recursive: true })
+export const remove = (path: string): void =>
+  onFile(path, 'removed', () => rmSync(path, { force: true, recursive: true }))

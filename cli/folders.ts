@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { onFile } from './file-errors.ts'
 
 /**
  * Where the CLI keeps what. Configuration (pins, contexts, remembered checkpoints): XDG_CONFIG_HOME. What lives only as
@@ -35,6 +36,6 @@ function runtimeFolder(env: NodeJS.ProcessEnv, state: string): string {
 const absolute = (path: string | undefined): string | undefined => (path?.startsWith('/') ? path : undefined)
 
 export function makeFolder(path: string): string {
-  mkdirSync(path, { recursive: true, mode: 0o700 })
+  onFile(path, 'written', () => mkdirSync(path, { recursive: true, mode: 0o700 }))
   return path
 }

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { requires } from '#test/support/requires.ts'
+import { newSshd, ownLogin } from '#test/support/sshd.ts'
 import { folders } from './folders.ts'
 import {
   checkScript,
@@ -94,8 +96,19 @@ describe('the include file', () => {
     }
   })
   it('is refused where a folder cannot be named in it', () => {
-    expect(() => sshConfigText(input({ check: '/home/a b/check' }))).toThrow("cannot be named in ssh's configuration")
-    expect(() => sshConfigText(input({ identityFile: '/home/%h/id' }))).toThrow('cannot be named')
+    for (const folder of ['%h', 'a"b', "it's", '$x', 'a*', 'a\\b', 'a\nb', 'a\tb', 'a[b'])
+      for (const [name, variable] of [
+        ['check', 'XDG_CONFIG_HOME'],
+        ['knownHostsFile', 'XDG_CONFIG_HOME'],
+        ['identityFile', 'XDG_RUNTIME_DIR'],
+        ['certificateFile', 'XDG_RUNTIME_DIR'],
+      ] as const)
+        expect(() => sshConfigText(input({ [name]: `/home/${folder}/x` })), `${name} ${folder}`).toThrow(
+          expect.objectContaining({
+            message: expect.stringContaining(JSON.stringify(`/home/${folder}/x`)),
+            hint: expect.stringContaining(`set ${variable} `),
+          }),
+        )
     expect(sshConfigText(input({ identityFile: '/home/josé/id' }))).toContain('IdentityFile /home/josé/id')
   })
 })
@@ -133,15 +146,62 @@ describe('known_hosts', () => {
 })
 
 describe('the line in ~/.ssh/config', () => {
-  const include = '/home/alice/.config/keyman/ssh_config'
+  const path = '/home/alice/.config/keyman/ssh_config'
+  const include = { path, home: '/home/alice' }
   it('goes on top, once, and out again without a trace', () => {
     const before = 'Host *\n  ServerAliveInterval 30\n'
     const after = withInclude(before, include)
-    expect(after).toBe(`Include ${include}\n${before}`)
+    expect(after).toBe(`Include ${path}\n${before}`)
     expect(withInclude(after, include)).toBe(after)
     expect(withoutInclude(after, include)).toBe(before)
     for (const text of ['', 'Host a', '\n\n# x\n'])
       expect(withoutInclude(withInclude(text, include), include)).toBe(text)
+  })
+  it.each([
+    'Include ~/.config/keyman/ssh_config',
+    'include "/home/alice/.config/keyman/ssh_config"',
+    '  INCLUDE\t/home/alice/.config/keyman/ssh_config  ',
+    'Include=/home/alice/.config/keyman/ssh_config',
+    "Include = '/home/alice/.config/keyman/ssh_config'",
+    'Include ../.config/keyman/ssh_config',
+    'Include /home/alice/.config/*/ssh_config # mine',
+    'Include /home/alice//.config/keyman/ssh_config',
+  ])('is known by whatever spelling ssh knows, and goes out: %s', line => {
+    const text = `Host *\n${line}\n`
+    expect(withInclude(text, include)).toBe(text)
+    expect(withoutInclude(text, include)).toBe('Host *\n')
+  })
+  it.each([
+    ['Include ~/a "~/.config/keyman/ssh_config" ~/b', 'Include ~/a ~/b'],
+    ['Include ~/.config/keyman/ssh_config "~/b c" # x', 'Include "~/b c" # x'],
+    ['  include=~/a ~/.config/keyman/ssh_config', '  include=~/a'],
+  ])('among several files of one line is known, and the others stay: %s', (line, left) => {
+    expect(withInclude(line, include)).toBe(line)
+    expect(withoutInclude(line, include)).toBe(left)
+  })
+  it.each([
+    '# Include ~/.config/keyman/ssh_config',
+    'Include ~/a # ~/.config/keyman/ssh_config',
+    'Include ~/.config/keyman/ssh_config2',
+    'Include ~bob/.config/keyman/ssh_config',
+    'Includes ~/.config/keyman/ssh_config',
+    'Include "~/.config/keyman/ssh_config ~/b"',
+    'IdentityFile ~/.config/keyman/ssh_config',
+    'Include $' + '{HOME}/.config/keyman/ssh_config',
+  ])('is not taken for what ssh does not read as ours: %s', line => {
+    expect(withInclude(line, include)).toBe(`Include ${path}\n${line}`)
+    expect(withoutInclude(line, include)).toBe(line)
+  })
+  it('is known by a variable where this version of ssh expands it', () => {
+    const line = 'Include $' + '{HOME}/.config/keyman/ssh_config'
+    const variable = (name: string) => (name === 'HOME' ? '/home/alice' : undefined)
+    expect(withInclude(line, { ...include, variable })).toBe(line)
+  })
+  it('stands in quotes where the home has blanks', () => {
+    const spaced = { path: '/home/alice b/.config/keyman/ssh_config', home: '/home/alice b' }
+    expect(withInclude('', spaced)).toBe('Include "/home/alice b/.config/keyman/ssh_config"\n')
+    expect(withInclude(withInclude('', spaced), spaced)).toBe(withInclude('', spaced))
+    expect(withoutInclude(withInclude('Host a\n', spaced), spaced)).toBe('Host a\n')
   })
   it('goes out again whatever line ends an editor has given the file since', () => {
     const after = withInclude('Host a\n', include).replaceAll('\n', '\r\n')
@@ -238,7 +298,7 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     )
     const [before, after] = [join(folder, 'before'), join(folder, 'after')]
     writeFileSync(before, own)
-    writeFileSync(after, withInclude(own, include))
+    writeFileSync(after, withInclude(own, { path: include, home: folder }))
     const foreign = [
       'github.com',
       'example.com',
@@ -266,11 +326,78 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     const include = join(folder, 'include-no')
     writeFileSync(include, sshConfigText(input({ check: '/bin/false' })))
     const config = join(folder, 'config-no')
-    writeFileSync(config, withInclude(own, include))
+    writeFileSync(config, withInclude(own, { path: include, home: folder }))
     const seen = evaluate(config, 'web1.prod.example.com')
     expect(seen).not.toContain('certificatefile')
     expect(seen).not.toContain('/keyman/acme/id_ed25519')
     expect(seen).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme /m)
+  })
+})
+
+/** What `Match exec` runs goes through the person's own shell. */
+const shells = ['/bin/sh', '/bin/bash', '/usr/bin/zsh', '/usr/bin/fish', '/bin/tcsh'].filter(existsSync)
+describe.skipIf(!requires('ssh', 'sshd'))('a home with blanks', () => {
+  const name = 'web1.prod.example.com'
+  const lay = () => {
+    const home = mkdtempSync(join(folder, 'Alice & Bob, (home) '))
+    const at = (file: string) => join(home, file)
+    const run = (program: string, ...args: string[]) => execFileSync(program, args, { stdio: 'ignore' })
+    for (const key of ['authority', 'id_ed25519']) run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', at(key))
+    run('ssh-keygen', '-q', '-s', at('authority'), '-I', 'x', '-n', ownLogin(), at('id_ed25519.pub'))
+    writeFileSync(at('check script'), `#!/bin/sh\necho ran >> '${at('ran')}'\n`, { mode: 0o700 })
+    return { home, at, run }
+  }
+  const write = ({ home, at }: ReturnType<typeof lay>, port: number) => {
+    const given = input({
+      hosts: [{ name, address: '127.0.0.1', port }],
+      check: at('check script'),
+      identityFile: at('id_ed25519'),
+      certificateFile: at('id_ed25519-cert.pub'),
+      knownHostsFile: at('known hosts'),
+    })
+    writeFileSync(at('ssh config'), sshConfigText(given))
+    writeFileSync(at('known hosts'), knownHostsText([readFileSync(at('authority.pub'), 'utf8').trim()], given))
+    writeFileSync(at('config'), withInclude('', { path: at('ssh config'), home }))
+  }
+
+  it.each(shells)('is read by ssh as it stands, and the check runs by %s', shell => {
+    const laid = lay()
+    write(laid, 2200)
+    const seen = execFileSync('ssh', ['-G', '-F', laid.at('config'), name], {
+      encoding: 'utf8',
+      env: { ...process.env, SHELL: shell },
+    })
+    expect(seen).toContain(`identityfile ${laid.at('id_ed25519')}\n`)
+    expect(seen).toContain(`certificatefile ${laid.at('id_ed25519-cert.pub')}\n`)
+    expect(seen).toContain(`userknownhostsfile ${laid.at('known hosts')} `)
+    expect(readFileSync(laid.at('ran'), 'utf8')).toBe('ran\n')
+  })
+  it('logs in, and knows the host by its authority', async () => {
+    const laid = lay()
+    const sshd = await newSshd(own => [`TrustedUserCAKeys ${own}/ca.pub`, `HostCertificate ${own}/host-cert.pub`])
+    try {
+      copyFileSync(laid.at('authority.pub'), join(sshd.folder, 'ca.pub'))
+      copyFileSync(`${sshd.hostKey}.pub`, join(sshd.folder, 'host.pub'))
+      laid.run(
+        'ssh-keygen',
+        '-q',
+        '-s',
+        laid.at('authority'),
+        '-h',
+        '-I',
+        'h',
+        '-n',
+        name,
+        join(sshd.folder, 'host.pub'),
+      )
+      await sshd.start()
+      write(laid, sshd.port)
+      const options = ['BatchMode=yes', 'StrictHostKeyChecking=yes', 'IdentityAgent=none'].flatMap(each => ['-o', each])
+      const said = execFileSync('ssh', ['-F', laid.at('config'), ...options, name, 'echo in'], { encoding: 'utf8' })
+      expect(said).toBe('in\n')
+    } finally {
+      await sshd.close()
+    }
   })
 })
 

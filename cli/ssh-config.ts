@@ -1,5 +1,6 @@
 import { KeymanError } from '#shared/errors.ts'
 import { isHostName, isLogin } from '#shared/names.ts'
+import { type Included, includes, withoutIncluded } from './ssh-lines.ts'
 
 /**
  * Pure: the text of our one include file and of our known_hosts file. A server's word is data (invariant 14): names are
@@ -19,6 +20,9 @@ export type SshConfigInput = {
   readonly demo?: { readonly name: string; readonly address: string; readonly port: number; readonly login: string }
 }
 
+/** What moves the session's folder. */
+const RUNTIME = 'XDG_RUNTIME_DIR (or, without it, XDG_STATE_HOME)'
+
 export function sshConfigText(input: SshConfigInput): string {
   const demo = input.demo ? demoBlock(input.demo) : []
   const patterns = [...suffixesOf(input).map(suffix => `*.${suffix}`), ...(demo.length > 0 ? ['demo'] : [])].join(',')
@@ -34,11 +38,11 @@ export function sshConfigText(input: SshConfigInput): string {
       : [
           // Whatever key is offered, the host shows a certificate of its authority.
           `Match originalhost ${patterns}`,
-          `  UserKnownHostsFile ${path(input.knownHostsFile)} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
+          `  UserKnownHostsFile ${path(input.knownHostsFile, 'XDG_CONFIG_HOME')} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
           // Holds only while a certificate is live: IdentityFile drops ssh's default keys, which are else the break-glass.
-          `Match originalhost ${patterns} exec "${path(input.check)}"`,
-          `  IdentityFile ${path(input.identityFile)}`,
-          `  CertificateFile ${path(input.certificateFile)}`,
+          `Match originalhost ${patterns} exec ${command(input.check, 'XDG_CONFIG_HOME')}`,
+          `  IdentityFile ${path(input.identityFile, RUNTIME)}`,
+          `  CertificateFile ${path(input.certificateFile, RUNTIME)}`,
         ]),
     // Ends the block: what stands after our Include is again for all hosts.
     'Match all',
@@ -85,13 +89,29 @@ const isAddress = (text: string): boolean => isHostName(text) || /^[0-9a-f:.]{2,
 /** At least two labels, so that no organisation can claim `com`. */
 const isSuffix = (text: string): boolean => isHostName(text) && text.includes('.')
 
-/** A path that ssh and every shell read as it stands: letters of any script, but no blank, quote, `%`, `$` or `~`. */
-function path(text: string): string {
-  if (/^\/[\p{L}\p{M}\p{N}/._+@-]+$/u.test(text)) return text
-  throw new KeymanError('invalid-input', `the folder ${JSON.stringify(text)} cannot be named in ssh's configuration`, {
-    hint: 'set XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_RUNTIME_DIR to folders of letters, digits and . _ + @ - alone',
-  })
+/**
+ * A path as one word that ssh reads as it stands: letters of any script, and in quotes blanks and a few more. Not `%`, of
+ * which one version of ssh makes a token in an `Include` and another does not; nor `$`, `~`, quotes and wildcards.
+ */
+function path(text: string, variable: string): string {
+  if (isPlain(text)) return text
+  if (/^\/[\p{L}\p{M}\p{N}/._+@ ,()&=-]+$/u.test(text)) return `"${text}"`
+  throw new KeymanError(
+    'invalid-input',
+    `the folder of ${JSON.stringify(text)} cannot be named in ssh's configuration`,
+    {
+      hint: `set ${variable} to a folder of letters, digits, blanks and . _ + @ , ( ) & = - alone`,
+    },
+  )
 }
+
+/** The same as one word of the shell that `exec` gives it to: single quotes, inside of ssh's double ones. */
+function command(text: string, variable: string): string {
+  path(text, variable)
+  return `"${isPlain(text) ? text : `'${text}'`}"`
+}
+
+const isPlain = (text: string): boolean => /^\/[\p{L}\p{M}\p{N}/._+@-]+$/u.test(text)
 
 /**
  * Lines of known_hosts for exact names, with and without port: several clients do not understand a wildcard there, and
@@ -133,19 +153,16 @@ exec ${keyman} ssh check ${context}
 const word = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 /** Puts our one line on top of the person's configuration: after a \`Host\` block an Include would hold for that block alone. */
-export function withInclude(text: string, include: string): string {
-  const line = includeLine(include)
-  return hasInclude(text, include) ? text : `${line}\n${text}`
+export function withInclude(text: string, file: Included): string {
+  return hasInclude(text, file) ? text : `${includeLine(file.path)}\n${text}`
 }
 
-/** Takes exactly that line out again, with whatever line end an editor has given it since. */
-export const withoutInclude = (text: string, include: string): string =>
+export const includeLine = (file: string): string => `Include ${path(file, 'XDG_CONFIG_HOME')}`
+
+/** Takes our file out again, with whatever spelling and line end it has been given since; what else a line includes stays. */
+export const withoutInclude = (text: string, file: Included): string =>
   text
     .split('\n')
-    .filter(line => !isInclude(line, include))
+    .flatMap(line => (includes(line, file) ? (withoutIncluded(line, file) ?? []) : line))
     .join('\n')
-export const hasInclude = (text: string, include: string): boolean =>
-  text.split('\n').some(line => isInclude(line, include))
-// ssh reads a line that ends in CR LF as well.
-const isInclude = (line: string, include: string): boolean => line.replace(/\r$/, '') === includeLine(include)
-const includeLine = (include: string): string => `Include ${path(include)}`
+export const hasInclude = (text: string, file: Included): boolean => text.split('\n').some(line => includes(line, file))

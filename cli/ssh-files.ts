@@ -5,6 +5,7 @@ import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
 import { checkScript, knownHostsText, type SshConfigInput, sshConfigText } from './ssh-config.ts'
+import { wordsAfter } from './ssh-lines.ts'
 
 /** Our files that ssh reads. One include file for all contexts, and per context a check script and known_hosts. */
 export const sshFiles = (folders: Folders) => ({
@@ -60,12 +61,9 @@ function inputOf(folders: Folders, context: Context): SshConfigInput {
   }
 }
 
-/** Pure: whether a `Host` line of an ssh_config names a host outright. Keyword and name may stand apart by blanks or `=`, names in quotes. */
+/** Pure: whether a `Host` line of an ssh_config names a host outright. */
 export const namesHost = (config: string, host: string): boolean =>
-  config
-    .split('\n')
-    .flatMap(line => /^\s*host(?:\s+|\s*=\s*)(.*)$/i.exec(line)?.[1]?.split(/[\s"]+/) ?? [])
-    .includes(host)
+  config.split('\n').some(line => wordsAfter('host', line).some(({ text }) => text === host))
 
 /** The launcher that started this program: what the check script calls again. It lies beside `dist/` as it lies beside the sources. */
 export const keymanProgram = (): string =>

@@ -1,10 +1,13 @@
-import { lstatSync, realpathSync, rmSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { lstatSync, realpathSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
-import { readIfThere, writeFile } from './files.ts'
+import { onFile } from './file-errors.ts'
+import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
-import { hasInclude, withInclude, withoutInclude } from './ssh-config.ts'
+import { hasInclude, includeLine, withInclude, withoutInclude } from './ssh-config.ts'
 import { sshFiles } from './ssh-files.ts'
+import type { Included } from './ssh-lines.ts'
 import { ask, canAsk, remark } from './terminal.ts'
 
 /**
@@ -12,25 +15,25 @@ import { ask, canAsk, remark } from './terminal.ts'
  * A file that was made for our line alone goes with it. Gives whether something was changed.
  */
 export function changeInclude(folders: Folders, change: 'install' | 'remove'): boolean {
-  const { userConfig, include } = sshFiles(folders)
+  const { userConfig } = sshFiles(folders)
   const path = followed(userConfig)
   // Byte for byte: the person's file may be in any encoding, and our line is ASCII.
   const before = readIfThere(path, 'latin1')
-  const after = (change === 'install' ? withInclude : withoutInclude)(before ?? '', include)
+  const after = (change === 'install' ? withInclude : withoutInclude)(before ?? '', ourFile(folders))
   if (after === (before ?? '')) return false
-  if (after === '' && path === userConfig) rmSync(path)
+  if (after === '' && path === userConfig) remove(path)
   // The person's own mode stays, but that ssh refuses a configuration that others can write.
   else
     writeFile(
       path,
       Uint8Array.from(after, c => c.charCodeAt(0)),
-      before === undefined ? 0o600 : statSync(path).mode & 0o755,
+      before === undefined ? 0o600 : onFile(path, 'read', () => statSync(path).mode & 0o755),
     )
   return true
 }
 
 function followed(path: string): string {
-  if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return path
+  if (!onFile(path, 'read', () => lstatSync(path, { throwIfNoEntry: false }))?.isSymbolicLink()) return path
   try {
     return realpathSync(path)
   } catch {
@@ -38,9 +41,24 @@ function followed(path: string): string {
   }
 }
 
-export const includeInstalled = (folders: Folders): boolean => {
-  const { userConfig, include } = sshFiles(folders)
-  return hasInclude(readIfThere(userConfig) ?? '', include)
+export const includeInstalled = (folders: Folders): boolean =>
+  hasInclude(readIfThere(sshFiles(folders).userConfig) ?? '', ourFile(folders))
+
+/** Our file as an `Include` in the person's configuration may name it. */
+export function ourFile(folders: Folders): Included {
+  const { include, userConfig } = sshFiles(folders)
+  return {
+    path: include,
+    home: dirname(dirname(userConfig)),
+    variable: name => (expandsVariables() ? process.env[name] : undefined),
+  }
+}
+
+/** OpenSSH does so in an `Include` from 9.9 on; before, the words stand for themselves. Asked only where a line has a variable. */
+function expandsVariables(): boolean {
+  const [, major = 0, minor = 0] =
+    /OpenSSH_(\d+)\.(\d+)/.exec(spawnSync('ssh', ['-V'], { encoding: 'utf8' }).stderr ?? '') ?? []
+  return Number(major) > 9 || (Number(major) === 9 && Number(minor) >= 9)
 }
 
 /** Where it is kept that the person was asked, so that it is offered once. */
@@ -53,7 +71,7 @@ export async function offerInclude(folders: Folders, answer: string | undefined)
   if (answer === undefined) {
     if (readIfThere(offeredMark(folders)) !== undefined) return
     if (!canAsk()) return remark('Plain ssh needs one line in ~/.ssh/config: keyman ssh config --install adds it')
-    remark(`Plain ssh needs one line on top of ${userConfig}:  Include ${include}`)
+    remark(`Plain ssh needs one line on top of ${userConfig}:  ${includeLine(include)}`)
     const agreed = await ask('Add it? (keyman ssh config --remove takes it out again)', false)
     writeFile(offeredMark(folders), agreed ? 'yes\n' : 'no\n', 0o600)
     if (!agreed) return remark('Left as it is. Later: keyman ssh config --install')

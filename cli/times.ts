@@ -35,6 +35,15 @@ export function span(seconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
+/** Hosts and laptops take certificates from a minute before they were made on: a clock that is further off sees them too early. */
+const CLOCK_OFF_MS = 60_000
+
+/** How our clock stands to the server's (`difference`: theirs minus ours, milliseconds), in words; undefined while they agree. */
+export const clockWords = (difference: number): string | undefined =>
+  Math.abs(difference) <= CLOCK_OFF_MS
+    ? undefined
+    : `${span(Math.round(Math.abs(difference) / 1000))} ${difference > 0 ? 'behind' : 'ahead of'} the server's`
+
 /** Local date and time with the zone. */
 export const local = (time: string | Date): string =>
   `${new Date(time).toLocaleString('sv-SE', { dateStyle: 'short', timeStyle: 'medium' })} ${zoneOf(new Date(time)).name}`

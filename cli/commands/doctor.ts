@@ -11,9 +11,10 @@ import { type Folders, folders } from '../folders.ts'
 import { localRemarks } from '../local-server.ts'
 import { localAgent } from '../ssh-agent.ts'
 import { sshFiles } from '../ssh-files.ts'
-import { includeInstalled } from '../ssh-include.ts'
+import { includeInstalled, ourFile } from '../ssh-include.ts'
+import { includes } from '../ssh-lines.ts'
 import { print, printJson, shown } from '../terminal.ts'
-import { span } from '../times.ts'
+import { clockWords } from '../times.ts'
 
 type Finding = { readonly check: string; readonly ok: boolean; readonly says: string }
 
@@ -54,7 +55,7 @@ function folderModes(places: Folders): Finding[] {
 }
 
 function sshLine(places: Folders): Finding {
-  const { userConfig, include } = sshFiles(places)
+  const { userConfig } = sshFiles(places)
   if (!includeInstalled(places))
     return { check: userConfig, ok: false, says: 'does not include our hosts; run keyman ssh config --install' }
   const home = userInfo().homedir
@@ -64,8 +65,15 @@ function sshLine(places: Folders): Finding {
       ok: false,
       says: `ssh reads ${home}/.ssh/config, since it goes by the passwd entry, not by HOME`,
     }
-  const before = (readIfThere(userConfig) ?? '').split(`Include ${include}`)[0] ?? ''
-  const ok = !/^\s*(host|match)\s/im.test(before)
+  const lines = (readIfThere(userConfig) ?? '').split('\n')
+  const before = lines.slice(
+    0,
+    Math.max(
+      0,
+      lines.findIndex(line => includes(line, ourFile(places))),
+    ),
+  )
+  const ok = !before.some(line => /^\s*(host|match)[\s=]/i.test(line))
   return {
     check: userConfig,
     ok,
@@ -99,23 +107,17 @@ function signedIn(places: Folders, context: Context | undefined): Finding {
 /** Worth knowing, and no fault of this machine's set-up: a server that was just tried out keeps its root key beside it. */
 const ofTheServer = (says: string): Finding => ({ check: 'the server on this machine', ok: true, says })
 
-/** Certificates start at most five minutes back; a clock that is further off sees them too early or too late. */
-const CLOCK_OFF_MS = 60_000
-
 async function server(context: Context): Promise<Finding[]> {
   const connection = { url: context.machinesUrl, root: context.machinesRoot }
   try {
     const { took, clock = 0 } = await probe(connection, api.trust.show.path)
-    const off = Math.round(Math.abs(clock) / 1000)
-    const clockOk = Math.abs(clock) < CLOCK_OFF_MS
+    const off = clockWords(clock)
     return [
       { check: context.machinesUrl, ok: true, says: `reached in ${took} ms` },
       {
         check: 'clock',
-        ok: clockOk,
-        says: clockOk
-          ? "agrees with the server's"
-          : `${span(off)} ${clock > 0 ? 'behind' : 'ahead of'} the server's; set one of them right`,
+        ok: off === undefined,
+        says: off === undefined ? "agrees with the server's" : `${off}; set one of them right`,
       },
     ]
   } catch (error) {
