@@ -88,21 +88,34 @@ Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
     const grant = await callAsPerson(api.grants.add, { body: checked.data })
     if (values.json) printJson(grant)
     else remark(`Granted: ${grant.id}. ${grant.who} may log in as ${grant.login}.`)
+    await remarkUnlessEnrolled(grant.who)
     return EXIT.done
   },
 })
 
 const remove = command({
   help: `keyman grant remove: take a grant away; hosts hear of it at once
-usage: keyman grant remove ID`,
-  options: {},
-  async run(_, positionals) {
+usage: keyman grant remove ID [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
     const [id] = take(positionals, ['ID'])
     await callAsPerson(api.grants.remove, { params: { id } })
-    remark(`Removed ${id}.`)
+    if (values.json) printJson({})
+    else remark(`Removed ${id}.`)
     return EXIT.done
   },
 })
+
+/** A grant may come before its person does; but it may also be a name that was mistyped. */
+async function remarkUnlessEnrolled(who: string): Promise<void> {
+  if (who.startsWith('team:')) return
+  // What was granted stands; a look that fails for another reason is no matter of it.
+  const passkeys = await callAsPerson(api.persons.show, { params: { identity: who } }).then(
+    person => person.passkeys,
+    (error: unknown) => (error instanceof KeymanError && error.code === 'not-found' ? 0 : undefined),
+  )
+  if (passkeys === 0) remark(`Nobody called ${who} has a passkey here yet: keyman person invite ${who}`)
+}
 
 function endTime(text: string): string {
   if (/^[0-9]+[smhd]$/.test(text)) return new Date(Date.now() + parseDuration(text, '--ends') * 1000).toISOString()

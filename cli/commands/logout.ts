@@ -8,18 +8,18 @@ import { remove } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { forgetSession } from '../forget-session.ts'
 import { changeInclude } from '../ssh-include.ts'
-import { remark, shown } from '../terminal.ts'
+import { printJson, remark, shown } from '../terminal.ts'
 
 const logout = command({
   help: `keyman logout: end the session and remove its keys and certificates
-usage: keyman logout [--all]
+usage: keyman logout [--all] [--json]
 
   --all    of every organisation, and remove the pinned roots, the remembered checkpoints and
            the line in ~/.ssh/config too; a local server's data stays
 
 The pin and the ssh line stay otherwise: without the pin the next login would trust blindly.
 More: docs/login.md`,
-  options: { all: { type: 'boolean' } },
+  options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
@@ -36,6 +36,7 @@ More: docs/login.md`,
       for (const folder of [places.config, places.runtime, places.state]) remove(folder)
       remark("Removed everything of keyman's from this home; a local server's data stays.")
     }
+    if (values.json) printJson({ signedIn: false })
     return EXIT.done
   },
 })

@@ -50,25 +50,27 @@ A passkey is made by a browser; the page signs in with one that exists and adds 
 
 const rename = command({
   help: `keyman passkey rename: give a passkey another name
-usage: keyman passkey rename ID NAME`,
-  options: {},
-  async run(_, positionals) {
+usage: keyman passkey rename ID NAME [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
     const [id, name] = take(positionals, ['ID', 'NAME'])
     const passkey = await callAsPerson(api.passkeys.rename, { params: { id }, body: { name } })
-    remark(`${passkey.id} is now called ${passkey.name}.`)
+    if (values.json) printJson(passkey)
+    else remark(`${passkey.id} is now called ${passkey.name}.`)
     return EXIT.done
   },
 })
 
 const remove = command({
   help: `keyman passkey remove: a passkey that can't be used any more; the last one stays
-usage: keyman passkey remove ID [--yes]`,
-  options: { yes: { type: 'boolean' } },
+usage: keyman passkey remove ID [--yes] [--json]`,
+  options: { yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [id] = take(positionals, ['ID'])
     await confirmRemoval(id, values.yes)
     await callAsPerson(api.passkeys.remove, { params: { id } })
-    remark(`Removed ${id}.`)
+    if (values.json) printJson({})
+    else remark(`Removed ${id}.`)
     return EXIT.done
   },
 })

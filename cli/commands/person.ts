@@ -84,28 +84,30 @@ Give the link to that person alone. Undo: let it end; inviting the same person a
 
 const disable = command({
   help: `keyman person disable: end everything of a person at once, and forbid signing in
-usage: keyman person disable PERSON [--yes]
+usage: keyman person disable PERSON [--yes] [--json]
 
 The last administrator can't be disabled. Undo: keyman person enable PERSON`,
-  options: { yes: { type: 'boolean' } },
+  options: { yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
     const identity = parsePersonIdentity(text, 'PERSON')
     await confirmRemoval(identity, values.yes)
     const person = await callAsPerson(api.persons.disable, { params: { identity }, deadline: 15_000 })
-    remark(`${person.identity} is ${person.state}.`)
+    if (values.json) printJson(person)
+    else remark(`${person.identity} is ${person.state}.`)
     return EXIT.done
   },
 })
 
 const enable = command({
   help: `keyman person enable: let a disabled person sign in again
-usage: keyman person enable PERSON`,
-  options: {},
-  async run(_, positionals) {
+usage: keyman person enable PERSON [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
     const person = await callAsPerson(api.persons.enable, { params: { identity: parsePersonIdentity(text, 'PERSON') } })
-    remark(`${person.identity} is ${person.state}.`)
+    if (values.json) printJson(person)
+    else remark(`${person.identity} is ${person.state}.`)
     return EXIT.done
   },
 })

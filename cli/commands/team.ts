@@ -26,26 +26,28 @@ usage: keyman team list [--json]`,
 
 const add = command({
   help: `keyman team add: put a person into a team; the team is made if it is new
-usage: keyman team add TEAM PERSON
+usage: keyman team add TEAM PERSON [--json]
 
 example:
   keyman team add sre alice@example.com
 Undo: keyman team remove TEAM PERSON`,
-  options: {},
-  async run(_, positionals) {
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
     const team = await callAsPerson(api.teams.addMember, { params: member(positionals) })
-    remark(`team:${team.name} is now ${team.members.join(', ')}.`)
+    if (values.json) printJson(team)
+    else remark(`team:${team.name} is now ${team.members.join(', ')}.`)
     return EXIT.done
   },
 })
 
 const remove = command({
   help: `keyman team remove: take a person out of a team; hosts hear of it at once
-usage: keyman team remove TEAM PERSON`,
-  options: {},
-  async run(_, positionals) {
+usage: keyman team remove TEAM PERSON [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
     const team = await callAsPerson(api.teams.removeMember, { params: member(positionals) })
-    remark(`team:${team.name} is now ${team.members.join(', ') || 'empty'}.`)
+    if (values.json) printJson(team)
+    else remark(`team:${team.name} is now ${team.members.join(', ') || 'empty'}.`)
     return EXIT.done
   },
 })

@@ -67,12 +67,14 @@ usage: keyman trust sign --root-key FILE            fetch, sign, publish
                                                     ssh-keygen -Y sign -n keyman-trust -f ROOTKEY FILE
        keyman trust sign --in FILE --signature FILE.sig …   publish what was signed elsewhere
 
+  --json    what was published, or the document that is to be signed
 A root key may be a hardware sk- key or lie offline. More: docs/trust.md`,
   options: {
     'root-key': { type: 'string' },
     out: { type: 'string' },
     in: { type: 'string' },
     signature: { type: 'string', multiple: true },
+    json: { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
@@ -81,12 +83,13 @@ A root key may be a hardware sk- key or lie offline. More: docs/trust.md`,
       return publish(
         readGiven(values.in, '--in'),
         values.signature.map(file => readGiven(file, '--signature').trim()),
+        values.json,
       )
     }
     if ((values.out === undefined) === (values['root-key'] === undefined))
       throw usage('one of --root-key, --out and --in')
     const { document } = await callAsPerson(api.trust.next, { body: {} })
-    return signOrWrite(document, values['root-key'], values.out)
+    return signOrWrite(document, values['root-key'], values.out, values.json)
   },
 })
 
@@ -100,12 +103,14 @@ usage: keyman trust move-root --to NEW.pub [--to …] [--threshold K] (--root-ke
   --out FILE       write the document instead; old and new roots sign it with
                    ssh-keygen -Y sign -n keyman-trust -f KEY FILE
                    then: keyman trust sign --in FILE --signature FILE.sig …
+  --json           what was published, or the document that is to be signed
 More: docs/trust.md`,
   options: {
     to: { type: 'string', multiple: true },
     threshold: { type: 'string' },
     out: { type: 'string' },
     'root-key': { type: 'string', multiple: true },
+    json: { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
@@ -120,21 +125,28 @@ More: docs/trust.md`,
     if (!Number.isInteger(threshold) || threshold < 1 || threshold > keys.length)
       throw usage(`--threshold is a number from 1 to ${keys.length}`)
     const { document } = await callAsPerson(api.trust.next, { body: { roots: { keys, threshold } } })
-    if (values.out !== undefined) return signOrWrite(document, undefined, values.out)
+    if (values.out !== undefined) return signOrWrite(document, undefined, values.out, values.json)
     return publish(
       document,
       (values['root-key'] ?? []).map(file => signWith(file, document)),
+      values.json,
     )
   },
 })
 
-function signOrWrite(document: string, rootKey: string | undefined, out: string | undefined): Promise<number> {
-  if (rootKey !== undefined) return publish(document, [signWith(rootKey, document)])
+async function signOrWrite(
+  document: string,
+  rootKey: string | undefined,
+  out: string | undefined,
+  json: boolean | undefined,
+): Promise<number> {
+  if (rootKey !== undefined) return publish(document, [signWith(rootKey, document)], json)
   if (out === undefined) throw usage('either --root-key or --out')
   writeFile(out, document, 0o644)
   remark(`Wrote ${out}. Sign it: ssh-keygen -Y sign -n ${TRUST_NAMESPACE} -f ROOTKEY ${out}`)
   remark(`Then: keyman trust sign --in ${out} --signature ${out}.sig`)
-  return Promise.resolve(EXIT.done)
+  if (json) printJson({ document })
+  return EXIT.done
 }
 
 /** With an Ed25519 key file without a passphrase; others are used through ssh-keygen. */
@@ -146,9 +158,10 @@ function signWith(file: string, document: string): string {
   )
 }
 
-async function publish(document: string, signatures: string[]): Promise<number> {
-  const { version } = await callAsPerson(api.trust.publish, { body: { document, signatures } })
-  remark(`Published version ${version}. Hosts have it as they confirm: keyman host list`)
+async function publish(document: string, signatures: string[], json: boolean | undefined): Promise<number> {
+  const published = await callAsPerson(api.trust.publish, { body: { document, signatures } })
+  if (json) printJson(published)
+  else remark(`Published version ${published.version}. Hosts have it as they confirm: keyman host list`)
   return EXIT.done
 }
 
