@@ -3,8 +3,9 @@ import { api } from '#shared/api/index.ts'
 import { fromBase64, fromHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
+import { changeContext } from './change-context.ts'
 import { type Connection, call } from './client.ts'
-import { type Context, changeContext, sessionFiles } from './context.ts'
+import { type Context, readContext, sessionFiles } from './context.ts'
 import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
 import { remark, shown } from './terminal.ts'
@@ -45,17 +46,15 @@ export async function compareCheckpoint(folders: Folders, context: Context): Pro
   if (context.checkpoint === undefined) return { state: 'extends', checkpoint }
   // Verified when it was remembered, by the log key of that time.
   const held = parseCheckpoint(context.checkpoint)
-  const [from, to] = held.size <= newest.size ? [held, newest] : [newest, held]
   if (held.size > newest.size)
     return {
       state: 'forked',
       message: `the log has ${newest.size} records, but ${held.size} were seen from here before: records are gone`,
     }
   const { proof } = await call(connection, api.auditTrail.consistency, {
-    query: { from: String(from.size), to: String(to.size) },
+    query: { from: String(held.size), to: String(newest.size) },
   })
-  const extended = verifyConsistency(from, to, proof.map(fromHex))
-  return extended
+  return verifyConsistency(held, newest, proof.map(fromHex))
     ? { state: 'extends', checkpoint }
     : {
         state: 'forked',
@@ -64,10 +63,13 @@ export async function compareCheckpoint(folders: Folders, context: Context): Pro
 }
 
 /** Keeps the newest checkpoint after a login or renewal; a log that does not extend the last is said loudly. */
-export async function rememberCheckpoint(folders: Folders, context: Context): Promise<void> {
+export async function rememberCheckpoint(folders: Folders, { organisation }: Pick<Context, 'organisation'>) {
+  const context = readContext(folders, organisation)
+  if (!context) return
   try {
     const memory = await compareCheckpoint(folders, context)
-    if (memory.state === 'extends') changeContext(folders, context.organisation, { checkpoint: memory.checkpoint })
+    if (memory.state === 'extends')
+      await changeContext(folders, organisation, () => ({ checkpoint: memory.checkpoint }))
     else remark(`keyman: warning: ${memory.message}; tell your security team, keyman audit verify says more`)
   } catch (error) {
     // Signing in is not held up; but a server that keeps its log to itself is not passed over in silence.

@@ -66,6 +66,14 @@ export async function probe(
   return { took, clock: date === undefined ? undefined : Date.parse(date) - started - took / 2 }
 }
 
+/** Theirs minus ours, in milliseconds, as the last answer over this connection said it (HTTP's `Date` counts whole seconds). */
+const clocks = new WeakMap<Connection, number>()
+export const clockDifference = (connection: Connection): number => clocks.get(connection) ?? 0
+
+/** For how many milliseconds something still lasts that ends at a time of the server's own clock, whatever ours says. */
+export const lasts = (connection: Connection, endsAt: string): number =>
+  Date.parse(endsAt) - (Date.now() + clockDifference(connection))
+
 type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
 
 function exchange(connection: Connection, url: URL, method: string, body: unknown, deadline = 10_000) {
@@ -100,6 +108,8 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
       reject(new Unreachable(connection.url, reasonOf(error)))
     })
     request.on('response', response => {
+      const theirs = Date.parse(response.headers.date ?? '')
+      if (!Number.isNaN(theirs)) clocks.set(connection, theirs - Date.now())
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => {

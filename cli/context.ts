@@ -1,15 +1,13 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
+import { onFile } from './file-errors.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import type { Zone } from './times.ts'
 
-/**
- * A context is an organisation that this person's machine knows: where its server is, and its pinned root of trust. It
- * outlives logins, or else the next one would trust blindly.
- */
-export type Context = {
+/** What is pinned of an organisation: all of it follows from the newest bundle that its root vouched for. */
+export type Pin = {
   readonly organisation: string
   readonly machinesUrl: string
   readonly publicUrl: string
@@ -20,6 +18,13 @@ export type Context = {
   readonly machinesRoot: string
   readonly logKey: { readonly name: string; readonly key: string }
   readonly hostAuthorities: readonly string[]
+}
+
+/**
+ * A context is an organisation that this person's machine knows: where its server is, and its pinned root of trust. It
+ * outlives logins, or else the next one would trust blindly.
+ */
+export type Context = Pin & {
   /** The host names that the person has agreed to leave to this organisation. */
   readonly hostSuffixes: readonly string[]
   /** Those that the person could log in to at the last login or renewal. */
@@ -79,14 +84,11 @@ export function sessionFiles(folders: Folders, organisation: string) {
 const contextPath = (folders: Folders, organisation: string) => join(folders.config, 'contexts', `${organisation}.json`)
 
 export function listContexts(folders: Folders): string[] {
-  try {
-    return readdirSync(join(folders.config, 'contexts'))
-      .filter(name => name.endsWith('.json'))
-      .map(name => name.slice(0, -5))
-      .sort()
-  } catch {
-    return []
-  }
+  const folder = join(folders.config, 'contexts')
+  return onFile(folder, 'read', () => (existsSync(folder) ? readdirSync(folder) : []))
+    .filter(name => name.endsWith('.json'))
+    .map(name => name.slice(0, -5))
+    .sort()
 }
 
 /** The context named by `--context` or KEYMAN_CONTEXT, else the one used last, else the only one. Undefined where there is none. */
@@ -151,15 +153,13 @@ const isSession = (value: unknown): value is Session =>
   haveTexts(value, 'person', 'session', 'startedAt', 'endsAt', 'clientEndsAt') &&
   (value.ssh === undefined || (isObject(value.ssh) && haveTexts(value.ssh, 'startsAt', 'endsAt')))
 
-export function writeContext(folders: Folders, context: Context, makeCurrent = true): void {
+/** Puts a context there whole, whatever stood there. Only `change-context.ts` may: it looks at what stands there first. */
+export function writeContext(folders: Folders, context: Context): void {
   writeFile(contextPath(folders, context.organisation), `${JSON.stringify(context, null, 2)}\n`, 0o600)
-  if (makeCurrent) writeFile(join(folders.config, 'current-context'), `${context.organisation}\n`, 0o600)
 }
 
-/** Changes some of a context as it is now on disk: renewals and logins run beside each other. */
-export function changeContext(folders: Folders, organisation: string, change: Partial<Context>): void {
-  const held = readContext(folders, organisation)
-  if (held) writeContext(folders, { ...held, ...change }, false)
+export function makeCurrent(folders: Folders, organisation: string): void {
+  writeFile(join(folders.config, 'current-context'), `${organisation}\n`, 0o600)
 }
 
 export function writeSession(folders: Folders, organisation: string, session: Session): void {

@@ -30,6 +30,10 @@ describe.each(all)('keyman $name --help', ({ name, command }) => {
     const elsewhere = [...Object.keys(COMMON), ...otherCommands(command.help)]
     for (const flag of named) expect([...flags, ...elsewhere], `--${flag}`).toContain(flag)
   })
+  it('answers in JSON, but where it prints no more than words for a person, or runs for another program', () => {
+    const prose = ['ssh config', 'ssh check', 'passkey add', 'completion', 'host remove']
+    expect('json' in command.options).toBe(!prose.includes(name))
+  })
   it('has variables for flags of its own alone', () => {
     for (const flag of Object.keys(command.variables ?? {})) expect(Object.keys(command.options)).toContain(flag)
     if ('json' in command.options) expect(COMMON_VARIABLES.json).toBe('KEYMAN_JSON')

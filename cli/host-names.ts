@@ -1,30 +1,34 @@
 import { KeymanError } from '#shared/errors.ts'
 import { usage } from './command.ts'
-import { type Context, listContexts, readContext } from './context.ts'
+import { listContexts, readContext } from './context.ts'
 import type { Folders } from './folders.ts'
 import { ask, canAsk, remark } from './terminal.ts'
 import type { Trusted } from './trust-store.ts'
 
 /**
  * The host names that an organisation claims are shown and agreed to, at first and at each change (invariant 14). What
- * another organisation answers for here stays with that one. Throws `denied` where the person says no.
+ * another organisation answers for here stays with that one. Gives those agreed to. Throws `denied` where the person says no.
  */
-export async function agreeToNames(folders: Folders, { context, claims }: Trusted, yes: boolean): Promise<Context> {
+export async function agreeToNames(
+  folders: Folders,
+  { pin, claims, agreed }: Trusted,
+  yes: boolean,
+): Promise<readonly string[]> {
   const others = listContexts(folders)
-    .filter(name => name !== context.organisation)
+    .filter(name => name !== pin.organisation)
     .flatMap(name => readContext(folders, name) ?? [])
   const { free, taken } = share(claims, others)
-  if (sameNames(free, context.hostSuffixes)) return context
+  if (sameNames(free, agreed)) return agreed
   for (const { suffix, by } of taken) remark(`${by} answers for *.${suffix} here already, and goes on to.`)
   const names = free.map(suffix => `*.${suffix}`).join(', ') || 'none'
-  remark(`${context.organisation} answers for the hosts ${names}; root of trust ${context.rootFingerprint}.`)
+  remark(`${pin.organisation} answers for the hosts ${names}; root of trust ${pin.rootFingerprint}.`)
   // Names below `localhost` never leave this machine (RFC 6761 section 6.3).
   if (!yes && !free.every(suffix => suffix.endsWith('.localhost'))) {
     if (!canAsk()) throw usage('nobody can be asked whether these host names are right', 'add --yes if they are')
     if (!(await ask('Is that right?', false)))
       throw new KeymanError('denied', 'the host names were not accepted; nothing was changed')
   }
-  return { ...context, hostSuffixes: free }
+  return free
 }
 
 /** Pure: which of the claimed suffixes are disjoint from those of the other organisations, and whose the rest are. */

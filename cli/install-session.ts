@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { type Context, changeContext, type Session, sessionFiles, writeSession } from './context.ts'
+import { changeContext } from './change-context.ts'
+import { type Context, type Session, sessionFiles, writeSession } from './context.ts'
 import { remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { type LoginKeys, privateKeyFile } from './keys.ts'
@@ -13,6 +14,9 @@ import { takeTurn } from './turn.ts'
 export const writersTurn = (folders: Folders, context: Context): string =>
   join(folders.runtime, `${context.organisation}.write.lock`)
 const PATIENCE_MS = 15_000
+/** One login at a time asks for a passkey. (`ssh-check.ts` has a turn of its own around the login that it starts.) */
+export const signInTurn = (folders: Folders, context: Context): string =>
+  join(folders.runtime, `${context.organisation}.sign-in.lock`)
 
 /**
  * Puts a fresh login where ssh finds it: certificate and public key as files, the private key into the local ssh-agent
@@ -47,17 +51,17 @@ async function keyIntoAgent({ ssh }: LoginKeys, lifetime: number): Promise<boole
 }
 
 /** The part that a renewal repeats: certificates, hosts, expiry. No agent is touched. */
-export function installAnswer(
+export async function installAnswer(
   folders: Folders,
   context: Context,
   answer: LoginAnswer,
   keyIn: Session['keyIn'],
-): Session {
+): Promise<Session> {
   const files = sessionFiles(folders, context.organisation)
   if (answer.ssh) writeFile(files.certificate, `${answer.ssh.certificate}\n`, 0o644)
   else remove(files.certificate)
   writeFile(files.clientCertificate, answer.client.certificate, 0o600)
-  changeContext(folders, context.organisation, { hosts: answer.hosts.map(known) })
+  await changeContext(folders, context.organisation, () => ({ hosts: answer.hosts.map(known) }))
   refreshSshFiles(folders)
   const session = sessionOf(answer, keyIn)
   // Last: from here on the check says that the certificate is good.

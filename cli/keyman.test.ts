@@ -54,13 +54,14 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
   /** The page of a login: the passkey is touched, and the browser goes where it is sent. */
   const touch = (person: ApiPerson) => async (url: string) => {
     const transaction = new URL(url).pathname.split('/').at(-1) ?? ''
-    if (url.includes('/login/')) {
-      const params = { transaction }
-      const { options } = await page(server, api.login.consentOptions, { params })
-      const assertion = person.authenticator.get(options)
-      const { redirectTo } = await page(server, api.login.consent, { params, body: { assertion } })
-      await fetch(redirectTo ?? '')
-    } else await confirm(server, person, transaction)
+    if (url.includes('/login/')) await fetch((await consent(person, transaction)) ?? '')
+    else await confirm(server, person, transaction)
+  }
+  const consent = async (person: ApiPerson, transaction: string) => {
+    const params = { transaction }
+    const { options } = await page(server, api.login.consentOptions, { params })
+    const assertion = person.authenticator.get(options)
+    return (await page(server, api.login.consent, { params, body: { assertion } })).redirectTo
   }
   const login = (laptop: Laptop, args: readonly string[] = [], person = alice): Promise<Result> =>
     laptop.keyman(['login', '--yes', ...args], touch(person))
@@ -151,7 +152,42 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect(host.hosts).toMatchObject([{ name: 'web1.keyman.localhost', state: 'invited' }])
     expect(passkey.passkeys).toMatchObject([{ name: 'test' }])
     expect(team.teams).toEqual([])
-    expect((await json(near, 'audit', 'list', '--limit', '2')).records).toHaveLength(2)
+    const { records } = await json(near, 'audit', 'list', '--limit', '2', '--from', '0')
+    expect(records).toHaveLength(2)
+    const lines = (await near.keyman(['audit', 'list', '--limit', '2', '--from', '0', '--json-lines'])).stdout
+    expect(
+      lines
+        .trimEnd()
+        .split('\n')
+        .map(line => JSON.parse(line)),
+    ).toEqual(records)
+  })
+  it('changes in the shape of the API too, and says nothing else on stdout', async () => {
+    expect(await json(near, 'ssh', 'renew')).toMatchObject({ signedIn: true, person: 'alice@example.com' })
+    expect(await json(near, 'team', 'add', 'ops', 'alice@example.com')).toEqual({
+      name: 'ops',
+      members: ['alice@example.com'],
+    })
+    expect(await json(near, 'team', 'remove', 'ops', 'alice@example.com')).toEqual({ name: 'ops', members: [] })
+    const { passkeys } = await json(near, 'passkey', 'list')
+    expect(await json(near, 'passkey', 'rename', passkeys[0].id, 'test')).toMatchObject({ name: 'test' })
+    const grant = await json(near, 'grant', 'add', 'alice@example.com', 'other', '--host', 'web1.keyman.localhost')
+    expect(await json(near, 'grant', 'remove', grant.id)).toEqual({})
+  })
+  it('says so where nobody of the name in a grant has a passkey yet; the grant stands', async () => {
+    const host = ['--host', 'web1.keyman.localhost']
+    const nobody = await near.keyman(['grant', 'add', 'alcie@example.com', 'deploy', ...host])
+    expect(nobody.stderr).toMatch(
+      /^Granted: grant_\S+\. .+\nNobody called alcie@example\.com has a passkey here yet: keyman person invite alcie@example\.com\n$/,
+    )
+    const [, id = ''] = /(grant_[A-Za-z0-9_-]+)/.exec(nobody.stderr) ?? []
+    expect((await near.keyman(['grant', 'remove', id])).code).toBe(0)
+    for (const who of ['alice@example.com', 'team:ops']) {
+      const granted = await near.keyman(['grant', 'add', who, 'deploy2', ...host])
+      expect([granted.code, granted.stderr.trimEnd().split('\n')]).toEqual([0, [expect.stringContaining('Granted')]])
+      const [, own = ''] = /(grant_[A-Za-z0-9_-]+)/.exec(granted.stderr) ?? []
+      await near.keyman(['grant', 'remove', own])
+    }
   })
   it('verifies the log, and shows a record with its proof', async () => {
     const verified = await near.keyman(['audit', 'verify'])
@@ -234,6 +270,38 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     const listed = await near.run('ssh-add', ['-l'])
     expect(listed.stdout.trim().split('\n')).toHaveLength(1)
   })
+  it('of two logins at once one opens a page; the other waits and takes what that one gets', async () => {
+    let second: ReturnType<Laptop['start']> | undefined
+    const first = await near.keyman(['login'], async url => {
+      second = near.start(['login'])
+      await second.says(/Another keyman login waits for a touch of the passkey/)
+      await touch(alice)(url)
+    })
+    expect(first.code, first.stderr).toBe(0)
+    const { code, stderr } = await (second?.ended ?? Promise.reject(new Error('it was never started')))
+    expect(code, stderr).toBe(0)
+    expect(stderr).toContain('The other keyman login has signed this machine in')
+    expect(stderr).toContain('Signed in as alice@example.com')
+    // Neither a page nor a session of its own.
+    expect(stderr).not.toContain('Touch your passkey in the browser')
+    const { records } = await json(near, 'audit', 'list', '--kind', 'login', '--limit', '1')
+    expect(JSON.stringify(records)).toContain((await json(near, 'status')).session)
+  })
+  it('where the first of two logins is refused, the other goes on by itself', async () => {
+    let second: ReturnType<Laptop['start']> | undefined
+    const first = await near.keyman(['login'], async url => {
+      second = near.start(['login'])
+      await second.says(/waiting for that one/)
+      const { redirectTo } = await page(server, api.login.refuse, {
+        params: { transaction: new URL(url).pathname.split('/').at(-1) ?? '' },
+      })
+      await fetch(redirectTo ?? '')
+    })
+    expect(first.code).toBe(4)
+    const [, url = ''] = (await second?.says(/If no page opened: (\S+)/)) ?? []
+    await touch(alice)(url)
+    expect((await second?.ended)?.code).toBe(0)
+  })
   it('doctor looks at what keyman needs', async () => {
     const { findings } = await json(near, 'doctor')
     const ok = Object.fromEntries(findings.map(({ check, ok }: { check: string; ok: boolean }) => [check, ok]))
@@ -253,7 +321,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     const alone = await near.run('env', ['-u', 'KEYMAN_BROWSER', join(near.home, 'bin', 'keyman'), ...team])
     expect(alone.code).toBe(5)
     expect(alone.stderr).toMatch(/keyman: hint: touch a passkey at http:\S+ and run the command again/)
-    expect((await json(near, 'team', 'list')).teams).toEqual([])
+    expect((await json(near, 'team', 'list')).teams).not.toContainEqual(expect.objectContaining({ name: 'sre' }))
 
     const { code, stderr } = await near.keyman(team, touch(alice))
     expect([code, stderr]).toEqual([0, expect.stringContaining('team:sre is now alice@example.com.')])
@@ -266,9 +334,41 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
       await page(server, api.actions.refuse, { params })
     })
     expect([code, stderr]).toEqual([4, expect.stringContaining('the action was refused in the browser')])
-    expect((await json(near, 'team', 'list')).teams).toEqual([{ name: 'sre', members: [] }])
+    expect((await json(near, 'team', 'list')).teams).toContainEqual({ name: 'sre', members: [] })
     writeFileSync(clock, '0')
   })
+  it.each([
+    ['ahead of', 1800],
+    ['behind', -1800],
+  ])(
+    "a laptop whose clock is half an hour %s the server's signs in all the same, and is told",
+    async (words, seconds) => {
+      const own = join(near.home, 'laptop-clock')
+      writeFileSync(own, String(seconds))
+      const shifted = {
+        NODE_OPTIONS: `--import ${join(root, 'test', 'support', 'clock.ts')}`,
+        TEST_CLOCK_FILE: own,
+      }
+      Object.assign(near.env, shifted)
+      try {
+        const { code, stderr } = await login(near)
+        expect(code, stderr).toBe(0)
+        expect(stderr).toMatch(new RegExp(`^This machine's clock is (29|30) min ${words} the server's`, 'm'))
+        const device = near.start(['login', '--device'])
+        const [, userCode = ''] = await device.says(/type the code {2}(\S+)/)
+        const { transaction } = await page(server, api.login.find, { body: { userCode } })
+        await consent(alice, transaction)
+        const confirmed = await device.ended
+        expect(confirmed.code, confirmed.stderr).toBe(0)
+        writeFileSync(clock, '660')
+        const team = await near.keyman(['team', 'add', 'clocks', 'alice@example.com'], touch(alice))
+        expect(team.code, team.stderr).toBe(0)
+      } finally {
+        writeFileSync(clock, '0')
+        for (const name of Object.keys(shifted)) delete near.env[name]
+      }
+    },
+  )
   it('logout ends the session and its keys; the pin, the checkpoint and the ssh line stay', async () => {
     const { code, stderr } = await near.keyman(['logout'])
     expect([code, stderr]).toEqual([0, 'Signed out of local.\n'])

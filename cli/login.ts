@@ -4,12 +4,13 @@ import { api, type loginSchemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hasScreen, openBrowser, tunnelTo } from './browser.ts'
-import { type Connection, call, Unreachable } from './client.ts'
+import { type Connection, call, clockDifference, lasts, Unreachable } from './client.ts'
 import type { Context } from './context.ts'
 import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
 import { listenLoopback } from './loopback.ts'
 import { pageOf } from './page.ts'
 import { shown } from './terminal.ts'
+import { clockWords } from './times.ts'
 
 export type LoginOptions = {
   readonly context: Context
@@ -40,9 +41,13 @@ export async function signIn(options: LoginOptions): Promise<{ keys: LoginKeys; 
 
 async function start(options: LoginOptions, connection: Connection, keys: LoginKeys, flow: Parameters<typeof body>[2]) {
   const { challenge } = await call(connection, api.login.challenge)
-  return call(connection, api.login.start, {
+  const started = await call(connection, api.login.start, {
     body: { ...body(options, keys, flow), proof: proveBoth(keys, 'login', challenge) },
   })
+  const off = clockWords(clockDifference(connection))
+  if (off) options.say(`This machine's clock is ${off}; set it right, or ssh may refuse what you get.`)
+  // By how long the server says it lasts: the two clocks need not agree.
+  return { ...started, lasts: lasts(connection, started.endsAt) }
 }
 
 const body = (
@@ -72,7 +77,7 @@ async function byLoopback(options: LoginOptions, connection: Connection, keys: L
         ? `Touch your passkey in the browser. If no page opened: ${page}`
         : `Open this page and touch your passkey: ${page}`,
     )
-    const code = await Promise.race([loopback.code, endOf(started.endsAt)])
+    const code = await Promise.race([loopback.code, endOf(started.lasts)])
     const answer = await redeem(connection, {
       grant: 'code',
       transaction: started.transaction,
@@ -95,7 +100,8 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
   const tunnel = hasScreen() ? undefined : tunnelTo(page)
   if (tunnel) options.say(`That page opens on this machine alone; from yours:  ${tunnel}`)
   let interval = started.interval
-  while (Date.now() < Date.parse(started.endsAt)) {
+  const end = performance.now() + started.lasts
+  while (performance.now() < end) {
     // RFC 8628 section 3.5: the server says how often it may be asked.
     await wait(Math.max(1, interval) * 1000)
     const answer = await redeem(connection, { grant: 'device', transaction, deviceCode }).catch((error: unknown) => {
@@ -112,7 +118,7 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
 const nobodyAnswered = () =>
   new KeymanError('expired', 'nobody confirmed the login in time', { hint: 'run keyman login again' })
 
-async function endOf(endsAt: string): Promise<never> {
-  await wait(Math.max(0, Date.parse(endsAt) - Date.now()), undefined, { ref: false })
+async function endOf(lasts: number): Promise<never> {
+  await wait(Math.max(0, lasts), undefined, { ref: false })
   throw nobodyAnswered()
 }

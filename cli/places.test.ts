@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { hasScreen, tunnelTo } from './browser.ts'
-import { contextOfHost, currentContext, renewalDue, type Session, writeContext } from './context.ts'
+import { contextOfHost, currentContext, makeCurrent, renewalDue, type Session, writeContext } from './context.ts'
 import { writeFile } from './files.ts'
 import { type Folders, folders } from './folders.ts'
 import { share } from './host-names.ts'
@@ -57,6 +57,7 @@ describe('several organisations', () => {
   it('are told apart by name, and by the host names that each answers for', () => {
     writeContext(places, context('acme', ['prod.acme.example']))
     writeContext(places, context('globex', ['globex.example']))
+    makeCurrent(places, 'globex')
     expect(currentContext(places)?.organisation).toBe('globex')
     expect(currentContext(places, 'acme')?.organisation).toBe('acme')
     expect(contextOfHost(places, 'web1.prod.acme.example')?.organisation).toBe('acme')

@@ -1,12 +1,13 @@
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { changeContext } from './change-context.ts'
 import { rememberCheckpoint, sessionConnection } from './checkpoint.ts'
 import { call } from './client.ts'
-import { type Context, readSession, renewalDue, requireSession, sessionFiles, writeContext } from './context.ts'
+import { type Context, readContext, readSession, renewalDue, requireSession, sessionFiles } from './context.ts'
 import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
 import { installAnswer, writersTurn } from './install-session.ts'
-import { refreshTrust } from './trust-store.ts'
+import { refreshTrust, stillClaimed } from './trust-store.ts'
 import { takeTurn } from './turn.ts'
 
 const PATIENCE_MS = 15_000
@@ -20,16 +21,20 @@ export async function renewSession(folders: Folders, held: Context | undefined, 
   const { context } = requireSession(folders, new Date(), held)
   const done = await takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => {
     if (ifDue && !renewalDue(readSession(folders, context.organisation), new Date())) return true
-    await renew(folders, context)
+    // Read anew: a login or another renewal may have moved it forward while this one waited.
+    await renew(folders, readContext(folders, context.organisation))
     return true
   })
   if (!done) throw new KeymanError('conflict', 'another keyman is renewing and does not come to an end')
 }
 
-async function renew(folders: Folders, held: Context): Promise<void> {
-  const { session } = requireSession(folders, new Date(), held)
-  const { context } = await refreshTrust(held)
-  writeContext(folders, context, false)
+async function renew(folders: Folders, known: Context | undefined): Promise<void> {
+  const { context: held, session } = requireSession(folders, new Date(), known)
+  const { pin, claims } = await refreshTrust(held)
+  const context = await changeContext(folders, held.organisation, ({ hostSuffixes }) => ({
+    ...pin,
+    hostSuffixes: stillClaimed(hostSuffixes, claims),
+  }))
   const connection = sessionConnection(folders, context)
   const publicKey = readIfThere(sessionFiles(folders, context.organisation).publicKey)?.trim() ?? ''
   const [ssh, client, { hosts }, now] = await Promise.all([
@@ -38,7 +43,7 @@ async function renew(folders: Folders, held: Context): Promise<void> {
     call(connection, api.session.hosts),
     call(connection, api.session.show),
   ])
-  installAnswer(folders, context, { session: now, ...ssh, client, hosts }, session.keyIn)
+  await installAnswer(folders, context, { session: now, ...ssh, client, hosts }, session.keyIn)
   await rememberCheckpoint(folders, context)
   if ('denial' in ssh) throw new KeymanError('denied', ssh.denial)
 }

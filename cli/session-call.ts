@@ -3,7 +3,7 @@ import { api, type Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hasScreen, openBrowser } from './browser.ts'
 import { sessionConnection } from './checkpoint.ts'
-import { type CallInput, type Connection, call } from './client.ts'
+import { type CallInput, type Connection, call, lasts } from './client.ts'
 import { type Context, requireSession } from './context.ts'
 import { folders } from './folders.ts'
 import { pageOf } from './page.ts'
@@ -47,7 +47,7 @@ async function confirmed(connection: Connection, transaction: { id: string; url:
     if (state === 'confirmed') return
     if (state === 'refused')
       throw new KeymanError('denied', 'the action was refused in the browser; nothing was changed')
-    if (Date.parse(endsAt) <= Date.now())
+    if (lasts(connection, endsAt) <= 0)
       throw new KeymanError('assertion-required', 'nobody touched the passkey in time; nothing was changed', {
         hint: 'run the command again',
       })

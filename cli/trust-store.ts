@@ -8,14 +8,18 @@ import {
   verifyTrustChain,
 } from '#shared/trust/index.ts'
 import { type Connection, call } from './client.ts'
-import { type Context, readContext } from './context.ts'
+import { type Context, type Pin, readContext } from './context.ts'
 import type { Folders } from './folders.ts'
 
 /** What is known of a server before its bundle was read: an address, and the fingerprint of its root that came another way. */
 export type FirstContact = { readonly machinesUrl: string; readonly rootFingerprint: string }
 
-/** A context that the root of trust vouches for, and the host names that its organisation claims now; the context has those agreed to before. */
-export type Trusted = { readonly context: Context; readonly claims: readonly string[] }
+/** What the root of trust vouches for, the host names that its organisation claims now, and those of them agreed to before. */
+export type Trusted = { readonly pin: Pin; readonly claims: readonly string[]; readonly agreed: readonly string[] }
+
+/** Names are agreed to by a person, at login; meanwhile an organisation can only give some up. */
+export const stillClaimed = (agreed: readonly string[], claims: readonly string[]): string[] =>
+  agreed.filter(suffix => claims.includes(suffix))
 
 /**
  * Fetches the trust bundle and believes it only by the fingerprint: the connection itself proves nothing yet. Where the
@@ -64,7 +68,7 @@ function trusted(
 ): Trusted {
   const signed = bundles.at(-1)
   if (!signed) throw new KeymanError('internal', `${machinesUrl} has no trust bundle`)
-  const context: Context = {
+  const pin: Pin = {
     organisation: bundle.organisation,
     machinesUrl,
     publicUrl: bundle.publicUrl,
@@ -77,10 +81,6 @@ function trusted(
       .join('\n'),
     logKey: bundle.logKey,
     hostAuthorities: bundle.ssh.hostAuthorities.map(authority => authority.key),
-    // Names are agreed to by a person, at login; meanwhile an organisation can only give some up.
-    hostSuffixes: (held?.hostSuffixes ?? []).filter(suffix => bundle.hostSuffixes.includes(suffix)),
-    hosts: held?.hosts ?? [],
-    ...(held?.checkpoint === undefined ? {} : { checkpoint: held.checkpoint }),
   }
-  return { context, claims: bundle.hostSuffixes }
+  return { pin, claims: bundle.hostSuffixes, agreed: stillClaimed(held?.hostSuffixes ?? [], bundle.hostSuffixes) }
 }

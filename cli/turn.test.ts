@@ -53,6 +53,28 @@ describe('a turn', () => {
     expect(worked).toBe(false)
     child.kill('SIGKILL')
   })
+  it('says that it waits, only where it does', async () => {
+    const path = join(folder, 'waits.lock')
+    const said: string[] = []
+    await takeTurn(
+      path,
+      5000,
+      async () => undefined,
+      () => said.push('free'),
+    )
+    const child = await holder(path)
+    const turn = takeTurn(
+      path,
+      20_000,
+      async () => 'mine',
+      () => {
+        said.push('waits')
+        child.kill('SIGKILL')
+      },
+    )
+    expect(await turn).toBe('mine')
+    expect(said).toEqual(['waits'])
+  })
   it('comes at once when the holder is killed, without anybody clearing up', async () => {
     const path = join(folder, 'killed.lock')
     const child = await holder(path)

@@ -11,10 +11,11 @@ import {
   verifyCheckpoint,
   verifyInclusion,
 } from '#shared/merkle/index.ts'
+import { changeContext } from '../change-context.ts'
 import { compareCheckpoint, sessionConnection } from '../checkpoint.ts'
 import { type Connection, call } from '../client.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { requireSession, writeContext } from '../context.ts'
+import { requireSession } from '../context.ts'
 import { folders } from '../folders.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
@@ -34,12 +35,13 @@ const parseRecord = (text: string): Shown => JSON.parse(text)
 
 const list = command({
   help: `keyman audit list: what happened, newest last
-usage: keyman audit list [--limit 100] [--kind KIND] [--actor WHO] [--from N] [--json]
+usage: keyman audit list [--limit 100] [--kind KIND] [--actor WHO] [--from N] [--json | --json-lines]
 
   --limit 100   how many of the newest; at most 1000
   --from N      from record N on instead
   --kind KIND   such as login, ssh-user-certificate, revoked
   --actor WHO   such as alice@example.com
+  --json-lines  a record a line
 
 Check the whole log: keyman audit verify`,
   options: {
@@ -48,6 +50,7 @@ Check the whole log: keyman audit verify`,
     actor: { type: 'string' },
     from: { type: 'string' },
     json: { type: 'boolean' },
+    'json-lines': { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
@@ -56,6 +59,10 @@ Check the whole log: keyman audit verify`,
     const answer = await callAsPerson(api.auditTrail.list, {
       query: { limit, kind: values.kind, actor: values.actor, from: values.from },
     })
+    if (values['json-lines']) {
+      for (const record of answer.records) print(JSON.stringify(record))
+      return EXIT.done
+    }
     if (values.json) {
       printJson(answer)
       return EXIT.done
@@ -151,7 +158,7 @@ Exit code 0: as it should be; 9: something was found.`,
         `The log of ${size} records is whole${compared ? `; ${compared}` : ' and continues what this machine remembered'}.`,
       )
     if (found === undefined && memory.state === 'extends')
-      writeContext(places, { ...context, checkpoint: memory.checkpoint }, false)
+      await changeContext(places, context.organisation, () => ({ checkpoint: memory.checkpoint }))
     return found === undefined ? EXIT.done : EXIT.found
   },
 })

@@ -3,19 +3,22 @@ import { parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { hasScreen } from '../browser.ts'
+import { pinContext } from '../change-context.ts'
 import { rememberCheckpoint } from '../checkpoint.ts'
 import { type Command, command, usage } from '../command.ts'
-import { type Context, currentContext, listContexts, readContext, writeContext } from '../context.ts'
+import { type Context, currentContext, listContexts, readContext, readSession, type Session } from '../context.ts'
 import { type Folders, folders } from '../folders.ts'
 import { agreeToNames } from '../host-names.ts'
-import { installLogin } from '../install-session.ts'
+import { installLogin, signInTurn } from '../install-session.ts'
 import { isLocal, localServer } from '../local-server.ts'
 import { signIn } from '../login.ts'
+import { signedInJson } from '../signed-in-json.ts'
 import { checkSshPaths } from '../ssh-files.ts'
 import { offerInclude } from '../ssh-include.ts'
-import { isWatched, remark, shown } from '../terminal.ts'
+import { isWatched, printJson, remark, shown } from '../terminal.ts'
 import { until } from '../times.ts'
 import { firstContact, refreshTrust, type Trusted } from '../trust-store.ts'
+import { takeTurn } from '../turn.ts'
 import { LOGIN_VARIABLES } from '../variables.ts'
 
 const login = command({
@@ -30,6 +33,7 @@ usage: keyman login [URL --fingerprint SHA256:… | 'INVITATION'] [flags]
   --no-browser        print the page instead of opening it
   --ssh-config yes|no add the line to ~/.ssh/config, or not, without asking
   --yes               accept the organisation's host names without asking
+  --json              say on stdout who is signed in then, as keyman status --json does
 
 examples:
   keyman login
@@ -42,6 +46,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     'no-browser': { type: 'boolean' },
     'ssh-config': { type: 'string' },
     yes: { type: 'boolean' },
+    json: { type: 'boolean' },
   },
   variables: LOGIN_VARIABLES,
   async run(values, positionals) {
@@ -57,12 +62,14 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
       throw new KeymanError('not-signed-in', 'nobody is here to touch a passkey', {
         hint: 'run keyman login in a terminal, or add --device',
       })
-    const context = await agreeToNames(places, found, values.yes === true)
-    checkSshPaths(places, context)
-    writeContext(places, context)
+    const hostSuffixes = await agreeToNames(places, found, values.yes === true)
+    checkSshPaths(places, { ...found.pin, hostSuffixes, hosts: [] })
+    const context = await pinContext(places, { ...found.pin, hostSuffixes })
     const openBrowser = !values['no-browser']
-    const { keys, answer } = await signIn({ context, lifetime, device: deviceName(), flow, openBrowser, say: remark })
-    const session = await installLogin(places, context, keys, answer)
+    const session = await oneAtATime(places, context, async () => {
+      const { keys, answer } = await signIn({ context, lifetime, device: deviceName(), flow, openBrowser, say: remark })
+      return installLogin(places, context, keys, answer)
+    })
 
     const ends = session.ssh
       ? `your certificate ends ${until(new Date(session.ssh.endsAt), new Date())}`
@@ -72,11 +79,48 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
       remark(`You have one passkey; lose it and you are locked out. Make a second: keyman passkey add`)
     await rememberCheckpoint(places, context)
     await offerInclude(places, values['ssh-config'])
+    if (values.json) printJson(signedInJson(readContext(places, context.organisation) ?? context, session))
     return EXIT.done
   },
 })
 
 export const commands: Record<string, Command> = { '': login }
+
+/** As long as a login may wait for its passkey, and a little. */
+const OTHERS_MS = 11 * 60_000
+
+/**
+ * Where another `keyman login` waits for a passkey already, that one is waited for and what it gets is taken: one page, one
+ * touch. Where it comes to nothing, this one goes on.
+ */
+async function oneAtATime(places: Folders, context: Context, login: () => Promise<Session>): Promise<Session> {
+  const before = liveSession(places, context)
+  const session = await takeTurn(
+    signInTurn(places, context),
+    OTHERS_MS,
+    async () => {
+      const now = liveSession(places, context)
+      if (now === undefined || now.session === before?.session) return login()
+      remark('The other keyman login has signed this machine in; nothing more is needed.')
+      return now
+    },
+    () => remark('Another keyman login waits for a touch of the passkey; waiting for that one (Ctrl-C ends this one).'),
+  )
+  if (session) return session
+  throw new KeymanError('conflict', 'another keyman login still waits for an answer', {
+    hint: 'touch the passkey there, or end it with Ctrl-C and run keyman login again',
+  })
+}
+
+/** Undefined also where the file is damaged: a login makes it anew. */
+function liveSession(places: Folders, { organisation }: Context): Session | undefined {
+  try {
+    const session = readSession(places, organisation)
+    return session && Date.parse(session.endsAt) > Date.now() ? session : undefined
+  } catch {
+    return undefined
+  }
+}
 
 type Target = { readonly url?: string; readonly fingerprint?: string }
 

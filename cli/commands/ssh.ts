@@ -1,11 +1,12 @@
 import { EXIT } from '#shared/exit-codes.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { currentContext } from '../context.ts'
+import { currentContext, requireSession } from '../context.ts'
 import { readIfThere } from '../files.ts'
 import { folders } from '../folders.ts'
+import { signedInJson } from '../signed-in-json.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { changeInclude, includeInstalled } from '../ssh-include.ts'
-import { print, remark } from '../terminal.ts'
+import { print, printJson, remark } from '../terminal.ts'
 
 const config = command({
   help: `keyman ssh config: the one line in ~/.ssh/config through which plain ssh works
@@ -53,17 +54,22 @@ Renews within the session, or begins a login where there is a person to ask. Exi
 
 const renew = command({
   help: `keyman ssh renew: get a new certificate within the session, for the same keys
-usage: keyman ssh renew [--if-due]
+usage: keyman ssh renew [--if-due] [--json]
 
   --if-due   do nothing while enough time is left
+  --json     what then holds, as keyman status --json says it
 
 It happens by itself: ssh starts it when a third of the certificate's life is left.`,
-  options: { 'if-due': { type: 'boolean' } },
+  options: { 'if-due': { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const { renewSession } = await import('../renew.ts')
     const places = folders()
     await renewSession(places, currentContext(places), values['if-due'] === true)
+    if (values.json) {
+      const { context, session } = requireSession(places, new Date())
+      printJson(signedInJson(context, session))
+    }
     return EXIT.done
   },
 })

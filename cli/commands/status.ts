@@ -4,6 +4,7 @@ import { EXIT } from '#shared/exit-codes.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { currentContext, listContexts, readSession, type Session, sessionFiles } from '../context.ts'
 import { type Folders, folders } from '../folders.ts'
+import { signedInJson } from '../signed-in-json.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { bold, print, printJson, remark, shown } from '../terminal.ts'
 import { until } from '../times.ts'
@@ -41,17 +42,7 @@ It reads files alone and never asks the server. More: docs/login.md`,
     if (values.check) return check(alive ? session : undefined, now, values.for)
     if (values.for !== undefined) throw usage('--for belongs to --check')
     if (values.json) {
-      printJson(
-        alive
-          ? {
-              signedIn: true,
-              organisation: context.organisation,
-              server: context.machinesUrl,
-              ...session,
-              hosts: context.hosts,
-            }
-          : { signedIn: false },
-      )
+      printJson(alive ? signedInJson(context, session) : { signedIn: false })
       return alive ? EXIT.done : EXIT.notSignedIn
     }
     if (!context || !session || !alive) {
@@ -104,7 +95,9 @@ function ownFiles(places: Folders): string[] {
       ssh.check(name),
       ssh.knownHosts(name),
       `${places.config}/contexts/${name}.json`,
-      ...['login.lock', 'write.lock', 'refused', 'page'].map(end => `${places.runtime}/${name}.${end}`),
+      ...['login.lock', 'sign-in.lock', 'write.lock', 'context.lock', 'refused', 'page'].map(
+        end => `${places.runtime}/${name}.${end}`,
+      ),
     ]
   })
   const own = [...all, ssh.include, `${places.config}/current-context`, `${places.config}/ssh-config-offered`]
