@@ -21,7 +21,7 @@ const refusal = (work: Promise<unknown>) =>
   )
 const epochsOf = (rooms: Rooms) => rooms.ledger.readEpochs([`person:${alice}`, `person:${bob}`])
 const loginsOf = (rooms: Rooms, person = alice) =>
-  rooms.access.why(person, person, web1).allowed.map(({ login, via }) => `${login} via ${via}`)
+  rooms.access.why(person, person, web1.name, web1).allowed.map(({ login, via }) => `${login} via ${via}`)
 
 describe('teams and grants', () => {
   let rooms: Rooms
@@ -58,12 +58,17 @@ describe('teams and grants', () => {
     const root = parsePersonIdentity('root@example.com', 'test')
     await rooms.addPerson(root, { administrator: true })
     await rooms.access.reload()
-    const own = rooms.access.why(bob, bob, web1)
-    const full = rooms.access.why(root, bob, web1)
+    const own = rooms.access.why(bob, bob, web1.name, web1)
+    const full = rooms.access.why(root, bob, web1.name, web1)
     expect([own.allowed, full.allowed]).toEqual([[], []])
     expect(own.reasons).toHaveLength(1)
     expect(own.reasons).not.toEqual(full.reasons)
-    expect(() => rooms.access.why(bob, alice, web1)).toThrow(KeymanError)
+    expect(() => rooms.access.why(bob, alice, web1.name, web1)).toThrow(KeymanError)
+    // Nor does anybody else learn by it which hosts there are.
+    const nowhere = parseHostName('web77.prod.example.com', 'test')
+    const there = JSON.stringify(own).replaceAll(web1.name, nowhere)
+    expect(JSON.stringify(rooms.access.why(bob, bob, nowhere, undefined))).toBe(there)
+    expect(() => rooms.access.why(root, bob, nowhere, undefined)).toThrow('there is no host')
   })
 
   test('whoever is no administrator is refused what is theirs, reads no reason, and the try is recorded', async () => {

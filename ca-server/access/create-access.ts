@@ -84,7 +84,7 @@ export function createAccess(deps: AccessDeps): Access {
         const logins = decision.allow ? [...new Set(decision.limits.logins.map(({ login }) => login))] : []
         return logins.length === 0 ? [] : [{ name: host.name, logins }]
       }),
-    why: (asker, person, host) => why(current(), deps.now(), asker, person, host),
+    why: (asker, person, name, host) => why(current(), deps.now(), { asker, person, name, host }),
     async requireAdministrator(subject, action, by) {
       const decision = decideNow(subject, action)
       if (decision.allow) return
@@ -135,13 +135,28 @@ async function readSnapshot({ store, ledger, persons, onError }: AccessDeps): Pr
   })
 }
 
-/** Of somebody else only for administrators; and reasons, which name what others have, are for them too (invariant 3). */
-function why(snapshot: Snapshot, now: Date, asker: PersonIdentity, person: PersonIdentity, host: SelectableHost): Why {
+type Question = {
+  readonly asker: PersonIdentity
+  readonly person: PersonIdentity
+  readonly name: HostName
+  readonly host: SelectableHost | undefined
+}
+
+/**
+ * Of somebody else only for administrators; and reasons, which name what others have, are for them too (invariant 3). So is
+ * the difference between a host that is not there and one that nobody gave.
+ */
+function why(snapshot: Snapshot, now: Date, { asker, person, name, host }: Question): Why {
   const asking = { kind: 'person', identity: asker } as const
   const looks = decide(snapshot, now, asking, { kind: 'look', what: `why ${person} may log in` })
   if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
-  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host })
-  const about = { host: host.name, person }
+  const asked = host ?? { name, labels: {} }
+  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host: asked })
+  if (!host && (looks.allow || decision.allow))
+    throw new KeymanError('not-found', `there is no host ${name}`, {
+      hint: 'see `keyman status` for the hosts that you may log in to',
+    })
+  const about = { host: name, person }
   if (decision.allow) return { ...about, allowed: [...decision.limits.logins], reasons: [] }
   return { ...about, allowed: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] }
 }

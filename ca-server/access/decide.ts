@@ -129,7 +129,11 @@ function login(snapshot: Snapshot, now: Date, person: KnownPerson, action: Login
   ]
   if (here.length === 0 && grants.length > 0)
     reasons.push(`the grants of ${person.identity} are for other hosts: ${grants.slice(0, 8).map(describe).join('; ')}`)
-  return { allow: false, reasons, message: `no grant gives you this login on ${name}` }
+  return {
+    allow: false,
+    reasons,
+    message: `no grant gives you ${action.login === undefined ? 'a' : 'this'} login on ${name}`,
+  }
 }
 
 const allowedLogin = (grant: Grant): AllowedLogin => ({

@@ -88,9 +88,10 @@ export interface Access {
   reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
   /**
    * What `decide` returns for a login on this host, in words. Of somebody else only for administrators (throws `denied`), and
-   * the reasons in full for them alone: anybody else reads the message.
+   * the reasons in full for them alone: anybody else reads the message, and does not learn whether there is such a host.
+   * `host`: the one of this name, if there is one. Throws `not-found` to whoever may know.
    */
-  why(asker: PersonIdentity, person: PersonIdentity, host: SelectableHost): Why
+  why(asker: PersonIdentity, person: PersonIdentity, name: HostName, host: SelectableHost | undefined): Why
   /** What only administrators may: anybody else's try is recorded with its reasons, and throws `denied` with what they may know. */
   requireAdministrator(subject: Subject, action: AdministratorAction, by: By): Promise<void>
 
