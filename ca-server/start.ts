@@ -53,9 +53,12 @@ export async function start({ config, log, demo, say }: StartOptions): Promise<R
     ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, log, asked.identity)))
     const remarks = [...services.keystore.capabilities.cannot, ...services.remarks]
     writeLocal(services, remarks)
-    // The root may move while the server runs, on a disk that is full at that moment, say.
+    // The root may move while the server runs, on a disk that is full at that moment, say; another server may have moved it.
     const rewriting = insist(
-      async () => writeLocal(services, remarks),
+      async () => {
+        await services.trust.reload()
+        writeLocal(services, remarks)
+      },
       error => log.error('what keyman on this machine reads could not be written; it is tried again', error),
       REWRITE_AFTER_MS,
     )

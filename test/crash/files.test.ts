@@ -1,16 +1,21 @@
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { encodeTrustDocument, parseTrustDocument } from '#shared/trust/index.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
 
 /** Files that a server reads or writes while it runs are not as they should be: it says so and goes on. */
+
+/** As long as it takes on a busy machine. */
+const PATIENT = { timeout: 30_000 }
 
 describe('a server whose pages have a certificate, when it gets SIGHUP', () => {
   let server: ServerProcess
@@ -62,12 +67,12 @@ describe('a server whose pages have a certificate, when it gets SIGHUP', () => {
   it('between certificate and key of a renewal, or where one is missing, keeps the old certificate and says why', async () => {
     put('new.crt')
     process.kill(server.pid, 'SIGHUP')
-    await expect.poll(kept).toBe(1)
+    await expect.poll(kept, PATIENT).toBe(1)
     expect(server.output()).toMatch(/the old certificate of the pages stays.*key values mismatch/)
     expect(await served()).toBe('old')
     rmSync(file('pages.key'))
     process.kill(server.pid, 'SIGHUP')
-    await expect.poll(kept).toBe(2)
+    await expect.poll(kept, PATIENT).toBe(2)
     expect(server.output()).toMatch(/the old certificate of the pages stays.*ENOENT/)
     expect(await served()).toBe('old')
   })
@@ -76,7 +81,7 @@ describe('a server whose pages have a certificate, when it gets SIGHUP', () => {
     put('new.crt')
     put('new.key')
     process.kill(server.pid, 'SIGHUP')
-    await expect.poll(() => times(/the certificate of the pages was read anew/g)).toBe(1)
+    await expect.poll(() => times(/the certificate of the pages was read anew/g), PATIENT).toBe(1)
     expect(await served()).toBe('new')
   })
 
@@ -99,10 +104,32 @@ describe.skipIf(!requires('postgresql'))('a server that hears of a new root of t
     admin = new pg.Client(postgres.adminUrl)
     await admin.connect()
   })
+  const root = (): unknown => JSON.parse(readFileSync(join(server.dataFolder, 'local.json'), 'utf8')).rootFingerprint
   afterAll(async () => {
     await admin?.end()
     await server?.close()
     await postgres?.close()
+  })
+
+  it('that another server published writes down the new one, not the one that it had before', async () => {
+    const before = root()
+    const { rows } = await admin.query('select version, document from trust_bundle order by version desc limit 1')
+    const bundle = parseTrustDocument(rows[0].document)
+    const other = createHash('sha256').update('another root').digest()
+    const key = Buffer.concat([Buffer.of(0, 0, 0, 11), Buffer.from('ssh-ed25519'), Buffer.of(0, 0, 0, 32), other])
+    const document = encodeTrustDocument({
+      ...bundle,
+      version: bundle.version + 1,
+      roots: { threshold: 1, keys: [`ssh-ed25519 ${key.toString('base64')}`] },
+    })
+    await admin.query(
+      `insert into trust_bundle select * from jsonb_populate_record((select b from trust_bundle b where version = $1), $2)`,
+      [rows[0].version, JSON.stringify({ version: bundle.version + 1, document })],
+    )
+    await admin.query('notify trust')
+    const fingerprint = `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`
+    await expect.poll(root, PATIENT).toBe(fingerprint)
+    expect(before).not.toBe(fingerprint)
   })
 
   it('and can not write it down for keyman says so, goes on, and writes it down as soon as it can', async () => {
@@ -110,9 +137,9 @@ describe.skipIf(!requires('postgresql'))('a server that hears of a new root of t
     mkdirSync(`${local}.tmp`)
     rmSync(local)
     await admin.query('notify trust')
-    await expect.poll(() => server.output()).toMatch(/could not be written; it is tried again.*EISDIR/)
+    await expect.poll(() => server.output(), PATIENT).toMatch(/could not be written; it is tried again.*EISDIR/)
     expect((await fetch(`${server.pagesUrl}/readyz`)).status).toBe(200)
     rmdirSync(`${local}.tmp`)
-    await expect.poll(() => existsSync(local), { timeout: 30_000 }).toBe(true)
+    await expect.poll(() => existsSync(local), PATIENT).toBe(true)
   })
 })
