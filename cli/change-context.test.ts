@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
@@ -102,6 +102,15 @@ describe('a context', () => {
     )
     expect(await Promise.all(changed)).toEqual([0, 0, 0, 0])
     expect(onDisk()?.hostSuffixes).toHaveLength(41)
+  })
+  it('is written by nothing else in the program', () => {
+    const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' }).filter(name =>
+      /(?<!\.test)\.ts$/.test(name),
+    )
+    const writers = sources.filter(name =>
+      readFileSync(join(import.meta.dirname, name), 'utf8').includes('writeContext('),
+    )
+    expect(writers.sort()).toEqual(['change-context.ts', 'context.ts'])
   })
   it('that was removed meanwhile is not made again by a change, only by a login', async () => {
     rmSync(places.config, { recursive: true })
