@@ -38,8 +38,9 @@ export function createHosts(given: HostsDeps): Hosts {
     trustBundles: coalesce(given.trustBundles),
   }
   const told = new WeakSet<object>()
-  /** An error that many hosts share, as they share what was asked, is told once. */
+  /** An error that many hosts share, as they share what was asked, is told once; after the end nobody waits for anything. */
   function failed(error: unknown): void {
+    if (!started) return
     if (typeof error === 'object' && error !== null) {
       if (told.has(error)) return
       told.add(error)
@@ -148,8 +149,8 @@ export function createHosts(given: HostsDeps): Hosts {
       for (const end of endings.splice(0)) await end()
       const there = [...connections.values()]
       for (const connection of there) connection.close(CLOSE.goingAway, 'the server is stopping')
-      started = false
       await written
+      started = false
     },
 
     async add(host, by) {

@@ -50,16 +50,20 @@ describe('what fails while hosts are connected', () => {
     return hosts
   }
 
-  it('is told to the operator once, however many hosts it was for, and each of these comes back later', async () => {
-    const started = await begin({
-      currentKrl: () => (broken ? Promise.reject(away) : server.services.authority.currentKrl()),
-    })
-    broken = true
-    const { incarnation } = server.services.store
-    const streams = [web1, web2].map(name => connectHost(started, name, incarnation))
-    expect(await Promise.all(streams.map(({ closed }) => closed))).toEqual(['try again', 'try again'])
-    expect(errors).toEqual([away])
-  })
+  it.each([
+    ['a host that says hello', () => begin(), true],
+    ['the state that it is to have', () => begin({ currentKrl: () => Promise.reject(away) }), false],
+  ])(
+    'with %s is told to the operator once, however many hosts it was for; they come back later',
+    async (_, open, all) => {
+      const started = await open()
+      broken = all
+      const { incarnation } = server.services.store
+      const streams = [web1, web2].map(name => connectHost(started, name, incarnation))
+      expect(await Promise.all(streams.map(({ closed }) => closed))).toEqual(['try again', 'try again'])
+      expect(errors).toEqual([away])
+    },
+  )
 
   it('lets no host in by what was read more than five seconds ago, says why, and does so again once it can read', async () => {
     let clock = 0
