@@ -15,10 +15,7 @@ export type SignedBundle = {
 }
 
 /** What is trusted before the chain is read: a fingerprint that came another way, or what was verified the last time. */
-export type TrustPin =
-  | { readonly fingerprint: string }
-  | { readonly roots: TrustRoots; readonly version: number }
-  | { readonly held: SignedBundle }
+export type TrustPin = { readonly fingerprint: string } | { readonly held: SignedBundle }
 
 const MAX_BUNDLES = 1000
 
@@ -47,7 +44,7 @@ export function verifyTrustChain(bundles: readonly SignedBundle[], pinned: Trust
     demand(signed, trusted.roots, 'the root of trust before it', bundle.version)
     if (rootFingerprint(trusted.roots) !== rootFingerprint(bundle.roots))
       demand(signed, bundle.roots, 'the new root of trust', bundle.version)
-    if (trusted.organisation !== undefined && trusted.organisation !== bundle.organisation)
+    if (trusted.organisation !== bundle.organisation)
       throw refuse(`trust bundle ${bundle.version} is of another organisation, ${bundle.organisation}`)
     trusted = bundle
   }
@@ -55,10 +52,9 @@ export function verifyTrustChain(bundles: readonly SignedBundle[], pinned: Trust
 }
 
 type Offered = { readonly signed: SignedBundle; readonly bundle: TrustBundle }
-type Trusted = { readonly roots: TrustRoots; readonly version: number; readonly organisation?: string }
 
 /** From where on the chain is read. A bundle offered of the very version that is pinned has to be the pinned one. */
-function beginning(offered: readonly Offered[], pinned: TrustPin): Trusted {
+function beginning(offered: readonly Offered[], pinned: TrustPin): TrustBundle {
   if ('fingerprint' in pinned) {
     const first = offered.find(({ bundle }) => rootFingerprint(bundle.roots) === pinned.fingerprint)
     if (!first)
@@ -69,13 +65,11 @@ function beginning(offered: readonly Offered[], pinned: TrustPin): Trusted {
     demand(first.signed, first.bundle.roots, 'its own root of trust', first.bundle.version)
     return first.bundle
   }
-  const trusted: Trusted = 'roots' in pinned ? pinned : parseTrustDocument(pinned.held.document)
-  const same = offered.find(({ bundle }) => bundle.version === trusted.version)
-  if (same && 'held' in pinned && same.signed.document !== pinned.held.document)
-    throw refuse(`there are two trust bundles of version ${trusted.version}: the one that is held, and the one offered`)
-  if (same && 'roots' in pinned)
-    demand(same.signed, trusted.roots, 'the root of trust that is held', same.bundle.version)
-  return trusted
+  const held = parseTrustDocument(pinned.held.document)
+  const same = offered.find(({ bundle }) => bundle.version === held.version)
+  if (same && same.signed.document !== pinned.held.document)
+    throw refuse(`there are two trust bundles of version ${held.version}: the one that is held, and the one offered`)
+  return held
 }
 
 /**
