@@ -167,6 +167,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       readyToSign: () => authority.ready(),
       issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
       revokeHostIn: (t, host, by: By) => authority.revokeHostIn(t, host, by),
+      logKey,
+      failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: () => performance.now() }),
       alarm: message => log.error(message),
       onError,
     })

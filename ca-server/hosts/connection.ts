@@ -2,7 +2,8 @@ import type { HostCaller } from '#server/identity/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseCheckpoint } from '#shared/merkle/index.ts'
+import { parseCheckpoint, verifyCheckpoint } from '#shared/merkle/index.ts'
+import type { HostName } from '#shared/names.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import type { LogHead } from './log-head.ts'
 import type { HostChannel, HostsDeps } from './port.ts'
@@ -61,6 +62,8 @@ export class Connection {
   #holds: { readonly revision: number; readonly hash: Uint8Array | undefined } = { revision: 0, hash: undefined }
   #greeted = false
   #logSize = 0n
+  /** The tree head that the host came with. */
+  #remembered: string | undefined
   #logSentAt = 0
   #dirty = false
   #pumping = false
@@ -160,6 +163,7 @@ export class Connection {
       const size = hello.checkpoint === undefined ? 0n : sizeOf(hello.checkpoint)
       if (size === undefined) return this.close(CLOSE.policy, 'not a checkpoint')
       this.#logSize = size
+      this.#remembered = hello.checkpoint
     }
     await this.#events.opened({ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd })
     if (hello.incarnation === store.incarnation && hello.revision === host.revision)
@@ -175,6 +179,7 @@ export class Connection {
     const { store, now, alarm } = this.#deps
     // A failure between two states (a check by the clock, a tree head) is heard too; 'in force' only of what was asked for.
     if (frame.type === 'failed') {
+      if (!this.#mayFail(host.name)) return
       if (frame.message.startsWith('ALARM')) alarm(`${host.name}: ${frame.message}`)
       await setFailed(store, host.id, frame.revision, frame.message, now())
     }
@@ -187,6 +192,17 @@ export class Connection {
     this.#waiting = undefined
     this.#events.answered()
     await this.pump()
+  }
+
+  /** A taken host must not drown the alarms of others, nor the database. */
+  #mayFail(name: HostName): boolean {
+    try {
+      this.#deps.failureLimiter.take(name)
+      return true
+    } catch {
+      this.close(CLOSE.policy, 'too many failures in a short time')
+      return false
+    }
   }
 
   /** What this host should have may have changed. */
@@ -267,7 +283,9 @@ export class Connection {
       const head = await this.#log.frameFrom(this.#logSize)
       if (head === 'behind') {
         this.#deps.alarm(
-          `${this.caller.name} remembers a log of ${this.#logSize} records, the database has fewer: rows were lost`,
+          this.#isSigned()
+            ? `${this.caller.name} remembers a log of ${this.#logSize} records, the database has fewer: rows were lost`
+            : `${this.caller.name} shows a tree head of ${this.#logSize} records that the log's key has not signed`,
         )
         return undefined
       }
@@ -275,6 +293,17 @@ export class Connection {
     } catch (error) {
       this.#events.failed(error)
       return undefined
+    }
+  }
+
+  /** Whether the tree head that the host came with is this log's own: only then does it tell of rows that were lost. */
+  #isSigned(): boolean {
+    const { name, publicKey } = this.#deps.logKey
+    try {
+      verifyCheckpoint(this.#remembered ?? '', { origin: name, logKey: publicKey })
+      return true
+    } catch {
+      return false
     }
   }
 

@@ -74,6 +74,10 @@ export type HostsDeps = {
    * lists of revocation. Gives how many.
    */
   readonly revokeHostIn: (t: Queryable, host: HostName, by: By) => Promise<number>
+  /** By which the log's tree heads are signed; 32 bytes, Ed25519. */
+  readonly logKey: { readonly name: string; readonly publicKey: Uint8Array }
+  /** By host: how often one may say that something failed, which is written down, and shown where it is an alarm. */
+  readonly failureLimiter: { take(key: string): void }
   /** Something that an operator must see: hosts know more than the database, a log that does not extend. */
   readonly alarm: (message: string) => void
   /** Hears of what failed in the background, and is tried again or was refused to a host: once, however many hosts it was for. */

@@ -233,8 +233,15 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     const connection = { ...(await trusted()), client: { key: identity.pem, certificate: identity.certificate } }
     const frames: hostStream.FrameToAgent[] = []
     const stream = await openStream(connection, frame => frames.push(frame))
-    const hello = (revision: number, incarnation = server.services.store.incarnation) =>
-      stream.send({ type: 'hello', revision, incarnation, agent: 'test', sshd: 'none' })
+    const hello = (revision: number, incarnation = server.services.store.incarnation, checkpoint?: string) =>
+      stream.send({
+        type: 'hello',
+        revision,
+        incarnation,
+        agent: 'test',
+        sshd: 'none',
+        ...(checkpoint === undefined ? {} : { checkpoint }),
+      })
     const frame = async (count: number) => {
       await expect.poll(() => frames.length, { timeout: 10_000 }).toBe(count)
       return frames[count - 1]
@@ -374,5 +381,33 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     twin.stream.send({ type: 'failed', revision: 1, message: 'ALARM: the log does not extend' })
     await expect.poll(() => server.said()).toContain(`${NAME}: ALARM: the log does not extend`)
     twin.stream.close()
+  })
+
+  it('that shows a tree head which the log never signed is called what it is: no rows were lost', async () => {
+    const note = `acme/keyman-log\n999999\n${'A'.repeat(43)}=\n\n\u2014 acme/keyman-log ${'A'.repeat(91)}=\n`
+    const { stream, hello, frame } = await byHand()
+    hello(0, undefined, note)
+    await frame(1)
+    await expect.poll(() => server.said()).toContain('a tree head of 999999 records that the log')
+    stream.close()
+  })
+
+  it('loses its stream when it says again and again that something failed, and is heard a few times', async () => {
+    const { stream, hello, frame } = await byHand()
+    hello(0)
+    expect(await frame(1)).toMatchObject({ type: 'state' })
+    const before = server.said().split('ALARM').length
+    let ended = ''
+    const over = stream.ended.then(why => {
+      ended = why
+    })
+    for (let i = 0; i < 100 && ended === ''; i++) {
+      stream.send({ type: 'failed', revision: 999, message: `ALARM: number ${i}` })
+      // One after the other, as slowly as it is answered: the bound on what is unread is another one.
+      await server.services.hosts.show(NAME)
+    }
+    await over
+    expect(ended).toContain('too many failures')
+    expect(server.said().split('ALARM').length - before).toBeLessThanOrEqual(20)
   })
 })
