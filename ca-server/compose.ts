@@ -77,7 +77,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     if (standbyKeystore) closing.push(() => standbyKeystore.close())
     const { logKeystore, remarks } = await openLogKeystore(config, keystore)
     if (logKeystore !== keystore) closing.push(() => logKeystore.close())
-    const store = await openStore(storeConfig(config))
+    const store = await openStore(storeConfig(config), onError)
     closing.push(() => store.close())
     const logKey = await openLogKey(logKeystore, `${config.organisation}/keyman-log`)
     const ledger = await createLedger({ store, origin: logKey.name, logKey, now, onError })

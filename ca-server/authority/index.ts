@@ -3,7 +3,7 @@
  * key. Also revocation, and the trust bundle that tells others which keys to trust.
  */
 export { createAuthority } from './create-authority.ts'
-export { ensureKey, openLogKey } from './keys.ts'
+export { openLogKey } from './keys.ts'
 export type {
   Authority,
   AuthorityDeps,

@@ -16,7 +16,6 @@ const between = (keystore: Keystore): Keystore => ({
   ...keystore,
   kind: keystore.kind,
   capabilities: keystore.capabilities,
-  queueLength: 0,
   generateKey: (label, algorithm) => keystore.generateKey(label, algorithm),
   listKeys: () => keystore.listKeys(),
   wrapDataKey: (...a) => keystore.wrapDataKey(...a),

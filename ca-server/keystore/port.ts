@@ -48,8 +48,6 @@ export interface Keystore {
    * `unavailable`, also if there is no answer within five seconds.
    */
   health(): Promise<void>
-  /** Operations that wait for a session or thread. */
-  readonly queueLength: number
   /** Lets running operations end, refuses new ones. */
   close(): Promise<void>
 }

@@ -101,9 +101,6 @@ export async function openSoftwareKeystore(config: Extract<KeystoreConfig, { kin
       return unseal(await findMasterKey(masterLabel, false), wrapped, associatedData)
     },
     health: createHealthProbe(ensureHealthKey, data => sign(HEALTH_LABEL, data)),
-    get queueLength() {
-      return pool.waiting
-    },
     async close() {
       if (closed) return
       closed = true

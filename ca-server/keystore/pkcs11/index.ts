@@ -145,9 +145,6 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
       )
     },
     health: createHealthProbe(ensureHealthKey, data => sign(HEALTH_LABEL, data)),
-    get queueLength() {
-      return token.waiting + (batches?.waiting ?? 0)
-    },
     async close() {
       await token.close()
       await threads?.close()

@@ -14,7 +14,6 @@ import { joinModule, type Module, type ModuleUser } from './module.ts'
 export interface Token {
   readonly cryptoki: Cryptoki
   readonly slot: Handle
-  readonly waiting: number
   /** Object handles of another generation are dead. */
   readonly generation: number
   /**
@@ -129,9 +128,6 @@ export async function openToken(config: TokenConfig): Promise<Token> {
     cryptoki: module.cryptoki,
     get slot() {
       return slot
-    },
-    get waiting() {
-      return pool.waiting
     },
     get generation() {
       return module.generation

@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { requires } from '#test/support/requires.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
+import { type SoftHsm, startSoftHsm } from '#test/support/softhsm.ts'
+
+describe.skipIf(!requires('postgresql', 'softhsm'))('servers that start for the first time at the same moment', () => {
+  let postgres: TestPostgres
+  let hsm: SoftHsm
+  const servers: ServerProcess[] = []
+  beforeAll(async () => {
+    postgres = await startPostgres()
+    hsm = await startSoftHsm()
+  })
+  afterAll(async () => {
+    for (const server of servers) await server.close()
+    await postgres?.close()
+    await hsm?.close()
+  })
+
+  it('on one token and one database all start, and have the same authorities', async () => {
+    const env = {
+      ...hsm.env,
+      KEYMAN_DATABASE_URL: postgres.url,
+      KEYMAN_DATABASE_MIGRATION_URL: postgres.migrationUrl,
+      KEYMAN_KEYSTORE_KIND: 'pkcs11',
+      KEYMAN_KEYSTORE_MODULE: hsm.module,
+      KEYMAN_KEYSTORE_TOKEN: hsm.token,
+      KEYMAN_KEYSTORE_PIN: hsm.pin,
+      KEYMAN_MACHINES_URL: 'https://localhost:9999',
+    }
+    const started = await Promise.allSettled(Array.from({ length: 3 }, () => startServerProcess({ env })))
+    for (const one of started) if (one.status === 'fulfilled') servers.push(one.value)
+    expect(started.map(one => (one.status === 'fulfilled' ? 'started' : String(one.reason)))).toEqual(
+      started.map(() => 'started'),
+    )
+    const roots = servers.map(({ dataFolder }) => readFileSync(join(dataFolder, 'local.json'), 'utf8'))
+    expect(new Set(roots.map(text => JSON.parse(text).rootFingerprint)).size).toBe(1)
+  })
+})
