@@ -148,7 +148,9 @@ describe('public_url', () => {
 
 describe('limits', () => {
   it('are whole numbers a minute', () => {
-    expect(read('[limits]\nstrangers_per_minute = 600\nassertions_per_minute = 30\ncallers_per_minute = 90\n').limits).toEqual({
+    expect(
+      read('[limits]\nstrangers_per_minute = 600\nassertions_per_minute = 30\ncallers_per_minute = 90\n').limits,
+    ).toEqual({
       strangersPerMinute: 600,
       assertionsPerMinute: 30,
       callersPerMinute: 90,
