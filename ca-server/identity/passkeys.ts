@@ -14,7 +14,7 @@ import { endSessions } from './persons.ts'
 import type { At, Passkeys, PasskeyView, PersonCaller } from './port.ts'
 import { inTransaction, type Room } from './room.ts'
 import { newId } from './secrets.ts'
-import { announceChange, isOpenSession } from './session-records.ts'
+import { isOpenSession } from './session-records.ts'
 import { ended } from './sessions.ts'
 import { creationOptions, parseRegistration, verifyRegistration } from './webauthn.ts'
 
@@ -52,7 +52,6 @@ export function createPasskeys(room: Room): Passkeys {
           await insertPasskey(t, { ...passkey, id, person: caller.identity, name, at: now() })
           const own = await selectPasskeys(t, caller.identity)
           if (own.length > MAX_PASSKEYS) throw tooMany()
-          await announceChange(t, [])
           await deps.ledger.appendIn(t, [passkeyEntry(entryOf(caller, at), id, name, passkey)])
           return toView(find(own, id))
         }),

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { compareBytes, concat, equalBytes, toBase64, utf8 } from '../bytes.ts'
 import { invalid } from '../errors.ts'
 import { isAddressRange } from '../ip-address.ts'
@@ -69,8 +68,6 @@ const MAX_BLOB = 64 * 1024
 
 /** `ssh-ed25519` to `ssh-ed25519-cert-v01@openssh.com`; a security key's suffix stands before its `@`. */
 export const certificateType = (key: SshPublicKey): string => `${key.type.replace(/@openssh\.com$/, '')}${SUFFIX}`
-
-export const newNonce = (): Uint8Array => new Uint8Array(randomBytes(32))
 
 /**
  * The bytes to be signed. Throws `invalid-input` for whatever must never be signed, whoever asks: no principal or one

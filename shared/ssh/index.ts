@@ -12,7 +12,6 @@ export {
   encodeCertificateBody,
   formatCertificate,
   type HostCertificateBody,
-  newNonce,
   parseCertificate,
   type UserCertificateBody,
   verifyCertificate,

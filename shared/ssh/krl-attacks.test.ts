@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { keyOf, newKey, rsaBlob } from '#test/support/ssh-keys.ts'
+import { keyOf, newKey, newNonce, rsaBlob } from '#test/support/ssh-keys.ts'
 import { concat, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import { parseKeyId, parseUserPrincipal } from '../names.ts'
@@ -13,7 +13,6 @@ import {
   formatPublicKey,
   isRevoked,
   type Krl,
-  newNonce,
   type SerialRange,
   SshWriter,
 } from './index.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { keyOf, newKey, rsaBlob, type TestKey } from '#test/support/ssh-keys.ts'
+import { keyOf, newKey, newNonce, rsaBlob, type TestKey } from '#test/support/ssh-keys.ts'
 import { fromBase64, toHex } from '../bytes.ts'
 import { parseKeyId, parseUserPrincipal } from '../names.ts'
 import {
@@ -15,7 +15,6 @@ import {
   formatPublicKey,
   isRevoked,
   type Krl,
-  newNonce,
   type SerialRange,
 } from './index.ts'
 

@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { concat, fromBase64Url } from '#shared/bytes.ts'
 import {
   decodePublicKey,
@@ -129,3 +129,6 @@ export function newSecurityKey(
     },
   }
 }
+
+/** Of a certificate (PROTOCOL.certkeys): random, so that two are never signed alike. */
+export const newNonce = (): Uint8Array => new Uint8Array(randomBytes(32))
