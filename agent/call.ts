@@ -1,6 +1,6 @@
 import { request as httpsRequest } from 'node:https'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
-import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
+import { api, parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 
@@ -57,6 +57,25 @@ export async function clockDifference(connection: Connection, now: () => Date): 
   if (Number.isNaN(theirs)) throw new KeymanError('unavailable', `${connection.url} does not say what time it has`)
   return theirs - (before + after) / 2
 }
+
+/**
+ * Asks the server whether it takes our client certificate for a host of its own. Throws `denied` where it does not,
+ * `unavailable` where no answer comes.
+ */
+export async function checkKnown(connection: Connection): Promise<void> {
+  // An empty question: the server looks who asks before it looks what is asked, and issues nothing. Opening the stream
+  // would tell as well, but end that of the agent that runs.
+  const { path, method } = api.hostSelf.hostCertificate
+  const { status, text } = await exchange(connection, path, method, {})
+  if (status === 401 || status === 403) throw notKnown(status)
+  if (status !== 400) throw refusalFrom(connection.url, status, text)
+}
+
+/** Removed at the server, or joined anew from somewhere else. */
+export const notKnown = (status: number): KeymanError =>
+  new KeymanError('denied', `the server does not know this host any more (${status})`, {
+    hint: 'keyman-agent leave takes KeyMan off this machine; to keep it: keyman host add, then keyman-agent join --again with the new token',
+  })
 
 /** `unavailable` with why; a certificate out of its time may as well be a clock of ours that is wrong. */
 export function unreached(connection: Connection, error: NodeJS.ErrnoException): KeymanError {

@@ -1,50 +1,61 @@
 import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { api } from '#shared/api/index.ts'
 import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
 import { canaryFile } from './apply-state.ts'
-import { call } from './call.ts'
+import { checkKnown } from './call.ts'
 import { clockProblem } from './clock.ts'
 import type { AgentConfig } from './config.ts'
 import type { Agent } from './handle-frame.ts'
 import { readCertificate } from './host-certificates.ts'
+import { reasonOf } from './log.ts'
 import { loadMemory } from './memory.ts'
 import { connectionOf } from './session.ts'
 import { filesAreAsLeft } from './settle.ts'
 import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from './sshd.ts'
 import { sshdFiles } from './sshd-files.ts'
 
-export type Finding = { readonly what: string; readonly problem: string | undefined }
+/** `message` says what was found, or what there is where all is well. */
+export type Check = { readonly name: string; readonly ok: boolean; readonly message: string }
 
 /** Looks at this machine from the outside, as somebody would who does not believe the agent. Changes nothing. */
-export async function doctor(agent: Agent, now: () => Date = () => new Date()): Promise<Finding[]> {
+export async function doctor(agent: Agent, now: () => Date = () => new Date()): Promise<Check[]> {
   const { config, stateFolder } = agent
   const files = sshdFiles(config)
-  const findings: Finding[] = []
-  const check = async (what: string, look: () => unknown) => {
+  const checks: Check[] = []
+  const check = async (name: string, look: () => string | Promise<string>) => {
     try {
-      await look()
-      findings.push({ what, problem: undefined })
+      checks.push({ name, ok: true, message: await look() })
     } catch (error) {
-      findings.push({ what, problem: error instanceof Error ? error.message : 'failed' })
+      checks.push({ name, ok: false, message: reasonOf(error) })
     }
   }
-  await check(`sshd is ${await sshdVersion(config.sshd)}`, () => testConfiguration(config))
-  await check('sshd uses our files', () => checkInUse(config))
-  await check('nobody else can write them', () => strictModes(config))
+  await check('sshd takes its configuration', async () => {
+    await testConfiguration(config)
+    return sshdVersion(config.sshd)
+  })
+  await check('sshd uses our files', async () => {
+    await checkInUse(config)
+    return config.dropIn
+  })
+  await check('nobody else can write them', () => {
+    strictModes(config)
+    return config.sshdFolder
+  })
   await check("sshd's files are as this agent left them", () => {
     const memory = loadMemory(stateFolder)
     if (memory.revision === 0) throw new Error('no desired state has been in force yet')
     if (!filesAreAsLeft(config, memory)) throw new Error('somebody changed them; keyman-agent run writes them again')
+    return `revision ${memory.revision}`
   })
   await check('the list of revoked certificates is the real one', async () => {
     const krl = decodeKrl(readFileSync(files.krl), files.krl)
-    const { canary } = loadMemory(stateFolder)
+    const { canary, krlVersion } = loadMemory(stateFolder)
     if (canary.length === 0) throw new Error('no canary is known')
     for (const [i, line] of canary.entries()) {
       if (!isRevoked(krl, parseCertificate(line, 'canary'))) throw new Error(`the canary is not in ${files.krl}`)
       await checkCanaryRevoked(config, files.krl, canaryFile(stateFolder, i))
     }
+    return `version ${krlVersion}`
   })
   for (const key of config.hostKeys)
     await check(`${key} has a host certificate`, () => {
@@ -52,23 +63,28 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
       if (!held) throw new Error('none yet')
       const end = new Date(Number(held.validBefore) * 1000)
       if (end <= now()) throw new Error(`it ended ${end.toISOString()}`)
+      return `until ${end.toISOString()}`
     })
   await check('the client key is for its owner only', () => {
     const mode = lstatSync(join(stateFolder, 'client.key')).mode & 0o777
     if (mode !== 0o600) throw new Error(`client.key has mode ${mode.toString(8)}`)
+    return 'mode 600'
   })
   await check('the client certificate is good', () => {
     const { notAfter } = connectionOf(agent).agentIdentity
     if (notAfter <= now()) throw new Error(`it ended ${notAfter.toISOString()}: let the host join again`)
+    return `until ${notAfter.toISOString()}`
   })
-  await check(`the server answers at ${config.url}`, () =>
-    call(connectionOf(agent).connection, api.login.challenge, {}),
-  )
+  await check('the server knows this host', async () => {
+    await checkKnown(connectionOf(agent).connection)
+    return `${config.host} of ${config.organisation} at ${config.url}`
+  })
   await check("the clock agrees with the server's", async () => {
     const problem = await clockProblem(connectionOf(agent).connection, now)
     if (problem !== undefined) throw new Error(problem)
+    return 'to the minute'
   })
-  return findings
+  return checks
 }
 
 /** sshd's StrictModes refuses principals files below a folder that others can write to: every folder up to the root. */

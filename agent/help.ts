@@ -23,6 +23,7 @@ usage: keyman-agent join --token-file FILE|- [URL] [options]
                       (default 'systemctl reload ssh', else /run/sshd.pid)
   --pid-file FILE     send SIGHUP to the sshd of this file instead
   --again             join although this host has joined before
+  --json              for doctor: { checks: [{ name, ok, message }] }
 
   keyman-agent join --token-file - < token
   keyman-agent doctor

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { removeFile } from './atomic-write.ts'
-import { loadConfig } from './config.ts'
+import { removeFile, removeTemporaries } from './atomic-write.ts'
+import { configFile, loadConfig } from './config.ts'
 import type { Log } from './log.ts'
 import { reload, testConfiguration } from './sshd.ts'
 import { hostCertificateFiles, sshdFiles } from './sshd-files.ts'
@@ -11,8 +11,16 @@ import { hostCertificateFiles, sshdFiles } from './sshd-files.ts'
  * else goes: with a KRL that is named but missing, sshd refuses every key, the break-glass ones too.
  */
 export async function leave(stateFolder: string, log: Log): Promise<void> {
-  const config = loadConfig(stateFolder)
+  const leaving = `${stateFolder}.leaving`
+  const joined = existsSync(configFile(stateFolder))
+  // Where leaving failed half-way, it is there already.
+  const config = loadConfig(joined || !existsSync(leaving) ? stateFolder : leaving)
   const files = sshdFiles(config)
+  // An agent that runs ends without it, and writes nothing meanwhile, least of all the drop-in again.
+  if (joined) {
+    rmSync(leaving, { recursive: true, force: true })
+    renameSync(stateFolder, leaving)
+  }
   removeFile(config.dropIn)
   await testConfiguration(config)
   log.info(await reload(config))
@@ -21,5 +29,9 @@ export async function leave(stateFolder: string, log: Log): Promise<void> {
     for (const name of readdirSync(files.principals)) removeFile(join(files.principals, name))
     rmSync(files.principals, { recursive: true })
   }
-  rmSync(stateFolder, { recursive: true, force: true })
+  if (existsSync(files.folder)) {
+    removeTemporaries(files.folder)
+    if (readdirSync(files.folder).length === 0) rmdirSync(files.folder)
+  }
+  rmSync(leaving, { recursive: true, force: true })
 }

@@ -1,3 +1,4 @@
+import { KeymanError } from '#shared/errors.ts'
 import { shown } from '#shared/text.ts'
 
 /** What the agent says while it runs: one line each on stderr, foreign text escaped. */
@@ -12,3 +13,11 @@ export function createLog(write: (line: string) => void, now: () => Date): Log {
   const line = (level: string) => (text: string) => write(`${now().toISOString()} ${level} ${shown(text)}\n`)
   return { info: line('info'), warn: line('warn'), error: line('error') }
 }
+
+/** An error in a line, with what to do about it. */
+export const reasonOf = (error: unknown): string =>
+  error instanceof KeymanError && error.hint !== undefined
+    ? `${error.message} (${error.hint})`
+    : error instanceof Error
+      ? error.message
+      : 'failed'

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
@@ -26,7 +27,7 @@ async function main(args: string[]): Promise<number> {
   const [command, ...rest] = positionals
   if (values.help || values.version || command === undefined)
     return values.help || values.version ? EXIT.done : EXIT.usage
-  const stateFolder = values['state-folder'] ?? defaultStateFolder(process.env)
+  const stateFolder = resolve(values['state-folder'] ?? defaultStateFolder(process.env))
   if (command !== 'join' && rest.length > 0) throw usage(`'${rest[0]}' is one word too many`)
   switch (command) {
     case 'join': {
@@ -55,10 +56,10 @@ async function main(args: string[]): Promise<number> {
     case 'doctor': {
       const { loadAgent } = await import('./run.ts')
       const { doctor } = await import('./doctor.ts')
-      const findings = await doctor(await loadAgent(stateFolder, log))
-      for (const { what, problem } of findings)
-        say(problem === undefined ? `ok     ${what}` : `found  ${what}: ${problem}`)
-      return findings.some(finding => finding.problem !== undefined) ? EXIT.found : EXIT.done
+      const checks = await doctor(await loadAgent(stateFolder, log))
+      if (values.json) process.stdout.write(`${JSON.stringify({ checks }, undefined, 2)}\n`)
+      else for (const { name, ok, message } of checks) say(`${ok ? 'ok   ' : 'found'}  ${name}: ${message}`)
+      return checks.every(({ ok }) => ok) ? EXIT.done : EXIT.found
     }
     case 'leave': {
       const { leave } = await import('./leave.ts')

@@ -12,4 +12,5 @@ export const OPTIONS = {
   reload: { type: 'string' },
   'pid-file': { type: 'string' },
   again: { type: 'boolean' },
+  json: { type: 'boolean' },
 } as const

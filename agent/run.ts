@@ -1,14 +1,16 @@
 import { randomInt } from 'node:crypto'
+import { existsSync, unwatchFile, watchFile } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
-import { loadConfig } from './config.ts'
+import { configFile, loadConfig } from './config.ts'
 import type { Agent } from './handle-frame.ts'
-import type { Log } from './log.ts'
+import { type Log, reasonOf } from './log.ts'
 import { runSession } from './session.ts'
 import { expiryStyle, sshdVersion } from './sshd.ts'
 
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 60_000
+const LOOK_WHETHER_LEFT_MS = 500
 
 /** Reads configuration and sshd's version. Throws `not-found` where this machine has not joined. */
 export async function loadAgent(stateFolder: string, log: Log): Promise<Agent> {
@@ -22,21 +24,43 @@ export async function loadAgent(stateFolder: string, log: Log): Promise<Agent> {
   }
 }
 
-/** Keeps one stream open until `signal`. While the server is away everything stays as it is. */
+/**
+ * Keeps one stream open until `signal`, or until this machine's configuration is gone: `keyman-agent leave` took it. While
+ * the server is away everything stays as it is.
+ */
 export async function runAgent(stateFolder: string, log: Log, signal: AbortSignal): Promise<void> {
   const agent = await loadAgent(stateFolder, log)
   log.info(`${agent.config.host} of ${agent.config.organisation}, server ${agent.config.url}`)
+  const file = configFile(stateFolder)
+  const left = new AbortController()
+  const look = () => {
+    if (!existsSync(file)) left.abort()
+  }
+  watchFile(file, { interval: LOOK_WHETHER_LEFT_MS, persistent: false }, look)
+  try {
+    await keepConnected(agent, AbortSignal.any([signal, left.signal]), look)
+  } finally {
+    unwatchFile(file, look)
+  }
+  if (left.signal.aborted) log.info('KeyMan was taken off this host: nothing is left to do')
+}
+
+/** `look` aborts `signal` where there is no reason to go on. */
+async function keepConnected(agent: Agent, signal: AbortSignal, look: () => void): Promise<void> {
   let failures = 0
   while (!signal.aborted) {
+    let why: string
     try {
       const outcome = await runSession(agent, { signal, once: false, now: () => new Date() })
       failures = outcome.settled ? 0 : failures + 1
-      if (!signal.aborted) log.warn(`${outcome.why}; what is in force stays, trying again`)
+      ;({ why } = outcome)
     } catch (error) {
       failures = error instanceof KeymanError && error.code === 'denied' ? 16 : failures + 1
-      const hint = error instanceof KeymanError && error.hint ? ` (${error.hint})` : ''
-      log.warn(`${error instanceof Error ? error.message : 'failed'}${hint}; what is in force stays, trying again`)
+      why = reasonOf(error)
     }
+    look()
+    if (signal.aborted) return
+    agent.log.warn(`${why}; what is in force stays, trying again`)
     await delay(pause(failures), undefined, { signal }).catch(() => undefined)
   }
 }

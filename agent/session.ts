@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -79,15 +80,22 @@ export async function runSession(
   let why: string | undefined
   // One thing after the other: frames, renewals and questions to sshd all write the same files.
   let work: Promise<void> = Promise.resolve()
-  const serially = (stream: Stream, revision: () => number, task: () => Promise<void>) => {
+  const serially = (stream: Stream, revision: number | undefined, task: () => Promise<void>) => {
     work = work.then(async () => {
       if (why !== undefined) return
       try {
         await task()
       } catch (error) {
         why = error instanceof Error ? error.message : 'failed'
-        log.error(why)
-        stream.send({ type: 'failed', revision: revision(), message: why.slice(0, 500) })
+        // Gone with `keyman-agent leave`: that is no failure to tell anybody.
+        if (existsSync(stateFolder)) {
+          log.error(why)
+          stream.send({
+            type: 'failed',
+            revision: revision ?? revisionInForce(stateFolder),
+            message: why.slice(0, 500),
+          })
+        }
         stream.close()
       }
     })
@@ -100,30 +108,33 @@ export async function runSession(
   // A signal that came while we were connecting tells no listener any more.
   if (options.signal.aborted) stop()
   take = frame =>
-    serially(
-      stream,
-      () => (frame.type === 'state' ? frame.state.revision : loadMemory(stateFolder).revision),
-      async () => {
-        const revision = await handleFrame(agent, frame)
-        if (frame.type === 'log') return
-        settled = true
-        stream.send({ type: 'in-force', revision })
-        if (options.once) stream.close()
-      },
-    )
+    serially(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
+      const revision = await handleFrame(agent, frame)
+      if (frame.type === 'log') return
+      settled = true
+      stream.send({ type: 'in-force', revision })
+      if (options.once) stream.close()
+    })
   for (const frame of early) take(frame)
   stream.send(hello)
   const clock = warnOfClock(agent, connection, options.now)
   const ticking = new AbortController()
-  void tick(agent, stream, ticking.signal, options, task =>
-    serially(stream, () => loadMemory(stateFolder).revision, task),
-  )
+  void tick(agent, stream, ticking.signal, options, task => serially(stream, undefined, task))
   const ended = await stream.ended
   options.signal.removeEventListener('abort', stop)
   ticking.abort()
   await work
   await clock
   return { settled, why: why ?? ended }
+}
+
+/** 0 where the memory cannot be read: that too is told, not thrown. */
+function revisionInForce(stateFolder: string): number {
+  try {
+    return loadMemory(stateFolder).revision
+  } catch {
+    return 0
+  }
 }
 
 async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStream.FrameToServer> {

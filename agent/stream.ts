@@ -2,7 +2,7 @@ import WebSocket from 'ws'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Connection, tlsOptions, unreached } from './call.ts'
+import { type Connection, notKnown, tlsOptions, unreached } from './call.ts'
 
 export type Stream = {
   send(frame: hostStream.FrameToServer): void
@@ -62,14 +62,10 @@ export function openStream(connection: Connection, onFrame: (frame: hostStream.F
     socket.on('unexpected-response', (request, response) => {
       const status = response.statusCode ?? 0
       request.destroy()
-      const known = status === 401 || status === 403
       reject(
-        new KeymanError(
-          known ? 'denied' : 'unavailable',
-          known
-            ? `${connection.url} does not know this host any more (${status})`
-            : `${connection.url} answered ${status}`,
-        ),
+        status === 401 || status === 403
+          ? notKnown(status)
+          : new KeymanError('unavailable', `${connection.url} answered ${status}`),
       )
     })
     socket.on('error', error => {

@@ -13,6 +13,8 @@ export type ScriptedServer = {
   onUpgrade: () => void
   /** What to answer to a frame of the host. */
   onFrame: (frame: hostStream.FrameToServer) => hostStream.FrameToAgent | undefined
+  /** Sends a frame that nobody asked for to every open stream. */
+  push(frame: hostStream.FrameToAgent): void
   /** What to answer to a call; 404 by itself. */
   onCall: (path: string, body: string, response: ServerResponse) => void
   close(): Promise<void>
@@ -48,6 +50,9 @@ export async function newScriptedServer(authority: TestAuthority): Promise<Scrip
     onUpgrade: () => undefined,
     onFrame: () => undefined,
     onCall: (_path, _body, response) => void response.writeHead(404).end(),
+    push(frame) {
+      for (const stream of open) stream.send(JSON.stringify(frame))
+    },
     async close() {
       for (const stream of open) stream.terminate()
       server.closeAllConnections()

@@ -1,8 +1,9 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { AgentConfig } from '#agent/config.ts'
+import { type AgentConfig, saveConfig } from '#agent/config.ts'
 import { type Agent, handleFrame } from '#agent/handle-frame.ts'
+import { leave } from '#agent/leave.ts'
 import { createLog } from '#agent/log.ts'
 import { loadMemory, saveMemory } from '#agent/memory.ts'
 import { runSession } from '#agent/session.ts'
@@ -37,6 +38,8 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
   /** What stood in the principals file whenever the agent called something in force. */
   const inForce: string[] = []
   let ahead = 0
+  /** Warnings and errors. */
+  let said = ''
   const now = () => new Date(Date.now() + ahead)
   const session = (options: { signal?: AbortSignal; once?: boolean; tickMs?: number } = {}) =>
     runSession(agent, { signal: new AbortController().signal, once: false, now, ...options })
@@ -85,7 +88,10 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
       canary: [],
       reloadPending: false,
     })
-    const log = createLog(() => undefined, now)
+    said = ''
+    const log = createLog(line => {
+      if (/ (warn|error) /.test(line)) said += line
+    }, now)
     agent = { config, stateFolder, log, style: 'utc', asked: { fingerprint: undefined } }
     const state = world.state(1, { principals: { [LOGIN]: [line] } })
     mkdirSync(config.sshdFolder, { mode: 0o755 })
@@ -179,6 +185,45 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     agent = { ...agent, config: { ...config, sshd: join(sshd.folder, 'no-sshd') } }
     await expect(session()).rejects.toThrow(/could not be run/)
     expect(opened).toBe(0)
+  })
+
+  it('writes nothing any more once the agent is leaving: sshd would be told of a list of revoked keys that is gone', async () => {
+    saveConfig(agent.stateFolder, config)
+    const leaving = leave(agent.stateFolder, agent.log)
+    await expect(settle(agent, agent.asked, { always: true })).rejects.toThrow(/memory.json is missing/)
+    await leaving
+    expect(existsSync(config.dropIn)).toBe(false)
+  })
+
+  it('may be left once more where leaving failed half-way', async () => {
+    saveConfig(agent.stateFolder, config)
+    const sshdConfig = readFileSync(config.sshdConfig)
+    writeFileSync(config.sshdConfig, 'NoSuchSetting yes\n')
+    await expect(leave(agent.stateFolder, agent.log)).rejects.toThrow(/sshd -t refuses/)
+    expect(existsSync(sshdFiles(config).krl)).toBe(true)
+    writeFileSync(config.sshdConfig, sshdConfig)
+    await leave(agent.stateFolder, agent.log)
+    expect(readdirSync(sshd.folder).filter(name => /^(state|sshd$)/.test(name))).toEqual([])
+    await expect(leave(agent.stateFolder, agent.log)).rejects.toThrow(/has not joined/)
+  })
+
+  it('tells the server of a memory that is damaged, and ends', async () => {
+    const running = session()
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    writeFileSync(join(agent.stateFolder, 'memory.json'), 'damaged')
+    server.push({ type: 'current', revision: 1 })
+    expect((await running).why).toMatch(/memory.json is missing or damaged/)
+    expect(frames.at(-1)).toMatchObject({ type: 'failed', revision: 0 })
+  })
+
+  it('says nothing of what is missing where the agent has left', async () => {
+    const running = session()
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    rmSync(agent.stateFolder, { recursive: true })
+    server.push({ type: 'current', revision: 1 })
+    await running
+    expect(said).toBe('')
+    expect(types()).toEqual(['hello 1', 'in-force'])
   })
 
   it('forgets the tree head of a history that was given up, with or without a new one', async () => {
