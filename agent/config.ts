@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { utf8 } from '#shared/bytes.ts'
-import { KeymanError } from '#shared/errors.ts'
-import { isHostName } from '#shared/names.ts'
+import { invalid, KeymanError } from '#shared/errors.ts'
+import { isHostName, printable } from '#shared/names.ts'
 import { writeAtomically } from './atomic-write.ts'
 
 /**
@@ -12,10 +12,18 @@ import { writeAtomically } from './atomic-write.ts'
  */
 
 /** sshd reads `%`, blanks, quotes and (newer ones) globs in a path: none of these in ours. */
+const PATH_EXPECTED = 'must be an absolute path of letters, digits and . _ / @ + -'
 const path = z
   .string()
   .max(400)
-  .regex(/^\/[A-Za-z0-9._/@+-]+$/, 'must be an absolute path of letters, digits and . _ / @ + -')
+  .regex(/^\/[A-Za-z0-9._/@+-]+$/, PATH_EXPECTED)
+
+/** A path as a flag gives it, made absolute. Throws `invalid-input` that names the flag. */
+export function pathOfFlag(flag: string, given: string): string {
+  const absolute = resolve(given)
+  if (path.safeParse(absolute).success) return absolute
+  throw invalid(`--${flag}`, `${printable(absolute)} ${PATH_EXPECTED}`)
+}
 
 const schema = z.strictObject({
   version: z.literal(1),

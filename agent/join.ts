@@ -46,7 +46,7 @@ export async function joinHost(
   // A token is good once: what can fail on this machine fails before it is used.
   const config = checkConfig(
     { version: 1, url, organisation: 'unknown', host: token.name, rootFingerprint: token.fingerprint, ...machine },
-    file,
+    'what join was given',
   )
   const [first] = config.hostKeys.map(readHostKey)
   if (!first) throw new KeymanError('not-found', 'this machine has no host key that can be certified')

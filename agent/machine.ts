@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
+import { pathOfFlag } from './config.ts'
 import type { Machine } from './join.ts'
 
 /** Where things are on this machine, by flags or by custom. */
@@ -24,17 +25,34 @@ export function defaultStateFolder(env: NodeJS.ProcessEnv): string {
   return join(env.XDG_STATE_HOME ?? join(homedir(), '.local/state'), 'keyman-agent')
 }
 
-/** Throws `not-found` that names what is missing and the flag that says where it is. */
-export function describeMachine(flags: MachineFlags): Machine {
-  const sshdFolder = flags['sshd-folder'] ?? '/etc/ssh/keyman'
+/** What somebody else than root names of an sshd of their own: the machine's is root's. */
+const OWN_SSHD = ['sshd-folder', 'sshd-config', 'host-key'] as const
+
+/**
+ * Relative paths are made absolute. Throws `not-found` that names what is missing and the flag that says where it is,
+ * `invalid-input` for a path that sshd would not read, and for the machine's own sshd where we are not root.
+ */
+export function describeMachine(flags: MachineFlags, isRoot = process.geteuid?.() === 0): Machine {
+  const missingFlags: string[] = OWN_SSHD.filter(flag => flags[flag] === undefined)
+  if (flags['pid-file'] === undefined && flags.reload === undefined) missingFlags.push('pid-file')
+  if (!isRoot && missingFlags.length > 0)
+    throw new KeymanError('invalid-input', "only root can change what this machine's sshd reads", {
+      hint: `run keyman-agent join as root, or for an sshd of your own add ${missingFlags.map(flag => `--${flag}`).join(', ')}`,
+    })
+  const given = (flag: Exclude<keyof MachineFlags, 'host-key' | 'reload'>) => {
+    const value = flags[flag]
+    return value === undefined ? undefined : pathOfFlag(flag, value)
+  }
+  const sshdFolder = given('sshd-folder') ?? '/etc/ssh/keyman'
   const ownFolder = flags['sshd-folder'] !== undefined
-  const hostKeys = flags['host-key'] ?? HOST_KEYS.filter(path => existsSync(path))
+  const hostKeys =
+    flags['host-key']?.map(key => pathOfFlag('host-key', key)) ?? HOST_KEYS.filter(path => existsSync(path))
   if (hostKeys.length === 0) throw missing('no host key', '/etc/ssh', '--host-key')
   return {
     sshdFolder,
-    dropIn: flags['drop-in'] ?? (ownFolder ? join(sshdFolder, 'keyman.conf') : '/etc/ssh/sshd_config.d/keyman.conf'),
-    sshdConfig: flags['sshd-config'] ?? '/etc/ssh/sshd_config',
-    sshd: flags.sshd ?? SSHD.find(path => existsSync(path)) ?? raise(missing('no sshd', SSHD.join(', '), '--sshd')),
+    dropIn: given('drop-in') ?? (ownFolder ? join(sshdFolder, 'keyman.conf') : '/etc/ssh/sshd_config.d/keyman.conf'),
+    sshdConfig: given('sshd-config') ?? '/etc/ssh/sshd_config',
+    sshd: given('sshd') ?? SSHD.find(path => existsSync(path)) ?? raise(missing('no sshd', SSHD.join(', '), '--sshd')),
     sshKeygen:
       SSH_KEYGEN.find(path => existsSync(path)) ?? raise(missing('no ssh-keygen', SSH_KEYGEN.join(', '), 'PATH')),
     hostKeys,
@@ -43,7 +61,7 @@ export function describeMachine(flags: MachineFlags): Machine {
 }
 
 function reloadOf(flags: MachineFlags): Machine['reload'] {
-  if (flags['pid-file'] !== undefined) return { pidFile: flags['pid-file'] }
+  if (flags['pid-file'] !== undefined) return { pidFile: pathOfFlag('pid-file', flags['pid-file']) }
   // No shell reads this: it is cut at blanks and run as it stands.
   if (flags.reload !== undefined) return { command: flags.reload.split(' ').filter(word => word !== '') }
   if (!existsSync('/run/systemd/system')) return { pidFile: existsSync('/run') ? '/run/sshd.pid' : '/var/run/sshd.pid' }

@@ -53,7 +53,9 @@ describe('keyman-agent', () => {
     const file = join(folder, 'token')
     writeFileSync(file, 'keyman-join-v1.c2VjcmV0LXRoYXQtaXMtYnJva2Vu')
     const key = join(folder, 'key.pub')
-    const broken = await run('join', '--token-file', file, '--host-key', key, '--sshd', process.execPath)
+    const machine = ['--sshd', process.execPath, '--sshd-folder', folder, '--sshd-config', join(folder, 'sshd_config')]
+    machine.push('--host-key', key, '--pid-file', join(folder, 'sshd.pid'))
+    const broken = await run('join', '--token-file', file, ...machine)
     expect(broken.code).toBe(2)
     expect(broken.err).toContain('not a whole join token')
     expect(broken.err).not.toContain('c2VjcmV0')

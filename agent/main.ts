@@ -34,8 +34,8 @@ async function main(args: string[]): Promise<number> {
       const tokenFile = values['token-file']
       if (tokenFile === undefined) throw usage('join needs --token-file FILE, or - for standard input')
       const { joinHost } = await import('./join.ts')
-      const token = readToken(tokenFile)
       const machine = describeMachine(values)
+      const token = readToken(tokenFile)
       const joined = await joinHost({ token, url: rest[0], stateFolder, machine, again: values.again ?? false }, log)
       if (!joined.inForce) {
         throw new KeymanError('unavailable', `joined as ${joined.host}, but nothing is in force yet: ${joined.why}`, {
