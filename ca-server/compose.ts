@@ -43,6 +43,9 @@ export type ComposeOptions = {
   ) => Promise<void>
 }
 
+/** For another server to make its keys. */
+const FIRST_KEYS_MS = 60_000
+
 const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
 const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
@@ -79,6 +82,9 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     if (logKeystore !== keystore) closing.push(() => logKeystore.close())
     const store = await openStore(storeConfig(config), onError)
     closing.push(() => store.close())
+    // No token refuses a second key of one name: what is missing is made by one server at a time.
+    const unlock = await store.lock('first keys', FIRST_KEYS_MS)
+    closing.push(unlock)
     const logKey = await openLogKey(logKeystore, `${config.organisation}/keyman-log`)
     const ledger = await createLedger({ store, origin: logKey.name, logKey, now, onError })
 
@@ -149,6 +155,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       onError,
     })
     const { trust } = services
+    await keystore.health()
+    await unlock()
     services.hosts = createHosts({
       store,
       ledger,

@@ -1,4 +1,4 @@
-import type { KeyAlgorithm, Keystore, KeystoreKey } from '#server/keystore/index.ts'
+import type { Keystore } from '#server/keystore/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
@@ -51,29 +51,12 @@ async function checkHeld(keystore: Keystore, row: KeyRow): Promise<void> {
   })
 }
 
-/** A new key of the next free label: where another server takes that at the same moment, of the one after. */
-async function generateFree(
-  keystore: Keystore,
-  purpose: Purpose,
-  algorithm: KeyAlgorithm,
-  store: AuthorityDeps['store'],
-): Promise<KeystoreKey> {
-  for (;;) {
-    const label = await freeLabel(keystore, purpose, await selectKeys(store))
-    try {
-      return await keystore.generateKey(label, algorithm)
-    } catch (error) {
-      const taken = (await keystore.listKeys()).some(key => key.label === label)
-      if (!(error instanceof KeymanError && error.code === 'conflict' && taken)) throw error
-    }
-  }
-}
-
 async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore, signer }: Place): Promise<void> {
   const deps = { ...given, signer }
   const { store, ledger } = deps
   const algorithm = purpose === 'machines' ? 'ecdsa-p256' : deps.algorithm
-  const { label, spki } = await generateFree(keystore, purpose, algorithm, store)
+  const label = await freeLabel(keystore, purpose, await selectKeys(store))
+  const { spki } = await keystore.generateKey(label, algorithm)
   const key = authorityKey(label, algorithm, spki)
   const requestId = deps.newRequestId()
 

@@ -9,15 +9,8 @@ import { type AuthorityKey, authorityKey } from './sign.ts'
 
 /** Finds or makes a key of this label. Throws `conflict` where there is one of another algorithm. */
 export async function ensureKey(keystore: Keystore, label: string, algorithm: KeyAlgorithm): Promise<KeystoreKey> {
-  const find = async () => (await keystore.listKeys()).find(key => key.label === label)
-  const found =
-    (await find()) ??
-    (await keystore.generateKey(label, algorithm).catch(async (error: unknown) => {
-      // Another server made it at the same moment: then that one counts.
-      const theirs = error instanceof KeymanError && error.code === 'conflict' ? await find() : undefined
-      if (theirs) return theirs
-      throw error
-    }))
+  const found = (await keystore.listKeys()).find(key => key.label === label)
+  if (!found) return keystore.generateKey(label, algorithm)
   if (found.algorithm === algorithm) return found
   throw new KeymanError('conflict', `the key ${label} in the keystore is ${found.algorithm}, not ${algorithm}`)
 }

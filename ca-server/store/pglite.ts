@@ -179,6 +179,11 @@ class PGliteStore implements Store {
     await this.execute('select pg_notify($1, $2)', [parseChannel(channel), payload])
   }
 
+  /** No other server has this folder. */
+  async lock(): Promise<() => Promise<void>> {
+    return async () => {}
+  }
+
   async ping(): Promise<void> {
     await this.execute('select 1', [])
   }

@@ -40,6 +40,12 @@ export interface Store extends Queryable {
    */
   listen(channel: string, onNotification: (payload: string) => void): Promise<() => Promise<void>>
   notify(channel: string, payload: string): Promise<void>
+  /**
+   * Waits until no other server holds the lock of this name, and takes it: what is outside of the database, such as an
+   * HSM's keys, can be made by one at a time. Resolves to what gives it back; it also ends with this process. A lock lost
+   * with its connection is not noticed: it keeps two apart who mean well, and protects no row. Throws `StoreError`.
+   */
+  lock(name: string, deadlineMs: number): Promise<() => Promise<void>>
   /** Resolves when a statement came back from a database that can be written to. */
   ping(): Promise<void>
   close(): Promise<void>

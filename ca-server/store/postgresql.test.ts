@@ -35,6 +35,34 @@ describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
       (error: unknown) => error,
     )
 
+  it('gives a lock to one server at a time, and back when that one ends it or dies', async () => {
+    const { url } = cluster
+    const second = await openStore({ engine: 'postgresql', url }, error => failures.push(error))
+    try {
+      const done: string[] = []
+      const give = await store.lock('keys', 5_000)
+      const other = await store.lock('something else', 5_000)
+      const waiting = second.lock('keys', 30_000).then(end => {
+        done.push('second has it')
+        return end
+      })
+      // Until the database says that it waits.
+      await expect
+        .poll(async () => (await admin.query("select from pg_stat_activity where wait_event = 'advisory'")).rowCount)
+        .toBe(1)
+      done.push('first gives it back')
+      await give()
+      const end = await waiting
+      expect(done).toEqual(['first gives it back', 'second has it'])
+      expect(await refused(store.lock('keys', 50))).toMatchObject({ message: expect.stringContaining('the lock keys') })
+      await cutAll()
+      await (await store.lock('keys', 5_000))()
+      await Promise.all([end(), other()])
+    } finally {
+      await second.close()
+    }
+  })
+
   describe('whose connection is cut', () => {
     const steps = ['before the first statement', 'between two statements', 'after the last statement'] as const
     for (const [at, step] of steps.entries())

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type pg from 'pg'
-import { splitHosts } from './connect.ts'
+import { connectPrimary, splitHosts } from './connect.ts'
 import { withDeadline } from './deadline.ts'
 import { classify, deadlineError, type Stage, StoreError } from './errors.ts'
 import { Listener } from './listener.ts'
@@ -30,6 +30,7 @@ class PostgresStore implements Store {
   readonly remarks: readonly string[]
   readonly #pool: Pool
   readonly #listener: Listener
+  readonly #urls: readonly string[]
 
   constructor(
     urls: readonly string[],
@@ -38,6 +39,7 @@ class PostgresStore implements Store {
   ) {
     this.incarnation = incarnation
     this.remarks = remarks
+    this.#urls = urls
     this.#pool = new Pool(urls)
     this.#listener = new Listener(urls, onError)
   }
@@ -129,6 +131,24 @@ class PostgresStore implements Store {
 
   async notify(channel: string, payload: string): Promise<void> {
     await this.execute('select pg_notify($1, $2)', [parseChannel(channel), payload])
+  }
+
+  async lock(name: string, deadlineMs: number): Promise<() => Promise<void>> {
+    assertOutsideTransaction('a lock')
+    // A connection of its own: the lock is as long as that, whatever becomes of us.
+    const client = await connectPrimary(this.#urls).catch((error: unknown) => {
+      throw classify(error, 'connecting')
+    })
+    const end = () => client.end().catch(() => {})
+    try {
+      await withDeadline(client.query('select pg_advisory_lock(hashtextextended($1, 0))', [name]), deadlineMs, () =>
+        deadlineError(`waiting for the lock ${name}, which another server holds,`, deadlineMs, 'reading'),
+      )
+    } catch (error) {
+      end()
+      throw classify(error, 'reading')
+    }
+    return end
   }
 
   async ping(): Promise<void> {

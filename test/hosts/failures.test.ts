@@ -39,6 +39,7 @@ describe('what fails while hosts are connected', () => {
       transaction: (options, work) => unlessBroken(() => store.transaction(options, work)),
       listen: (channel, heard) => store.listen(channel, heard),
       notify: (channel, payload) => unlessBroken(() => store.notify(channel, payload)),
+      lock: (name, deadlineMs) => unlessBroken(() => store.lock(name, deadlineMs)),
       ping: () => unlessBroken(() => store.ping()),
       close: async () => {},
     }

@@ -16,14 +16,7 @@ import { splitSealed } from '../sealed.ts'
 import { type Handle, onThread } from './binding.ts'
 import { decrypt, encrypt } from './gcm.ts'
 import { probe, SCHEMES } from './mechanisms.ts'
-import {
-  findMasterKey,
-  findSigningKey,
-  generateMasterKey,
-  generateSigningKey,
-  listLabels,
-  onceSettled,
-} from './objects.ts'
+import { findMasterKey, findSigningKey, generateMasterKey, generateSigningKey, listLabels } from './objects.ts'
 import { createSignBatches } from './sign-batches.ts'
 import { createSignThreads } from './sign-threads.ts'
 import { openToken, type Token } from './token.ts'
@@ -49,8 +42,7 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
   const findKey = async (label: string, session: Handle) => {
     const key = handles.signing.get(label)
     if (key) return key
-    checkLabel(label)
-    const found = await onceSettled(() => findSigningKey(token.cryptoki, session, label))
+    const found = findSigningKey(token.cryptoki, session, checkLabel(label))
     if (!found) throw noSuchKey(label)
     handles.signing.set(label, found)
     return found
@@ -86,8 +78,7 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
     if (!probed.wrapsDataKeys) throw unavailable('this token wraps no data keys: it has no AES-GCM')
     const use = () =>
       token.use(`using the master key ${label}`, async session => {
-        const key =
-          handles.master.get(label) ?? (await onceSettled(() => findMasterKey(token.cryptoki, session, label)))
+        const key = handles.master.get(label) ?? findMasterKey(token.cryptoki, session, label)
         if (!key) return undefined
         handles.master.set(label, key)
         return { result: await work(session, key) }
@@ -110,7 +101,7 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
     if (known) return known.key
     const algorithm = probed.algorithms[0]
     if (algorithm === undefined) throw unavailable('the token offers no algorithm that KeyMan signs with')
-    const find = (session: Handle) => onceSettled(() => findSigningKey(token.cryptoki, session, HEALTH_LABEL))
+    const find = (session: Handle) => findSigningKey(token.cryptoki, session, HEALTH_LABEL)
     const found = await token.use('looking for the key health', async session => find(session))
     if (found) return found.key
     // Another server may make it at the same moment: then its key is there now.

@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto'
 import { equalBytes, fromUtf8 } from '#shared/bytes.ts'
-import { KeymanError } from '#shared/errors.ts'
 import type { KeyAlgorithm, KeystoreKey } from '../port.ts'
 import { labelTaken, unavailable } from '../port.ts'
-import { pause, WAITS } from './back-off.ts'
 import { CKR, type Cryptoki, ckrOf, type Handle, type Mechanism, type Template } from './binding.ts'
 import { CKA, CKK, CKM, CKO } from './constants.ts'
 import { SCHEMES } from './mechanisms.ts'
@@ -36,34 +34,13 @@ const named = (objectClass: number, label: string): Template => [
   { type: CKA.ID, value: idOf(label) },
 ]
 
-/** What another server that makes or takes back a key at this moment leaves for as long as that lasts. */
-class Unsettled extends KeymanError {
-  constructor(message: string, hint?: string) {
-    super('unavailable', message, hint === undefined ? {} : { hint })
-  }
-}
-
-/** Looks again for a while where a key is not settled; then throws why. */
-export async function onceSettled<Result>(look: () => Result): Promise<Result> {
-  for (const wait of WAITS) {
-    try {
-      return look()
-    } catch (error) {
-      if (!(error instanceof Unsettled)) throw error
-      await pause(wait)
-    }
-  }
-  return look()
-}
-
 /** The one object of this class and label. Modules allow two with one CKA_ID: then none is used. */
 function findOne(cryptoki: Cryptoki, session: Handle, objectClass: number, label: string): Handle | undefined {
   const [handle, second] = find(cryptoki, session, named(objectClass, label))
   if (second === undefined) return handle
-  throw new Unsettled(
-    `the token has more than one key ${label}: none of them is used`,
-    'look at them with pkcs11-tool --list-objects and remove the wrong one',
-  )
+  throw unavailable(`the token has more than one key ${label}: none of them is used`, {
+    hint: 'look at them with pkcs11-tool --list-objects and remove the wrong one',
+  })
 }
 
 function attribute(cryptoki: Cryptoki, session: Handle, object: Handle, type: number): Uint8Array {
@@ -84,13 +61,13 @@ function refuseExtractable(cryptoki: Cryptoki, session: Handle, handle: Handle, 
   }
 }
 
-/** `undefined` if there is none. To be called by `onceSettled`, as `findMasterKey`. */
+/** `undefined` if there is none. */
 export function findSigningKey(cryptoki: Cryptoki, session: Handle, label: string): SigningKey | undefined {
   const handle = findOne(cryptoki, session, CKO.PRIVATE_KEY, label)
   if (!handle) return undefined
   refuseExtractable(cryptoki, session, handle, label)
   const publicHandle = findOne(cryptoki, session, CKO.PUBLIC_KEY, label)
-  if (!publicHandle) throw new Unsettled(`the token has lost the public key of ${label}`)
+  if (!publicHandle) throw unavailable(`the token has lost the public key of ${label}`)
   const read = (type: number) => attribute(cryptoki, session, publicHandle, type)
   const keyType = toNumber(read(CKA.KEY_TYPE))
   const found =
@@ -132,16 +109,14 @@ const guarded = (label: string): Template => [
   { type: CKA.MODIFIABLE, value: false },
 ]
 
-/**
- * Needs a read-write session. Throws `conflict` if the label is taken, also if another process took it meanwhile: then
- * that one's key is there.
- */
+/** Needs a read-write session. Throws `conflict` if the label is taken, also if another process took it meanwhile. */
 export async function generateSigningKey(
   cryptoki: Cryptoki,
   session: Handle,
   label: string,
   algorithm: KeyAlgorithm,
 ): Promise<SigningKey> {
+  if (findOne(cryptoki, session, CKO.PRIVATE_KEY, label)) throw labelTaken(label)
   const scheme = SCHEMES[algorithm]
   const kinds: readonly Template[] =
     scheme.keyType === CKK.RSA
@@ -152,43 +127,17 @@ export async function generateSigningKey(
           ],
         ]
       : scheme.ecParams.map(params => [{ type: CKA.EC_PARAMS, value: Buffer.from(params) }])
-  const ours = await makeAlone(label, {
-    there: () => findOne(cryptoki, session, CKO.PRIVATE_KEY, label) !== undefined,
-    async make() {
-      const pair = await firstAccepted(kinds, kind => generatePair(cryptoki, session, label, scheme.generate, kind))
-      return [pair.privateKey, pair.publicKey]
-    },
-    alone: () => find(cryptoki, session, named(CKO.PRIVATE_KEY, label)).length === 1,
-    takeBack: handle => cryptoki.C_DestroyObject(session, handle),
-  })
-  if (!ours) throw labelTaken(label)
-  const made = await onceSettled(() => findSigningKey(cryptoki, session, label))
+  const pair = await firstAccepted(kinds, kind => generatePair(cryptoki, session, label, scheme.generate, kind))
+  const same = find(cryptoki, session, named(CKO.PRIVATE_KEY, label))
+  if (same.length > 1) {
+    cryptoki.C_DestroyObject(session, pair.privateKey)
+    cryptoki.C_DestroyObject(session, pair.publicKey)
+    throw labelTaken(label)
+  }
+  const made = findSigningKey(cryptoki, session, label)
   if (made?.key.algorithm !== algorithm)
     throw unavailable(`the token made another key than the ${algorithm} key ${label}`)
   return made
-}
-
-/**
- * Makes a key where there is none; `false` where there is one. Modules let two processes make two keys of one label at the
- * same moment: both see that, both take theirs back, and after a pause, of a length of each one's own, one is first.
- */
-async function makeAlone(
-  label: string,
-  key: {
-    there: () => boolean
-    make(): Promise<readonly Handle[]>
-    alone(): boolean
-    takeBack(handle: Handle): void
-  },
-): Promise<boolean> {
-  for (const wait of WAITS) {
-    if (await onceSettled(key.there)) return false
-    const made = await key.make()
-    if (key.alone()) return true
-    for (const handle of made) key.takeBack(handle)
-    await pause(wait)
-  }
-  throw unavailable(`other servers make the key ${label} at the same moment`, { retryAfter: 1 })
 }
 
 async function generatePair(cryptoki: Cryptoki, session: Handle, label: string, generate: Mechanism, kind: Template) {
@@ -235,8 +184,9 @@ export function findMasterKey(cryptoki: Cryptoki, session: Handle, label: string
   return handle
 }
 
-/** Needs a read-write session. Where there is one, or another process makes it meanwhile, that one counts. */
+/** Needs a read-write session. Where another process made it meanwhile, its key counts and ours is removed. */
 export async function generateMasterKey(cryptoki: Cryptoki, session: Handle, label: string): Promise<void> {
+  if (findMasterKey(cryptoki, session, label)) return
   const template: Template = [
     ...guarded(label),
     { type: CKA.CLASS, value: CKO.SECRET_KEY },
@@ -250,10 +200,8 @@ export async function generateMasterKey(cryptoki: Cryptoki, session: Handle, lab
     { type: CKA.VERIFY, value: false },
     { type: CKA.DERIVE, value: false },
   ]
-  await makeAlone(label, {
-    there: () => findMasterKey(cryptoki, session, label) !== undefined,
-    make: async () => [await cryptoki.C_GenerateKeyAsync(session, { mechanism: CKM.AES_KEY_GEN }, template)],
-    alone: () => find(cryptoki, session, named(CKO.SECRET_KEY, label)).length === 1,
-    takeBack: handle => cryptoki.C_DestroyObject(session, handle),
-  })
+  const made = await cryptoki.C_GenerateKeyAsync(session, { mechanism: CKM.AES_KEY_GEN }, template)
+  if (find(cryptoki, session, named(CKO.SECRET_KEY, label)).length === 1) return
+  cryptoki.C_DestroyObject(session, made)
+  throw unavailable(`two servers made the master key ${label} at the same moment`, { retryAfter: 1 })
 }

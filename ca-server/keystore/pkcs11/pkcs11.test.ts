@@ -9,7 +9,7 @@ import { findSoftHsm, initToken, type SoftHsm, startSoftHsm } from '#test/suppor
 import { type Keystore, openKeystore } from '../index.ts'
 import { type Cryptoki, type Handle, loadCryptoki } from './binding.ts'
 import { CKA, CKF, CKK, CKM, CKO } from './constants.ts'
-import { findSigningKey, generateMasterKey, generateSigningKey, idOf, onceSettled } from './objects.ts'
+import { idOf } from './objects.ts'
 
 const found = findSoftHsm()
 const missing = 'missing' in found ? found.missing : ''
@@ -120,60 +120,11 @@ describe.skipIf(missing)('keys on a token', () => {
     removeAll('doubled')
   })
 
-  it('are looked for again while another server is about to take back one of the same label', async () => {
-    const key = await keystore.generateKey('passing', 'ecdsa-p256')
-    const theirs = foreignPair('passing', false)
-    let looks = 0
-    const seen = await onceSettled(() => {
-      if (++looks > 1)
-        for (const handle of [theirs.privateKey, theirs.publicKey]) other.C_DestroyObject(session, handle)
-      return findSigningKey(other, session, 'passing')
-    })
-    expect({ key: seen?.key, looks }).toEqual({ key, looks: 2 })
-    removeAll('passing')
-  })
-
   it('are not used where they could be taken out of the token', async () => {
     foreignPair('loose', true)
     const message = expect.stringContaining('could be taken out')
     await expect(keystore.sign('loose', text)).rejects.toMatchObject({ code: 'unavailable', message })
     removeAll('loose')
-  })
-
-  /** The module, with another process that makes a key of this label at the same moment, once, and takes it back as we do. */
-  const withRival = (label: string, rival: () => void): Cryptoki => {
-    let met = false
-    return new Proxy(other, {
-      get(target, name) {
-        const value: unknown = Reflect.get(target, name)
-        if (typeof value !== 'function') return value
-        return (...given: unknown[]) => {
-          if (/^C_GenerateKey/.test(String(name)) && !met) {
-            met = true
-            rival()
-          }
-          if (name === 'C_DestroyObject') return removeAll(label)
-          return value.apply(target, given)
-        }
-      },
-    })
-  }
-
-  it('are made once although another server makes one at the same moment, and both take theirs back', async () => {
-    const signing = withRival('met', () => foreignPair('met', false))
-    expect((await generateSigningKey(signing, session, 'met', 'ecdsa-p256')).key.label).toBe('met')
-    only(CKO.PRIVATE_KEY, 'met')
-    only(CKO.PUBLIC_KEY, 'met')
-    const master = withRival('met-master', () =>
-      other.C_GenerateKey(session, { mechanism: CKM.AES_KEY_GEN }, [
-        { type: CKA.TOKEN, value: true },
-        { type: CKA.ID, value: idOf('met-master') },
-        { type: CKA.VALUE_LEN, value: 32 },
-      ]),
-    )
-    await generateMasterKey(master, session, 'met-master')
-    only(CKO.SECRET_KEY, 'met-master')
-    for (const label of ['met', 'met-master']) removeAll(label)
   })
 
   it('are listed without the keys of others on the same token', async () => {
