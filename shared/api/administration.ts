@@ -12,6 +12,7 @@ import {
   publicKeyLine,
   reason,
   seconds,
+  secondsUpTo,
   teamName,
   time,
   uint64,
@@ -66,7 +67,7 @@ export const persons = {
     body: z.strictObject({
       identity: personIdentity,
       administrator: z.boolean().default(false),
-      lifetime: seconds.max(30 * 86_400).default(86_400),
+      lifetime: secondsUpTo(30 * 86_400).default(86_400),
     }),
     /** `login` is the line that the invited person types: server and root fingerprint in one. */
     answer: z.object({ identity: personIdentity, link: z.string(), login: z.string(), endsAt: time }),
@@ -138,6 +139,12 @@ export const teams = {
   }),
 }
 
+const NO_RANGE = {
+  error: 'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix',
+  abort: true,
+}
+const NO_COMMAND = { error: 'must be 1 to 500 characters of printable ASCII without ", \\ and #', abort: true }
+
 /** What a grant lets a session do beyond a shell. Agent forwarding is off unless a grant gives it (CVE-2023-38408). */
 export const grantOptions = z.strictObject({
   pty: z.boolean().default(true),
@@ -146,28 +153,23 @@ export const grantOptions = z.strictObject({
   x11Forwarding: z.boolean().default(false),
   /** Addresses or CIDR ranges that the login may come from. */
   sourceAddress: z
-    .array(
-      z
-        .string()
-        .max(64)
-        .refine(isAddressRange, 'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix'),
-    )
-    .min(1)
-    .max(32)
+    .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE))
+    .min(1, 'must be at least one address or network')
+    .max(32, 'must be at most 32 addresses and networks')
     .optional(),
   /** The one command that runs. Refused are quotes, backslashes, control characters and `#`, at which sshd cuts the line that this goes into. */
   forceCommand: z
     .string()
-    .min(1)
-    .max(500)
-    .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, 'printable ASCII without ", \\ and #')
+    .min(1, NO_COMMAND)
+    .max(500, NO_COMMAND)
+    .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, NO_COMMAND)
     .optional(),
 })
 export const newGrant = z.strictObject({
   who,
   login,
   hosts: hostSelector,
-  /** seconds, of one certificate */ maxLifetime: seconds.max(7 * 86_400).default(8 * 3600),
+  /** seconds, of one certificate */ maxLifetime: secondsUpTo(7 * 86_400).default(8 * 3600),
   /** When the grant itself ends. */ endsAt: time.optional(),
   options: grantOptions.prefault({}),
 })
@@ -317,9 +319,9 @@ export const newHost = z.strictObject({
   labels: labels.default({}),
   port: z.int().min(1).max(65_535).default(22),
   /** Where clients reach it if the name does not resolve. */
-  address: z.union([z.ipv4(), z.ipv6(), hostName]).optional(),
+  address: z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' }).optional(),
   /** How long the join token is good, in seconds. */
-  tokenLifetime: seconds.max(7 * 86_400).default(3600),
+  tokenLifetime: secondsUpTo(7 * 86_400).default(3600),
 })
 export const hosts = {
   list: route({

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { formatDuration } from '../durations.ts'
 import {
   isHostName,
   isKeyId,
@@ -31,11 +32,13 @@ export const keyId = z
 export const fingerprint = z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be a fingerprint such as SHA256:…')
 /** RFC 3339 UTC in answers. */
 export const time = z.iso.datetime({ offset: true }).max(40)
-/** Whole seconds. */
-export const seconds = z
-  .int()
-  .min(1)
-  .max(400 * 86_400)
+/** Whole seconds, at most so many; refusals name the limit as people write it. */
+export const secondsUpTo = (most: number) =>
+  z
+    .int()
+    .min(1, 'must be at least 1s')
+    .max(most, `must be at most ${formatDuration(most)}`)
+export const seconds = secondsUpTo(400 * 86_400)
 export const uint64 = z
   .string()
   // `abort`: what is no number never reaches BigInt, which would throw.
@@ -50,17 +53,17 @@ export const base64 = z
 /** 256 random bits in base64url. */
 export const secret = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be the whole secret, 43 characters')
 export const id = z.string().regex(/^[a-z]{1,12}_[A-Za-z0-9_-]{10,64}$/, 'must be an ID as KeyMan gave it')
-/** Text that a person typed and that others will read: printable, one line. */
-export const label = z
-  .string()
-  .min(1)
-  .max(80)
-  .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, 'must be one line of printable text')
-export const reason = z
-  .string()
-  .min(1)
-  .max(200)
-  .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, 'must be one line of printable text')
+/** Text that a person typed and that others will read: printable, one line. What does not fit is refused once, whatever it lacks. */
+const printableLine = (most: number) => {
+  const refusal = { error: `must be one line of printable text, 1 to ${most} characters`, abort: true }
+  return z
+    .string()
+    .min(1, refusal)
+    .max(most, refusal)
+    .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, refusal)
+}
+export const label = printableLine(80)
+export const reason = printableLine(200)
 export const labels = z
   .record(
     z.string().refine(isLabelKey, { error: 'must be a label key' }),
@@ -68,10 +71,10 @@ export const labels = z
   )
   .refine(value => Object.keys(value).length <= 32, { error: 'at most 32 labels' })
 /** A team is named with its prefix, `team:sre`. */
-export const who = z.union([
-  personIdentity,
-  z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME'),
-])
+export const who = z.union(
+  [personIdentity, z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME')],
+  { error: 'must be a person such as alice@example.com, or team:NAME (lower case)' },
+)
 /** Which hosts: one by name, or all whose labels hold every one of these. An empty set of labels is refused: it would mean every host by an oversight. */
 export const hostSelector = z.union([
   z.strictObject({ host: hostName }),
