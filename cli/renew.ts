@@ -1,13 +1,12 @@
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { changeContext } from './change-context.ts'
 import { rememberCheckpoint, sessionConnection } from './checkpoint.ts'
 import { call } from './client.ts'
 import { type Context, readContext, readSession, renewalDue, requireSession, sessionFiles } from './context.ts'
 import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
+import { followTrust } from './follow-trust.ts'
 import { installAnswer, writersTurn } from './install-session.ts'
-import { refreshTrust, stillClaimed } from './trust-store.ts'
 import { takeTurn } from './turn.ts'
 
 const PATIENCE_MS = 15_000
@@ -30,11 +29,7 @@ export async function renewSession(folders: Folders, held: Context | undefined, 
 
 async function renew(folders: Folders, known: Context | undefined): Promise<void> {
   const { context: held, session } = requireSession(folders, new Date(), known)
-  const { pin, claims } = await refreshTrust(held)
-  const context = await changeContext(folders, held.organisation, ({ hostSuffixes }) => ({
-    ...pin,
-    hostSuffixes: stillClaimed(hostSuffixes, claims),
-  }))
+  const context = await followTrust(folders, held)
   const connection = sessionConnection(folders, context)
   const publicKey = readIfThere(sessionFiles(folders, context.organisation).publicKey)?.trim() ?? ''
   const [ssh, client, { hosts }, now] = await Promise.all([

@@ -8,17 +8,28 @@ import {
   decodeOpensshPrivateKey,
   encodeSignature,
   encodeSshsig,
+  fingerprint,
   parsePublicKey,
   sshsigSignedData,
   toPrivateKeyObject,
 } from '#shared/ssh/index.ts'
-import { parseTrustDocument, TRUST_NAMESPACE } from '#shared/trust/index.ts'
+import {
+  parseTrustDocument,
+  rootFingerprint,
+  type SignedBundle,
+  signaturesFor,
+  TRUST_NAMESPACE,
+  type TrustBundle,
+  type TrustRoots,
+} from '#shared/trust/index.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { currentContext } from '../context.ts'
+import { type Context, currentContext } from '../context.ts'
 import { readGiven, writeFile } from '../files.ts'
 import { folders } from '../folders.ts'
+import { followTrust } from '../follow-trust.ts'
 import { callAsPerson } from '../session-call.ts'
-import { print, printJson, remark } from '../terminal.ts'
+import { refreshSshFiles } from '../ssh-files.ts'
+import { print, printJson, remark, shown } from '../terminal.ts'
 
 const show = command({
   help: `keyman trust show: the signed trust bundle, what hosts and laptops believe
@@ -28,13 +39,12 @@ usage: keyman trust show [--document FILE --signature FILE] [--json]
       ssh-keygen -Y verify -n keyman-trust -f ALLOWED_SIGNERS -I root -s F < DOCUMENT
   --json                       the document itself
 
-It reads what is pinned here and asks no server. More: docs/trust.md`,
+It takes in the newest that the root of trust has signed. Where the server is not reached, it shows what is
+pinned here, and says so. More: docs/trust.md`,
   options: { document: { type: 'string' }, signature: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
-    const context = currentContext(folders())
-    if (!context)
-      throw new KeymanError('not-signed-in', 'no root of trust is pinned here yet', { hint: 'run keyman login' })
+    const context = await newestOrPinned(pinned())
     const bundle = parseTrustDocument(context.bundle.document)
     if (values.document !== undefined) writeFile(values.document, context.bundle.document, 0o644)
     if (values.signature !== undefined) writeSignatures(values.signature, context.bundle.signatures)
@@ -52,6 +62,31 @@ It reads what is pinned here and asks no server. More: docs/trust.md`,
     return EXIT.done
   },
 })
+
+function pinned(): Context {
+  const context = currentContext(folders())
+  if (context) return context
+  throw new KeymanError('not-signed-in', 'no root of trust is pinned here yet', { hint: 'run keyman login' })
+}
+
+/** What ssh reads follows from the bundle, so it is written anew with it. */
+async function takeIn(held: Context): Promise<Context> {
+  const places = folders()
+  const context = await followTrust(places, held)
+  if (context.bundleVersion > held.bundleVersion) refreshSshFiles(places)
+  return context
+}
+
+/** A server that is not reached is passed over; one that says what the root has not signed is not. */
+async function newestOrPinned(held: Context): Promise<Context> {
+  try {
+    return await takeIn(held)
+  } catch (error) {
+    if (!(error instanceof KeymanError) || error.code !== 'unavailable') throw error
+    remark(`${shown(error.message)}. This is what is pinned here; there may be a newer one.`)
+    return held
+  }
+}
 
 /** `ssh-keygen -Y verify` reads one signature a file: the first is FILE, the others FILE.2, FILE.3 … */
 function writeSignatures(file: string, signatures: readonly string[]): void {
@@ -159,10 +194,42 @@ function signWith(file: string, document: string): string {
 }
 
 async function publish(document: string, signatures: string[], json: boolean | undefined): Promise<number> {
-  const published = await callAsPerson(api.trust.publish, { body: { document, signatures } })
+  const signed = { document, signatures }
+  const context = await takeIn(pinned())
+  refuseUnsigned(signed, parseTrustDocument(context.bundle.document))
+  const published = await callAsPerson(api.trust.publish, { body: signed })
   if (json) printJson(published)
   else remark(`Published version ${published.version}. Hosts have it as they confirm: keyman host list`)
+  // It is published, whatever becomes of this: the next login or renewal takes it in too.
+  await takeIn(context).catch((error: unknown) =>
+    remark(`It is not pinned here yet (${error instanceof Error ? shown(error.message) : error}): keyman trust show`),
+  )
   return EXIT.done
+}
+
+/** The server refuses it as well; but whoever signs wants to know which of their keys have not signed yet. */
+function refuseUnsigned(signed: SignedBundle, before: TrustBundle): void {
+  const next = parseTrustDocument(signed.document)
+  // One that was published meanwhile is refused for that.
+  if (next.version <= before.version) return
+  const moves = rootFingerprint(before.roots) !== rootFingerprint(next.roots)
+  const missing = [
+    ...missingOf(signed, before.roots, moves ? "today's root of trust" : 'the root of trust'),
+    ...(moves ? missingOf(signed, next.roots, 'the new root of trust') : []),
+  ]
+  if (missing.length > 0)
+    throw usage(
+      `too few signatures: ${missing.join('; and ')}`,
+      `have it signed by them: ssh-keygen -Y sign -n ${TRUST_NAMESPACE} -f KEY FILE, then give every signature with --signature`,
+    )
+}
+
+function missingOf(signed: SignedBundle, roots: TrustRoots, whose: string): string[] {
+  const unsigned = roots.keys.filter(key => signaturesFor(signed, { threshold: 1, keys: [key] }) === 0)
+  const missing = roots.threshold - (roots.keys.length - unsigned.length)
+  if (missing <= 0) return []
+  const names = unsigned.map(key => fingerprint(parsePublicKey(key, 'roots'))).join(', ')
+  return [`${whose} needs ${roots.threshold}, and ${missing} more of ${names}`]
 }
 
 export const commands: Record<string, Command> = { show, sign: signDocument, 'move-root': moveRoot }
