@@ -1,11 +1,15 @@
-import { KeymanError } from '#shared/errors.ts'
 import { usage } from './command.ts'
-import { askText, canAsk } from './terminal.ts'
+import { askText, canAsk, printError, remark } from './terminal.ts'
 
-/** What destroys asks for the name of the thing; where nobody can be asked it wants `--yes`. */
-export async function confirmRemoval(name: string, yes: boolean | undefined): Promise<void> {
-  if (yes) return
+/**
+ * What destroys asks for the name of the thing; where nobody can be asked it wants `--yes`. `consequence`: what else ends with
+ * it, said before the question. False where the name was not typed: that is said then, and the command has failed.
+ */
+export async function confirmRemoval(name: string, yes: boolean | undefined, consequence?: string): Promise<boolean> {
+  if (yes) return true
   if (!canAsk()) throw usage(`nobody can be asked whether ${name} is meant`, 'add --yes')
-  const answer = await askText(`Type ${name} to go on: `)
-  if (answer.trim() !== name) throw new KeymanError('denied', 'the name was not typed; nothing was changed')
+  if (consequence !== undefined) remark(consequence)
+  if ((await askText(`Type ${name} to go on: `)).trim() === name) return true
+  printError(`${name} was not typed; nothing was changed`, 'run the command again, or add --yes')
+  return false
 }

@@ -9,6 +9,7 @@ export const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<
   why: () => import('./commands/why.ts'),
   revoke: () => import('./commands/revoke.ts'),
   person: () => import('./commands/person.ts'),
+  invitation: () => import('./commands/invitation.ts'),
   team: () => import('./commands/team.ts'),
   grant: () => import('./commands/grant.ts'),
   host: () => import('./commands/host.ts'),

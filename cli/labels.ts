@@ -12,8 +12,3 @@ export function parseLabels(texts: readonly string[] = []): Labels {
   }
   return labels
 }
-
-export const labelsText = (labels: Labels): string =>
-  Object.entries(labels)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(' ')

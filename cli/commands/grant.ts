@@ -1,9 +1,13 @@
-import { administration, api } from '#shared/api/index.ts'
+import { api } from '#shared/api/index.ts'
 import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { grantText, hostsText, optionsText } from '#shared/grant-text.ts'
+import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { labelsText, parseLabels } from '../labels.ts'
+import { hostArgument } from '../host-argument.ts'
+import { parseLabels } from '../labels.ts'
+import { parseTimeToCome } from '../parse-time.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, table } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -21,11 +25,12 @@ usage: keyman grant list [--json]`,
         grant.id,
         grant.who,
         grant.login,
-        'host' in grant.hosts ? grant.hosts.host : labelsText(grant.hosts.labels),
+        hostsText(grant.hosts),
         formatDuration(grant.maxLifetime),
         grant.endsAt ? local(grant.endsAt) : '-',
+        optionsText(grant.options),
       ])
-      print(table(['GRANT', 'WHO', 'LOGIN', 'HOSTS', 'MAX', 'ENDS'], rows))
+      print(table(['GRANT', 'WHO', 'LOGIN', 'HOSTS', 'MAX', 'ENDS', 'OPTIONS'], rows))
     }
     return EXIT.done
   },
@@ -38,9 +43,9 @@ usage: keyman grant add WHO LOGIN (--label k=v … | --host NAME) [flags]
   WHO                  alice@example.com, or team:sre
   LOGIN                the Unix user on those hosts
   --label env=prod     hosts that have all these labels; repeatable
-  --host NAME          one host
+  --host NAME          one host; its short name will do
   --max 8h             the longest that one certificate may last
-  --ends TIME          when the grant itself ends: RFC 3339, or a duration such as 30d
+  --ends TIME          when the grant itself ends: RFC 3339, the next 18:00, or a duration such as 30d
   --no-pty --no-port-forwarding --agent-forwarding --x11-forwarding
   --source ADDRESS     addresses or CIDR ranges the login may come from; repeatable
   --command TEXT       the one command that runs
@@ -48,7 +53,7 @@ usage: keyman grant add WHO LOGIN (--label k=v … | --host NAME) [flags]
 
 example:
   keyman grant add team:sre deploy --label env=prod --max 4h
-Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
+Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
   options: {
     label: { type: 'string', multiple: true },
     host: { type: 'string' },
@@ -66,12 +71,15 @@ Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
     const [who, login] = take(positionals, ['WHO', 'LOGIN'])
     if ((values.host === undefined) === (values.label === undefined))
       throw usage('either --label or --host says which hosts')
-    const checked = administration.newGrant.safeParse({
+    const body = {
       who,
       login,
-      hosts: values.host === undefined ? { labels: parseLabels(values.label) } : { host: values.host },
+      hosts:
+        values.host === undefined
+          ? { labels: parseLabels(values.label) }
+          : { host: await hostArgument(values.host, '--host') },
       maxLifetime: parseDuration(values.max ?? '8h', '--max'),
-      ...(values.ends === undefined ? {} : { endsAt: endTime(values.ends) }),
+      ...(values.ends === undefined ? {} : { endsAt: parseTimeToCome(values.ends, '--ends', new Date()) }),
       options: {
         pty: !values['no-pty'],
         portForwarding: !values['no-port-forwarding'],
@@ -80,14 +88,14 @@ Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
         ...(values.source === undefined ? {} : { sourceAddress: values.source }),
         ...(values.command === undefined ? {} : { forceCommand: values.command }),
       },
-    })
-    if (!checked.success) {
-      const issue = checked.error.issues[0]
-      throw new KeymanError('invalid-input', `${issue?.path.join('.') || 'grant'}: ${issue?.message ?? 'not valid'}`)
     }
-    const grant = await callAsPerson(api.grants.add, { body: checked.data })
+    const grant = await callByFlags(api.grants.add, { body }, FLAGS)
     if (values.json) printJson(grant)
-    else remark(`Granted: ${grant.id}. ${grant.who} may log in as ${grant.login}.`)
+    else {
+      print(grant.id)
+      const ends = grant.endsAt === undefined ? {} : { endsAt: local(grant.endsAt) }
+      remark(`Granted: ${grantText({ ...grant, ...ends })}.`)
+    }
     await remarkUnlessEnrolled(grant.who)
     return EXIT.done
   },
@@ -117,12 +125,15 @@ async function remarkUnlessEnrolled(who: string): Promise<void> {
   if (passkeys === 0) remark(`Nobody called ${who} has a passkey here yet: keyman person invite ${who}`)
 }
 
-function endTime(text: string): string {
-  if (/^[0-9]+[smhd]$/.test(text)) return new Date(Date.now() + parseDuration(text, '--ends') * 1000).toISOString()
-  const time = new Date(text)
-  if (Number.isNaN(time.getTime()))
-    throw usage(`--ends: ${JSON.stringify(text)} is neither a time (RFC 3339) nor a duration`)
-  return time.toISOString()
+const FLAGS = {
+  who: 'WHO',
+  login: 'LOGIN',
+  'hosts.host': '--host',
+  hosts: '--label',
+  maxLifetime: '--max',
+  endsAt: '--ends',
+  'options.sourceAddress': '--source',
+  'options.forceCommand': '--command',
 }
 
 export const commands: Record<string, Command> = { list, add, remove }

@@ -1,11 +1,16 @@
 import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { hostsText } from '#shared/grant-text.ts'
 import { parseHostName } from '#shared/names.ts'
+import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
+import { requireSession } from '../context.ts'
 import { writeFile } from '../files.ts'
-import { labelsText, parseLabels } from '../labels.ts'
+import { folders } from '../folders.ts'
+import { hostArgument, inFull } from '../host-argument.ts'
+import { parseLabels } from '../labels.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -21,7 +26,7 @@ usage: keyman host list [--json]`,
     else {
       const rows = answer.hosts.map(host => [
         host.name,
-        labelsText(host.labels),
+        hostsText({ labels: host.labels }),
         host.state,
         host.inForce === host.revision ? `revision ${host.inForce}` : `revision ${host.inForce} of ${host.revision}`,
         host.lastSeenAt ? local(host.lastSeenAt) : 'never',
@@ -39,11 +44,11 @@ usage: keyman host show NAME [--json]`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     const [name] = take(positionals, ['NAME'])
-    const host = await callAsPerson(api.hosts.show, { params: { name: parseHostName(name, 'NAME') } })
+    const host = await callAsPerson(api.hosts.show, { params: { name: await hostArgument(name, 'NAME') } })
     if (values.json) printJson(host)
     else {
       print(`${host.name}, ${host.state}`)
-      print(`  labels     ${labelsText(host.labels) || 'none'}`)
+      print(`  labels     ${hostsText({ labels: host.labels }) || 'none'}`)
       print(`  in force   revision ${host.inForce} of ${host.revision}`)
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
       if (host.agent) print(`  agent      ${shown(host.agent)}`)
@@ -80,15 +85,14 @@ The token works once. Undo: keyman host remove NAME`,
     const [name] = take(positionals, ['NAME'])
     const port = values.port === undefined ? 22 : Number(values.port)
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw usage('--port is a number from 1 to 65535')
-    const answer = await callAsPerson(api.hosts.add, {
-      body: {
-        name: parseHostName(name, 'NAME'),
-        labels: parseLabels(values.label),
-        port,
-        tokenLifetime: parseDuration(values.for ?? '1h', '--for'),
-        ...(values.address === undefined ? {} : { address: values.address }),
-      },
-    })
+    const body = {
+      name: newName(name),
+      labels: parseLabels(values.label),
+      port,
+      tokenLifetime: parseDuration(values.for ?? '1h', '--for'),
+      ...(values.address === undefined ? {} : { address: values.address }),
+    }
+    const answer = await callByFlags(api.hosts.add, { body }, FLAGS)
     if (values.json) printJson(answer)
     else if (values['token-file'] !== undefined) writeFile(values['token-file'], `${answer.token}\n`, 0o600)
     else print(answer.token)
@@ -100,18 +104,40 @@ The token works once. Undo: keyman host remove NAME`,
   },
 })
 
+/** A new host's name is never guessed: it stands in its certificates. */
+function newName(text: string) {
+  const name = parseHostName(text, 'NAME')
+  if (name.includes('.')) return name
+  const { context } = requireSession(folders(), new Date())
+  throw usage(`NAME: ${name} is not the whole name of a host`, inFull(name, context.hostSuffixes))
+}
+
+const FLAGS = { name: 'NAME', labels: '--label', port: '--port', tokenLifetime: '--for', address: '--address' }
+
 const remove = command({
   help: `keyman host remove: take a host out; its certificates are revoked
-usage: keyman host remove NAME [--yes]`,
-  options: { yes: { type: 'boolean' } },
+usage: keyman host remove NAME [--yes] [--json]
+
+The machine itself stays as it is and lets in whom it let in, until you run there: keyman-agent leave
+More: docs/hosts.md`,
+  options: { yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['NAME'])
-    const name = parseHostName(text, 'NAME')
-    await confirmRemoval(name, values.yes)
+    const name = await hostArgument(text, 'NAME')
+    if (!(await confirmRemoval(name, values.yes, `${name} ${STAYS_OPEN}.`))) return EXIT.failed
+    const { grants } = await callAsPerson(api.grants.list)
     await callAsPerson(api.hosts.remove, { params: { name } })
-    remark(`Removed ${name}.`)
+    if (values.json) printJson({})
+    else remark(`Removed ${name}.`)
+    remark(`It ${STAYS_OPEN}.`)
+    const left = grants.filter(grant => 'host' in grant.hosts && grant.hosts.host === name)
+    if (left.length > 0) remark('These grants are for that host alone, and would count for the next one of its name:')
+    for (const { id, who, login } of left) remark(`  keyman grant remove ${id}    # ${who} as ${login}`)
     return EXIT.done
   },
 })
+
+const STAYS_OPEN =
+  'still lets in whom it let in, and hears of no revocation any more, until you run there: keyman-agent leave'
 
 export const commands: Record<string, Command> = { list, show, add, remove }

@@ -1,6 +1,7 @@
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { hasScreen, openBrowser, tunnelTo } from '../browser.ts'
+import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
 import { requireSession } from '../context.ts'
@@ -33,15 +34,16 @@ usage: keyman passkey list [--json]`,
 
 const add = command({
   help: `keyman passkey add: open the page where a further passkey is made
-usage: keyman passkey add
+usage: keyman passkey add [--json]
 
 A passkey is made by a browser; the page signs in with one that exists and adds another.`,
-  options: {},
-  async run(_, positionals) {
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
     take(positionals, [])
     const { context } = requireSession(folders(), new Date())
     const opened = hasScreen() && (await openBrowser(context.publicUrl))
-    remark(opened ? `Opened ${context.publicUrl}` : `Open ${context.publicUrl}`)
+    if (values.json) printJson({ page: context.publicUrl, opened })
+    else remark(opened ? `Opened ${context.publicUrl}` : `Open ${context.publicUrl}`)
     const tunnel = opened ? undefined : tunnelTo(context.publicUrl)
     if (tunnel) remark(`That page opens on this machine alone; from yours:  ${tunnel}`)
     return EXIT.done
@@ -54,7 +56,7 @@ usage: keyman passkey rename ID NAME [--json]`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     const [id, name] = take(positionals, ['ID', 'NAME'])
-    const passkey = await callAsPerson(api.passkeys.rename, { params: { id }, body: { name } })
+    const passkey = await callByFlags(api.passkeys.rename, { params: { id }, body: { name } }, { name: 'NAME' })
     if (values.json) printJson(passkey)
     else remark(`${passkey.id} is now called ${passkey.name}.`)
     return EXIT.done
@@ -63,14 +65,17 @@ usage: keyman passkey rename ID NAME [--json]`,
 
 const remove = command({
   help: `keyman passkey remove: a passkey that can't be used any more; the last one stays
-usage: keyman passkey remove ID [--yes] [--json]`,
+usage: keyman passkey remove ID [--yes] [--json]
+
+It ends all your other sessions, with their certificates: whoever has the passkey may have signed in by it.`,
   options: { yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [id] = take(positionals, ['ID'])
-    await confirmRemoval(id, values.yes)
+    const others = 'It also ends all your sessions but this one, with their certificates.'
+    if (!(await confirmRemoval(id, values.yes, others))) return EXIT.failed
     await callAsPerson(api.passkeys.remove, { params: { id } })
     if (values.json) printJson({})
-    else remark(`Removed ${id}.`)
+    else remark(`Removed ${id}. All your other sessions have ended, with their certificates.`)
     return EXIT.done
   },
 })

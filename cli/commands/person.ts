@@ -2,6 +2,7 @@ import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
+import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
 import { callAsPerson } from '../session-call.ts'
@@ -61,17 +62,16 @@ usage: keyman person invite PERSON [--administrator] [--for 24h] [--json]
 
 example:
   keyman person invite alice@example.com
-Give the link to that person alone. Undo: let it end; inviting the same person again ends it too.`,
+Give the link to that person alone; inviting the same person again ends it. Undo: keyman invitation remove ID`,
   options: { administrator: { type: 'boolean' }, for: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [identity] = take(positionals, ['PERSON'])
-    const answer = await callAsPerson(api.persons.invite, {
-      body: {
-        identity: parsePersonIdentity(identity, 'PERSON'),
-        administrator: values.administrator === true,
-        lifetime: parseDuration(values.for ?? '24h', '--for'),
-      },
-    })
+    const body = {
+      identity: parsePersonIdentity(identity, 'PERSON'),
+      administrator: values.administrator === true,
+      lifetime: parseDuration(values.for ?? '24h', '--for'),
+    }
+    const answer = await callByFlags(api.persons.invite, { body }, { identity: 'PERSON', lifetime: '--for' })
     if (values.json) printJson(answer)
     else {
       print(answer.link)
@@ -91,7 +91,7 @@ The last administrator can't be disabled. Undo: keyman person enable PERSON`,
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
     const identity = parsePersonIdentity(text, 'PERSON')
-    await confirmRemoval(identity, values.yes)
+    if (!(await confirmRemoval(identity, values.yes))) return EXIT.failed
     const person = await callAsPerson(api.persons.disable, { params: { identity }, deadline: 15_000 })
     if (values.json) printJson(person)
     else remark(`${person.identity} is ${person.state}.`)

@@ -2,6 +2,7 @@ import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parseKeyId, parsePersonIdentity } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
+import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { requireSession } from '../context.ts'
 import { readGiven } from '../files.ts'
@@ -46,10 +47,11 @@ Exit code 9: not every connected host has confirmed in time.`,
     const deadline = (wait + 5) * 1000
     const answer = oneself
       ? await callAsPerson(api.revocations.own, { deadline })
-      : await callAsPerson(api.revocations.create, {
-          body: { target, wait, ...(values.reason === undefined ? {} : { reason: values.reason }) },
-          deadline,
-        })
+      : await callByFlags(
+          api.revocations.create,
+          { body: { target, wait, ...(values.reason === undefined ? {} : { reason: values.reason }) }, deadline },
+          { reason: '--reason' },
+        )
     // What was just ended is of no more use here; plain ssh then asks to sign in again.
     if (oneself) await forgetSession(places, context)
     if (values.json) printJson(answer)

@@ -1,4 +1,5 @@
 import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { type Command, command, take } from '../command.ts'
@@ -20,6 +21,24 @@ usage: keyman team list [--json]`,
           answer.teams.map(team => [team.name, team.members.join(', ')]),
         ),
       )
+    return EXIT.done
+  },
+})
+
+const show = command({
+  help: `keyman team show: who is in one team
+usage: keyman team show TEAM [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [text] = take(positionals, ['TEAM'])
+    const name = teamArgument(text)
+    const team = (await callAsPerson(api.teams.list)).teams.find(team => team.name === name)
+    if (!team) throw new KeymanError('not-found', `there is no team ${name}`, { hint: 'see keyman team list' })
+    if (values.json) printJson(team)
+    else {
+      print(`team:${team.name}`)
+      for (const member of team.members) print(`  ${member}`)
+    }
     return EXIT.done
   },
 })
@@ -54,7 +73,10 @@ usage: keyman team remove TEAM PERSON [--json]`,
 
 function member(positionals: readonly string[]): { name: string; identity: string } {
   const [name, identity] = take(positionals, ['TEAM', 'PERSON'])
-  return { name: parseTeamName(name.replace(/^team:/, ''), 'TEAM'), identity: parsePersonIdentity(identity, 'PERSON') }
+  return { name: teamArgument(name), identity: parsePersonIdentity(identity, 'PERSON') }
 }
 
-export const commands: Record<string, Command> = { list, add, remove }
+/** With its prefix too, as grants name it. */
+const teamArgument = (text: string) => parseTeamName(text.replace(/^team:/, ''), 'TEAM')
+
+export const commands: Record<string, Command> = { list, show, add, remove }

@@ -1,10 +1,13 @@
 import { api } from '#shared/api/index.ts'
 import { formatDuration } from '#shared/durations.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { parseHostName, parsePersonIdentity } from '#shared/names.ts'
+import { optionsText } from '#shared/grant-text.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
 import { type Command, command, take } from '../command.ts'
 import { contextOfHost } from '../context.ts'
 import { folders } from '../folders.ts'
+import { hostArgument } from '../host-argument.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, shown } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -13,6 +16,7 @@ const why = command({
   help: `keyman why: as whom I get in to a host, and by which grant; if not, what is missing
 usage: keyman why HOST [--person PERSON] [--json]
 
+  HOST         its whole name, or the first part of it
   --person P   of somebody else; administrators only
 
 example:
@@ -21,18 +25,22 @@ Exit code 0: there is a way in; 4: there is none.`,
   options: { person: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [name] = take(positionals, ['HOST'])
-    const host = parseHostName(fullName(name), 'HOST')
+    const host = await hostArgument(name, 'HOST')
     const query = {
       host,
       ...(values.person === undefined ? {} : { person: parsePersonIdentity(values.person, '--person') }),
     }
-    const answer = await callAsPerson(api.access.why, { query }, contextOfHost(folders(), host))
+    const answer = await callAsPerson(api.access.why, { query }, contextOfHost(folders(), host)).catch(withHint)
     if (values.json) printJson(answer)
     else {
       for (const way of answer.allowed) {
-        const ends = way.endsAt ? `, until ${local(way.endsAt)}` : ''
+        const limits = [
+          `${formatDuration(way.maxLifetime)} at most`,
+          way.endsAt ? `until ${local(way.endsAt)}` : '',
+          optionsText(way.options),
+        ].filter(Boolean)
         print(
-          `${answer.person} gets in to ${answer.host} as ${way.login}, by ${way.grant} (${shown(way.via)}), ${formatDuration(way.maxLifetime)} at most${ends}`,
+          `${answer.person} gets in to ${answer.host} as ${way.login}, by ${way.grant} (${shown(way.via)}), ${limits.join(', ')}`,
         )
       }
       if (answer.allowed.length === 0) {
@@ -44,7 +52,12 @@ Exit code 0: there is a way in; 4: there is none.`,
   },
 })
 
-/** `demo` stands for the demo host of a server on this machine, as in \`ssh demo\`. */
-const fullName = (name: string): string => (name === 'demo' ? 'demo.keyman.localhost' : name)
+/** Of oneself everybody may ask; the server's refusal says only that this is no such question. */
+function withHint(error: unknown): never {
+  if (!(error instanceof KeymanError) || error.code !== 'denied' || error.hint) throw error
+  throw new KeymanError('denied', error.message, {
+    hint: 'ask an administrator; keyman why HOST without --person says it of you',
+  })
+}
 
 export const commands: Record<string, Command> = { '': why }

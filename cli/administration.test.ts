@@ -1,0 +1,212 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { api } from '#shared/api/index.ts'
+import { type ApiPerson, enrol, page } from '#test/support/api-person.ts'
+import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
+import { requires } from '#test/support/requires.ts'
+import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
+
+/** What an administrator does and reads, with the real program against the real server. */
+describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
+  let server: ServerProcess
+  let laptop: Laptop
+  let bobs: Laptop
+  let bobsHome: string
+  const web1 = 'web1.keyman.localhost'
+
+  const signIn = (laptop: Laptop, person: ApiPerson, args: readonly string[] = []): Promise<Result> =>
+    laptop.keyman(['login', '--yes', '--ssh-config', 'no', ...args], async url => {
+      const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
+      const { options } = await page(server, api.login.consentOptions, { params })
+      const body = { assertion: person.authenticator.get(options) }
+      await fetch((await page(server, api.login.consent, { params, body })).redirectTo ?? '')
+    })
+  const json = async (...args: string[]) => JSON.parse((await laptop.keyman([...args, '--json'])).stdout)
+  /** With a terminal on stdin and stderr, at which `answer` is typed; what it says is on stdout. */
+  const asked = (line: string, answer: string) =>
+    laptop.run('script', ['-qec', `${join(laptop.home, 'bin', 'keyman')} ${line}`, '/dev/null'], `${answer}\n`)
+
+  beforeAll(async () => {
+    server = await startServerProcess()
+    laptop = await openLaptop(server.folder, server.env, { agent: false })
+    bobsHome = testHome()
+    mkdirSync(join(bobsHome, 'run'), { mode: 0o700 })
+    bobs = await openLaptop(
+      bobsHome,
+      { PATH: server.env.PATH, XDG_RUNTIME_DIR: join(bobsHome, 'run') },
+      { agent: false },
+    )
+    const alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    expect((await signIn(laptop, alice)).stderr).toContain('Signed in as alice@example.com')
+    for (const name of [web1, 'db1.keyman.localhost'])
+      await laptop.keyman(['host', 'add', name, '--label', 'env=prod', '--label', 'team=sre', '--json'])
+  })
+  afterAll(async () => {
+    await laptop?.close()
+    await bobs?.close()
+    await server?.close()
+    rmSync(bobsHome, { recursive: true, force: true })
+  })
+
+  it('a grant is told with everything that it gives: when it is made, in the list, and by why', async () => {
+    const limits = ['--no-pty', '--no-port-forwarding', '--source', '127.0.0.0/8', '--command', '/bin/backup']
+    const grant = ['grant', 'add', 'alice@example.com', 'backup', '--host', web1, '--max', '1h']
+    const made = await laptop.keyman([...grant, ...limits])
+    const options =
+      'without a terminal, without port forwarding, from 127.0.0.0/8 alone, for the command "/bin/backup" alone'
+    expect(made).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(/^grant_[A-Za-z0-9_-]+\n$/),
+      stderr: `Granted: alice@example.com as backup on ${web1} for at most 1h, ${options}.\n`,
+    })
+    const id = made.stdout.trim()
+    const { stdout: list } = await laptop.keyman(['grant', 'list'])
+    expect(list.split('\n').find(line => line.includes(id))).toMatch(new RegExp(`${web1} +1h +- +${options}$`))
+    const why = await laptop.keyman(['why', web1])
+    expect(why.stdout).toContain(`as backup, by ${id} (alice@example.com), 1h at most, ${options}\n`)
+    expect((await laptop.keyman(['grant', 'remove', id])).code).toBe(0)
+  })
+  it('labels are written alike, and the end of a grant in local time', async () => {
+    const label = ['--label', 'env=prod', '--label', 'team=sre']
+    const made = await laptop.keyman(['grant', 'add', 'alice@example.com', 'deploy', ...label, '--ends', '18:00'])
+    expect(made.stderr).toMatch(/ on env=prod,team=sre for at most 8h, until [-0-9]+ 18:00:00 \S+\.\n$/)
+    const tables = await Promise.all([laptop.keyman(['grant', 'list']), laptop.keyman(['host', 'list'])])
+    for (const { stdout } of tables) expect(stdout).toContain('  env=prod,team=sre  ')
+    await laptop.keyman(['grant', 'remove', made.stdout.trim()])
+  })
+  it('what the server refuses of a field is said once and by its flag', async () => {
+    const refused = await laptop.keyman(['host', 'add', 'web1.example.com'])
+    expect(refused).toEqual({
+      code: 2,
+      stdout: '',
+      stderr:
+        'keyman: error: NAME: web1.example.com does not end in a host suffix of this organisation (keyman.localhost)\n' +
+        'keyman: hint: the suffixes stand in the server configuration as host_suffixes\n',
+    })
+  })
+  it('takes the first part of a name for the whole, wherever a host is named that is there', async () => {
+    expect((await laptop.keyman(['host', 'show', 'db1'])).stdout).toMatch(/^db1\.keyman\.localhost, invited\n/)
+    const made = await laptop.keyman(['grant', 'add', 'alice@example.com', 'alice', '--host', 'db1'])
+    expect(made.stderr).toContain('on db1.keyman.localhost for')
+    expect((await laptop.keyman(['why', 'db1'])).stdout).toContain('gets in to db1.keyman.localhost as alice')
+    await laptop.keyman(['grant', 'remove', made.stdout.trim()])
+    const added = await laptop.keyman(['host', 'add', 'web2'])
+    expect([added.code, added.stderr]).toEqual([
+      2,
+      'keyman: error: NAME: web2 is not the whole name of a host\nkeyman: hint: try web2.keyman.localhost\n',
+    ])
+  })
+  it('a team is shown by itself', async () => {
+    await laptop.keyman(['team', 'add', 'sre', 'alice@example.com'])
+    expect((await laptop.keyman(['team', 'show', 'team:sre'])).stdout).toBe('team:sre\n  alice@example.com\n')
+    expect(await json('team', 'show', 'sre')).toEqual({ name: 'sre', members: ['alice@example.com'] })
+    const none = await laptop.keyman(['team', 'show', 'srf'])
+    expect([none.code, none.stderr]).toEqual([
+      6,
+      'keyman: error: there is no team srf\nkeyman: hint: see keyman team list\n',
+    ])
+  })
+  it('invitations are listed, and ended before anybody has used them', async () => {
+    const { link } = await json('person', 'invite', 'carol@example.com', '--administrator')
+    const { stdout } = await laptop.keyman(['invitation', 'list'])
+    const [, id = ''] = /^(\S+) +carol@example\.com +administrator +alice@example\.com +/m.exec(stdout) ?? []
+    expect((await json('invitation', 'list')).invitations).toMatchObject([{ id, identity: 'carol@example.com' }])
+    const alone = await laptop.keyman(['invitation', 'remove', id])
+    expect([alone.code, alone.stderr]).toEqual([2, expect.stringContaining('keyman: hint: add --yes')])
+    expect(await json('invitation', 'remove', id, '--yes')).toEqual({})
+    expect((await json('invitation', 'list')).invitations).toEqual([])
+    await expect(enrol(server, link, 'carol@example.com')).rejects.toThrow()
+    expect((await laptop.keyman(['invitation', 'remove', id, '--yes'])).code).toBe(6)
+  })
+  it('another person asks why of themselves alone, and is told whom else to ask', async () => {
+    const invited = await json('person', 'invite', 'bob@example.com')
+    const bob = await enrol(server, invited.link, 'bob@example.com')
+    expect((await signIn(bobs, bob, [invited.login])).stderr).toContain('Signed in as bob@example.com')
+    const why = await bobs.keyman(['why', web1, '--person', 'alice@example.com'])
+    expect([why.code, why.stderr]).toEqual([4, expect.stringMatching(/\nkeyman: hint: ask an administrator; /)])
+  })
+  it.skipIf(process.platform !== 'linux')(
+    'a name that is not typed is a failure and no refusal, and says what would have been lost',
+    async () => {
+      const { code, stdout } = await asked(`host remove ${web1}`, 'web2')
+      expect([code, stdout]).toEqual([1, expect.stringContaining(`${web1} was not typed; nothing was changed`)])
+      expect(stdout).toContain('you run there: keyman-agent leave')
+      expect((await laptop.keyman(['host', 'show', web1])).code).toBe(0)
+      const { passkeys } = await json('passkey', 'list')
+      const passkey = await asked(`passkey remove ${passkeys[0].id}`, 'no')
+      expect([passkey.code, passkey.stdout]).toEqual([
+        1,
+        expect.stringContaining('It also ends all your sessions but this one, with their certificates.'),
+      ])
+    },
+  )
+  it('a host that is removed goes on letting in, and its own grants would come back: both are said', async () => {
+    const grant = (await laptop.keyman(['grant', 'add', 'alice@example.com', 'root', '--host', web1])).stdout.trim()
+    const { code, stdout, stderr } = await laptop.keyman(['host', 'remove', 'web1', '--yes', '--json'])
+    expect([code, JSON.parse(stdout)]).toEqual([0, {}])
+    expect(stderr).toContain('It still lets in whom it let in, and hears of no revocation any more')
+    expect(stderr).toContain('keyman-agent leave')
+    expect(stderr).toContain(`  keyman grant remove ${grant}    # alice@example.com as root\n`)
+    expect((await laptop.keyman(['grant', 'remove', grant])).code).toBe(0)
+    const other = await laptop.keyman(['host', 'remove', 'db1', '--yes'])
+    expect(other.stderr).toMatch(/^Removed db1\.keyman\.localhost\.\nIt still lets in .+ leave\.\n$/)
+  })
+  it('opens the page of the passkeys, and says in JSON which it is', async () => {
+    expect(await json('passkey', 'add')).toEqual({ page: server.pagesUrl, opened: true })
+  })
+
+  describe('the root of trust', () => {
+    const rootKey = () => join(server.dataFolder, 'root', 'root_key')
+    const shown = async () => (await json('trust', 'show')).version
+    const pinned = () => JSON.parse(laptop.read(join('config', 'keyman', 'contexts', 'local.json')))
+    const key = async (name: string) => {
+      await laptop.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', join(laptop.home, name)])
+      const { stdout } = await laptop.run('ssh-keygen', ['-l', '-f', join(laptop.home, `${name}.pub`)])
+      return /SHA256:\S+/.exec(stdout)?.[0] ?? ''
+    }
+    const signature = async (file: string, key: string, to: string) => {
+      const { stdout } = await laptop.run('sh', ['-c', `ssh-keygen -q -Y sign -n keyman-trust -f '${key}' < '${file}'`])
+      writeFileSync(join(laptop.home, to), stdout)
+      return ['--signature', join(laptop.home, to)]
+    }
+
+    it('is the new one here too as soon as it is published', async () => {
+      const signed = await laptop.keyman(['trust', 'sign', '--root-key', rootKey()])
+      expect([signed.code, signed.stderr]).toEqual([0, expect.stringContaining('Published version 2')])
+      expect(pinned().bundleVersion).toBe(2)
+    })
+    it('says how many signatures are missing, and of which keys', async () => {
+      const [one, two, three] = [await key('root1'), await key('root2'), await key('root3')]
+      const to = ['root1', 'root2', 'root3'].flatMap(name => ['--to', join(laptop.home, `${name}.pub`)])
+      const next = join(laptop.home, 'next.json')
+      expect((await laptop.keyman(['trust', 'move-root', ...to, '--threshold', '2', '--out', next])).code).toBe(0)
+      const first = await signature(next, join(laptop.home, 'root1'), '1.sig')
+      const refused = await laptop.keyman(['trust', 'sign', '--in', next, ...first])
+      expect(refused.code).toBe(2)
+      expect(refused.stderr).toContain(
+        `keyman: error: too few signatures: today's root of trust needs 1, and 1 more of ${pinned().rootFingerprint}; ` +
+          `and the new root of trust needs 2, and 1 more of ${two}, ${three}\n`,
+      )
+      expect(refused.stderr).toMatch(/\nkeyman: hint: have it signed by them: ssh-keygen -Y sign /)
+      expect(refused.stderr).not.toContain(one)
+
+      const second = await signature(next, join(laptop.home, 'root2'), '2.sig')
+      const old = await signature(next, rootKey(), 'old.sig')
+      const signed = await laptop.keyman(['trust', 'sign', '--in', next, ...first, ...second, ...old])
+      expect([signed.code, signed.stderr]).toEqual([0, expect.stringContaining('Published version 3')])
+      expect((await laptop.keyman(['trust', 'show'])).stdout).toMatch(
+        /^local, version 3\n +root of trust +\S+ \(2 of 3\)/,
+      )
+    })
+    it('is fetched and verified by trust show; without the server that shows what is pinned, and says so', async () => {
+      const path = join(bobs.home, '.config', 'keyman', 'contexts', 'local.json')
+      expect(JSON.parse(readFileSync(path, 'utf8')).bundleVersion).toBe(1)
+      expect(JSON.parse((await bobs.keyman(['trust', 'show', '--json'])).stdout).version).toBe(3)
+      expect(JSON.parse(readFileSync(path, 'utf8')).bundleVersion).toBe(3)
+      await server.kill()
+      expect(await shown()).toBe(3)
+      expect((await laptop.keyman(['trust', 'show'])).stderr).toContain('This is what is pinned here')
+    })
+  })
+})
