@@ -1,0 +1,27 @@
+import { describe, expect, it } from 'vitest'
+import { grantOptions, newGrant, newHost } from './administration.ts'
+import { label, reason, secondsUpTo, who } from './fields.ts'
+
+const grant = { who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
+
+describe('a refusal of the API', () => {
+  it.each([
+    [secondsUpTo(7 * 86_400), 900 * 86_400, 'must be at most 7d'],
+    [secondsUpTo(3600), 0, 'must be at least 1s'],
+    [label, '', 'must be one line of printable text, 1 to 80 characters'],
+    [label, '\n'.repeat(100), 'must be one line of printable text, 1 to 80 characters'],
+    [reason, '', 'must be one line of printable text, 1 to 200 characters'],
+    [who, 'sre', 'must be a person such as alice@example.com, or team:NAME (lower case)'],
+    [newHost, { name: 'web1.example.com', address: 'a b' }, 'must be an IP address or an exact DNS name'],
+    [newGrant, { ...grant, maxLifetime: 900 * 86_400 }, 'must be at most 7d'],
+    [grantOptions, { forceCommand: '' }, 'must be 1 to 500 characters of printable ASCII without ", \\ and #'],
+    [grantOptions, { sourceAddress: [] }, 'must be at least one address or network'],
+    [
+      grantOptions,
+      { sourceAddress: ['x'.repeat(65)] },
+      'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix',
+    ],
+  ])('says once and in words for people what a value must be (%#)', (schema, value, words) => {
+    expect(schema.safeParse(value).error?.issues.map(issue => issue.message)).toEqual([words])
+  })
+})
