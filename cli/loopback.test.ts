@@ -78,16 +78,7 @@ describe('the loopback listener of a login', () => {
   it('stands up to any address that a page or a local process sends; the login goes on', async () => {
     open = await listenLoopback()
     const { origin, port } = new URL(open.redirectUri)
-    for (const path of [
-      '//',
-      '///',
-      '//[',
-      `${origin}:x/`,
-      'http://[',
-      '*',
-      '?',
-      `//127.0.0.1:${port}/callback?code=abc`,
-    ]) {
+    for (const path of ['//', '///', '//[', `${origin}:x/`, 'http://[', '*', `//127.0.0.1:${port}/callback?code=abc`]) {
       expect((await get(path)).status, path).toBe(404)
       expect((await get(path, { host: 'evil.example' })).status, path).toBe(404)
     }
@@ -101,5 +92,16 @@ describe('the loopback listener of a login', () => {
     open = await listenLoopback()
     await get(`/callback?error=access_denied&state=${open.state}`)
     await expect(open.code).rejects.toThrow('the login was refused in the browser')
+  })
+  it('hears why the server refused, in the characters of RFC 6749 alone', async () => {
+    open = await listenLoopback()
+    await get(`/callback?error=access_denied&error_description=bob%40example.com+is+disabled&state=${open.state}`)
+    await expect(open.code).rejects.toThrow('the login was refused: bob@example.com is disabled')
+    for (const strange of ['%1b%5b2J', '', 'a%0Ab', 'a'.repeat(201)]) {
+      open.close()
+      open = await listenLoopback()
+      await get(`/callback?error=access_denied&error_description=${strange}&state=${open.state}`)
+      await expect(open.code).rejects.toThrow('the login was refused in the browser')
+    }
   })
 })

@@ -40,8 +40,8 @@ export async function listenLoopback(): Promise<Loopback> {
       if (received) {
         answer(response, 200, 'Signed in. You may close this tab and go back to the terminal.', () => resolve(received))
       } else {
-        answer(response, 200, 'Refused. You may close this tab.', () =>
-          reject(new KeymanError('denied', 'the login was refused in the browser')),
+        answer(response, 200, 'Refused; the terminal says why. You may close this tab.', () =>
+          reject(refusal(parameters.get('error_description'))),
         )
       }
     })
@@ -60,6 +60,18 @@ export async function listenLoopback(): Promise<Loopback> {
     },
   }
 }
+
+/** `why`: what the page heard from the server, in the characters that RFC 6749 section 4.1.2.1 allows. */
+const refusal = (why: string | null): KeymanError =>
+  why !== null && /^[\x20-\x21\x23-\x5b\x5d-\x7e]{1,200}$/.test(why)
+    ? new KeymanError('denied', `the login was refused: ${why}`, { hint: 'ask an administrator' })
+    : refusedInBrowser()
+
+/** The person said no. */
+export const refusedInBrowser = (): KeymanError =>
+  new KeymanError('denied', 'the login was refused in the browser', {
+    hint: 'nothing was changed; keyman login asks again',
+  })
 
 const sameState = (received: string | null, state: string): boolean => {
   const a = utf8(received ?? '')

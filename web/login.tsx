@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { z } from 'zod'
 import type { loginSchemas } from '#shared/api/index.ts'
-import { call } from './client.ts'
+import { call, Refusal } from './client.ts'
 import { duration } from './format.ts'
 import { Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { usePasskey } from './passkey.ts'
@@ -55,7 +55,11 @@ export function DeviceLogin() {
   )
 }
 
-type Outcome = { kind: 'allowed'; person: string } | { kind: 'back' } | { kind: 'refused' }
+type Outcome = { kind: 'allowed'; person: string } | { kind: 'back' } | { kind: 'refused'; why?: string }
+
+/** No touch of any passkey changes it: the terminal has to hear of it. Another passkey may do where this one is not known. */
+const isForGood = (error: unknown): error is Refusal =>
+  error instanceof Refusal && error.code === 'denied' && error.message.endsWith(' is disabled')
 
 /** What is asked for, in full, and the two answers. The assertion's challenge binds exactly what stands here. */
 function Consent({ login }: { login: Transaction }) {
@@ -68,17 +72,24 @@ function Consent({ login }: { login: Transaction }) {
     setOutcome(redirectTo ? { kind: 'back' } : otherwise)
     if (redirectTo) location.assign(redirectTo)
   }
+  const end = async (why?: string) => {
+    const { redirectTo } = await call('login', 'refuse', params)
+    // RFC 6749 section 4.1.2.1: what the server answers with tells the terminal that, and this tells it why.
+    const reason = why === undefined ? '' : `&${new URLSearchParams({ error_description: why })}`
+    leave(redirectTo && redirectTo + reason, why === undefined ? { kind: 'refused' } : { kind: 'refused', why })
+  }
   const allow = () =>
     run(async () => {
       const { options } = await call('login', 'consentOptions', params)
-      const answer = await call('login', 'consent', params, { assertion: await usePasskey(options) })
-      leave(answer.redirectTo, { kind: 'allowed', person: answer.person })
+      try {
+        const answer = await call('login', 'consent', params, { assertion: await usePasskey(options) })
+        leave(answer.redirectTo, { kind: 'allowed', person: answer.person })
+      } catch (error) {
+        if (!isForGood(error)) throw error
+        await end(error.message)
+      }
     })
-  const refuse = () =>
-    run(async () => {
-      const answer = await call('login', 'refuse', params)
-      leave(answer.redirectTo, { kind: 'refused' })
-    })
+  const refuse = () => run(end)
 
   if (outcome?.kind === 'back')
     return (
@@ -95,6 +106,7 @@ function Consent({ login }: { login: Transaction }) {
   if (outcome?.kind === 'refused')
     return (
       <Card title={strings.refused}>
+        {outcome.why && <p>{outcome.why}.</p>}
         <p>{strings.refusedText}</p>
       </Card>
     )
