@@ -1,4 +1,4 @@
-import { currentContext, readSession } from './context.ts'
+import { currentContext, live, readSession } from './context.ts'
 import { folders } from './folders.ts'
 import { until } from './times.ts'
 
@@ -6,7 +6,7 @@ import { until } from './times.ts'
 export function certificateGoodUntil(): string | undefined {
   const places = folders()
   const context = currentContext(places)
-  const { ssh } = (context && readSession(places, context.organisation)) ?? {}
+  const { ssh } = live(context && readSession(places, context.organisation), new Date()) ?? {}
   if (!ssh || Date.parse(ssh.endsAt) <= Date.now()) return undefined
   return `ssh goes on working: your certificate ends ${until(new Date(ssh.endsAt), new Date())}`
 }

@@ -5,21 +5,24 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
 import { changeContext } from './change-context.ts'
 import { type Connection, call } from './client.ts'
-import { type Context, readContext, sessionFiles } from './context.ts'
+import { type Context, noteEnded, readContext, sessionFiles } from './context.ts'
 import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
 import { remark, shown } from './terminal.ts'
 
-/** The person's own connection, with the session's client certificate. */
+/** The person's own connection, with the session's client certificate. Where the server knows the session no more, that is kept. */
 export function sessionConnection(folders: Folders, context: Context): Connection {
   const files = sessionFiles(folders, context.organisation)
   const key = readIfThere(files.clientKey)
   const certificate = readIfThere(files.clientCertificate)
-  if (key && certificate) checkPair(key, certificate)
+  const { machinesUrl: url, machinesRoot: root, organisation } = context
+  if (!key || !certificate) return { url, root }
+  checkPair(key, certificate)
   return {
-    url: context.machinesUrl,
-    root: context.machinesRoot,
-    ...(key && certificate ? { client: { key, certificate } } : {}),
+    url,
+    root,
+    client: { key, certificate },
+    unknown: () => noteEnded(folders, organisation, certificate, new Date()),
   }
 }
 

@@ -10,6 +10,8 @@ export type Connection = {
   readonly root: string | undefined
   /** PEM; the person's client key and certificate. */
   readonly client?: { readonly key: string; readonly certificate: string }
+  /** Called where the server says that it does not know the person, or not any more. */
+  unknown?(): void
 }
 
 export type CallInput<Query, Body> = {
@@ -23,10 +25,12 @@ export type CallInput<Query, Body> = {
 /** With a dead server every command ends within three seconds, its own start included: a handshake that takes longer is given up. */
 const CONNECT_MS = 2000
 
+type Reason = { readonly why: string; readonly hint: string }
+
 /** The server could not be reached, or not in time. `main.ts` adds until when the certificate is good all the same. */
 export class Unreachable extends KeymanError {
-  constructor(url: string, why: string) {
-    super('unavailable', `${url} is not reached: ${why}`)
+  constructor(url: string, { why, hint }: Reason) {
+    super('unavailable', `${url} is not reached: ${why}`, { hint })
   }
 }
 
@@ -44,7 +48,11 @@ export async function call<Query, Body, Answer>(
   for (const [name, value] of Object.entries<string | number | undefined>(input.query ?? {}))
     if (value !== undefined) url.searchParams.set(name, String(value))
   const { status, text } = await exchange(connection, url, route.method, input.body, input.deadline)
-  if (status >= 400) throw refusalFrom(connection.url, status, text)
+  if (status >= 400) {
+    const refusal = refusalFrom(connection.url, status, text)
+    if (refusal.code === 'not-signed-in') connection.unknown?.()
+    throw refusal
+  }
   // A route without an answer has `undefined` for its answer's type.
   if (!route.answer) return undefined as Answer
   const parsed = route.answer.safeParse(parseJson(text))
@@ -119,7 +127,7 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
       // It hung up in the middle, or was cut off by us: the request itself hears nothing of that any more.
       response.on('error', error => {
         clearTimeout(timer)
-        reject(new Unreachable(connection.url, cut ?? reasonOf(error)))
+        reject(new Unreachable(connection.url, cut === undefined ? reasonOf(error) : { why: cut, hint: LATE }))
       })
       response.on('end', () => {
         clearTimeout(timer)
@@ -148,10 +156,22 @@ function agentOf(connection: Connection): Agent {
   return agent
 }
 
-function reasonOf(error: NodeJS.ErrnoException): string {
-  if (error.code === 'ECONNREFUSED') return 'nothing listens there'
-  if (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN') return 'its name does not resolve'
+const LATE = 'see whether it still runs, and what lies between; keyman doctor measures'
+
+function reasonOf(error: NodeJS.ErrnoException): Reason {
+  if (error.code === 'ECONNREFUSED')
+    return { why: 'nothing listens there', hint: 'see whether the server runs there, and whether the address is right' }
+  if (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN')
+    return { why: 'its name does not resolve', hint: "see whether it is spelled right, and this machine's DNS" }
+  if (error.code === 'EPROTO')
+    return {
+      why: 'it does not speak TLS',
+      hint: "is this the address of the pages? The machines' address is printed at the server's start",
+    }
   if (error.code?.startsWith('ERR_TLS') || error.code?.includes('CERT') || error.code?.includes('SIGNATURE'))
-    return `its certificate is not one of the pinned machine authority (${error.code})`
-  return error.message
+    return {
+      why: `its certificate is not one of the pinned machine authority (${error.code})`,
+      hint: 'another server may answer at this address: keyman login looks at its root of trust; tell your administrator',
+    }
+  return { why: error.message, hint: LATE }
 }

@@ -58,6 +58,8 @@ export type Session = {
   }
   readonly denial?: string
   readonly clientEndsAt: string
+  /** Since when it is known that the server has ended it: revoked, or logged out elsewhere. */
+  readonly endedByServer?: string
   /** Where the person was at login, for `until`. */
   readonly zone?: Zone
   readonly keyIn: 'agent' | 'file'
@@ -174,18 +176,35 @@ export function renewalDue(session: Session | undefined, now: Date): boolean {
 }
 
 const validUntil = (session: Session): string =>
-  session.ssh ? `${renewalAt(session)}\n${Math.floor(Date.parse(session.ssh.endsAt) / 1000)}\n` : '0\n0\n'
+  session.ssh && session.endedByServer === undefined
+    ? `${renewalAt(session)}\n${Math.floor(Date.parse(session.ssh.endsAt) / 1000)}\n`
+    : '0\n0\n'
 
 /**
  * Unix seconds. Renewal is due when a third of the certificate's life is left, but not while more than four hours are, and
  * never before its end where it lasts as long as the session: a renewal would bring nothing.
  */
-function renewalAt({ ssh, endsAt }: Session): number {
-  if (!ssh) return 0
+function renewalAt({ ssh, endsAt, endedByServer }: Session): number {
+  if (!ssh || endedByServer !== undefined) return 0
   const starts = Date.parse(ssh.startsAt) / 1000
   const ends = Math.floor(Date.parse(ssh.endsAt) / 1000)
   const last = Date.parse(ssh.endsAt) >= Date.parse(endsAt)
   return last ? ends : Math.floor(ends - Math.min((ends - starts) / 3, 4 * 3600))
+}
+
+/** The session, while it has not ended as far as this machine knows. */
+export const live = (session: Session | undefined, now: Date): Session | undefined =>
+  session?.endedByServer === undefined && Date.parse(session?.endsAt ?? '') > now.getTime() ? session : undefined
+
+/**
+ * Keeps that the server does not take the session of this client certificate any more: all its certificates are revoked then,
+ * and of no use. One that a login or a renewal has put in its place meanwhile is left alone.
+ */
+export function noteEnded(folders: Folders, organisation: string, clientCertificate: string, now: Date): void {
+  const files = sessionFiles(folders, organisation)
+  const held = readSession(folders, organisation)
+  if (held && held.endedByServer === undefined && readIfThere(files.clientCertificate) === clientCertificate)
+    writeSession(folders, organisation, { ...held, endedByServer: now.toISOString() })
 }
 
 export function removeSession(folders: Folders, organisation: string): void {
@@ -201,7 +220,7 @@ export function requireSession(
   const session = context && readSession(folders, context.organisation)
   if (!context || !session)
     throw new KeymanError('not-signed-in', 'you are not signed in', { hint: 'run keyman login' })
-  if (Date.parse(session.endsAt) <= now.getTime())
-    throw new KeymanError('not-signed-in', `your session ended at ${session.endsAt}`, { hint: 'run keyman login' })
-  return { context, session }
+  if (live(session, now)) return { context, session }
+  const why = session.endedByServer ? 'the server has ended your session' : `your session ended at ${session.endsAt}`
+  throw new KeymanError('not-signed-in', why, { hint: 'run keyman login' })
 }

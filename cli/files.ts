@@ -1,4 +1,16 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { isAbsent, onFile } from './file-errors.ts'
@@ -25,6 +37,16 @@ export function writeFile(path: string, content: string | Uint8Array, mode: numb
     } finally {
       closeSync(file)
     }
+  })
+}
+
+/** Throws where nothing can be written into a folder, which need not be there yet. Nothing is made. */
+export function checkWritable(folder: string): void {
+  onFile(folder, 'written', () => {
+    let there = folder
+    while (!existsSync(there) && dirname(there) !== there) there = dirname(there)
+    readdirSync(there)
+    accessSync(there, constants.W_OK | constants.X_OK)
   })
 }
 

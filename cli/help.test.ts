@@ -1,6 +1,7 @@
+import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { COMMON } from './command.ts'
-import { WORDS } from './commands/completion.ts'
+import { bash, fish } from './commands/completion.ts'
 import { GROUPS } from './groups.ts'
 import { COMMON_VARIABLES } from './variables.ts'
 
@@ -31,7 +32,7 @@ describe.each(all)('keyman $name --help', ({ name, command }) => {
     for (const flag of named) expect([...flags, ...elsewhere], `--${flag}`).toContain(flag)
   })
   it('answers in JSON, but where it prints no more than words for a person, or runs for another program', () => {
-    const prose = ['ssh config', 'ssh check', 'completion']
+    const prose = ['ssh check', 'completion']
     expect('json' in command.options).toBe(!prose.includes(name))
   })
   it('has variables for flags of its own alone', () => {
@@ -48,9 +49,33 @@ const otherCommands = (help: string): string[] =>
     .concat(/keyman-agent join --token-file/.test(help) ? ['token-file'] : [])
 
 describe('completion', () => {
-  it('knows every word that there is, and no other', () => {
-    const words = groups.map(({ word, commands }) => [word, Object.keys(commands).filter(Boolean)])
-    expect(Object.keys(WORDS).sort()).toEqual(groups.map(({ word }) => word).sort())
-    for (const [word, verbs] of words) if (verbs?.length) expect(WORDS[String(word)]).toEqual(verbs)
+  /** What bash offers where the last of these words is being typed. */
+  const offered = (...words: string[]): string[] =>
+    execFileSync(
+      'bash',
+      [
+        '-c',
+        `${bash(groups, 'bash')}\nCOMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _keyman; echo "\${COMPREPLY[*]}"`,
+        'bash',
+        ...words,
+      ],
+      { encoding: 'utf8' },
+    )
+      .trim()
+      .split(' ')
+      .filter(Boolean)
+  it('offers every word that there is', () => {
+    expect(offered('keyman', '').sort()).toEqual(groups.map(({ word }) => word).sort())
+    expect(offered('keyman', 'grant', '')).toEqual(['list', 'add', 'remove'])
+    expect(offered('keyman', 'gr')).toEqual(['grant'])
+  })
+  it('offers the flags of a verb, and those of a command without one', () => {
+    expect(offered('keyman', 'grant', 'add', 'x', '--la')).toEqual(['--label'])
+    expect(offered('keyman', 'login', '--fi')).toEqual(['--fingerprint'])
+    expect(offered('keyman', 'status', '--check', '--f').sort()).toEqual(['--files', '--for'])
+    expect(offered('keyman', 'status', 'x')).toEqual([])
+    expect(fish(groups)).toContain(
+      "complete -c keyman -n '__fish_seen_subcommand_from grant; and __fish_seen_subcommand_from add' -l label",
+    )
   })
 })

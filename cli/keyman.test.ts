@@ -259,6 +259,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect(stderr).toContain('That was you: keyman login signs in again.')
     expect(code).toBe(0)
     expect((await far.keyman(['passkey', 'list'])).code).toBe(3)
+    expect((await far.keyman(['status', '--check'])).code).toBe(3)
   })
   it('a private key that is pasted where a public one belongs never leaves the machine', async () => {
     const { code, stderr } = await near.keyman(['revoke', '--key', join(server.dataFolder, 'root', 'root_key')])
@@ -268,6 +269,22 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     await login(near)
     const listed = await near.run('ssh-add', ['-l'])
     expect(listed.stdout.trim().split('\n')).toHaveLength(1)
+  })
+  it('a second login ends the session that it replaces: no certificate of it lives on unseen', async () => {
+    const replaced = await json(near, 'status')
+    const { code, stderr } = await login(near, ['--for', '100d'])
+    expect(code, stderr).toBe(0)
+    expect(stderr).toMatch(/^You asked for 100 d 0 h; the server allows \d+ h at most\.$/m)
+    expect(stderr).toMatch(/your certificate ends in .+ \(.*grant_/)
+    const { records } = await json(near, 'audit', 'list', '--kind', 'revoked', '--limit', '1')
+    expect(JSON.stringify(records)).toContain(replaced.session)
+    expect(await json(near, 'doctor')).toMatchObject({
+      findings: expect.arrayContaining([expect.objectContaining({ check: 'session', ok: true })]),
+    })
+  })
+  it('hints at what to do where the server has not', async () => {
+    const { code, stderr } = await near.keyman(['audit', 'show', '999999'])
+    expect([code, stderr]).toEqual([6, expect.stringContaining('hint: keyman audit list shows what there is')])
   })
   it('of two logins at once one opens a page; the other waits and takes what that one gets', async () => {
     let second: ReturnType<Laptop['start']> | undefined

@@ -4,10 +4,10 @@ import { api, type loginSchemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hasScreen, openBrowser, tunnelTo } from './browser.ts'
-import { type Connection, call, clockDifference, lasts, Unreachable } from './client.ts'
+import { type Connection, call, clockDifference, lasts } from './client.ts'
 import type { Context } from './context.ts'
 import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
-import { listenLoopback } from './loopback.ts'
+import { listenLoopback, refusedInBrowser } from './loopback.ts'
 import { pageOf } from './page.ts'
 import { shown } from './terminal.ts'
 import { clockWords } from './times.ts'
@@ -78,14 +78,16 @@ async function byLoopback(options: LoginOptions, connection: Connection, keys: L
         : `Open this page and touch your passkey: ${page}`,
     )
     const code = await Promise.race([loopback.code, endOf(started.lasts)])
-    const answer = await redeem(connection, {
-      grant: 'code',
-      transaction: started.transaction,
-      code,
-      codeVerifier: loopback.codeVerifier,
-    })
-    if (answer.state !== 'done') throw new KeymanError('denied', 'the login was not confirmed')
-    return answer.login
+    const { transaction } = started
+    const grant = { grant: 'code' as const, transaction, code, codeVerifier: loopback.codeVerifier }
+    const end = performance.now() + CODE_LASTS_MS
+    const waitMore = patiently(options)
+    for (;;) {
+      const answer = await redeem(connection, grant).catch((error: unknown) => waitMore(error, end))
+      if (answer === undefined) continue
+      if (answer.state === 'done') return answer.login
+      throw refusedInBrowser()
+    }
   } finally {
     loopback.close()
   }
@@ -101,18 +103,42 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
   if (tunnel) options.say(`That page opens on this machine alone; from yours:  ${tunnel}`)
   let interval = started.interval
   const end = performance.now() + started.lasts
+  const waitMore = patiently(options)
   while (performance.now() < end) {
     // RFC 8628 section 3.5: the server says how often it may be asked.
     await wait(Math.max(1, interval) * 1000)
-    const answer = await redeem(connection, { grant: 'device', transaction, deviceCode }).catch((error: unknown) => {
-      if (error instanceof Unreachable) return { state: 'pending' as const, interval: interval * 2 }
-      throw error
-    })
+    const answer = await redeem(connection, { grant: 'device', transaction, deviceCode }).catch((error: unknown) =>
+      waitMore(error, end),
+    )
+    if (answer === undefined) continue
     if (answer.state === 'done') return answer.login
-    if (answer.state === 'refused') throw new KeymanError('denied', 'the login was refused in the browser')
+    if (answer.state === 'refused') throw refusedInBrowser()
     interval = answer.interval
   }
   throw nobodyAnswered()
+}
+
+/** How long the server takes a code of the loopback flow. */
+const CODE_LASTS_MS = 60_000
+
+/** Where the server does not say when to ask again: seconds. */
+const ASK_AGAIN = 2
+
+/**
+ * A server that is not reached, or cannot sign just now since its keystore is away, uses up neither kind of code: waits a
+ * little, with one remark for the whole login. Throws what it is given where that is anything else, or `end` comes first.
+ */
+function patiently({ say }: LoginOptions): (error: unknown, end: number) => Promise<undefined> {
+  let said = false
+  return async (error, end) => {
+    if (!(error instanceof KeymanError) || error.code !== 'unavailable') throw error
+    const pause = Math.max(1, error.retryAfter ?? ASK_AGAIN) * 1000
+    if (performance.now() + pause >= end) throw error
+    if (!said) say(`Not yet: ${shown(error.message)}. Asking again until it can (Ctrl-C ends this).`)
+    said = true
+    await wait(pause)
+    return undefined
+  }
 }
 
 const nobodyAnswered = () =>

@@ -46,7 +46,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (!load) {
     if (word.startsWith('-'))
       throw usage(`there is no flag ${word} here`, 'flags stand after the command: keyman status --json')
-    const near = nearest(word, Object.keys(GROUPS))
+    const near = word === 'version' ? '--version' : nearest(word, Object.keys(GROUPS))
     throw usage(
       `there is no command ${JSON.stringify(word)}`,
       near ? `did you mean keyman ${near}?` : 'keyman --help lists them',
@@ -54,17 +54,18 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const { commands } = await load()
   const { name, command, args: own } = choose(word, commands, rest)
-  const { values, positionals } = parse(command, own)
-  if (values.help) {
-    print(command.help)
-    return EXIT.done
+  try {
+    const { values, positionals } = parse(command, own)
+    if (values.help) {
+      print(command.help)
+      return EXIT.done
+    }
+    if (values.context !== undefined) process.env.KEYMAN_CONTEXT = values.context
+    return await command.run(values, positionals)
+  } catch (error) {
+    if (!(error instanceof KeymanError)) throw error
+    return failed(error, name, Object.hasOwn(commands, 'list') ? `keyman ${word} list` : undefined)
   }
-  if (values.context !== undefined) process.env.KEYMAN_CONTEXT = values.context
-  return command.run(values, positionals).catch((error: unknown) => {
-    if (error instanceof KeymanError && error.code === 'invalid-input' && !error.hint)
-      throw new KeymanError('invalid-input', error.message, { hint: `keyman ${name} --help`, fields: error.fields })
-    throw error
-  })
 }
 
 /** A group with one command of its own name is a daily verb; else the next word chooses. */
@@ -76,7 +77,14 @@ function choose(word: string, commands: Readonly<Record<string, Command>>, rest:
   const chosen = verb !== undefined && Object.hasOwn(commands, verb) ? commands[verb] : undefined
   if (chosen && verb !== undefined) return { name: `${word} ${verb}`, command: chosen, args }
   if (verb === '--help' || verb === '-h' || verb === undefined) {
-    const text = verbs.map(name => commands[name]?.help.split('\n')[0] ?? '').join('\n')
+    const verbLines = verbs.map(name => commands[name]?.help.split('\n')[0] ?? '')
+    const text = [
+      `usage: keyman ${word} ${verbs.join('|')} …`,
+      '',
+      ...verbLines,
+      '',
+      `keyman ${word} ${verbs[0]} --help says more.`,
+    ].join('\n')
     if (verb === undefined) throw usage(`keyman ${word} needs one of: ${verbs.join(', ')}`, `keyman ${word} --help`)
     return { name: word, command: { help: text, options: {}, run: async () => EXIT.done }, args: ['--help'] }
   }
@@ -87,27 +95,61 @@ function choose(word: string, commands: Readonly<Record<string, Command>>, rest:
   )
 }
 
-async function failed(error: unknown): Promise<number> {
-  if (error instanceof KeymanError) {
-    const unsaid = error.fields.filter(({ message }) => !error.message.includes(message))
-    const fields = unsaid.map(({ field, message }) => `${field}: ${message}`).join('; ')
-    printError(fields ? `${error.message}: ${fields}` : error.message, error.hint ?? (await whatStillHolds(error)))
-    if (process.env.KEYMAN_DEBUG === '1') console.error(error)
-    return ERRORS[error.code].exit
-  }
-  printError(error instanceof Error ? error.message : String(error), 'KEYMAN_DEBUG=1 shows where')
+async function failed(error: KeymanError, name?: string, list?: string): Promise<number> {
+  const unsaid = error.fields.filter(({ message }) => !error.message.includes(message))
+  const fields = unsaid.map(({ field, message }) => `${field}: ${message}`).join('; ')
+  const hints = [await whatStillHolds(error), error.hint ?? nextStep(error, name, list)]
+  printError(fields ? `${error.message}: ${fields}` : error.message, hints.filter(Boolean).join('; '))
   if (process.env.KEYMAN_DEBUG === '1') console.error(error)
-  return EXIT.failed
+  return ERRORS[error.code].exit
+}
+
+/** Pure: what to do next where whoever refused has not said it. `name`: the command; `list`: the one that lists what there is. */
+function nextStep({ code, retryAfter }: KeymanError, name = 'COMMAND', list?: string): string {
+  switch (code) {
+    case 'invalid-input':
+    case 'too-large':
+      return `keyman ${name} --help`
+    case 'not-signed-in':
+      return 'run keyman login'
+    case 'denied':
+      return 'ask an administrator; keyman status says as whom you are signed in'
+    case 'assertion-required':
+      return 'run it again where a passkey can be touched'
+    case 'not-found':
+      return list === undefined ? `keyman ${name} --help` : `${list} shows what there is`
+    case 'conflict':
+      return list === undefined ? 'see what holds now, and run it again' : `${list} shows what holds now`
+    case 'expired':
+      return 'run it again'
+    case 'too-many-requests':
+    case 'unavailable':
+      return `run it again in ${retryAfter ?? 10} s; keyman doctor looks what is wrong`
+    case 'internal':
+      return 'KEYMAN_DEBUG=1 shows where; keyman doctor looks what is wrong'
+  }
 }
 
 /** Where the server is away, what matters is how long one can do without it. */
 async function whatStillHolds(error: KeymanError): Promise<string | undefined> {
   if (error.code !== 'unavailable') return undefined
-  const { certificateGoodUntil } = await import('./certificate-good-until.ts')
-  return certificateGoodUntil()
+  try {
+    const { certificateGoodUntil } = await import('./certificate-good-until.ts')
+    return certificateGoodUntil()
+  } catch {
+    return undefined
+  }
+}
+
+function broken(error: unknown): number {
+  printError(error instanceof Error ? error.message : String(error), 'KEYMAN_DEBUG=1 shows where')
+  if (process.env.KEYMAN_DEBUG === '1') console.error(error)
+  return EXIT.failed
 }
 
 process.on('SIGINT', () => process.exit(EXIT.interrupted))
 // A reader that goes away (`keyman … | head`) is no failure.
 process.stdout.on('error', () => process.exit(EXIT.done))
-process.exitCode = await main(process.argv.slice(2)).catch(failed)
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) =>
+  error instanceof KeymanError ? failed(error) : broken(error),
+)

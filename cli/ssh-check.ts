@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { hasScreen } from './browser.ts'
-import { type Context, currentContext, readSession, type Session } from './context.ts'
+import { type Context, currentContext, live, readSession, type Session } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { keymanProgram } from './ssh-files.ts'
@@ -40,7 +40,7 @@ async function check(folders: Folders, context: Context, now: () => number): Pro
     if (isCertified(session(), now())) return GOOD
     if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
       return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
-    const renewed = isAlive(session(), now()) ? await renew(folders, context) : undefined
+    const renewed = live(session(), new Date(now())) ? await renew(folders, context) : undefined
     const got = renewed ?? (await loginByWhoIsThere(context, marks, now()))
     if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
     return got
@@ -88,9 +88,7 @@ function login(context: Context, terminal: number | undefined): Promise<number> 
 }
 
 const isCertified = (session: Session | undefined, now: number): boolean =>
-  session?.ssh !== undefined && Date.parse(session.ssh.endsAt) > now
-const isAlive = (session: Session | undefined, now: number): boolean =>
-  session !== undefined && Date.parse(session.endsAt) > now
+  Date.parse(live(session, new Date(now))?.ssh?.endsAt ?? '') > now
 
 export const marksOf = (folders: Folders, { organisation }: Pick<Context, 'organisation'>) => ({
   turn: join(folders.runtime, `${organisation}.login.lock`),

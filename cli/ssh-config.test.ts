@@ -19,6 +19,7 @@ import { newSshd, ownLogin } from '#test/support/sshd.ts'
 import { folders } from './folders.ts'
 import {
   checkScript,
+  includeHolds,
   knownHostsText,
   type SshConfigInput,
   sshConfigText,
@@ -196,6 +197,14 @@ describe('the line in ~/.ssh/config', () => {
     const line = 'Include $' + '{HOME}/.config/keyman/ssh_config'
     const variable = (name: string) => (name === 'HOME' ? '/home/alice' : undefined)
     expect(withInclude(line, { ...include, variable })).toBe(line)
+  })
+  it('is moved to the top where it holds for one block alone', () => {
+    for (const block of ['Host a', 'Host * !b', 'match host a', 'Match all exec true', 'Host *\n  x y\nHost=a'])
+      expect(withInclude(`${block}\n  Include ${path}\n  User b\n`, include)).toBe(
+        `Include ${path}\n${block}\n  User b\n`,
+      )
+    for (const block of ['Host *', 'host "*"', 'Match all', 'Host a\nMatch all', '# Host a', 'HostName a'])
+      expect(includeHolds(`${block}\nInclude ${path}\n`, include), block).toBe(true)
   })
   it('stands in quotes where the home has blanks', () => {
     const spaced = { path: '/home/alice b/.config/keyman/ssh_config', home: '/home/alice b' }

@@ -1,6 +1,6 @@
 import { KeymanError } from '#shared/errors.ts'
 import { isHostName, isLogin } from '#shared/names.ts'
-import { type Included, includes, withoutIncluded } from './ssh-lines.ts'
+import { type Included, includes, withoutIncluded, wordsAfter } from './ssh-lines.ts'
 
 /**
  * Pure: the text of our one include file and of our known_hosts file. A server's word is data (invariant 14): names are
@@ -152,10 +152,9 @@ exec ${keyman} ssh check ${context}
 /** A path of this machine as one word of a shell's script, whatever it is made of: people keep programs in folders with blanks. */
 const word = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/** Puts our one line on top of the person's configuration: after a \`Host\` block an Include would hold for that block alone. */
-export function withInclude(text: string, file: Included): string {
-  return hasInclude(text, file) ? text : `${includeLine(file.path)}\n${text}`
-}
+/** Puts our one line on top of the person's configuration, also where it stands further down and holds for one block alone. */
+export const withInclude = (text: string, file: Included): string =>
+  includeHolds(text, file) ? text : `${includeLine(file.path)}\n${withoutInclude(text, file)}`
 
 export const includeLine = (file: string): string => `Include ${path(file, 'XDG_CONFIG_HOME')}`
 
@@ -165,4 +164,21 @@ export const withoutInclude = (text: string, file: Included): string =>
     .split('\n')
     .flatMap(line => (includes(line, file) ? (withoutIncluded(line, file) ?? []) : line))
     .join('\n')
+/** Whether ssh reads our file for every host: an Include that stands in a `Host` or `Match` block holds for that block alone. */
+export function includeHolds(text: string, file: Included): boolean {
+  let everyHost = true
+  for (const line of text.split('\n')) {
+    if (everyHost && includes(line, file)) return true
+    for (const [keyword, all] of BLOCKS) {
+      const words = wordsAfter(keyword, line)
+      if (words.length > 0) everyHost = words.length === 1 && words[0]?.text.toLowerCase() === all
+    }
+  }
+  return false
+}
+const BLOCKS = [
+  ['host', '*'],
+  ['match', 'all'],
+] as const
+
 export const hasInclude = (text: string, file: Included): boolean => text.split('\n').some(line => includes(line, file))

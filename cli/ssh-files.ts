@@ -15,6 +15,12 @@ export const sshFiles = (folders: Folders) => ({
   userConfig: join(process.env.HOME || homedir(), '.ssh', 'config'),
 })
 
+/** The folders of ours that a login writes into. */
+export const ownFolders = (folders: Folders): string[] => [
+  ...['', 'contexts', 'ssh-check', 'known_hosts'].map(name => join(folders.config, name)),
+  folders.runtime,
+]
+
 /**
  * Writes all of them anew from the contexts; they do nothing until the include line stands in the person's configuration.
  * Hosts stay in them when a session ends, so that the next plain ssh finds its way while it starts a login.

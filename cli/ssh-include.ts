@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { lstatSync, realpathSync, statSync } from 'node:fs'
+import { homedir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { onFile } from './file-errors.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
-import { hasInclude, includeLine, withInclude, withoutInclude } from './ssh-config.ts'
+import { hasInclude, includeHolds, includeLine, withInclude, withoutInclude } from './ssh-config.ts'
 import { sshFiles } from './ssh-files.ts'
 import type { Included } from './ssh-lines.ts'
 import { ask, canAsk, remark } from './terminal.ts'
@@ -41,8 +42,36 @@ function followed(path: string): string {
   }
 }
 
-export const includeInstalled = (folders: Folders): boolean =>
-  hasInclude(readIfThere(sshFiles(folders).userConfig) ?? '', ourFile(folders))
+/** How ssh reads our file: for every host, in a block for some alone, or not at all. */
+export function includeState(folders: Folders): 'holds' | 'in a block' | 'absent' {
+  const text = readIfThere(sshFiles(folders).userConfig) ?? ''
+  const file = ourFile(folders)
+  return includeHolds(text, file) ? 'holds' : hasInclude(text, file) ? 'in a block' : 'absent'
+}
+
+/** The file that ssh reads where that is another than ours: it goes by the passwd entry and not by HOME. */
+export function readBySsh(folders: Folders): string | undefined {
+  const path = join(passwdHome(), '.ssh', 'config')
+  return path === sshFiles(folders).userConfig ? undefined : path
+}
+
+/** Without an entry ssh itself does not run; nothing of ours fails for it. */
+function passwdHome(): string {
+  try {
+    return userInfo().homedir
+  } catch {
+    return homedir()
+  }
+}
+
+/** What follows `Added`: whether plain ssh works then. */
+export function afterInstall(folders: Folders): string {
+  const { userConfig } = sshFiles(folders)
+  const other = readBySsh(folders)
+  return other === undefined
+    ? 'plain ssh works now. Undo: keyman ssh config --remove'
+    : `but plain ssh reads ${other}, since it goes by the passwd entry and not by HOME: ssh -F ${userConfig} works`
+}
 
 /** Our file as an `Include` in the person's configuration may name it. */
 export function ourFile(folders: Folders): Included {
@@ -66,7 +95,7 @@ export const offeredMark = (folders: Folders): string => join(folders.config, 's
 
 /** Offers the line once, at the first login; `--ssh-config` answers where nobody can be asked. */
 export async function offerInclude(folders: Folders, answer: string | undefined): Promise<void> {
-  if (includeInstalled(folders) || answer === 'no') return
+  if (includeState(folders) === 'holds' || answer === 'no') return
   const { include, userConfig } = sshFiles(folders)
   if (answer === undefined) {
     if (readIfThere(offeredMark(folders)) !== undefined) return
@@ -77,5 +106,5 @@ export async function offerInclude(folders: Folders, answer: string | undefined)
     if (!agreed) return remark('Left as it is. Later: keyman ssh config --install')
   }
   changeInclude(folders, 'install')
-  remark('Added; plain ssh works now. Undo: keyman ssh config --remove')
+  remark(`Added; ${afterInstall(folders)}`)
 }

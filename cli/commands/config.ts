@@ -29,15 +29,15 @@ function settings(env: NodeJS.ProcessEnv): Row[] {
   const context = currentContext(places)
   const pinned = (value: string | undefined): readonly [string, string] =>
     value === undefined ? ['none', 'nothing is pinned yet'] : [value, 'the pinned trust bundle']
-  const variable = (name: string, otherwise: string): Row =>
-    env[name] ? [name, env[name], 'the environment'] : [name, otherwise, 'default']
   const xdg = (path: string, name: string): readonly [string, string] => [
     path,
     env[name] && path.startsWith(env[name]) ? name : 'default',
   ]
-  const defaults: Readonly<Record<string, string>> = {
-    KEYMAN_FOR: '8h',
-    KEYMAN_BROWSER: env.BROWSER || "the desktop's",
+  const variable = (name: string): Row => {
+    if (env[name]) return [name, env[name], 'the environment']
+    if (name === 'KEYMAN_BROWSER')
+      return env.BROWSER ? [name, env.BROWSER, 'BROWSER'] : [name, "the desktop's", 'default']
+    return [name, name === 'KEYMAN_FOR' ? '8h' : '-', 'default']
   }
   const names = [...Object.values(COMMON_VARIABLES), ...Object.values(LOGIN_VARIABLES), ...OTHER_VARIABLES]
   return [
@@ -46,7 +46,7 @@ function settings(env: NodeJS.ProcessEnv): Row[] {
     ['pages', ...pinned(context?.publicUrl)],
     ['root of trust', ...pinned(context?.rootFingerprint)],
     ['host names', ...pinned(context?.hostSuffixes.map(suffix => `*.${suffix}`).join(', '))],
-    ...names.filter(name => name !== 'KEYMAN_CONTEXT').map(name => variable(name, defaults[name] ?? '-')),
+    ...names.filter(name => name !== 'KEYMAN_CONTEXT').map(variable),
     ['configuration folder', ...xdg(places.config, 'XDG_CONFIG_HOME')],
     ['state folder', ...xdg(places.state, 'XDG_STATE_HOME')],
     ['runtime folder', ...xdg(places.runtime, 'XDG_RUNTIME_DIR')],

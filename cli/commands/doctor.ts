@@ -1,128 +1,143 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
-import { userInfo } from 'node:os'
-import { dirname } from 'node:path'
 import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { probe } from '../client.ts'
+import { sessionConnection } from '../checkpoint.ts'
+import { call, probe } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
-import { type Context, currentContext, readSession, sessionFiles } from '../context.ts'
-import { readIfThere } from '../files.ts'
+import { type Context, currentContext, live, readSession, sessionFiles } from '../context.ts'
+import { onFile } from '../file-errors.ts'
+import { checkWritable } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { localRemarks } from '../local-server.ts'
 import { localAgent } from '../ssh-agent.ts'
-import { sshFiles } from '../ssh-files.ts'
-import { includeInstalled, ourFile } from '../ssh-include.ts'
-import { includes } from '../ssh-lines.ts'
+import { ownFolders, sshFiles } from '../ssh-files.ts'
+import { includeState, readBySsh } from '../ssh-include.ts'
 import { print, printJson, shown } from '../terminal.ts'
 import { clockWords } from '../times.ts'
 
-type Finding = { readonly check: string; readonly ok: boolean; readonly says: string }
+/** `note`: worth knowing, and no fault of this machine's set-up. */
+type Finding = { readonly check: string; readonly ok: boolean; readonly note?: true; readonly says: string }
 
 const doctor = command({
   help: `keyman doctor: check what keyman needs on this machine
 usage: keyman doctor [--json]
 
-Exit code 0: all well; 9: something was found (each line says what to do).`,
+ok: as it should be; note: worth knowing; look: something is wrong, and the line says what to do.
+Exit code 0: all well; 9: something was found.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
-    const context = currentContext(places)
+    let context: Context | undefined
     const findings = [
-      ...folderModes(places),
-      sshLine(places),
-      agent(),
-      signedIn(places, context),
+      ...(await looked('organisation', () => {
+        context = currentContext(places)
+        return { ok: true, says: context?.organisation ?? 'none is pinned yet' }
+      })),
+      ...(await Promise.all(ownFolders(places).map(folder => looked(folder, () => folderOf(folder))))).flat(),
+      ...(await looked('ssh', ssh)),
+      ...(await looked(sshFiles(places).userConfig, () => sshLine(places))),
+      ...(await looked('ssh-agent', agent)),
+      ...(await looked('session', () => session(places, context))),
       ...(context ? await server(context) : []),
       ...(context ? localRemarks(places, context).map(ofTheServer) : []),
     ]
     if (values.json) printJson({ findings })
-    else for (const { ok, check, says } of findings) print(`${ok ? 'ok  ' : 'look'}  ${check}: ${shown(says)}`)
+    else
+      for (const { ok, note, check, says } of findings)
+        print(`${ok ? (note ? 'note' : 'ok  ') : 'look'}  ${check}: ${shown(says)}`)
     return findings.every(finding => finding.ok) ? EXIT.done : EXIT.found
   },
 })
 
-function folderModes(places: Folders): Finding[] {
-  return [places.config, places.runtime].filter(existsSync).map(folder => {
-    const mode = statSync(folder).mode & 0o777
-    const ok = (mode & 0o077) === 0
-    return {
-      check: folder,
-      ok,
-      says: ok ? 'only yours' : `others may enter it (mode ${mode.toString(8)}); run chmod 700 on it`,
-    }
-  })
-}
+type Looked = Omit<Finding, 'check'>
 
-function sshLine(places: Folders): Finding {
-  const { userConfig } = sshFiles(places)
-  if (!includeInstalled(places))
-    return { check: userConfig, ok: false, says: 'does not include our hosts; run keyman ssh config --install' }
-  const home = userInfo().homedir
-  if (dirname(dirname(userConfig)) !== home)
-    return {
-      check: userConfig,
-      ok: false,
-      says: `ssh reads ${home}/.ssh/config, since it goes by the passwd entry, not by HOME`,
-    }
-  const lines = (readIfThere(userConfig) ?? '').split('\n')
-  const before = lines.slice(
-    0,
-    Math.max(
-      0,
-      lines.findIndex(line => includes(line, ourFile(places))),
-    ),
-  )
-  const ok = !before.some(line => /^\s*(host|match)[\s=]/i.test(line))
-  return {
-    check: userConfig,
-    ok,
-    says: ok
-      ? 'includes our hosts'
-      : 'our Include stands inside a Host or Match block and holds there alone; move it to the top',
+/** A check that cannot be made has found something. */
+async function looked(check: string, look: () => Looked | Promise<Looked>): Promise<Finding[]> {
+  try {
+    return [{ check, ...(await look()) }]
+  } catch (error) {
+    const hint = error instanceof KeymanError && error.hint ? `; ${error.hint}` : ''
+    return [{ check, ok: false, says: `${error instanceof Error ? error.message : error}${hint}` }]
   }
 }
 
-function agent(): Finding {
+function folderOf(folder: string): Looked {
+  checkWritable(folder)
+  if (!existsSync(folder)) return { ok: true, says: 'can be made' }
+  const mode = onFile(folder, 'read', () => statSync(folder).mode) & 0o777
+  return (mode & 0o077) === 0
+    ? { ok: true, says: 'only yours' }
+    : { ok: false, says: `others may enter it (mode ${mode.toString(8)}); run chmod 700 on it` }
+}
+
+function ssh(): Looked {
+  const { stderr, error } = spawnSync('ssh', ['-V'], { encoding: 'utf8' })
+  return error
+    ? { ok: false, says: `there is no ssh in PATH that can be started (${error.message}); install OpenSSH's client` }
+    : { ok: true, says: stderr.trim() }
+}
+
+function sshLine(places: Folders): Looked {
+  const state = includeState(places)
+  if (state === 'absent') return { ok: false, says: 'does not include our hosts; run keyman ssh config --install' }
+  const other = readBySsh(places)
+  if (other !== undefined)
+    return { ok: false, says: `ssh reads ${other}, since it goes by the passwd entry, not by HOME` }
+  return state === 'holds'
+    ? { ok: true, says: 'includes our hosts' }
+    : {
+        ok: false,
+        says: 'our Include stands inside a Host or Match block and holds there alone; keyman ssh config --install moves it to the top',
+      }
+}
+
+function agent(): Looked {
   const socket = localAgent()
-  if (socket) return { check: 'ssh-agent', ok: true, says: socket }
-  return { check: 'ssh-agent', ok: true, says: 'no local one; the key goes into a file of mode 0600' }
+  if (socket) return { ok: true, says: socket }
+  return { ok: true, note: true, says: 'no local one; the key goes into a file of mode 0600' }
 }
 
-function signedIn(places: Folders, context: Context | undefined): Finding {
-  const session = context && readSession(places, context.organisation)
-  if (!context || !session || Date.parse(session.endsAt) < Date.now())
-    return { check: 'session', ok: false, says: 'not signed in; run keyman login' }
+/** By what lies here, and by the server's own word where it is reached: only there it is known whether the session was revoked. */
+async function session(places: Folders, context: Context | undefined): Promise<Looked> {
+  const held = context && readSession(places, context.organisation)
+  const alive = live(held, new Date())
+  if (!context || !alive)
+    return {
+      ok: false,
+      says: `${held?.endedByServer ? 'the server has ended it' : 'not signed in'}; run keyman login`,
+    }
+  const answer = await call(sessionConnection(places, context), api.session.show).catch((error: unknown) => error)
+  if (answer instanceof KeymanError && answer.code === 'not-signed-in')
+    return { ok: false, says: `the server does not take it any more: ${answer.message}; run keyman login` }
   const { certificate } = sessionFiles(places, context.organisation)
-  const ok = existsSync(certificate)
-  return {
-    check: 'session',
-    ok,
-    says: ok
-      ? `${session.person}, ${certificate}`
-      : `no certificate: ${session.denial ?? 'it is missing; run keyman login'}`,
-  }
+  if (!existsSync(certificate))
+    return { ok: false, says: `no certificate: ${alive.denial ?? 'it is missing; run keyman login'}` }
+  return answer instanceof Error
+    ? {
+        ok: true,
+        note: true,
+        says: `${alive.person}, ${certificate}; the server could not be asked whether it still stands`,
+      }
+    : { ok: true, says: `${alive.person}, ${certificate}` }
 }
 
-/** Worth knowing, and no fault of this machine's set-up: a server that was just tried out keeps its root key beside it. */
-const ofTheServer = (says: string): Finding => ({ check: 'the server on this machine', ok: true, says })
+/** A server that was just tried out keeps its root key beside it. */
+const ofTheServer = (says: string): Finding => ({ check: 'the server on this machine', ok: true, note: true, says })
 
 async function server(context: Context): Promise<Finding[]> {
-  const connection = { url: context.machinesUrl, root: context.machinesRoot }
-  try {
+  let off: string | undefined
+  const reached = await looked(context.machinesUrl, async () => {
+    const connection = { url: context.machinesUrl, root: context.machinesRoot }
     const { took, clock = 0 } = await probe(connection, api.trust.show.path)
-    const off = clockWords(clock)
-    return [
-      { check: context.machinesUrl, ok: true, says: `reached in ${took} ms` },
-      {
-        check: 'clock',
-        ok: off === undefined,
-        says: off === undefined ? "agrees with the server's" : `${off}; set one of them right`,
-      },
-    ]
-  } catch (error) {
-    return [{ check: context.machinesUrl, ok: false, says: error instanceof Error ? error.message : String(error) }]
-  }
+    off = clockWords(clock)
+    return { ok: true, says: `reached in ${took} ms` }
+  })
+  if (!reached.every(({ ok }) => ok)) return reached
+  const clock = off === undefined ? "agrees with the server's" : `${off}; set one of them right`
+  return [...reached, { check: 'clock', ok: off === undefined, says: clock }]
 }
 
 export const commands: Record<string, Command> = { '': doctor }

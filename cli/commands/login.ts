@@ -1,24 +1,28 @@
 import { hostname } from 'node:os'
+import { dirname } from 'node:path'
+import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { hasScreen } from '../browser.ts'
 import { pinContext } from '../change-context.ts'
-import { rememberCheckpoint } from '../checkpoint.ts'
+import { rememberCheckpoint, sessionConnection } from '../checkpoint.ts'
+import { call } from '../client.ts'
 import { type Command, command, usage } from '../command.ts'
-import { type Context, currentContext, listContexts, readContext, readSession, type Session } from '../context.ts'
+import { type Context, currentContext, listContexts, readContext, type Session } from '../context.ts'
+import { checkWritable } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { agreeToNames } from '../host-names.ts'
-import { installLogin, signInTurn } from '../install-session.ts'
+import { installLogin } from '../install-session.ts'
 import { isLocal, localServer } from '../local-server.ts'
 import { signIn } from '../login.ts'
+import { liveSession, oneAtATime } from '../one-login.ts'
 import { signedInJson } from '../signed-in-json.ts'
-import { checkSshPaths } from '../ssh-files.ts'
+import { checkSshPaths, ownFolders, sshFiles } from '../ssh-files.ts'
 import { offerInclude } from '../ssh-include.ts'
 import { isWatched, printJson, remark, shown } from '../terminal.ts'
-import { until } from '../times.ts'
+import { span, until } from '../times.ts'
 import { firstContact, refreshTrust, type Trusted } from '../trust-store.ts'
-import { takeTurn } from '../turn.ts'
 import { LOGIN_VARIABLES } from '../variables.ts'
 
 const login = command({
@@ -57,6 +61,9 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     const flow = values.device || !hasScreen() ? 'device' : 'loopback'
 
     const places = folders()
+    // Before the server is asked for anything, and anybody touches a passkey.
+    for (const folder of ownFolders(places)) checkWritable(folder)
+    if (values['ssh-config'] === 'yes') checkWritable(dirname(sshFiles(places).userConfig))
     const found = await reach(places, target)
     if (flow === 'device' && !values.device && !isWatched())
       throw new KeymanError('not-signed-in', 'nobody is here to touch a passkey', {
@@ -68,11 +75,16 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     const openBrowser = !values['no-browser']
     const session = await oneAtATime(places, context, async () => {
       const { keys, answer } = await signIn({ context, lifetime, device: deviceName(), flow, openBrowser, say: remark })
-      return installLogin(places, context, keys, answer)
+      const replaced = replacedSession(places, context)
+      const installed = await installLogin(places, context, keys, answer)
+      if (values.for !== undefined) sayWhereCut(lifetime, installed)
+      await replaced?.()
+      return installed
     })
 
-    const ends = session.ssh
-      ? `your certificate ends ${until(new Date(session.ssh.endsAt), new Date())}`
+    const { ssh } = session
+    const ends = ssh
+      ? `your certificate ends ${until(new Date(ssh.endsAt), new Date())}${ssh.limitedBy ? ` (${shown(ssh.limitedBy)})` : ''}`
       : `but you have no certificate: ${shown(session.denial ?? 'no grant gives you one')}`
     remark(`Signed in as ${shown(session.person)}; ${ends}.`)
     if (session.passkeys === 1)
@@ -86,37 +98,27 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
 
 export const commands: Record<string, Command> = { '': login }
 
-/** As long as a login may wait for its passkey, and a little. */
-const OTHERS_MS = 11 * 60_000
-
-/**
- * Where another `keyman login` waits for a passkey already, that one is waited for and what it gets is taken: one page, one
- * touch. Where it comes to nothing, this one goes on.
- */
-async function oneAtATime(places: Folders, context: Context, login: () => Promise<Session>): Promise<Session> {
-  const before = liveSession(places, context)
-  const session = await takeTurn(
-    signInTurn(places, context),
-    OTHERS_MS,
-    async () => {
-      const now = liveSession(places, context)
-      if (now === undefined || now.session === before?.session) return login()
-      remark('The other keyman login has signed this machine in; nothing more is needed.')
-      return now
-    },
-    () => remark('Another keyman login waits for a touch of the passkey; waiting for that one (Ctrl-C ends this one).'),
-  )
-  if (session) return session
-  throw new KeymanError('conflict', 'another keyman login still waits for an answer', {
-    hint: 'touch the passkey there, or end it with Ctrl-C and run keyman login again',
-  })
+/** What was asked for by `--for` and not given is said; a minute is the network's. */
+function sayWhereCut(asked: number, { startedAt, endsAt }: Session): void {
+  const given = Math.round((Date.parse(endsAt) - Date.parse(startedAt)) / 1000)
+  if (given < asked - 60) remark(`You asked for ${span(asked)}; the server allows ${span(given)} at most.`)
 }
 
-/** Undefined also where the file is damaged: a login makes it anew. */
-function liveSession(places: Folders, { organisation }: Context): Session | undefined {
+/** Whoever hangs keeps no login waiting. */
+const FAREWELL_MS = 3000
+
+/**
+ * Ends the session that a login is about to replace, as far as the server can be told: nobody would see its certificates any
+ * more, and none of them is to live on. Asked for before its files are replaced, called after.
+ */
+function replacedSession(places: Folders, context: Context): (() => Promise<void>) | undefined {
+  const held = liveSession(places, context)
+  if (!held) return undefined
   try {
-    const session = readSession(places, organisation)
-    return session && Date.parse(session.endsAt) > Date.now() ? session : undefined
+    const connection = sessionConnection(places, context)
+    return (
+      connection.client && (() => call(connection, api.session.end, { deadline: FAREWELL_MS }).catch(() => undefined))
+    )
   } catch {
     return undefined
   }

@@ -1,4 +1,8 @@
+import { rmdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname } from 'node:path'
 import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
@@ -7,6 +11,7 @@ import { type Context, currentContext, listContexts, readContext, readSession } 
 import { remove } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { forgetSession } from '../forget-session.ts'
+import { sshFiles } from '../ssh-files.ts'
 import { changeInclude } from '../ssh-include.ts'
 import { printJson, remark, shown } from '../terminal.ts'
 
@@ -34,6 +39,7 @@ More: docs/login.md`,
     if (values.all) {
       changeInclude(places, 'remove')
       for (const folder of [places.config, places.runtime, places.state]) remove(folder)
+      for (const folder of [places.config, places.state, sshFiles(places).userConfig]) removeEmpty(dirname(folder))
       remark("Removed everything of keyman's from this home; a local server's data stays.")
     }
     if (values.json) printJson({ signedIn: false })
@@ -43,13 +49,29 @@ More: docs/login.md`,
 
 export const commands: Record<string, Command> = { '': logout }
 
+/** A folder below the home that a login may have made, and those above it, as far as nothing lies in them. */
+function removeEmpty(folder: string): void {
+  const home = process.env.HOME || homedir()
+  for (let path = folder; path.startsWith(`${home}/`); path = dirname(path)) {
+    try {
+      rmdirSync(path)
+    } catch {
+      return
+    }
+  }
+}
+
 /** The server is told where it can be; the keys go in any case. False where there was no session. */
 async function end(places: Folders, context: Context): Promise<boolean> {
   const session = readSession(places, context.organisation)
   if (!session) return false
   const untold = await call(sessionConnection(places, context), api.session.end).then(
     () => undefined,
-    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    (error: unknown) => {
+      // It has ended there already: revoked, or its passkey was removed.
+      if (error instanceof KeymanError && error.code === 'not-signed-in') return undefined
+      return error instanceof Error ? error.message : String(error)
+    },
   )
   await forgetSession(places, context)
   remark(

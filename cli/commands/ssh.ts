@@ -5,19 +5,24 @@ import { readIfThere } from '../files.ts'
 import { folders } from '../folders.ts'
 import { signedInJson } from '../signed-in-json.ts'
 import { sshFiles } from '../ssh-files.ts'
-import { changeInclude, includeInstalled } from '../ssh-include.ts'
+import { afterInstall, changeInclude, includeState } from '../ssh-include.ts'
 import { print, printJson, remark } from '../terminal.ts'
 
 const config = command({
   help: `keyman ssh config: the one line in ~/.ssh/config through which plain ssh works
-usage: keyman ssh config --install | --remove | --show
+usage: keyman ssh config --install | --remove | --show [--json]
 
-  --install   put it on top of ~/.ssh/config (nothing happens if it stands there)
+  --install   put it on top of ~/.ssh/config (nothing happens where it holds for every host already)
   --remove    take exactly that line out again
   --show      print what it includes
 
 How to check: ssh -G YOURHOST | grep certificatefile. More: docs/login.md`,
-  options: { install: { type: 'boolean' }, remove: { type: 'boolean' }, show: { type: 'boolean' } },
+  options: {
+    install: { type: 'boolean' },
+    remove: { type: 'boolean' },
+    show: { type: 'boolean' },
+    json: { type: 'boolean' },
+  },
   async run(values, positionals) {
     take(positionals, [])
     if ([values.install, values.remove, values.show].filter(Boolean).length !== 1)
@@ -25,16 +30,21 @@ How to check: ssh -G YOURHOST | grep certificatefile. More: docs/login.md`,
     const places = folders()
     const { include, userConfig } = sshFiles(places)
     if (values.show) {
-      print(`# ${includeInstalled(places) ? 'included' : 'not included'} by ${userConfig}`)
-      print(readIfThere(include) ?? '# nothing yet: run keyman login')
+      const included = includeState(places) === 'holds'
+      const text = readIfThere(include)
+      if (values.json) printJson({ included, by: userConfig, file: include, text: text ?? '' })
+      else
+        print(
+          `# ${included ? 'included' : 'not included'} by ${userConfig}\n${text ?? '# nothing yet: run keyman login'}`,
+        )
       return EXIT.done
     }
+    const stood = includeState(places)
     const changed = changeInclude(places, values.install ? 'install' : 'remove')
-    if (values.install)
-      remark(
-        changed ? `Added to ${userConfig}. Undo: keyman ssh config --remove` : `It stands in ${userConfig} already.`,
-      )
-    else remark(changed ? `Removed from ${userConfig}.` : `It was not in ${userConfig}.`)
+    if (!values.install) remark(changed ? `Removed from ${userConfig}.` : `It was not in ${userConfig}.`)
+    else if (!changed) remark(`It stands in ${userConfig} already.`)
+    else remark(`${stood === 'absent' ? 'Added to' : 'Moved to the top of'} ${userConfig}; ${afterInstall(places)}`)
+    if (values.json) printJson({ included: values.install === true, by: userConfig, changed })
     return EXIT.done
   },
 })

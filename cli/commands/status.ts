@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { currentContext, listContexts, readSession, type Session, sessionFiles } from '../context.ts'
+import { currentContext, listContexts, live, readSession, type Session, sessionFiles } from '../context.ts'
 import { type Folders, folders } from '../folders.ts'
 import { signedInJson } from '../signed-in-json.ts'
 import { sshFiles } from '../ssh-files.ts'
@@ -21,7 +21,7 @@ usage: keyman status [flags]
 examples:
   keyman status
   keyman status --check --for 2h || keyman login
-It reads files alone and never asks the server. More: docs/login.md`,
+It reads files alone and asks no server; what other commands have heard from it counts. More: docs/login.md`,
   options: {
     check: { type: 'boolean' },
     for: { type: 'string' },
@@ -35,35 +35,44 @@ It reads files alone and never asks the server. More: docs/login.md`,
     const session = context && readSession(places, context.organisation)
     const now = new Date()
     if (values.files) {
-      for (const path of ownFiles(places)) print(path)
+      const files = ownFiles(places)
+      if (values.json) printJson({ files })
+      else for (const path of files) print(path)
       return EXIT.done
     }
-    const alive = context !== undefined && session !== undefined && Date.parse(session.endsAt) > now.getTime()
-    if (values.check) return check(alive ? session : undefined, now, values.for)
+    const alive = live(session, now)
+    if (values.check) {
+      const { code, says } = check(alive, now, values.for)
+      if (values.json) printJson({ good: code === EXIT.done, ...(says === undefined ? {} : { says }) })
+      if (says !== undefined) remark(shown(says))
+      return code
+    }
     if (values.for !== undefined) throw usage('--for belongs to --check')
     if (values.json) {
-      printJson(alive ? signedInJson(context, session) : { signedIn: false })
+      printJson(context && alive ? signedInJson(context, alive) : { signedIn: false })
       return alive ? EXIT.done : EXIT.notSignedIn
     }
-    if (!context || !session || !alive) {
+    if (!context || !alive) {
       remark(
-        session
-          ? `Your session ended (${until(new Date(session.endsAt), now, session.zone)}).`
-          : 'You are not signed in.',
+        session?.endedByServer
+          ? 'The server has ended your session: it was revoked, or logged out elsewhere.'
+          : session
+            ? `Your session ended (${until(new Date(session.endsAt), now, session.zone)}).`
+            : 'You are not signed in.',
       )
       remark('Next: keyman login')
       return EXIT.notSignedIn
     }
-    print(`${bold(shown(session.person))} at ${context.organisation}${session.administrator ? ', administrator' : ''}`)
-    print(`  session      ends ${until(new Date(session.endsAt), now, session.zone)}`)
-    if (session.ssh) {
+    print(`${bold(shown(alive.person))} at ${context.organisation}${alive.administrator ? ', administrator' : ''}`)
+    print(`  session      ends ${until(new Date(alive.endsAt), now, alive.zone)}`)
+    if (alive.ssh) {
       print(
-        `  certificate  ends ${until(new Date(session.ssh.endsAt), now, session.zone)}${session.ssh.limitedBy ? `  (${shown(session.ssh.limitedBy)})` : ''}`,
+        `  certificate  ends ${until(new Date(alive.ssh.endsAt), now, alive.zone)}${alive.ssh.limitedBy ? `  (${shown(alive.ssh.limitedBy)})` : ''}`,
       )
-      print(`               serial ${session.ssh.serial}, key ID ${shown(session.ssh.keyId)}`)
-    } else print(`  certificate  none: ${shown(session.denial ?? 'no grant')}`)
+      print(`               serial ${alive.ssh.serial}, key ID ${shown(alive.ssh.keyId)}`)
+    } else print(`  certificate  none: ${shown(alive.denial ?? 'no grant')}`)
     print(
-      `  key          ${session.keyIn === 'agent' ? 'in the ssh-agent, which forgets it by itself' : sessionFiles(places, context.organisation).key}`,
+      `  key          ${alive.keyIn === 'agent' ? 'in the ssh-agent, which forgets it by itself' : sessionFiles(places, context.organisation).key}`,
     )
     if (context.hosts.length > 0)
       print(`  hosts        ${shown(context.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; '))}`)
@@ -73,15 +82,14 @@ It reads files alone and never asks the server. More: docs/login.md`,
 
 export const commands: Record<string, Command> = { '': status }
 
-/** By exit code; where it is not as it should be, one line on stderr says why. */
-function check(session: Session | undefined, now: Date, needed: string | undefined): number {
+/** `says`: where it is not as it should be, one line. */
+function check(session: Session | undefined, now: Date, needed: string | undefined): { code: number; says?: string } {
   const seconds = needed === undefined ? 0 : parseDuration(needed, '--for')
-  const ends = session?.ssh && new Date(session.ssh.endsAt)
-  if (ends && ends.getTime() > now.getTime() && ends.getTime() - now.getTime() >= seconds * 1000) return EXIT.done
-  if (!session) remark('not signed in')
-  else if (ends) remark(`the certificate ${ends > now ? 'ends' : 'has'} ${until(ends, now)}`)
-  else remark(`no certificate: ${shown(session.denial ?? 'no grant gives one')}`)
-  return session ? EXIT.found : EXIT.notSignedIn
+  if (!session) return { code: EXIT.notSignedIn, says: 'not signed in' }
+  const ends = session.ssh && new Date(session.ssh.endsAt)
+  if (!ends) return { code: EXIT.found, says: `no certificate: ${session.denial ?? 'no grant gives one'}` }
+  if (ends > now && ends.getTime() - now.getTime() >= seconds * 1000) return { code: EXIT.done }
+  return { code: EXIT.found, says: `the certificate ${ends > now ? 'ends' : 'has'} ${until(ends, now)}` }
 }
 
 /** Everything that KeyMan's CLI leaves in a home, as far as it is there. */
