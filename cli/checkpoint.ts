@@ -22,7 +22,13 @@ export function sessionConnection(folders: Folders, context: Context): Connectio
     url,
     root,
     client: { key, certificate },
-    unknown: () => noteEnded(folders, organisation, certificate, new Date()),
+    unknown() {
+      try {
+        noteEnded(folders, organisation, certificate, new Date())
+      } catch {
+        // What the person has to hear is the refusal itself.
+      }
+    },
   }
 }
 

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { api } from '#shared/api/index.ts'
-import { parseDuration } from '#shared/durations.ts'
+import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { hasScreen } from '../browser.ts'
@@ -101,7 +101,7 @@ export const commands: Record<string, Command> = { '': login }
 /** What was asked for by `--for` and not given is said; a minute is the network's. */
 function sayWhereCut(asked: number, { startedAt, endsAt }: Session): void {
   const given = Math.round((Date.parse(endsAt) - Date.parse(startedAt)) / 1000)
-  if (given < asked - 60) remark(`You asked for ${span(asked)}; the server allows ${span(given)} at most.`)
+  if (given < asked - 60) remark(`You asked for ${formatDuration(asked)}; the server allows ${span(given)} at most.`)
 }
 
 /** Whoever hangs keeps no login waiting. */
