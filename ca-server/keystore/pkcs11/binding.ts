@@ -74,6 +74,8 @@ const LOST: ReadonlySet<number> = new Set([
   CKR.SESSION_HANDLE_INVALID,
   CKR.TOKEN_NOT_PRESENT,
   CKR.USER_NOT_LOGGED_IN,
+  // SoftHSM, where another process was just writing the token's file as this one read it: it keeps what it has read.
+  CKR.USER_PIN_NOT_INITIALIZED,
   CKR.CRYPTOKI_NOT_INITIALIZED,
 ])
 
