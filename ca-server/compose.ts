@@ -7,7 +7,7 @@ import { type Authority, createAuthority, createTrust, openLogKey, type Trust } 
 import { createHosts, type Hosts } from '#server/hosts/index.ts'
 import { createIdentity, type Identity } from '#server/identity/index.ts'
 import { type Keystore, openKeystore } from '#server/keystore/index.ts'
-import { createLedger, type Ledger } from '#server/ledger/index.ts'
+import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
@@ -78,15 +78,24 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     closing.push(() => keystore.close())
     const standbyKeystore = config.standbyKeystore && (await openKeystore(keystoreConfig(config.standbyKeystore)))
     if (standbyKeystore) closing.push(() => standbyKeystore.close())
-    const { logKeystore, remarks } = await openLogKeystore(config, keystore)
-    if (logKeystore !== keystore) closing.push(() => logKeystore.close())
+    const { logKeystore, wrappingKeystore, software, remarks } = await openHelperKeystore(config, keystore)
+    if (software) closing.push(() => software.close())
     const store = await openStore(storeConfig(config), onError)
     closing.push(() => store.close())
     // No token refuses a second key of one name: what is missing is made by one server at a time.
     const unlock = await store.lock('first keys', FIRST_KEYS_MS)
     closing.push(unlock)
     const logKey = await openLogKey(logKeystore, `${config.organisation}/keyman-log`)
-    const ledger = await createLedger({ store, origin: logKey.name, logKey, now, onError })
+    const sealKey = await openSealKey({ store, keystore: wrappingKeystore, random, now })
+    const ledger = await createLedger({
+      store,
+      origin: logKey.name,
+      logKey,
+      sealKey,
+      now,
+      onError,
+      alarm: message => log.error(message),
+    })
 
     // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
     // once all are built.
@@ -95,7 +104,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     services.identity = await createIdentity({
       store,
       ledger,
-      keystore,
+      keystore: wrappingKeystore,
       now,
       random,
       maxLifetime,
@@ -220,15 +229,25 @@ function storeConfig({ database }: ServerConfig) {
   return { engine, url: url.reveal(), ...(migrationUrl ? { migrationUrl: migrationUrl.reveal() } : {}) }
 }
 
-/** Checkpoints are Ed25519 (C2SP); where the HSM has none, the log key alone is a software key, which is said. */
-async function openLogKeystore(
-  config: ServerConfig,
-  keystore: Keystore,
-): Promise<{ logKeystore: Keystore; remarks: string[] }> {
-  if (keystore.capabilities.algorithms.includes('ed25519')) return { logKeystore: keystore, remarks: [] }
+/**
+ * Checkpoints are Ed25519 (C2SP), and the servers' own secrets are wrapped: where the HSM has not both, a software keystore
+ * does what is missing, and no authority key is ever in it. Which is said.
+ */
+async function openHelperKeystore(config: ServerConfig, keystore: Keystore) {
+  const signs = keystore.capabilities.algorithms.includes('ed25519')
+  const wraps = keystore.capabilities.wrapsDataKeys
   const folder = join(config.dataFolder, 'log-keystore')
-  const logKeystore = await openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
-  return { logKeystore, remarks: ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key'] }
+  const software =
+    signs && wraps
+      ? undefined
+      : await openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
+  const remarks = signs ? [] : ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key']
+  return {
+    software,
+    logKeystore: signs ? keystore : (software ?? keystore),
+    wrappingKeystore: wraps ? keystore : (software ?? keystore),
+    remarks,
+  }
 }
 
 /** What `npm start` makes easy and an operator should know. */

@@ -289,7 +289,7 @@ export type IdentityDeps = {
   readonly store: Store
   readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs'>
   /** Wraps the key that challenges are made with. */
-  readonly keystore: Pick<Keystore, 'capabilities' | 'wrapDataKey' | 'unwrapDataKey'>
+  readonly keystore: Pick<Keystore, 'wrapDataKey' | 'unwrapDataKey'>
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   readonly organisation: string

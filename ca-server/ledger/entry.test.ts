@@ -35,7 +35,7 @@ describe('the text of a record', () => {
             if (value !== undefined) entry[key] = value
           }
           if (loose.details) entry.details = loose.details
-          const record = encodeRecord(entry, '2026-01-01T00:00:00.000Z', undefined, 'proof')
+          const record = encodeRecord(entry, '2026-01-01T00:00:00.000Z', { proof: 'proof' })
           expect(canonicalJson(JSON.parse(record))).toBe(record)
           expect(JSON.parse(record)).toEqual({
             ...JSON.parse(JSON.stringify(entry)),

@@ -1,5 +1,6 @@
 import { KeymanError } from '#shared/errors.ts'
 import { canonicalJson, type JsonObject } from './canonical-json.ts'
+import { encodeFacts, type Fact } from './facts.ts'
 
 /** Everything that is recorded: a closed union. What strangers can cause in any number is counted, not recorded. */
 export const RECORD_KINDS = [
@@ -33,6 +34,8 @@ export const RECORD_KINDS = [
   'authority-key-created',
   'server-started',
   'server-stopped',
+  /** What stood in a database of an earlier release, whose records had no seal. */
+  'log-adopted',
   'denied',
 ] as const
 export type RecordKind = (typeof RECORD_KINDS)[number]
@@ -57,6 +60,8 @@ export type Entry = {
   /** The peer's address. */
   from?: string
   details?: JsonObject
+  /** What is so from now on: see `facts.ts`. Only with the change itself, in its transaction. */
+  facts?: readonly Fact[]
 }
 
 /** What a certificate's record says of it, and what revoking finds it by. */
@@ -84,21 +89,28 @@ export function actorName(actor: Actor): string {
   return actor.kind === 'host' ? `host:${actor.name}` : actor.kind
 }
 
+export type RecordParts = {
+  readonly certificate?: { facts: CertificateFacts; bodyHash: string } | undefined
+  readonly proof?: string | undefined
+  /** How long the log was, read when everything was locked that the entry's facts are about. */
+  readonly after?: bigint | undefined
+}
+
 /**
  * The record's text, canonical JSON: its UTF-8 bytes are the leaf. The keys below stand in sorted order, so only `details`
- * has to be sorted; a test holds the whole against `canonicalJson`. Throws `too-large`.
+ * and `facts` have to be sorted; a test holds the whole against `canonicalJson`. Throws `too-large`.
  */
-export function encodeRecord(
-  entry: Entry,
-  at: string,
-  certificate?: { facts: CertificateFacts; bodyHash: string },
-  proof?: string,
-): string {
-  let text = `{"actor":${JSON.stringify(encodeActor(entry.actor))},"at":"${at}"`
+export function encodeRecord(entry: Entry, at: string, { certificate, proof, after }: RecordParts = {}): string {
+  const facts = entry.facts && entry.facts.length > 0 ? entry.facts : undefined
+  if (facts && after === undefined) throw new TypeError('facts are recorded with the change, in its transaction')
+  let text = `{"actor":${JSON.stringify(encodeActor(entry.actor))}`
+  if (facts) text += `,"after":"${after}"`
+  text += `,"at":"${at}"`
   if (certificate)
     text += `,"certificate":${JSON.stringify(encodeCertificate(certificate.facts, certificate.bodyHash))}`
   text += member('decision', entry.decision)
   if (entry.details) text += `,"details":${canonicalJson(entry.details)}`
+  if (facts) text += `,"facts":${canonicalJson(encodeFacts(facts))}`
   text +=
     member('from', entry.from) + member('kind', entry.kind) + member('proof', proof) + member('reason', entry.reason)
   text += `${member('requestId', entry.requestId)}${member('target', entry.target)},"version":1}`

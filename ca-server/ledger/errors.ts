@@ -16,9 +16,10 @@ export const busy = (): KeymanError =>
   new KeymanError('unavailable', 'the audit log has more to write than it can take at the moment', { retryAfter: 1 })
 
 /** What the log's own rows and signatures contradict: nothing more is signed, and a server does not start on it. */
-export const tampered = (message: string): KeymanError =>
+export const tampered = (message: string, cause?: unknown): KeymanError =>
   new KeymanError('internal', message, {
     hint: 'somebody changed the database: run keyman audit verify and keep the database as it is',
+    ...(cause === undefined ? {} : { cause }),
   })
 
 /** The store's errors become the ledger's; others pass. */

@@ -19,12 +19,15 @@ type Item = { row: Row; resolve: (outcome: Outcome) => void; reject: (error: unk
 /** Group commit: rows of all callers that wait at the same moment are written by one statement. */
 export class Group {
   readonly #store: Store
+  readonly #wrote: (index: bigint, row: Row) => void
   readonly #queue: Item[] = []
   #inFlight = 0
   #scheduled = false
 
-  constructor(store: Store) {
+  /** `wrote` hears of each row that is durable. */
+  constructor(store: Store, wrote: (index: bigint, row: Row) => void = () => {}) {
     this.#store = store
+    this.#wrote = wrote
   }
 
   /** Resolves when the row is durable, or with why it was not written. Throws `unavailable` where too many wait. */
@@ -75,10 +78,14 @@ export class Group {
           this.#store,
           batch.map(({ row }) => row),
         )
-        for (const [n, { resolve, reject }] of batch.entries()) {
+        for (const [n, { row, resolve, reject }] of batch.entries()) {
           const outcome = outcomes[n]
-          if (outcome === undefined) reject(new TypeError('a row without an outcome'))
-          else resolve(outcome)
+          if (outcome === undefined) {
+            reject(new TypeError('a row without an outcome'))
+            continue
+          }
+          if (typeof outcome === 'bigint') this.#wrote(outcome, row)
+          resolve(outcome)
         }
         return
       } catch (error) {

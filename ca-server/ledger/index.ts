@@ -6,9 +6,20 @@ import { assertOutsideTransaction, type Queryable, type Store } from '#server/st
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
-import { actorName, type CertificateFacts, type Entry, encodeRecord, type RecordKind } from './entry.ts'
+import type { JsonValue } from './canonical-json.ts'
+import {
+  actorName,
+  type CertificateFacts,
+  type Entry,
+  encodeRecord,
+  type RecordKind,
+  type RecordParts,
+} from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, translate } from './errors.ts'
+import type { Fact } from './facts.ts'
+import { Follower, type KnownHead } from './follower.ts'
 import { Group } from './group.ts'
+import type { LogMemory } from './memory.ts'
 import { makeRecorded, type Recorded } from './recorded.ts'
 import {
   type CertificateSelector,
@@ -21,15 +32,20 @@ import {
   selectRecord,
   selectRecords,
 } from './records.ts'
+import { sealOf } from './seal.ts'
 import { type LogKey, Sequencer } from './sequencer.ts'
-import { leafHashesAt, tileReader } from './tree-store.ts'
+import { headSize, leafHashesAt, tileReader } from './tree-store.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
 export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
+export type { Fact } from './facts.ts'
+export type { KnownHead } from './follower.ts'
+export { keptHead, keptState, type LogMemory } from './memory.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, IssuedCertificate } from './records.ts'
+export { openSealKey, serverSecret } from './server-secret.ts'
 
 export type IssueRequest<Body> = {
   entry: Entry
@@ -58,10 +74,11 @@ export type StoredRecord = {
 
 export interface Ledger {
   /** Records and gives the index; durable when it resolves. Throws `conflict`, `too-large`, `unavailable`. */
-  append(entry: Entry): Promise<bigint>
+  append(entry: Omit<Entry, 'facts'>): Promise<bigint>
   /**
    * Records with the caller's change, in its transaction: as its last statements, because the lock on the log's head is held until
-   * the commit. Entries of one call may share request ID and kind. Throws `conflict` where such a record exists already.
+   * the commit. Everything that the entries' facts are about is locked by then. Entries of one call may share request ID and
+   * kind. Throws `conflict` where such a record exists already.
    */
   appendIn(t: Queryable, entries: readonly Entry[]): Promise<void>
   /**
@@ -87,6 +104,27 @@ export interface Ledger {
     actor?: string
   }): Promise<StoredRecord[]>
   show(index: bigint): Promise<StoredRecord | undefined>
+  /**
+   * Rows that the log vouches for: what `read` gives, without those that are not what the newest record about them says. Where
+   * one is not, the log is followed and the rows are read again, since both may have changed meanwhile; what is still not in
+   * the log then was put there by somebody else, counts for nothing, and is told as an alarm. Throws `unavailable` where the log
+   * can not be read, `internal` where it was tampered with.
+   */
+  vouched<Row>(read: () => Promise<readonly Row[]>, factOf: (row: Row) => Pick<Fact, 'id' | 'is'>): Promise<Row[]>
+  /** What the log says, of what was followed last: see `assertFresh`. */
+  readonly facts: {
+    /** Whether there is such a thing, whatever it is. */
+    has(id: string): boolean
+    holds(fact: { readonly id: string; readonly is: JsonValue }): boolean
+    /** All IDs that there are and that begin so. */
+    ids(prefix: string): Iterable<string>
+  }
+  /** Hears which facts were set, each time the log has been followed. Gives what ends it. */
+  onFacts(listener: (ids: readonly string[]) => void): () => void
+  /** Reads what is committed. Throws `internal` where the log was tampered with. */
+  follow(): Promise<void>
+  /** Throws `unavailable` where the log was last followed more than five seconds ago, `internal` where it was tampered with. */
+  assertFresh(): void
   /** The newest checkpoint, a signed note, of at least everything committed before the call. May wait for the next second. */
   checkpoint(): Promise<string>
   /** Throws `not-found` where the tree of that size has no such record, or does not exist. */
@@ -104,26 +142,64 @@ export type LedgerDeps = {
   /** The log's name in its checkpoints, such as `keyman.example.com/log`. */
   origin: string
   logKey: LogKey
+  /** 32 bytes that only the servers of this organisation have: see `seal.ts`. */
+  sealKey: Uint8Array
   now: () => Date
+  /** What this server remembers outside of the database. */
+  memory?: LogMemory | undefined
+  /** Heads that an operator trusts; the log has to come by them. */
+  trusted?: readonly KnownHead[]
+  /** Milliseconds; `performance.now` unless given. */
+  monotonic?: () => number
+  /** Hears of what somebody has changed in the database. */
+  alarm?: (message: string) => void
   /** At most one checkpoint in this time; 1,000 unless given. */
   checkpointEveryMs?: number
   /** Hears of a failure in the background; the next checkpoint tries again. */
   onError?: (error: unknown) => void
 }
 
-export async function createLedger({ store, origin, logKey, now, ...options }: LedgerDeps): Promise<Ledger> {
-  const group = new Group(store)
+export async function createLedger({ store, origin, logKey, sealKey, now, ...options }: LedgerDeps): Promise<Ledger> {
   const readTile = tileReader(store)
-  const { checkpointEveryMs = 1_000, onError = () => {} } = options
-  const sequencer = new Sequencer({ store, origin, logKey, now, readTile, checkpointEveryMs, onError })
-  // Reads the tree and holds it against its newest checkpoint: a server does not start on a log that was tampered with.
+  const {
+    checkpointEveryMs = 1_000,
+    onError = () => {},
+    alarm = () => {},
+    monotonic = () => performance.now(),
+  } = options
+  const { memory, trusted = [] } = options
+  const follower = new Follower({ store, sealKey, readTile, memory, now })
+  const sequencer = new Sequencer({
+    store,
+    origin,
+    logKey,
+    now,
+    readTile,
+    follower,
+    memory,
+    trusted,
+    checkpointEveryMs,
+    onError,
+    monotonic,
+  })
+  const group = new Group(store, (index, row) => follower.wrote(index, row.record))
+  // Reads the log, holding it against what is remembered and signed: a server does not start on one that was tampered with.
   await sequencer.integrate()
 
-  const plainRow = (entry: Entry, part = 0): Row => {
+  const makeRow = (entry: Entry, parts: RecordParts & { part?: number; epochs?: Row['epochs'] } = {}): Row => {
+    const { part = 0, epochs = [], certificate, proof } = parts
     const at = now().toISOString()
-    const actor = actorName(entry.actor)
-    const record = encodeRecord(entry, at)
-    return { ...rowKey(entry), part, actor, at, record, proof: undefined, certificate: undefined, epochs: [] }
+    const { requestId, kind } = entry
+    const sealed = {
+      requestId,
+      kind,
+      part,
+      actor: actorName(entry.actor),
+      at,
+      proof,
+      record: encodeRecord(entry, at, parts),
+    }
+    return { ...sealed, seal: sealOf(sealKey, sealed), certificate: certificate?.facts, epochs }
   }
   const assertInTree = async (size: bigint): Promise<void> => {
     if (size < 0n || size > (await sequencer.integrate()))
@@ -144,17 +220,20 @@ export async function createLedger({ store, origin, logKey, now, ...options }: L
   return {
     async append(entry) {
       assertOutsideTransaction('recording on its own')
-      return indexOf(await group.write(plainRow(entry)))
+      sequencer.assertWhole()
+      return indexOf(await group.write(makeRow(entry)))
     },
 
     async appendIn(t, entries) {
       if (entries.length === 0) return
+      sequencer.assertWhole()
+      const after = entries.some(({ facts }) => facts && facts.length > 0) ? await headSize(t) : undefined
       const seen = new Map<string, number>()
       const rows = entries.map(entry => {
         const key = `${entry.kind} ${entry.requestId}`
         const part = seen.get(key) ?? 0
         seen.set(key, part + 1)
-        return plainRow(entry, part)
+        return makeRow(entry, { part, after })
       })
       const outcomes = await writeRows(t, rows).catch((error: unknown) => {
         throw translateUnique(error)
@@ -165,12 +244,10 @@ export async function createLedger({ store, origin, logKey, now, ...options }: L
 
     async issue({ entry, body, bodyHash, certificate, epochs, proof }) {
       assertOutsideTransaction('issuing')
+      sequencer.assertWhole()
       // The age counts from here, not from when the row came back: that may have taken its time.
       const since = performance.now()
-      const at = now().toISOString()
-      const record = encodeRecord(entry, at, { facts: certificate, bodyHash: toHex(bodyHash) }, proof)
-      const actor = actorName(entry.actor)
-      const row = { ...rowKey(entry), part: 0, actor, at, record, proof, certificate, epochs }
+      const row = makeRow(entry, { certificate: { facts: certificate, bodyHash: toHex(bodyHash) }, proof, epochs })
       return makeRecorded(body, indexOf(await group.write(row)), since)
     },
 
@@ -190,6 +267,37 @@ export async function createLedger({ store, origin, logKey, now, ...options }: L
       return row && (await stored([row]))[0]
     },
 
+    async vouched(read, factOf) {
+      if (!sequencer.isFresh()) await sequencer.integrate()
+      const isVouched = (row: Parameters<typeof factOf>[0]) => follower.facts.holds(factOf(row))
+      let rows = await read()
+      // Both change while the server works: twice is enough for what was changed by one of us.
+      for (let attempt = 0; attempt < 2 && !rows.every(isVouched); attempt++) {
+        await sequencer.integrate()
+        rows = await read()
+      }
+      const good = rows.filter(isVouched)
+      if (good.length < rows.length) {
+        await sequencer.integrate()
+        for (const row of rows) {
+          const { id } = factOf(row)
+          if (!isVouched(row))
+            alarm(
+              `${id} in the database is not what the audit log says: somebody changed the database; it counts for nothing`,
+            )
+        }
+      }
+      return rows.filter(isVouched)
+    },
+    facts: {
+      has: id => follower.facts.has(id),
+      holds: fact => follower.facts.holds(fact),
+      ids: prefix => follower.facts.ids(prefix),
+    },
+    onFacts: listener => follower.onFacts(listener),
+    follow: async () => void (await sequencer.integrate()),
+    assertFresh: () => sequencer.assertFresh(),
+
     checkpoint: () => sequencer.checkpoint(),
     async inclusionProof(index, size) {
       await assertInTree(size)
@@ -207,7 +315,6 @@ export async function createLedger({ store, origin, logKey, now, ...options }: L
   }
 }
 
-const rowKey = ({ requestId, kind }: Entry) => ({ requestId, kind })
 const translateUnique = (error: unknown): unknown => {
   const translated = translate(error)
   // In a caller's transaction only the constraints are the ledger's to name; the rest is for whoever runs the transaction.

@@ -10,7 +10,9 @@ import {
   verifyCheckpoint,
 } from '#shared/merkle/index.ts'
 import { tampered } from './errors.ts'
-import { advanceTree, headSize, newestNote, nextLeaves, putNote, recordMissing, treeSize } from './tree-store.ts'
+import { type Follower, type KnownHead, rolledBack } from './follower.ts'
+import type { LogMemory } from './memory.ts'
+import { advanceTree, headSize, newestNote, putNote, treeSize } from './tree-store.ts'
 
 export type LogKey = { name: string; publicKey: Uint8Array; sign(data: Uint8Array): Promise<Uint8Array> }
 export type SequencerDeps = {
@@ -19,46 +21,81 @@ export type SequencerDeps = {
   logKey: LogKey
   now: () => Date
   readTile: TileReader
+  follower: Follower
+  memory?: LogMemory | undefined
+  /** Heads that somebody trusts, which the log has to come by at a start. */
+  trusted: readonly KnownHead[]
   /** At most one checkpoint in this time. */
   checkpointEveryMs: number
   onError: (error: unknown) => void
+  /** Milliseconds, of a clock that only goes on. */
+  monotonic: () => number
 }
 
 /** Records of one step: some 10 ms, so that issuing goes on between two. */
-const LEAVES_A_STEP = 2048
-
-/** `edge` is the tree as far as this process knows it; `signed` the newest checkpoint that it has seen. */
-type State = { edge: TreeEdge; signed: { size: bigint; note: string } | undefined }
+const LEAVES_A_STEP = 2048n
+/** What was read longer ago says nothing about who may come in now. */
+const MAX_AGE_MS = 5_000
+/** Facts are written beside the head this often, and at the end; a start reads the log from there on. */
+const KEEP_STATE_EVERY_MS = 60_000
 
 /**
- * Works behind: puts committed records into the tree, and signs its head. Several servers may run one each; the tree's size is
- * compared and set, so one wins each step, and all come to the same heads, because the records' order is fixed.
+ * Works behind: follows the log, puts what it has read into the tree, and signs the tree's head. Several servers may run one
+ * each, and each reads every record itself; the tree's size is compared and set, so one wins each step, and all come to the
+ * same heads, because the records' order is fixed.
  */
 export class Sequencer {
   readonly #deps: SequencerDeps
-  #state: State | undefined
+  #signed: { size: bigint; note: string } | undefined
+  #begun = false
+  /** Once the database has contradicted what is known, nothing is believed any more until somebody has looked. */
+  #broken: unknown
   #signedAt = Number.NEGATIVE_INFINITY
+  #followedAt = Number.NEGATIVE_INFINITY
+  #keptHead = 0n
+  #keptStateAt: number
   #last: Promise<unknown> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
 
   constructor(deps: SequencerDeps) {
     this.#deps = deps
+    this.#keptStateAt = deps.monotonic()
+  }
+
+  /** Throws what was found wrong with the log, once something was. */
+  assertWhole(): void {
+    if (this.#broken !== undefined) throw this.#broken
+  }
+
+  isFresh(): boolean {
+    return this.#deps.monotonic() - this.#followedAt <= MAX_AGE_MS
+  }
+
+  /** Throws `unavailable` where the log was last followed more than five seconds ago, and what was found wrong with it. */
+  assertFresh(): void {
+    this.assertWhole()
+    if (!this.isFresh())
+      throw new KeymanError('unavailable', 'the server does not know at the moment what the audit log says', {
+        retryAfter: 1,
+        hint: 'try again in a moment',
+      })
   }
 
   /** The newest checkpoint of at least the records that are committed now: signs one where it has to, in its turn. */
   async checkpoint(): Promise<string> {
     const committed = await headSize(this.#deps.store)
     for (;;) {
-      const signed = await this.#alone(async () => (await this.#advance(true)).signed)
-      if (signed && signed.size >= committed) return signed.note
-      const wait = this.#signedAt + this.#deps.checkpointEveryMs - performance.now()
+      await this.#alone(() => this.#advance(true))
+      if (this.#signed && this.#signed.size >= committed) return this.#signed.note
+      const wait = this.#signedAt + this.#deps.checkpointEveryMs - this.#deps.monotonic()
       await new Promise(resolve => setTimeout(resolve, Math.max(1, wait)))
     }
   }
 
-  /** Puts what is committed into the tree, without signing. Gives the tree's size. */
+  /** Reads what is committed, and puts it into the tree, without signing. Gives the tree's size. */
   async integrate(): Promise<bigint> {
-    return this.#alone(async () => (await this.#advance(false)).edge.size)
+    await this.#alone(() => this.#advance(false))
+    return this.#deps.follower.size
   }
 
   start(): void {
@@ -68,13 +105,14 @@ export class Sequencer {
     this.#timer.unref()
   }
 
-  /** A last checkpoint, so that a stopped server leaves a tree that is signed to its end. */
+  /** A last checkpoint, so that a stopped server leaves a tree that is signed to its end, and remembers it. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#timer = undefined
     await this.#alone(async () => {
       this.#signedAt = Number.NEGATIVE_INFINITY
       await this.#advance(true)
+      await this.#keepState()
     })
   }
 
@@ -85,59 +123,91 @@ export class Sequencer {
     return result
   }
 
-  async #advance(maySign: boolean): Promise<State> {
-    const { store } = this.#deps
-    let state = this.#state ?? (await this.#load())
-    const committed = await headSize(store)
-    for (;;) {
-      const leaves = await nextLeaves(store, state.edge.size, LEAVES_A_STEP)
-      if (leaves.length === 0) break
-      const edge = state.edge.copy()
-      const tiles = edge.append(leaves)
-      // Another server was faster: go on from what it left.
-      if (await advanceTree(store, state.edge.size, edge.size, tiles)) state = { ...state, edge }
-      else state = await this.#load()
+  async #advance(maySign: boolean): Promise<void> {
+    this.assertWhole()
+    try {
+      const begun = this.#deps.monotonic()
+      await this.#follow()
+      this.#followedAt = begun
+    } catch (error) {
+      if (error instanceof KeymanError && error.code === 'internal') this.#broken = error
+      throw error
     }
-    // Whoever asks for a checkpoint of them would wait for ever.
-    if (state.edge.size < committed) throw recordMissing(state.edge.size)
-    if (maySign && performance.now() - this.#signedAt >= this.#deps.checkpointEveryMs) state = await this.#sign(state)
-    this.#state = state
-    return state
+    await this.#keepHead()
+    if (maySign && this.#deps.monotonic() - this.#signedAt >= this.#deps.checkpointEveryMs) await this.#sign()
   }
 
-  async #sign(state: State): Promise<State> {
-    const { store, origin, logKey, now } = this.#deps
-    const { size } = state.edge
-    if (state.signed && state.signed.size >= size) return state
-    const text = encodeCheckpoint({ origin, size, root: state.edge.root() })
+  async #follow(): Promise<void> {
+    const { store, follower } = this.#deps
+    const committed = await headSize(store)
+    if (!this.#begun) await this.#begin(committed)
+    if (committed < follower.size)
+      throw rolledBack(`the database holds ${committed} records; this server has read ${follower.size}`)
+    const written = follower.written()
+    for (;;) {
+      const published = await treeSize(store)
+      const behind = follower.size < published
+      const step = await follower.look(behind ? min(published - follower.size, LEAVES_A_STEP) : LEAVES_A_STEP)
+      if (!step) break
+      // Another server was faster: what it put there is read, and held against what we make of it.
+      if (!behind && !(await advanceTree(store, step.from, step.to, step.tiles))) continue
+      step.take()
+      if (behind && follower.size === published) await this.#assertTiles()
+    }
+    // A record that was committed is not there; whoever asks for a checkpoint of it would wait for ever.
+    if (follower.size < committed || follower.size < written)
+      throw tampered(`record ${follower.size} of the audit log is missing`)
+  }
+
+  async #begin(committed: bigint): Promise<void> {
+    const { store, follower, trusted } = this.#deps
+    const signed = await newestNote(store)
+    const heads = signed ? [{ ...this.#open(signed.note), name: 'the newest checkpoint in the database' }] : []
+    for (const head of heads)
+      if (signed && head.size !== signed.size) throw tampered('a checkpoint in the database is not of the size it says')
+    await follower.begin(committed, [...heads, ...trusted])
+    this.#signed = signed
+    this.#begun = true
+  }
+
+  /** The tree in the database is the one of the records that were read: proofs are made from it. */
+  async #assertTiles(): Promise<void> {
+    const { follower, readTile } = this.#deps
+    const { edge } = follower
+    if (!equalBytes((await TreeEdge.load(edge.size, readTile)).root(), edge.root()))
+      throw tampered(`the audit log's tree of ${edge.size} records is not that of its records`)
+  }
+
+  async #sign(): Promise<void> {
+    const { store, origin, logKey, now, follower } = this.#deps
+    const { size } = follower
+    if (this.#signed && this.#signed.size >= size) return
+    const text = encodeCheckpoint({ origin, size, root: follower.edge.root() })
     const note = await signedNote(text, {
       name: logKey.name,
       keyId: noteKeyId(logKey.name, logKey.publicKey),
       sign: data => logKey.sign(data),
     })
     await putNote(store, size, note, now())
-    this.#signedAt = performance.now()
-    return { ...state, signed: { size, note } }
+    this.#signedAt = this.#deps.monotonic()
+    this.#signed = { size, note }
   }
 
-  /**
-   * From the database, but not believed blindly: the tiles must give the head of the newest checkpoint, which our own key
-   * signed. Else the server would sign whatever somebody wrote into the tiles.
-   */
-  async #load(): Promise<State> {
-    const { store, readTile } = this.#deps
-    this.#state = undefined
-    const signed = await newestNote(store)
-    const size = await treeSize(store)
-    if (signed) {
-      const head = this.#open(signed.note)
-      const fits =
-        head.size === signed.size &&
-        head.size <= size &&
-        equalBytes((await TreeEdge.load(head.size, readTile)).root(), head.root)
-      if (!fits) throw tampered(`the audit log's tree is not that of its checkpoint of ${head.size} records`)
+  /** Before anything is signed or answered that rests on it: what was seen once is asked for at every later start. */
+  async #keepHead(): Promise<void> {
+    const { memory, follower, monotonic } = this.#deps
+    if (memory && follower.size > this.#keptHead) {
+      await memory.keepHead(follower.kept())
+      this.#keptHead = follower.size
     }
-    return { edge: await TreeEdge.load(size, readTile), signed }
+    if (monotonic() - this.#keptStateAt > KEEP_STATE_EVERY_MS) await this.#keepState()
+  }
+
+  async #keepState(): Promise<void> {
+    const { memory, follower, now, monotonic } = this.#deps
+    this.#keptStateAt = monotonic()
+    follower.facts.forgetEnded(now())
+    await memory?.keepState({ ...follower.kept(), facts: follower.facts.kept() })
   }
 
   /** A checkpoint of the database, which our own key must have signed. */
@@ -154,3 +224,5 @@ export class Sequencer {
     }
   }
 }
+
+const min = (a: bigint, b: bigint): bigint => (a < b ? a : b)

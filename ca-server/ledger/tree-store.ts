@@ -1,17 +1,11 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { toHex } from '#shared/bytes.ts'
-import { HASH_SIZE, leafHash, TILE_WIDTH, type Tile, type TileReader } from '#shared/merkle/index.ts'
-import { tampered } from './errors.ts'
-
-/** A record that was committed, by its place, and is not there. */
-export const recordMissing = (index: bigint) =>
-  tampered(`record ${index} of the audit log is missing, and was not in the tree yet`)
+import { HASH_SIZE, TILE_WIDTH, type Tile, type TileReader } from '#shared/merkle/index.ts'
 
 const sizeRow = z.object({ size: z.bigint() }).transform(({ size }) => size)
 const tileRow = z.object({ index: z.bigint(), hashes: z.instanceof(Uint8Array) })
 const noteRow = z.object({ size: z.bigint(), note: z.string() })
-const leafRow = z.object({ index: z.bigint(), record: z.string() })
 
 const oneSize = async (on: Queryable, sql: string): Promise<bigint> => {
   const [size] = await on.query(sql, [], sizeRow)
@@ -65,23 +59,6 @@ export async function leafHashesAt(on: Queryable, indices: readonly bigint[]): P
     if (hash?.length === HASH_SIZE) found.set(index, hash)
   }
   return found
-}
-
-/**
- * Leaf hashes of the next committed records that are not in a tree of `size`, at most `limit`. Throws `internal` where one is
- * missing in between: whatever came next would get its place in the tree.
- */
-export async function nextLeaves(on: Queryable, size: bigint, limit: number): Promise<Uint8Array[]> {
-  const records = await on.query(
-    'select index, record from ledger_record where index >= $1 and index < $1 + $2 order by index',
-    [size, BigInt(limit)],
-    leafRow,
-  )
-  const encoder = new TextEncoder()
-  return records.map(({ index, record }, n) => {
-    if (index !== size + BigInt(n)) throw recordMissing(size + BigInt(n))
-    return leafHash(encoder.encode(record))
-  })
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Queryable } from '#server/store/index.ts'
+import { toHex } from '#shared/bytes.ts'
 import type { CertificateFacts } from './entry.ts'
 
 /** One record to be written, and what its writing depends on. */
@@ -10,6 +11,7 @@ export type Row = {
   at: string
   record: string
   proof: string | undefined
+  seal: Uint8Array
   certificate: CertificateFacts | undefined
   epochs: readonly { subject: string; epoch: bigint }[]
 }
@@ -36,7 +38,7 @@ with input as materialized (
     (select index from ledger_record l where l.request_id = r.q and l.kind = r.k and l.part = r.p) as known,
     (select true from ledger_record l where l.proof = r.x) as used
   from jsonb_to_recordset($1::jsonb) as r(
-    n int, q text, k text, p int, a text, t timestamptz, r text, x text,
+    n int, q text, k text, p int, a text, t timestamptz, r text, x text, h text,
     ca text, s numeric, id text, sk text, pe text, se text, ho text, va bigint, vb bigint)
 ), needs as materialized (
   select * from jsonb_to_recordset($2::jsonb) as e(n int, s text, e bigint)
@@ -51,8 +53,8 @@ with input as materialized (
 ), head as (
   update ledger_head set size = size + (select count(*) from good) returning size - (select count(*) from good) as first
 ), records as (
-  insert into ledger_record (index, request_id, kind, part, actor, at, record, proof)
-  select first + offset_, q, k, p, a, t, r, x from good, head
+  insert into ledger_record (index, request_id, kind, part, actor, at, record, proof, seal)
+  select first + offset_, q, k, p, a, t, r, x, decode(h, 'hex') from good, head
 ), certificates as (
   insert into issued_certificate (authority, serial, key_id, subject_key, person, session, host,
     valid_after, valid_before, record)
@@ -88,7 +90,17 @@ export async function writeRows(on: Queryable, rows: readonly Row[]): Promise<Ou
 /** Short names: the statement's text is parsed once, its parameters each time. */
 const toJson = (row: Row, n: number) => {
   const { certificate: c } = row
-  const json = { n, q: row.requestId, k: row.kind, p: row.part, a: row.actor, t: row.at, r: row.record, x: row.proof }
+  const json = {
+    n,
+    q: row.requestId,
+    k: row.kind,
+    p: row.part,
+    a: row.actor,
+    t: row.at,
+    r: row.record,
+    x: row.proof,
+    h: toHex(row.seal),
+  }
   return c === undefined
     ? json
     : {

@@ -11,7 +11,7 @@ import {
   type MachineCaller,
 } from '#server/identity/index.ts'
 import { openKeystore } from '#server/keystore/index.ts'
-import { createLedger, type Ledger } from '#server/ledger/index.ts'
+import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
 import { fromBase64Url, toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { PROOF_NAMESPACE, type ProofPurpose, proofMessage } from '#shared/login-challenge.ts'
@@ -65,6 +65,7 @@ export async function openIdentityWorld(
   const ledger = await createLedger({
     store,
     now,
+    sealKey: await openSealKey({ store, keystore, random, now }),
     origin: 'keyman.example.com/log',
     logKey: {
       name: 'keyman.example.com/log',

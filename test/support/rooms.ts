@@ -6,7 +6,7 @@ import { type Access, createAccess } from '#server/access/index.ts'
 import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
 import { createIdentity, type Identity, type MachineCaller } from '#server/identity/index.ts'
 import { type Keystore, type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
-import { createLedger, type Ledger } from '#server/ledger/index.ts'
+import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { type HostName, parsePersonIdentity } from '#shared/names.ts'
@@ -60,7 +60,13 @@ export async function openRooms(
   const logKeystore = options.logKeystore ? await openKeystore(options.logKeystore) : opened
   const origin = 'keyman.example.com/log'
   const logKey = await openLogKey(logKeystore, origin)
-  const ledger = await createLedger({ store, origin, logKey, now })
+  const sealKey = await openSealKey({
+    store,
+    keystore: opened.capabilities.wrapsDataKeys ? opened : logKeystore,
+    random,
+    now,
+  })
+  const ledger = await createLedger({ store, origin, logKey, sealKey, now })
   const late: { authority?: Authority; trust?: Trust } = {}
   const identity = await createIdentity({
     store,

@@ -70,9 +70,9 @@ export type Probed = {
   readonly cannot: readonly string[]
 }
 
-/** What that means to logins: see `identity/server-secret.ts`. */
+/** What stands in for it: `openHelperKeystore` in `compose.ts`. */
 const WRAPS_NOTHING =
-  'the token wraps no data keys (it has no AES-GCM), so servers share no secret: what is under way ends with a restart, and of several servers each refuses challenges that another gave as expired; run one, or let each client always come to the same one'
+  'the token wraps no data keys (it has no AES-GCM): a software key wraps those that seal records and make challenges; several servers need the same log-keystore folder'
 
 /** What the module says it can do on this slot; only that is offered. */
 export function probe(cryptoki: Cryptoki, slot: Handle): Probed {

@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, sign } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import {
   canonicalJson,
@@ -21,9 +21,10 @@ export const logKey = {
   publicKey: logPublicKey,
   sign: async (data: Uint8Array) => new Uint8Array(sign(null, data, privateKey)),
 }
+export const sealKey = new Uint8Array(randomBytes(32))
 /** A ledger that signs checkpoints without waiting for the next second. */
 export const openLedger = (store: Store): Promise<Ledger> =>
-  createLedger({ store, origin, logKey, now: () => new Date(), checkpointEveryMs: 0 })
+  createLedger({ store, origin, logKey, sealKey, now: () => new Date(), checkpointEveryMs: 0 })
 
 let counter = 0
 export const requestId = () => `request-${++counter}`

@@ -1,0 +1,222 @@
+import { z } from 'zod'
+import type { Queryable } from '#server/store/index.ts'
+import { equalBytes, fromHex, toHex, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { leafHash, type Tile, type TileReader, TreeEdge } from '#shared/merkle/index.ts'
+import { tampered } from './errors.ts'
+import { Facts } from './facts.ts'
+import type { LogMemory } from './memory.ts'
+import { isSealed, type Sealable } from './seal.ts'
+
+export type FollowerDeps = {
+  readonly store: Queryable & { readonly incarnation: string }
+  readonly sealKey: Uint8Array
+  readonly readTile: TileReader
+  readonly memory?: LogMemory | undefined
+  readonly now: () => Date
+}
+
+/** A head that the log has to come by: what somebody trusted said of it. */
+export type KnownHead = { readonly size: bigint; readonly root: Uint8Array; readonly name: string }
+
+/** What stands in an adoption's record (`adopt.ts`): the log of an earlier release, which had no seals. */
+const adoption = z.object({
+  kind: z.literal('log-adopted'),
+  details: z.object({ records: z.string().transform(BigInt), root: z.string() }),
+})
+
+const row = z
+  .object({
+    index: z.bigint(),
+    request_id: z.string(),
+    kind: z.string(),
+    part: z.int(),
+    actor: z.string(),
+    at: z.date(),
+    record: z.string(),
+    proof: z.string().nullable(),
+    seal: z.instanceof(Uint8Array).nullable(),
+  })
+  .transform(({ request_id, at, proof, ...rest }) => ({
+    ...rest,
+    requestId: request_id,
+    at: at.toISOString(),
+    proof: proof ?? undefined,
+  }))
+type LogRow = z.infer<typeof row> & Sealable
+
+/** Records that were looked at, and not taken in yet. */
+export type Step = {
+  readonly from: bigint
+  readonly to: bigint
+  readonly tiles: readonly Tile[]
+  take(): void
+}
+
+/** How much of the log this process has read, and what it says. */
+type Read = { readonly edge: TreeEdge; readonly facts: Facts }
+
+/**
+ * Reads the log as it grows, every record of it and in order, and believes a record only if its seal is ours. So nobody who
+ * merely owns the database can add to what the log says, nor leave anything out of it unnoticed: a place that is empty, a
+ * record that is another one, a log that is shorter than it was are each found at the next look.
+ */
+export class Follower {
+  readonly #deps: FollowerDeps
+  #read: Read = { edge: TreeEdge.empty(), facts: Facts.none() }
+  /** The first records may have no seal, if a sealed one then takes over just these. */
+  #unsealed = false
+  #heads: KnownHead[] = []
+  /** What this process wrote and has not read again: its own word for what has to stand there. */
+  readonly #written = new Map<bigint, string>()
+  #writtenTo = 0n
+  readonly #listeners = new Set<(ids: readonly string[]) => void>()
+
+  constructor(deps: FollowerDeps) {
+    this.#deps = deps
+  }
+
+  get facts(): Facts {
+    return this.#read.facts
+  }
+  get edge(): TreeEdge {
+    return this.#read.edge
+  }
+  get size(): bigint {
+    return this.edge.size
+  }
+
+  /** Begins where this server's memory ends; `heads` are trusted heads that the log has to come by. Throws `internal`. */
+  async begin(committed: bigint, heads: readonly KnownHead[]): Promise<void> {
+    const { store, memory, readTile } = this.#deps
+    const head = memory?.head()
+    const state = memory?.state()
+    for (const kept of [head, state])
+      if (kept && kept.incarnation !== store.incarnation)
+        throw rolledBack(`the database is of another history (${store.incarnation}) than this server knows`)
+    const known = head
+      ? [{ size: head.size, root: fromHex(head.root), name: 'the log that this server remembers' }]
+      : []
+    this.#heads = [...known, ...heads].toSorted((a, b) => (a.size < b.size ? -1 : a.size > b.size ? 1 : 0))
+    const longest = this.#heads.at(-1)
+    if (longest && longest.size > committed)
+      throw rolledBack(`the database holds ${committed} records, but ${longest.name} has ${longest.size}`)
+    let edge = TreeEdge.empty()
+    if (state) {
+      edge = await TreeEdge.load(state.size, readTile).catch((cause: unknown) => {
+        throw tampered(`the audit log's tree of ${state.size} records is not there any more`, cause)
+      })
+      if (!equalBytes(edge.root(), fromHex(state.root)))
+        throw tampered(`the audit log's tree of ${state.size} records is not the one that this server remembers`)
+    }
+    this.#unsealed = state === undefined
+    this.#heads = this.#heads.filter(({ size }) => size >= edge.size)
+    this.#read = { edge, facts: state ? Facts.from(state.facts) : Facts.none() }
+    this.#assertHeads()
+  }
+
+  /** What was written and must be found again: called when the statement has come back. */
+  wrote(index: bigint, record: string): void {
+    if (index >= this.size) this.#written.set(index, record)
+    if (index >= this.#writtenTo) this.#writtenTo = index + 1n
+  }
+  /** How long the log has to be, by what this process wrote itself: a view of yesterday's log is shorter. */
+  written(): bigint {
+    return this.#writtenTo
+  }
+
+  onFacts(listener: (ids: readonly string[]) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /**
+   * Looks at the next records, at most `limit`: the tiles that they make, and what takes them in. Nothing is taken in before the
+   * caller says so: another server may meanwhile have put them into the tree. Throws `internal` where one is not ours.
+   */
+  async look(limit: bigint): Promise<Step | undefined> {
+    const { edge, facts } = this.#read
+    const [next] = this.#heads
+    const upTo = next && next.size > edge.size && next.size - edge.size < limit ? next.size - edge.size : limit
+    const rows: LogRow[] = await this.#deps.store.query(
+      `select index, request_id, kind, part, actor, at, record, proof, seal from ledger_record
+       where index >= $1 and index < $1 + $2 order by index`,
+      [edge.size, upTo],
+      row,
+    )
+    // An adoption stands alone at its place: what it says is of the tree before it.
+    const sealed = this.#unsealed ? rows.findIndex(({ seal }) => seal !== null) : -1
+    const looked = sealed > 0 ? rows.slice(0, sealed) : rows
+    if (looked.length === 0) return undefined
+    const grown = edge.copy()
+    const hashes = looked.map((found, n) => {
+      this.#assertOurs(found, edge, BigInt(n))
+      return leafHash(utf8(found.record))
+    })
+    const tiles = grown.append(hashes)
+    const take = () => {
+      this.#read = { edge: grown, facts }
+      const changed: string[] = []
+      for (const found of looked) {
+        this.#written.delete(found.index)
+        changed.push(...this.#takeFacts(facts, found))
+      }
+      this.#assertHeads()
+      if (changed.length > 0) for (const listener of this.#listeners) listener(changed)
+    }
+    return { from: edge.size, to: grown.size, tiles, take }
+  }
+
+  /** What this server should remember of it. */
+  kept(): { incarnation: string; size: bigint; root: string } {
+    return { incarnation: this.#deps.store.incarnation, size: this.size, root: toHex(this.edge.root()) }
+  }
+
+  #assertOurs(found: LogRow, edge: TreeEdge, offset: bigint): void {
+    const { index, record, seal } = found
+    if (index !== edge.size + offset)
+      throw tampered(`record ${edge.size + offset} of the audit log is missing, and was not in the tree yet`)
+    const own = this.#written.get(index)
+    if (own !== undefined && own !== record)
+      throw tampered(`record ${index} of the audit log is not what this server wrote`)
+    if (seal === null) {
+      if (this.#unsealed) return
+      throw tampered(`record ${index} of the audit log has no seal: no server of this organisation wrote it`)
+    }
+    if (!isSealed(this.#deps.sealKey, found, seal))
+      throw tampered(`the seal of record ${index} of the audit log does not fit: somebody else wrote or changed it`)
+    if (this.#unsealed) this.#endUnsealed(found, edge)
+  }
+
+  /** The first record with a seal: if records without one stand before it, it has to say which. */
+  #endUnsealed({ index, record }: LogRow, edge: TreeEdge): void {
+    this.#unsealed = false
+    if (index === 0n) return
+    const adopted = adoption.safeParse(JSON.parse(record))
+    const root = toHex(edge.root())
+    if (!adopted.success || adopted.data.details.records !== index || adopted.data.details.root !== root)
+      throw tampered(`the first ${index} records of the audit log have no seal`)
+  }
+
+  #takeFacts(facts: Facts, { index, record }: LogRow): readonly string[] {
+    try {
+      return facts.take(index, record)
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw tampered(`record ${index} of the audit log is an old one, written once more: ${why}`)
+    }
+  }
+
+  #assertHeads(): void {
+    const { edge } = this
+    for (; this.#heads[0]?.size === edge.size; this.#heads.shift())
+      if (!equalBytes(edge.root(), this.#heads[0].root))
+        throw tampered(`the first ${edge.size} records of the audit log are not those of ${this.#heads[0].name}`)
+  }
+}
+
+/** A database that knows less than was known: a backup was put back, or somebody took rows away. */
+export const rolledBack = (message: string): KeymanError =>
+  new KeymanError('internal', message, {
+    hint: 'if a backup was restored: keyman-server restore; else keep the database as it is, and run keyman audit verify from a laptop',
+  })

@@ -1,0 +1,200 @@
+import pg from 'pg'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { openStore, type Store } from '#server/store/index.ts'
+import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
+import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { createLedger, type Fact, type Ledger, type LogMemory } from './index.ts'
+import type { KeptHead, KeptState } from './memory.ts'
+
+/** What lies in a server's data folder. */
+function memoryOf(): LogMemory & { kept: { head?: KeptHead; state?: KeptState } } {
+  const kept: { head?: KeptHead; state?: KeptState } = {}
+  return {
+    kept,
+    head: () => kept.head,
+    state: () => kept.state,
+    keepHead: async head => {
+      kept.head = head
+    },
+    keepState: async state => {
+      kept.state = state
+    },
+  }
+}
+
+describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
+  let cluster: TestPostgres
+  let store: Store
+  let admin: pg.Client
+  const alarms: string[] = []
+  const open = (memory?: LogMemory): Promise<Ledger> =>
+    createLedger({
+      store,
+      origin,
+      logKey,
+      sealKey,
+      memory,
+      now: () => new Date(),
+      checkpointEveryMs: 0,
+      alarm: message => alarms.push(message),
+    })
+  const say = (ledger: Ledger, facts: readonly Fact[]) =>
+    store.transaction({ name: 'say', deadlineMs: 10_000 }, t =>
+      ledger.appendIn(t, [entry({ kind: 'grant-added', facts })]),
+    )
+
+  beforeAll(async () => {
+    cluster = await startPostgres()
+    admin = new pg.Client(cluster.adminUrl)
+    admin.on('error', () => {})
+    await admin.connect()
+  })
+  afterAll(async () => {
+    await store?.close()
+    await admin.end()
+    await cluster.close()
+  })
+  beforeEach(async () => {
+    await store?.close()
+    await admin.query('drop schema public cascade; create schema public; grant all on schema public to public')
+    store = await openStore({ engine: 'postgresql', url: cluster.url, migrationUrl: cluster.migrationUrl })
+    alarms.length = 0
+  })
+
+  it('adds no record: one without a seal, or with the seal of another, stops the server; its own goes on', async () => {
+    const forge = (seal: string) =>
+      admin.query(`insert into ledger_record (index, request_id, kind, actor, at, record, seal)
+        select size, 'forged', 'grant-added', 'server', now(), '{"forged":true}', ${seal} from ledger_head;
+        update ledger_head set size = size + 1`)
+    for (const seal of ['null', '(select seal from ledger_record limit 1)']) {
+      const ledger = await open()
+      await ledger.append(entry())
+      await ledger.follow()
+      await forge(seal)
+      await expect(ledger.follow()).rejects.toMatchObject({
+        code: 'internal',
+        message: expect.stringContaining('seal'),
+      })
+      // From then on it records nothing, so it issues nothing.
+      await expect(ledger.append(entry())).rejects.toMatchObject({ code: 'internal' })
+      await expect(open()).rejects.toMatchObject({ message: expect.stringContaining('seal') })
+      await admin.query(`delete from ledger_record where request_id = 'forged'; update ledger_head set size = size - 1`)
+    }
+    await (await open()).append(entry())
+  })
+
+  it('puts no other name into a record by a trigger: the server finds that it is not what it wrote', async () => {
+    await admin.query(`create function swap() returns trigger language plpgsql as
+      $$ begin new.record := replace(new.record, 'alice', 'mallo'); return new; end $$;
+      create trigger swap before insert on ledger_record for each row execute function swap()`)
+    const ledger = await open()
+    await ledger.append(entry())
+    await expect(ledger.follow()).rejects.toMatchObject({
+      message: expect.stringContaining('not what this server wrote'),
+    })
+    // Nor does another server take it for ours.
+    await expect(open()).rejects.toMatchObject({ message: expect.stringContaining('seal') })
+  })
+
+  it('lets no record fall silent: one that a trigger drops is missed at once', async () => {
+    const ledger = await open()
+    await ledger.append(entry())
+    await admin.query(`create function drop_it() returns trigger language plpgsql as $$ begin return null; end $$;
+      create trigger drop_it before insert on ledger_record for each row execute function drop_it()`)
+    await ledger.append(entry())
+    await expect(ledger.follow()).rejects.toMatchObject({ message: expect.stringContaining('is missing') })
+  })
+
+  it('shows no view of yesterday: a server finds what it wrote itself, or stops', async () => {
+    const ledger = await open()
+    await ledger.append(entry())
+    await ledger.follow()
+    await ledger.append(entry())
+    await admin.query('update ledger_head set size = 1; delete from ledger_record where index = 1')
+    await expect(ledger.follow()).rejects.toMatchObject({ message: expect.stringContaining('is missing') })
+  })
+
+  it('says nothing again that was said before: an old record at a new place stops the server', async () => {
+    const ledger = await open()
+    await say(ledger, [{ id: 'grant:1', is: 'x' }])
+    await say(ledger, [{ id: 'grant:1', is: null }])
+    await ledger.follow()
+    expect(ledger.facts.has('grant:1')).toBe(false)
+    await admin.query(`alter table ledger_record drop constraint ledger_record_request;
+      insert into ledger_record select 2, request_id, kind, part, actor, at, record, proof, seal from ledger_record where index = 0;
+      update ledger_head set size = 3`)
+    await expect(ledger.follow()).rejects.toMatchObject({
+      message: expect.stringContaining('an old one, written once more'),
+    })
+    await expect(open()).rejects.toMatchObject({ message: expect.stringContaining('an old one, written once more') })
+  })
+
+  it('adds and changes no row that counts: what the log does not vouch for is left out and told; what it does is given', async () => {
+    const ledger = await open()
+    await say(ledger, [{ id: 'grant:1', is: { who: 'alice' } }])
+    const factOf = ({ id, who }: { id: string; who: string }) => ({ id: `grant:${id}`, is: { who } })
+    const rows = [
+      { id: '1', who: 'alice' },
+      { id: '2', who: 'mallory' },
+    ]
+    expect(await ledger.vouched(async () => rows, factOf)).toEqual([{ id: '1', who: 'alice' }])
+    expect(await ledger.vouched(async () => [{ id: '1', who: 'mallory' }], factOf)).toEqual([])
+    expect(alarms).toEqual([
+      expect.stringContaining('grant:2 in the database is not what the audit log says'),
+      expect.stringContaining('grant:1 in the database is not what the audit log says'),
+    ])
+  })
+
+  it('is no alarm where another server has just changed a row', async () => {
+    const [here, there] = [await open(), await open()]
+    await say(there, [{ id: 'grant:1', is: { who: 'alice' } }])
+    const row = { id: '1', who: 'alice' }
+    expect(
+      await here.vouched(
+        async () => [row],
+        ({ id, who }) => ({ id: `grant:${id}`, is: { who } }),
+      ),
+    ).toEqual([row])
+    expect(alarms).toEqual([])
+  })
+
+  it('cuts no log, and puts no older one there: a server remembers the longest that it saw, and what it said', async () => {
+    const memory = memoryOf()
+    const ledger = await open(memory)
+    await say(ledger, [{ id: 'grant:1', is: 'x' }])
+    for (let n = 0; n < 5; n++) await ledger.append(entry())
+    await ledger.stop()
+    expect(memory.kept.state).toMatchObject({ size: 6n })
+    // It begins where it ended, without reading all of it.
+    const again = await open(memory)
+    expect(again.facts.has('grant:1')).toBe(true)
+    await again.append(entry())
+    await again.stop()
+
+    await admin.query(`delete from ledger_record where index >= 3; update ledger_head set size = 3;
+      update ledger_tree set size = 3; update ledger_tile set hashes = substr(hashes, 1, 96); delete from ledger_checkpoint`)
+    await expect(open(memory)).rejects.toMatchObject({
+      message: 'the database holds 3 records, but the log that this server remembers has 7',
+      hint: expect.stringContaining('restore'),
+    })
+    // Without the memory nobody could tell.
+    await (await open()).follow()
+  })
+
+  it('writes no other history of the same length: the remembered head tells', async () => {
+    const memory = memoryOf()
+    const ledger = await open(memory)
+    for (let n = 0; n < 3; n++) await ledger.append(entry())
+    await ledger.follow()
+    delete memory.kept.state
+    await admin.query('delete from ledger_checkpoint')
+    await (await open(memory)).follow()
+    await admin.query(`delete from ledger_record; delete from ledger_tile; delete from ledger_checkpoint;
+      update ledger_head set size = 0; update ledger_tree set size = 0`)
+    const other = await open()
+    for (let n = 0; n < 3; n++) await other.append(entry())
+    await expect(open(memory)).rejects.toMatchObject({
+      message: expect.stringContaining('are not those of the log that this server remembers'),
+    })
+  })
+})
