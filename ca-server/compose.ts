@@ -126,6 +126,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     services.access = createAccess({
       store,
       ledger,
+      act: identity.act,
       now,
       random,
       onError,
@@ -152,6 +153,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     services.trust = await createTrust({
       store,
       ledger,
+      act: identity.act,
       authority,
       logKey,
       now,
@@ -169,6 +171,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     services.hosts = createHosts({
       store,
       ledger,
+      act: identity.act,
       now,
       random,
       organisation: config.organisation,

@@ -11,7 +11,7 @@ const bob = parsePersonIdentity('bob@example.com', 'test')
 const sre = parseTeamName('sre', 'test')
 const web1 = { name: parseHostName('web1.prod.example.com', 'test'), labels: { env: 'prod' } }
 let requests = 0
-const by = () => ({ actor: { kind: 'person' as const, identity: 'root@example.com' }, requestId: `req_${++requests}` })
+const by = () => ({ actor: { kind: 'operator' as const }, requestId: `req_${++requests}` })
 const newGrant = (other: Record<string, unknown> = {}) =>
   administration.newGrant.parse({ who: alice, login: 'deploy', hosts: { labels: { env: 'prod' } }, ...other })
 const refusal = (work: Promise<unknown>) =>
@@ -37,7 +37,7 @@ describe('teams and grants', () => {
     const grant = await rooms.access.addGrant(newGrant(), by())
     expect(grant).toMatchObject({
       id: expect.stringMatching(/^grant_/),
-      createdBy: 'root@example.com',
+      createdBy: 'operator',
       maxLifetime: 28_800,
     })
     expect(await rooms.access.listGrants()).toEqual([grant])

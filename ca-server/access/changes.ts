@@ -1,3 +1,4 @@
+import type { Act, Acting } from '#server/identity/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
@@ -10,7 +11,8 @@ import { personSubject } from './snapshot.ts'
 
 export type ChangeDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'bumpEpochs' | 'appendIn'>
+  readonly ledger: Pick<Ledger, 'appendIn'>
+  readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   /** Whether a living host has this name. */
@@ -38,29 +40,26 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
     createdAt: deps.now().toISOString(),
     createdBy: by.actor.kind === 'person' ? by.actor.identity : by.actor.kind,
   }
-  return change(deps, 'grant add', async t => {
-    await bumpHolders(deps, t, added.who)
+  return change(deps, 'grant add', holders(added.who), by, async t => {
     await insertGrant(t, added)
     await deps.ledger.appendIn(t, [grantEntry('grant-added', added, by)])
     return added
   })
 }
 
-export function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
+export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
   const missing = () => new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
-  return change(deps, 'grant remove', async t => {
-    // A grant never changes, so what is read before the lock is what will be deleted.
-    const grant = await selectGrant(t, id)
-    if (!grant) throw missing()
-    await bumpHolders(deps, t, grant.who)
+  // A grant never changes, so what is read before the transaction is what will be deleted.
+  const grant = await selectGrant(deps.store, id)
+  if (!grant) throw missing()
+  await change(deps, 'grant remove', holders(grant.who), by, async t => {
     if (!(await deleteGrant(t, id))) throw missing()
     await deps.ledger.appendIn(t, [grantEntry('grant-removed', grant, by)])
   })
 }
 
 export function addTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
-  return change(deps, 'team add', async t => {
-    await bumpMember(deps, t, team, person)
+  return change(deps, 'team add', member(team, person), by, async t => {
     const isNew = await insertMember(t, team, person, deps.now().toISOString())
     if (isNew) await deps.ledger.appendIn(t, [teamEntry(team, person, 'added', by)])
     return readTeam(t, team)
@@ -68,8 +67,7 @@ export function addTeamMember(deps: ChangeDeps, team: TeamName, person: PersonId
 }
 
 export function removeTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
-  return change(deps, 'team remove', async t => {
-    await bumpMember(deps, t, team, person)
+  return change(deps, 'team remove', member(team, person), by, async t => {
     if (!(await deleteMember(t, team, person)))
       throw new KeymanError('not-found', `${person} is not in a team ${team}`, { hint: 'see `keyman team list`' })
     await deps.ledger.appendIn(t, [teamEntry(team, person, 'removed', by)])
@@ -78,30 +76,36 @@ export function removeTeamMember(deps: ChangeDeps, team: TeamName, person: Perso
 }
 
 /** The notification goes out with the commit. */
-const change = <T>({ store }: ChangeDeps, name: string, work: (t: Queryable) => Promise<T>): Promise<T> =>
-  store.transaction({ name, deadlineMs: 10_000 }, async t => {
+const change = <T>(
+  { act }: ChangeDeps,
+  name: string,
+  touched: Pick<Acting, 'teams' | 'changes'>,
+  by: By,
+  work: (t: Queryable) => Promise<T>,
+): Promise<T> =>
+  act(by, { name, ...touched }, async t => {
     const result = await work(t)
     await t.execute(`select pg_notify('access', $1)`, [name])
     return result
   })
 
-async function bumpHolders({ ledger }: ChangeDeps, t: Queryable, who: string): Promise<void> {
-  if (isPersonIdentity(who)) return ledger.bumpEpochs(t, [personSubject(who)])
+function holders(who: string): Pick<Acting, 'teams' | 'changes'> {
+  if (isPersonIdentity(who)) return { changes: [personSubject(who)] }
   const team = parseTeamName(who.replace(/^team:/, ''), 'who')
-  await ledger.bumpEpochs(t, [`team:${team}`])
-  // A new statement sees the members as they are under the team's lock.
-  const members = await selectMembers(t, team)
-  if (!members)
-    throw new KeymanError('not-found', `there is no team ${team}`, {
-      hint: `a team is made by its first member: keyman team add ${team} PERSON`,
-    })
-  if (members.length > 0) await ledger.bumpEpochs(t, members.map(personSubject))
+  return {
+    teams: [`team:${team}`],
+    // A new statement sees the members as they are under the team's lock.
+    changes: async t => {
+      const members = await selectMembers(t, team)
+      if (members) return members.map(personSubject)
+      throw new KeymanError('not-found', `there is no team ${team}`, {
+        hint: `a team is made by its first member: keyman team add ${team} PERSON`,
+      })
+    },
+  }
 }
 
-async function bumpMember({ ledger }: ChangeDeps, t: Queryable, team: string, person: string): Promise<void> {
-  await ledger.bumpEpochs(t, [`team:${team}`])
-  await ledger.bumpEpochs(t, [personSubject(person)])
-}
+const member = (team: string, person: string) => ({ teams: [`team:${team}`], changes: [personSubject(person)] })
 
 async function readTeam(t: Queryable, name: TeamName): Promise<Team> {
   const members = (await selectMembers(t, name)) ?? []

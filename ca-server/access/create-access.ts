@@ -1,3 +1,4 @@
+import type { Act } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { insist, type Store } from '#server/store/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
@@ -28,7 +29,8 @@ import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 
 export type AccessDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'bumpEpochs' | 'appendIn' | 'readEpochs'>
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'readEpochs'>
+  readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   /** Everybody who was enrolled, read from the database. */

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
-import type { Actor } from '#server/ledger/index.ts'
+import type { By } from '#server/identity/index.ts'
+import type { Entry } from '#server/ledger/index.ts'
 import type { administration, hostStream } from '#shared/api/index.ts'
 import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal } from '#shared/names.ts'
 
@@ -11,8 +12,8 @@ export type Team = z.infer<typeof administration.team>
 export type PrincipalsLine = hostStream.PrincipalsLine
 export type Extension = 'permit-pty' | 'permit-port-forwarding' | 'permit-agent-forwarding' | 'permit-X11-forwarding'
 
-/** On whose behalf, for the ledger. */
-export type By = { readonly actor: Actor; readonly requestId: string; readonly from?: string }
+/** On whose behalf, and what else a record says of the request. */
+export type { By } from '#server/identity/index.ts'
 
 /** A host as far as grants select it. */
 export type SelectableHost = { readonly name: HostName; readonly labels: Labels }
@@ -93,7 +94,11 @@ export interface Access {
    */
   why(asker: PersonIdentity, person: PersonIdentity, name: HostName, host: SelectableHost | undefined): Why
   /** What only administrators may: anybody else's try is recorded with its reasons, and throws `denied` with what they may know. */
-  requireAdministrator(subject: Subject, action: AdministratorAction, by: By): Promise<void>
+  requireAdministrator(
+    subject: Subject,
+    action: AdministratorAction,
+    by: Pick<Entry, 'actor' | 'requestId' | 'from'>,
+  ): Promise<void>
 
   listGrants(): Promise<Grant[]>
   /** Throws `not-found` for a team or host that is not there. Notifies `access`. */

@@ -67,7 +67,7 @@ export type LogKey = {
 
 export type AuthorityDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'issue' | 'bumpEpochs' | 'liveCertificates'>
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'issue' | 'liveCertificates'>
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */
   readonly standbyKeystore?: Keystore
@@ -80,7 +80,7 @@ export type AuthorityDeps = {
   readonly algorithm: 'ed25519' | 'ecdsa-p256'
   /** Seconds, of a user certificate where the request names none. */
   readonly defaultLifetime: number
-  readonly identity: Pick<Identity, 'reload' | 'endSessions' | 'refresh'> & {
+  readonly identity: Pick<Identity, 'act' | 'reload' | 'endSessions' | 'refresh'> & {
     readonly proofs: Pick<Proofs, 'checkSsh'>
     readonly persons: Pick<Persons, 'show'>
   }

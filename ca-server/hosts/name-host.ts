@@ -9,8 +9,6 @@ import type { HostsDeps, HostView, NewHost } from './port.ts'
 import { bumpChange, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
 import { hostSubject } from './snapshot.ts'
 
-const DEADLINE_MS = 10_000
-
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
 export const hashOf = (secret: string): Uint8Array =>
   new Uint8Array(createHash('sha256').update(`keyman-join-v1\n${secret}`).digest())
@@ -25,7 +23,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const id = `host_${toBase64Url(deps.random(16))}`
   const secret = toBase64Url(deps.random(32))
   try {
-    await deps.store.transaction({ name: 'host add', deadlineMs: DEADLINE_MS }, async t => {
+    await deps.act(by, { name: 'host add' }, async t => {
       await insertHost(t, id, host, at)
       await insertToken(t, { hash: hashOf(secret), host: id, at, endsAt })
       await bumpChange(t)
@@ -64,9 +62,8 @@ function checkSuffix(name: HostName, suffixes: readonly string[]): void {
 export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<void> {
   const row = await selectByName(deps.store, name)
   if (!row) throw noSuchHost(name)
-  await deps.store.transaction({ name: 'host remove', deadlineMs: DEADLINE_MS }, async t => {
-    // First statement (invariant 2): what is being issued to this host ends before, and is then found; or is refused.
-    await deps.ledger.bumpEpochs(t, [hostSubject(name)])
+  // Invariant 2: what is being issued to this host ends before, and is then found; or is refused.
+  await deps.act(by, { name: 'host remove', changes: [hostSubject(name)] }, async t => {
     if (!(await setRemoved(t, row.id, deps.now()))) throw noSuchHost(name)
     // Before anything is recorded: who adds a host takes this row first and the log's head after it.
     await bumpChange(t)

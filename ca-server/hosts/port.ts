@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { By } from '#server/access/index.ts'
 import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
-import type { HostCaller } from '#server/identity/index.ts'
+import type { Act, HostCaller } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { administration, hostStream } from '#shared/api/index.ts'
@@ -30,6 +30,8 @@ export type LivingHost = {
 export type HostsDeps = {
   readonly store: Store
   readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'checkpoint' | 'consistencyProof'>
+  /** `identity.act`. */
+  readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   readonly organisation: string

@@ -61,6 +61,7 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   if (route.body) caller = await identify()
   const raw: RawRequest = {
     caller,
+    role: route.caller === 'administrator' ? 'administrator' : 'person',
     params: withoutNul(c.req.param() as Record<string, string>),
     query: route.query ? withoutNul(c.req.query()) : undefined,
     body,

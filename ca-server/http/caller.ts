@@ -1,5 +1,4 @@
-import type { Caller, MachineCaller, PersonCaller } from '#server/identity/index.ts'
-import type { Actor } from '#server/ledger/index.ts'
+import { type By, byPerson, type MachineCaller, type PersonBy, type PersonCaller } from '#server/identity/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { ApiRequest } from './handle.ts'
 
@@ -17,10 +16,12 @@ export function machineOf(request: Asked): MachineCaller {
   throw new KeymanError('denied', 'this is for a machine that has signed in, not for a browser')
 }
 
-/** On whose behalf, for the ledger. */
-export const byOf = ({ caller, requestId, from }: Asked) => ({ actor: actorOf(caller), requestId, from })
-
-function actorOf(caller: Caller | undefined): Actor {
-  if (caller?.kind === 'person') return { kind: 'person', identity: caller.identity, session: caller.session }
-  return caller?.kind === 'host' ? { kind: 'host', name: caller.name } : { kind: 'anonymous' }
+/** On whose behalf. What a person does is done by `identity.act`, which looks once more whether the person may. */
+export function byOf(request: Asked): By {
+  const { caller, requestId, from } = request
+  if (caller?.kind === 'person') return byPersonOf(request)
+  const actor = caller ? ({ kind: 'host', name: caller.name } as const) : ({ kind: 'anonymous' } as const)
+  return { actor, requestId, from }
 }
+
+export const byPersonOf = (request: Asked): PersonBy => byPerson(personOf(request), request.role, request)

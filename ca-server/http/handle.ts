@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import type { Caller } from '#server/identity/index.ts'
+import type { Caller, Standing } from '#server/identity/index.ts'
 import type { Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fieldErrors } from './field-errors.ts'
@@ -8,6 +8,8 @@ import { fieldErrors } from './field-errors.ts'
 export type RawRequest = {
   /** Present for every route but those for `anyone`, where it is there if the caller is known. */
   readonly caller: Caller | undefined
+  /** As what the route lets persons in. */
+  readonly role: Standing['role']
   /** Path parameters, percent-decoded once. Services parse them with `shared/names.ts`. */
   readonly params: Readonly<Record<string, string>>
   readonly query: unknown

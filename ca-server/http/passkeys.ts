@@ -2,7 +2,7 @@ import type { Authority } from '#server/authority/index.ts'
 import type { BrowserCaller, Identity } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { byOf, personOf } from './caller.ts'
+import { byPersonOf, personOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 /** One's own passkeys. */
@@ -21,24 +21,13 @@ export function passkeyRoutes({
       async request => ({ options: await passkeys.addOptions(browserOf(request)) }),
       ownPasskeys,
     ),
-    handle(
-      api.passkeys.add,
-      request => {
-        const { body, requestId, from } = request
-        return passkeys.add(browserOf(request), body, { requestId, from })
-      },
-      ownPasskeys,
+    handle(api.passkeys.add, request => passkeys.add(byPersonOf(request), request.body), ownPasskeys),
+    handle(api.passkeys.rename, request =>
+      passkeys.rename(byPersonOf(request), request.params.id ?? '', request.body.name),
     ),
-    handle(api.passkeys.rename, request => {
-      const { params, body, requestId, from } = request
-      return passkeys.rename(personOf(request), params.id ?? '', body.name, { requestId, from })
-    }),
     handle(api.passkeys.remove, async request => {
-      const { params, requestId, from } = request
-      const by = byOf(request)
-      await passkeys.remove(personOf(request), params.id ?? '', { requestId, from }, (t, sessions) =>
-        authority.revokeSessionsIn(t, sessions, by),
-      )
+      const by = byPersonOf(request)
+      await passkeys.remove(by, request.params.id ?? '', (t, sessions) => authority.revokeSessionsIn(t, sessions, by))
       return undefined
     }),
   ]

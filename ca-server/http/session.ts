@@ -1,7 +1,7 @@
 import type { Authority } from '#server/authority/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
-import { byOf, personOf } from './caller.ts'
+import { byOf, byPersonOf, personOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
 
 export type SessionRoutesDeps = {
@@ -19,8 +19,7 @@ export function sessionRoutes({ identity, authority }: SessionRoutesDeps): Handl
         await authority.revoke({ session: caller.session }, 'logged out', byOf(request))
         return undefined
       }
-      const { requestId, from } = request
-      await identity.signIns.end(caller, { requestId, from })
+      await identity.signIns.end(byPersonOf(request))
       request.setCookie(undefined)
       return undefined
     }),

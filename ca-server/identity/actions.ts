@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { actionChallenge } from '#shared/login-challenge.ts'
+import { actByPasskey } from './acting.ts'
 import {
   type ActionRow,
   answerAction,
@@ -12,9 +13,9 @@ import {
 } from './action-records.ts'
 import { isFresh } from './assertion-age.ts'
 import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
-import { lockPerson, selectPasskeys } from './person-records.ts'
+import { selectPasskeys } from './person-records.ts'
 import type { Actions, ActionTransaction, Caller } from './port.ts'
-import { addSeconds, inTransaction, type Room } from './room.ts'
+import { addSeconds, type Room } from './room.ts'
 import { hashSecret, newId, newSecret, sha256 } from './secrets.ts'
 import { announceChange, selectSession, touchAssertion } from './session-records.ts'
 import { ended } from './sessions.ts'
@@ -62,7 +63,7 @@ export function createActions(room: Room): Actions {
       const isBrowser = action.cookieHash !== undefined
       if (action.cookieHash && !(cookie !== undefined && timingSafeEqual(hashSecret(cookie), action.cookieHash)))
         throw new KeymanError('denied', 'this was asked for by another browser', { hint: 'confirm it there' })
-      const { evidence } = await checkAssertion(room, json, {
+      const { evidence, passkey } = await checkAssertion(room, json, {
         purpose: 'action',
         subject: id,
         at,
@@ -70,10 +71,10 @@ export function createActions(room: Room): Actions {
         challengeFor: nonce => challengeOf(action, nonce),
       })
       const fresh = isBrowser ? newSecret(random) : undefined
-      await inTransaction(room, 'confirm', async t => {
-        if ((await lockPerson(t, action.person))?.state !== 'active') throw ended()
+      await actByPasskey(room, { name: 'confirm', passkey }, async t => {
         if (!(await answerAction(t, id, 'confirmed', now()))) throw tooLate('this was answered already')
-        if (!(await touchAssertion(t, { id: action.session, at: now(), cookieHash: fresh?.hash }))) throw ended()
+        if (!(await touchAssertion(t, { id: action.session, at: now(), passkey: passkey.id, cookieHash: fresh?.hash })))
+          throw ended()
         await announceChange(t, [`session:${action.session}`])
         const { nonce, ...assertion } = evidence
         await deps.ledger.appendIn(t, [

@@ -1,5 +1,6 @@
 import { serverSecret } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { createAct } from './acting.ts'
 import { createActions, requireFreshAssertion } from './actions.ts'
 import { callerFromCookie, certificateCallers } from './callers.ts'
 import { createEnrolment } from './enrolment.ts'
@@ -39,14 +40,16 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     return { ...caller, epochs: found.epochs }
   }
 
+  const act = createAct(room, reload)
   return {
+    act,
     proofs,
     logins: createLogins(room, proofs),
-    signIns: createSignIns(room),
-    enrolment: createEnrolment(room),
-    passkeys: createPasskeys(room),
+    signIns: createSignIns(room, act),
+    enrolment: createEnrolment(room, act),
+    passkeys: createPasskeys(room, act),
     actions: createActions(room),
-    persons: createPersons(room),
+    persons: createPersons(room, act),
 
     start: () => sessions.start(),
     stop: () => sessions.stop(),

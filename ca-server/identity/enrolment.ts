@@ -17,7 +17,7 @@ import {
   selectPersons,
   selectUserHandle,
 } from './person-records.ts'
-import type { At, By, Enrolment } from './port.ts'
+import type { Act, At, By, Enrolment } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newId, newSecret } from './secrets.ts'
 import { announceChange } from './session-records.ts'
@@ -30,7 +30,7 @@ const ADMIN_LINK_LIFETIME = 900
 const MAX_IDENTITY = 90
 
 /** Becoming a person of this organisation, by a link that works once. */
-export function createEnrolment(room: Room): Enrolment {
+export function createEnrolment(room: Room, act: Act): Enrolment {
   const { deps, rp } = room
   const { store, now, random, publicUrl } = deps
 
@@ -87,7 +87,9 @@ export function createEnrolment(room: Room): Enrolment {
         throw new KeymanError('denied', 'this passkey was made for another identity', { hint: 'load the page again' })
       const passkey = await verifyRegistration(rp, answer)
       const begun = await orTaken(identity, () =>
-        inTransaction(room, 'enrol', t => enrol(room, t, { link, identity, userHandle, passkey, passkeyName, at })),
+        inTransaction(room, 'enrol', undefined, t =>
+          enrol(room, t, { link, identity, userHandle, passkey, passkeyName, at }),
+        ),
       )
       await room.sessions.refresh()
       await deps
@@ -98,7 +100,7 @@ export function createEnrolment(room: Room): Enrolment {
 
     async invite({ identity, administrator, lifetime }, by) {
       assertLength(identity)
-      const made = await inTransaction(room, 'invite', async t => {
+      const made = await act(by, { name: 'invite' }, async t => {
         if (await selectPerson(t, identity)) throw taken(identity)
         await endLinks(t, { identity }, now())
         const link = await make(
@@ -126,7 +128,7 @@ export function createEnrolment(room: Room): Enrolment {
     },
 
     endLink: (id, by) =>
-      inTransaction(room, 'invitation remove', async t => {
+      act(by, { name: 'invitation remove' }, async t => {
         if ((await endLinks(t, { id }, now())) === 0)
           throw new KeymanError('not-found', `there is no invitation ${id.slice(0, 64)} that could still be used`, {
             hint: 'see keyman invitation list',
@@ -136,7 +138,7 @@ export function createEnrolment(room: Room): Enrolment {
 
     async createAdminLink(identity, by) {
       if (identity !== undefined) assertLength(identity)
-      return inTransaction(room, 'admin-link', async t => {
+      return act(by, { name: 'admin-link' }, async t => {
         const link = await make(
           t,
           {
@@ -157,7 +159,7 @@ export function createEnrolment(room: Room): Enrolment {
     async firstAdministratorLink(proposal) {
       if (await hasAdministrator(store)) return undefined
       const by: By = { actor: { kind: 'server' }, requestId: newId('start', random) }
-      return inTransaction(room, 'first administrator', async t => {
+      return act(by, { name: 'first administrator' }, async t => {
         await endLinks(t, { first: true }, now())
         const identity = isPersonIdentity(proposal) && proposal.length <= MAX_IDENTITY ? proposal : ''
         const link = await make(
@@ -211,7 +213,7 @@ async function enrol(
   } else await insertPerson(t, { identity, administrator: link.administrator, userHandle, at })
   const id = newId('passkey', deps.random)
   await insertPasskey(t, { ...passkey, id, person: identity, name: about.passkeyName, at })
-  const session = await beginBrowserSession(room, t, identity)
+  const session = await beginBrowserSession(room, t, identity, id)
   await announceChange(t, [`person:${identity}`])
   const entry = {
     requestId: about.at.requestId,

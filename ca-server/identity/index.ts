@@ -1,9 +1,12 @@
 /** The door of this room: who is calling. Persons, passkeys, sessions, logins, step-up, links. */
 
+export { byPerson } from './acting.ts'
 /** How old an assertion may be that an administrative action relies on, in seconds. */
 export { FRESH_WITHIN } from './assertion-age.ts'
 export { createIdentity } from './create-identity.ts'
 export type {
+  Act,
+  Acting,
   Actions,
   ActionTransaction,
   At,
@@ -20,6 +23,7 @@ export type {
   MachineCaller,
   Passkeys,
   PasskeyView,
+  PersonBy,
   PersonCaller,
   Persons,
   PersonView,
@@ -28,6 +32,7 @@ export type {
   SessionView,
   SignedIn,
   SignIns,
+  Standing,
   WebauthnJson,
   Within,
 } from './port.ts'

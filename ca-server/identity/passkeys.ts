@@ -1,28 +1,18 @@
-import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { insertChallenge, takeChallenge } from './challenge-records.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
-import {
-  deletePasskey,
-  insertPasskey,
-  lockPerson,
-  type PasskeyRow,
-  renamePasskey,
-  selectPasskeys,
-} from './person-records.ts'
+import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
 import { endSessions } from './persons.ts'
-import type { At, Passkeys, PasskeyView, PersonCaller } from './port.ts'
-import { inTransaction, type Room } from './room.ts'
+import type { Act, Passkeys, PasskeyView } from './port.ts'
+import type { Room } from './room.ts'
 import { newId } from './secrets.ts'
-import { isOpenSession } from './session-records.ts'
-import { ended } from './sessions.ts'
 import { creationOptions, parseRegistration, verifyRegistration } from './webauthn.ts'
 
 /** Of one person: nobody has more authenticators, and lists stay readable. */
 const MAX_PASSKEYS = 20
 
 /** One's own passkeys. That adding and removing needs a fresh assertion stands in the routes (`action`). */
-export function createPasskeys(room: Room): Passkeys {
+export function createPasskeys(room: Room, act: Act): Passkeys {
   const { deps, rp } = room
   const { store, now, random } = deps
 
@@ -40,49 +30,46 @@ export function createPasskeys(room: Room): Passkeys {
       return creationOptions(rp, { identity: caller.identity, userHandle, challenge, known })
     },
 
-    async add(caller, { name, registration }, at) {
+    async add(by, { name, registration }) {
+      const { identity, session } = by.standing.caller
       const answer = parseRegistration(registration)
-      const challenge = { challenge: answer.challenge, purpose: 'passkey', subject: caller.session } as const
+      const challenge = { challenge: answer.challenge, purpose: 'passkey', subject: session } as const
       await takeChallenge(store, challenge, now())
       const passkey = await verifyRegistration(rp, answer)
       const id = newId('passkey', random)
-      return orTaken(caller.identity, () =>
-        inTransaction(room, 'passkey add', async t => {
-          await lockLiving(room, t, caller)
-          await insertPasskey(t, { ...passkey, id, person: caller.identity, name, at: now() })
-          const own = await selectPasskeys(t, caller.identity)
+      return orTaken(identity, () =>
+        act(by, { name: 'passkey add', changes: [`person:${identity}`] }, async t => {
+          await insertPasskey(t, { ...passkey, id, person: identity, name, at: now() })
+          const own = await selectPasskeys(t, identity)
           if (own.length > MAX_PASSKEYS) throw tooMany()
-          await deps.ledger.appendIn(t, [passkeyEntry(entryOf(caller, at), id, name, passkey)])
+          await deps.ledger.appendIn(t, [passkeyEntry(by, id, name, passkey)])
           return toView(find(own, id))
         }),
       )
     },
 
-    rename: (caller, id, name, at) =>
-      inTransaction(room, 'passkey rename', async t => {
-        await lockLiving(room, t, caller)
-        if (!(await renamePasskey(t, caller.identity, id, name))) throw noSuchPasskey(id)
-        await deps.ledger.appendIn(t, [
-          { ...entryOf(caller, at), kind: 'passkey-renamed', target: id, details: { name } },
-        ])
-        return toView(find(await selectPasskeys(t, caller.identity), id))
+    rename: (by, id, name) =>
+      act(by, { name: 'passkey rename' }, async t => {
+        const { identity } = by.standing.caller
+        if (!(await renamePasskey(t, identity, id, name))) throw noSuchPasskey(id)
+        await deps.ledger.appendIn(t, [{ ...by, kind: 'passkey-renamed', target: id, details: { name } }])
+        return toView(find(await selectPasskeys(t, identity), id))
       }),
 
-    async remove(caller, id, at, within = async () => []) {
-      await inTransaction(room, 'passkey remove', async t => {
-        // Before anything else, as everybody who revokes: what is issued to any of the sessions from here on is decided anew.
-        await deps.ledger.bumpEpochs(t, [`person:${caller.identity}`])
-        await lockLiving(room, t, caller)
-        const own = await selectPasskeys(t, caller.identity)
+    async remove(by, id, within = async () => []) {
+      const { identity, session } = by.standing.caller
+      // What is issued to any of the sessions from here on is decided anew.
+      await act(by, { name: 'passkey remove', changes: [`person:${identity}`] }, async t => {
+        const own = await selectPasskeys(t, identity)
         const { name } = find(own, id)
         if (own.length === 1)
           throw new KeymanError('conflict', 'this is the last passkey: without it nobody could sign in', {
             hint: 'add another one first',
           })
-        await deletePasskey(t, caller.identity, id)
-        const sessions = await endSessions(room, t, { person: caller.identity, except: caller.session })
+        await deletePasskey(t, identity, id)
+        const sessions = await endSessions(room, t, { person: identity, except: session })
         await deps.ledger.appendIn(t, [
-          { ...entryOf(caller, at), kind: 'passkey-removed', target: id, details: { name, sessions: sessions.length } },
+          { ...by, kind: 'passkey-removed', target: id, details: { name, sessions: sessions.length } },
           ...(await within(t, sessions)),
         ])
       })
@@ -90,18 +77,6 @@ export function createPasskeys(room: Room): Passkeys {
     },
   }
 }
-
-/** A request may have been on its way since before the person was disabled, or the session ended. */
-async function lockLiving({ deps }: Room, t: Queryable, { identity, session }: PersonCaller): Promise<void> {
-  const person = await lockPerson(t, identity)
-  if (person?.state !== 'active' || !(await isOpenSession(t, session, deps.now()))) throw ended()
-}
-
-const entryOf = (caller: PersonCaller, at: At) =>
-  ({
-    ...at,
-    actor: { kind: 'person', identity: caller.identity, session: caller.session },
-  }) as const
 
 function find(own: readonly PasskeyRow[], id: string): PasskeyRow {
   const passkey = own.find(each => each.id === id)

@@ -137,6 +137,10 @@ export async function selectCredential(on: Queryable, credentialId: Uint8Array):
   return row
 }
 
+export const isPasskeyOf = async (t: Queryable, person: PersonIdentity, id: string): Promise<boolean> =>
+  (await t.query('select id from passkey where id = $1 and person = $2', [id, person], z.object({ id: z.string() })))
+    .length > 0
+
 export async function insertPasskey(
   t: Queryable,
   passkey: NewPasskey & { id: string; person: PersonIdentity; name: string; at: Date },

@@ -4,11 +4,11 @@ import type { PersonIdentity } from '#shared/names.ts'
 import { endLinks } from './link-records.ts'
 import { refuseConsented } from './login-records.ts'
 import { lockAdministrators, selectPerson, selectPersons, updateState } from './person-records.ts'
-import type { Persons } from './port.ts'
-import { inTransaction, type Room } from './room.ts'
+import type { Act, Persons } from './port.ts'
+import type { Room } from './room.ts'
 import { announceChange, endSessionRows, type WhoseSessions } from './session-records.ts'
 
-export function createPersons(room: Room): Persons {
+export function createPersons(room: Room, act: Act): Persons {
   const { deps } = room
   const { store, ledger } = deps
 
@@ -24,8 +24,7 @@ export function createPersons(room: Room): Persons {
     show: identity => show(store, identity),
 
     async disable(identity, by, within = async () => []) {
-      const person = await inTransaction(room, 'person disable', async t => {
-        await ledger.bumpEpochs(t, [`person:${identity}`])
+      const person = await act(by, { name: 'person disable', changes: [`person:${identity}`] }, async t => {
         const administrators = await lockAdministrators(t)
         if (administrators.length === 1 && administrators[0] === identity)
           throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
@@ -47,8 +46,7 @@ export function createPersons(room: Room): Persons {
     },
 
     async enable(identity, by) {
-      const person = await inTransaction(room, 'person enable', async t => {
-        await ledger.bumpEpochs(t, [`person:${identity}`])
+      const person = await act(by, { name: 'person enable', changes: [`person:${identity}`] }, async t => {
         const before = await show(t, identity)
         if (before.state === 'active') return before
         await updateState(t, identity, 'active')

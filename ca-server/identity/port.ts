@@ -55,8 +55,35 @@ export type Caller = PersonCaller | HostCaller
 
 /** The request on whose behalf something happens, for the ledger. */
 export type At = { readonly requestId: string; readonly from: string }
-/** The same with who asks. */
-export type By = { readonly actor: Actor; readonly requestId: string; readonly from?: string }
+type Origin = { readonly requestId: string; readonly from?: string }
+type PersonActor = Extract<Actor, { kind: 'person' }>
+/** What somebody may do, as it was looked at when the request came; `act` looks once more. */
+export type Standing = {
+  readonly caller: PersonCaller
+  /** As what the route lets its callers in. */
+  readonly role: 'person' | 'administrator'
+}
+export type PersonBy = Origin & { readonly actor: PersonActor; readonly standing: Standing }
+/** The same with who asks. A person's is made from the caller: whoever changes something by it needs `act`. */
+export type By = PersonBy | (Origin & { readonly actor: Exclude<Actor, PersonActor>; readonly standing?: never })
+
+/** What one acting transaction is called and whose epochs it changes: see `Identity.act`. */
+export type Acting = {
+  readonly name: string
+  readonly deadlineMs?: number
+  /** `team:…`, whose epochs are changed; taken before those of anybody else. */
+  readonly teams?: readonly string[]
+  /** The others whose epochs are changed; asked for where it can be known only in the transaction, under the teams' locks. */
+  readonly changes?: readonly string[] | ((t: Queryable) => Promise<readonly string[]>)
+  /** It only ends what is the caller's own: that needs no passkey and no role. */
+  readonly ends?: boolean
+}
+/**
+ * Runs `work`, perhaps more than once, in a transaction that holds the epochs of whoever asks, and those that it changes; and in
+ * which the session is open, the person active, the passkey there, and an administrator one. Throws `not-signed-in`,
+ * `denied`, `conflict`, `unavailable`, and what `work` threw. Who is no person has no standing to be looked at.
+ */
+export type Act = <T>(by: By, how: Acting, work: (t: Queryable) => Promise<T>) => Promise<T>
 
 export type WebauthnJson = Record<string, unknown>
 export type LoginStart = z.infer<typeof loginSchemas.loginStart>
@@ -131,7 +158,7 @@ export interface SignIns {
   /** `cookie`: the one that the browser has now; its session ends. */
   complete(assertion: WebauthnJson, at: At, cookie: string | undefined): Promise<SignedIn>
   /** Signs a browser out. (A machine's session has certificates to be revoked: that is `authority.revoke`.) */
-  end(caller: BrowserCaller, at: At): Promise<void>
+  end(by: PersonBy): Promise<void>
 }
 
 export interface Enrolment {
@@ -192,21 +219,16 @@ export interface Enrolment {
 export interface Passkeys {
   list(person: PersonIdentity): Promise<PasskeyView[]>
   addOptions(caller: BrowserCaller): Promise<WebauthnJson>
-  add(
-    caller: BrowserCaller,
-    passkey: { readonly name: string; readonly registration: WebauthnJson },
-    at: At,
-  ): Promise<PasskeyView>
-  rename(caller: PersonCaller, id: string, name: string, at: At): Promise<PasskeyView>
+  add(by: PersonBy, passkey: { readonly name: string; readonly registration: WebauthnJson }): Promise<PasskeyView>
+  rename(by: PersonBy, id: string, name: string): Promise<PasskeyView>
   /**
    * Whoever has the passkey may have used it: all other sessions of the person end with it, and what was consented to and not
    * redeemed yet. In one transaction: epochs first, then the change, then `within`, which gets the IDs of these sessions (and
    * collects and revokes their certificates), then the record. Throws `conflict` for the last passkey.
    */
   remove(
-    caller: PersonCaller,
+    by: PersonBy,
     id: string,
-    at: At,
     within?: (t: Queryable, sessions: readonly string[]) => Promise<readonly Entry[]>,
   ): Promise<void>
 }
@@ -257,6 +279,8 @@ export interface Identity {
   readonly passkeys: Passkeys
   readonly actions: Actions
   readonly persons: Persons
+  /** The one way to change something in somebody's name, for this room and those above it. */
+  readonly act: Act
 
   /** Reads what has ended, before anybody may call; then again each second and at each notification. */
   start(): Promise<void>
@@ -287,7 +311,7 @@ export interface Identity {
 
 export type IdentityDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs'>
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'takeEpochs'>
   /** Wraps the key that challenges are made with. */
   readonly keystore: Pick<Keystore, 'wrapDataKey' | 'unwrapDataKey'>
   readonly now: () => Date

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Authenticator } from '#test/support/authenticator.ts'
 import {
+  as,
   at,
   consented,
   enrol,
@@ -138,12 +139,11 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
     const { passkeys } = world.identity
     const { caller, who } = await enrol(world, 'dave@example.com')
     const registration = new Authenticator(ORIGIN).create(await passkeys.addOptions(caller))
-    await passkeys.add(caller, { name: 'second', registration }, at())
+    await passkeys.add(as(caller), { name: 'second', registration })
     const own = await passkeys.list(who)
-    expect(await outcomes(own.map(({ id }) => passkeys.remove(caller, id, at())))).toEqual({
-      done: 1,
-      codes: ['conflict'],
-    })
+    const { done, codes } = await outcomes(own.map(({ id }) => passkeys.remove(as(caller), id)))
+    // Where the one that this session was signed in by went first, the session does nothing more.
+    expect([done, codes]).toEqual([1, [expect.stringMatching(/^(conflict|not-signed-in)$/)]])
     expect(await passkeys.list(who)).toHaveLength(1)
   })
 

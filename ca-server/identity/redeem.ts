@@ -4,10 +4,11 @@ import { fromBase64Url, toBase64Url, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
+import { anew, epochsOf } from './acting.ts'
 import { keyText } from './assertions.ts'
 import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
 import { lockPerson, selectCredential, touchLogin } from './person-records.ts'
-import type { At, LoginToken, Redeemed } from './port.ts'
+import type { At, Epoch, LoginToken, Redeemed } from './port.ts'
 import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newSessionId, sha256 } from './secrets.ts'
 import { insertSession } from './session-records.ts'
@@ -29,29 +30,41 @@ export async function redeemLogin(
 ): Promise<Redeemed> {
   // A look without a lock tells whose row to take first: whoever disables a person takes person, then logins.
   const person = (await selectLogin(room.deps.store, request.transaction))?.consent?.person
-  const outcome = await inTransaction(room, 'login redeem', async (t): Promise<Outcome> => {
-    const state = person && (await lockPerson(t, person))?.state
-    const login = await lockLogin(t, request.transaction)
-    if (!login || !isHeldBy(login, request)) return { error: wrongCode() }
-    if (login.state === 'refused') return { refused: true }
-    if (login.state === 'redeemed')
-      return { error: new KeymanError('expired', 'this login was redeemed already', AGAIN) }
-    if (login.state === 'waiting') return pending(room, t, login)
-    const { consent } = login
-    const refuse = async (error: KeymanError): Promise<Outcome> => {
-      await setLoginState(t, login.id, 'refused')
-      return { error }
-    }
-    // Consented between the two looks: the next poll finds it.
-    if (!consent || consent.person !== person) return { pending: login.pollInterval }
-    if (consent.codeEndsAt <= room.deps.now()) return refuse(new KeymanError('expired', 'this login has ended', AGAIN))
-    if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
-      return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
-    if (state !== 'active') return refuse(new KeymanError('denied', `${person} is disabled`))
-    if (!(await isSigned(room, t, person, consent.evidence, challengeOf(login, fromBase64Url(consent.evidence.nonce)))))
-      return refuse(new KeymanError('denied', 'this login is not what was consented to', AGAIN))
-    return { session: await makeSession(room, t, login, consent, at) }
-  })
+  const whose = person === undefined ? [] : [`person:${person}`]
+  const redeeming = (share: readonly Epoch[]) =>
+    inTransaction(room, 'login redeem', undefined, async (t): Promise<Outcome> => {
+      await room.deps.ledger.takeEpochs(t, { share })
+      const state = person && (await lockPerson(t, person))?.state
+      const login = await lockLogin(t, request.transaction)
+      if (!login || !isHeldBy(login, request)) return { error: wrongCode() }
+      if (login.state === 'refused') return { refused: true }
+      if (login.state === 'redeemed')
+        return { error: new KeymanError('expired', 'this login was redeemed already', AGAIN) }
+      if (login.state === 'waiting') return pending(room, t, login)
+      const { consent } = login
+      const refuse = async (error: KeymanError): Promise<Outcome> => {
+        await setLoginState(t, login.id, 'refused')
+        return { error }
+      }
+      // Consented between the two looks: the next poll finds it.
+      if (!consent || consent.person !== person) return { pending: login.pollInterval }
+      if (consent.codeEndsAt <= room.deps.now())
+        return refuse(new KeymanError('expired', 'this login has ended', AGAIN))
+      if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
+        return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
+      if (state !== 'active') return refuse(new KeymanError('denied', `${person} is disabled`))
+      const passkey = await signedBy(
+        room,
+        t,
+        person,
+        consent.evidence,
+        challengeOf(login, fromBase64Url(consent.evidence.nonce)),
+      )
+      if (passkey === undefined)
+        return refuse(new KeymanError('denied', 'this login is not what was consented to', AGAIN))
+      return { session: await makeSession(room, t, login, consent, passkey, at) }
+    })
+  const outcome = await anew(() => (whose.length === 0 ? Promise.resolve([]) : epochsOf(room, whose)), redeeming)
   if ('error' in outcome) throw outcome.error
   if ('refused' in outcome) return { state: 'refused' }
   if ('pending' in outcome) return { state: 'pending', interval: outcome.pending }
@@ -66,6 +79,7 @@ async function makeSession(
   t: Queryable,
   login: LoginRow,
   consent: NonNullable<LoginRow['consent']>,
+  passkey: string,
   at: At,
 ): Promise<string> {
   const { now, random, ledger } = room.deps
@@ -84,6 +98,7 @@ async function makeSession(
     startedAt,
     endsAt: addSeconds(startedAt, login.lifetime),
     assertedAt: consent.assertedAt,
+    passkey,
   })
   await ledger.appendIn(t, [
     {
@@ -142,24 +157,24 @@ function verifierFits(login: LoginRow, verifier: string): boolean {
 }
 
 /**
- * Whether a passkey that this person has today signed exactly these keys, lifetime, device and origin: verified once more,
+ * The ID of the passkey that this person has today and that signed exactly these keys, lifetime, device and origin: verified once more,
  * whatever befell the row or the passkey since.
  */
-async function isSigned(
+async function signedBy(
   { rp }: Room,
   t: Queryable,
   person: PersonIdentity,
   { credentialId, authenticatorData, clientDataJSON, signature }: Evidence,
   challenge: Uint8Array,
-): Promise<boolean> {
+): Promise<string | undefined> {
   const passkey = await selectCredential(t, fromBase64Url(credentialId))
-  if (passkey?.person !== person) return false
+  if (passkey?.person !== person) return undefined
   const response = { authenticatorData, clientDataJSON, signature }
   const value = { id: credentialId, rawId: credentialId, type: 'public-key' as const, response }
   // The counter was looked at, and has gone on, when consent was given.
   return verifyAssertion(rp, { value, challenge }, { publicKey: passkey.publicKey, counter: 0 }).then(
-    () => true,
-    () => false,
+    () => passkey.id,
+    () => undefined,
   )
 }
 

@@ -12,9 +12,14 @@ export type Room = {
 }
 
 /** One transaction of this room. Throws `unavailable` where the database asks to try again, and what `work` threw. */
-export async function inTransaction<T>({ deps }: Room, name: string, work: (t: Queryable) => Promise<T>): Promise<T> {
+export async function inTransaction<T>(
+  { deps }: Room,
+  name: string,
+  deadlineMs: number | undefined,
+  work: (t: Queryable) => Promise<T>,
+): Promise<T> {
   try {
-    return await deps.store.transaction({ name, deadlineMs: 10_000 }, work)
+    return await deps.store.transaction({ name, deadlineMs: deadlineMs ?? 10_000 }, work)
   } catch (error) {
     if (error instanceof StoreError && (error.kind === 'retryable' || error.kind === 'ambiguous'))
       throw new KeymanError('unavailable', 'the database cannot do this now', {

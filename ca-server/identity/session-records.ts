@@ -61,14 +61,16 @@ export type NewSession = {
   readonly startedAt: Date
   readonly endsAt: Date
   readonly assertedAt: Date
+  /** The ID of the passkey that was touched. */
+  readonly passkey: string
 } & ({ readonly sshKey: Uint8Array; readonly clientSpki: Uint8Array } | { readonly cookieHash: Uint8Array })
 
 export async function insertSession(t: Queryable, session: NewSession): Promise<void> {
   const machine = 'sshKey' in session ? session : undefined
   await t.execute(
     `insert into person_session (id, kind, person, device, cookie_hash, ssh_key, client_spki, started_at, ends_at,
-       asserted_at, used_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9::timestamptz, $10::timestamptz, $8::timestamptz)`,
+       asserted_at, used_at, passkey)
+     values ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9::timestamptz, $10::timestamptz, $8::timestamptz, $11)`,
     [
       session.id,
       machine ? 'machine' : 'browser',
@@ -80,8 +82,35 @@ export async function insertSession(t: Queryable, session: NewSession): Promise<
       session.startedAt.toISOString(),
       session.endsAt.toISOString(),
       session.assertedAt.toISOString(),
+      session.passkey,
     ],
   )
+}
+
+const standingRow = z
+  .object({ is_open: z.boolean(), is_active: z.boolean(), has_passkey: z.boolean(), is_administrator: z.boolean() })
+  .transform(row => ({
+    isOpen: row.is_open,
+    isActive: row.is_active,
+    hasPasskey: row.has_passkey,
+    isAdministrator: row.is_administrator,
+  }))
+
+/** What somebody's deeds rely on, as it is now; `undefined` where there is no such session of this person. */
+export async function selectStanding(
+  t: Queryable,
+  of: { readonly session: string; readonly identity: PersonIdentity },
+  at: Date,
+): Promise<z.infer<typeof standingRow> | undefined> {
+  const [row] = await t.query(
+    `select s.ended_at is null and s.ends_at > $3::timestamptz as is_open, p.state = 'active' as is_active,
+       s.passkey is null or exists (select from passkey k where k.id = s.passkey and k.person = p.identity) as has_passkey,
+       p.administrator as is_administrator
+     from person_session s join person p on p.identity = s.person where s.id = $1 and p.identity = $2`,
+    [of.session, of.identity, at.toISOString()],
+    standingRow,
+  )
+  return row
 }
 
 const idRow = z.object({ id: z.string() })
@@ -100,24 +129,15 @@ export const endSessionRows = async (t: Queryable, by: WhoseSessions, at: Date):
     )
   ).map(row => row.id)
 
-export const isOpenSession = async (t: Queryable, id: string, at: Date): Promise<boolean> =>
-  (
-    await t.query(
-      'select id from person_session where id = $1 and ended_at is null and ends_at > $2::timestamptz',
-      [id, at.toISOString()],
-      idRow,
-    )
-  ).length > 0
-
-/** False where the session has ended. */
+/** The passkey that was touched stands for the session from now on. False where the session has ended. */
 export const touchAssertion = async (
   t: Queryable,
-  session: { id: string; at: Date; cookieHash?: Uint8Array | undefined },
+  session: { id: string; at: Date; passkey: string; cookieHash?: Uint8Array | undefined },
 ): Promise<boolean> =>
   (await t.execute(
-    `update person_session set asserted_at = $2::timestamptz, cookie_hash = coalesce($3, cookie_hash)
+    `update person_session set asserted_at = $2::timestamptz, cookie_hash = coalesce($3, cookie_hash), passkey = $4
      where id = $1 and ended_at is null and ends_at > $2::timestamptz`,
-    [session.id, session.at.toISOString(), session.cookieHash ?? null],
+    [session.id, session.at.toISOString(), session.cookieHash ?? null, session.passkey],
   )) > 0
 
 export const touchUse = (on: Queryable, id: string, at: Date): Promise<number> =>

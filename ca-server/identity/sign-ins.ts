@@ -1,11 +1,11 @@
 import type { Queryable } from '#server/store/index.ts'
-import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
+import { actByPasskey } from './acting.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
-import { lockPerson, touchLogin } from './person-records.ts'
+import { touchLogin } from './person-records.ts'
 import { endSessions } from './persons.ts'
-import type { BrowserCaller, SignedIn, SignIns } from './port.ts'
-import { addSeconds, inTransaction, type Room } from './room.ts'
+import type { Act, BrowserCaller, SignedIn, SignIns } from './port.ts'
+import { addSeconds, type Room } from './room.ts'
 import { hashSecret, newSecret, newSessionId } from './secrets.ts'
 import { announceChange, endSessionRows, insertSession, selectSessionByCookie } from './session-records.ts'
 import { ended } from './sessions.ts'
@@ -14,7 +14,7 @@ import { ended } from './sessions.ts'
 const BROWSER_LIFETIME = 12 * 3600
 
 /** Signing in to the pages. There is no session that the challenge could be bound to: it is bound to this purpose, and used once. */
-export function createSignIns(room: Room): SignIns {
+export function createSignIns(room: Room, act: Act): SignIns {
   const { deps } = room
   const SUBJECT = 'pages'
   return {
@@ -24,17 +24,21 @@ export function createSignIns(room: Room): SignIns {
     },
 
     async complete(json, at, cookie) {
-      const { person, evidence } = await checkAssertion(room, json, { purpose: 'sign-in', subject: SUBJECT, at })
-      const begun = await inTransaction(room, 'sign-in', async t => {
-        if ((await lockPerson(t, person))?.state !== 'active') throw new KeymanError('denied', `${person} is disabled`)
-        // A cookie from before the sign-in says nothing any more: what somebody may have planted there is worth nothing.
-        const old = cookie === undefined ? undefined : await selectSessionByCookie(t, hashSecret(cookie))
+      const { passkey, person, evidence } = await checkAssertion(room, json, {
+        purpose: 'sign-in',
+        subject: SUBJECT,
+        at,
+      })
+      // A cookie from before the sign-in says nothing any more: what somebody may have planted there is worth nothing.
+      const old = cookie === undefined ? undefined : await selectSessionByCookie(deps.store, hashSecret(cookie))
+      const changes = old ? [`session:${old.id}`] : []
+      const begun = await actByPasskey(room, { name: 'sign-in', passkey, changes }, async t => {
         if (old)
           await announceChange(
             t,
             (await endSessionRows(t, { session: old.id }, deps.now())).map(id => `session:${id}`),
           )
-        const session = await beginBrowserSession(room, t, person)
+        const session = await beginBrowserSession(room, t, person, passkey.id)
         await touchLogin(t, person, deps.now())
         await deps.ledger.appendIn(t, [
           {
@@ -52,13 +56,11 @@ export function createSignIns(room: Room): SignIns {
       return signedIn(room, begun, person)
     },
 
-    async end({ identity, session }, at) {
-      await inTransaction(room, 'sign-out', async t => {
-        await deps.ledger.bumpEpochs(t, [`session:${session}`])
+    async end(by) {
+      const { session } = by.standing.caller
+      await act(by, { name: 'sign-out', changes: [`session:${session}`], ends: true }, async t => {
         await endSessions(room, t, { session })
-        await deps.ledger.appendIn(t, [
-          { ...at, kind: 'logout', actor: { kind: 'person', identity, session }, target: session },
-        ])
+        await deps.ledger.appendIn(t, [{ ...by, kind: 'logout', target: session }])
       })
       await room.sessions.refresh()
     },
@@ -68,7 +70,12 @@ export function createSignIns(room: Room): SignIns {
 type Begun = { readonly id: string; readonly cookie: string }
 
 /** The last statements of the caller's transaction follow; the passkey was touched just now. */
-export async function beginBrowserSession({ deps }: Room, t: Queryable, person: PersonIdentity): Promise<Begun> {
+export async function beginBrowserSession(
+  { deps }: Room,
+  t: Queryable,
+  person: PersonIdentity,
+  passkey: string,
+): Promise<Begun> {
   const cookie = newSecret(deps.random)
   const id = newSessionId(deps.random)
   const at = deps.now()
@@ -80,6 +87,7 @@ export async function beginBrowserSession({ deps }: Room, t: Queryable, person: 
     startedAt: at,
     endsAt: addSeconds(at, BROWSER_LIFETIME),
     assertedAt: at,
+    passkey,
   })
   return { id, cookie: cookie.text }
 }

@@ -24,13 +24,14 @@ import { makeRecorded, type Recorded } from './recorded.ts'
 import {
   type CertificateSelector,
   createEpochs,
+  type Epoch,
   type IssuedCertificate,
-  incrementEpochs,
   type RecordRow,
   selectEpochs,
   selectLiveCertificates,
   selectRecord,
   selectRecords,
+  takeEpochs,
 } from './records.ts'
 import { sealOf } from './seal.ts'
 import { type LogKey, Sequencer } from './sequencer.ts'
@@ -44,7 +45,7 @@ export type { Fact } from './facts.ts'
 export type { KnownHead } from './follower.ts'
 export { keptHead, keptState, type LogMemory } from './memory.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
-export type { CertificateSelector, IssuedCertificate } from './records.ts'
+export type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
 export { openSealKey, serverSecret } from './server-secret.ts'
 
 export type IssueRequest<Body> = {
@@ -55,7 +56,7 @@ export type IssueRequest<Body> = {
   bodyHash: Uint8Array
   certificate: CertificateFacts
   /** What the decision was made from, as `readEpochs` gave it before. */
-  epochs: readonly { subject: string; epoch: bigint }[]
+  epochs: readonly Epoch[]
   /** The id of a challenge whose use must be unique. */
   proof?: string
 }
@@ -78,7 +79,9 @@ export interface Ledger {
   /**
    * Records with the caller's change, in its transaction: as its last statements, because the lock on the log's head is held until
    * the commit. Everything that the entries' facts are about is locked by then. Entries of one call may share request ID and
-   * kind. Throws `conflict` where such a record exists already.
+   * kind. Throws `conflict` where such a record exists already, and `internal` for an entry in the name of a person whose epoch
+   * this transaction did not take: whether that person may still do it was looked at before the transaction, and may not hold
+   * any more (see `identity.act`).
    */
   appendIn(t: Queryable, entries: readonly Entry[]): Promise<void>
   /**
@@ -89,7 +92,16 @@ export interface Ledger {
   /** The epochs of these subjects, such as `person:alice@example.com`, `session:…`, `host:…`. Those that are missing are created at 1. */
   readEpochs(subjects: readonly string[]): Promise<Map<string, bigint>>
   /**
-   * The FIRST statement of every transaction that takes something away: waits for what is being issued under the old epochs, and
+   * The FIRST statements of every transaction that does something in somebody's name: teams first, if any, by a call of their
+   * own; then whoever asks and whomever it touches, all of them at once. Takes the rows in one order, those of `bump` to change them, those
+   * of `share` so that nobody else does. Throws `EpochsChanged` where one of `share` is not as it was read, or is missing.
+   */
+  takeEpochs(
+    t: Queryable,
+    rows: { readonly bump?: readonly string[]; readonly share?: readonly Epoch[] },
+  ): Promise<void>
+  /**
+   * `takeEpochs` to change alone: the FIRST statement of every transaction that takes something away: waits for what is being issued under the old epochs, and
    * makes everything decided under them be decided anew. What it has to find is found by the next statement.
    */
   bumpEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
@@ -217,6 +229,25 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     }))
   }
 
+  /** By transaction: whose epochs it holds to its end. */
+  const taken = new WeakMap<Queryable, Set<string>>()
+  const take: Ledger['takeEpochs'] = async (t, { bump = [], share = [] }) => {
+    const before = await takeEpochs(
+      t,
+      bump,
+      share.map(({ subject }) => subject),
+    )
+    for (const { subject, epoch } of share) if (before.get(subject) !== epoch) throw new EpochsChanged()
+    const held = taken.get(t) ?? new Set()
+    taken.set(t, held)
+    for (const subject of bump) held.add(subject)
+    for (const { subject } of share) held.add(subject)
+  }
+  const assertStanding = (t: Queryable, { actor, kind }: Entry): void => {
+    if (actor.kind === 'person' && !taken.get(t)?.has(`person:${actor.identity}`))
+      throw new KeymanError('internal', `${kind} in the name of ${actor.identity}, whose epoch was not taken`)
+  }
+
   return {
     async append(entry) {
       assertOutsideTransaction('recording on its own')
@@ -226,6 +257,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
 
     async appendIn(t, entries) {
       if (entries.length === 0) return
+      for (const entry of entries) assertStanding(t, entry)
       sequencer.assertWhole()
       const after = entries.some(({ facts }) => facts && facts.length > 0) ? await headSize(t) : undefined
       const seen = new Map<string, number>()
@@ -258,7 +290,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return selectEpochs(store, subjects)
     },
 
-    bumpEpochs: (t, subjects) => incrementEpochs(t, subjects),
+    takeEpochs: (t, rows) => take(t, rows),
+    bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
     liveCertificates: (t, by) => selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000))),
 
     list: async filter => stored(await selectRecords(store, filter)),

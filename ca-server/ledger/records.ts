@@ -122,12 +122,40 @@ export async function createEpochs(on: Queryable, subjects: readonly string[]): 
   )
 }
 
-/** One that is missing counts as 1. In key order: the rows of the select are inserted, and so locked, in its order. */
-export async function incrementEpochs(t: Queryable, subjects: readonly string[]): Promise<void> {
-  await t.execute(
-    `insert into access_epoch (subject, epoch)
-     select s, 2 from (select distinct s collate "C" as s from unnest($1::text[]) as s) as subjects order by s
-     on conflict (subject) do update set epoch = access_epoch.epoch + 1`,
-    [textArray(subjects)],
-  )
+/** What a decision was made from, as `selectEpochs` gave it before. */
+export type Epoch = { readonly subject: string; readonly epoch: bigint }
+
+/**
+ * Takes these rows in one sorted set, as everybody does: those of `bump` to change them (one that is missing counts as 1),
+ * the others for share. Gives what they were before; what is missing among the shared ones is left out, and so is what was
+ * made here: nobody can have decided anything by it.
+ */
+export async function takeEpochs(
+  t: Queryable,
+  bump: readonly string[],
+  share: readonly string[],
+): Promise<Map<string, bigint>> {
+  const bumped = new Set(bump)
+  // Subjects are ASCII, so this is the order of the collation "C".
+  const subjects = [...new Set([...bump, ...share])].sort()
+  const before = new Map<string, bigint>()
+  for (let from = 0; from < subjects.length; ) {
+    // As many as are taken alike, by one statement.
+    const isBumped = bumped.has(subjects[from] ?? '')
+    let to = from + 1
+    while (to < subjects.length && bumped.has(subjects[to] ?? '') === isBumped) to++
+    const run = textArray(subjects.slice(from, to))
+    for (const { subject, epoch } of await t.query(isBumped ? BUMP : SHARE, [run], epochRow)) before.set(subject, epoch)
+    from = to
+  }
+  return before
 }
+
+// In key order: the rows of the select are inserted, and so locked, in its order. `xmax` is 0 in a row that is new.
+const BUMP = `with bumped as (
+  insert into access_epoch (subject, epoch)
+  select s, 2 from (select s collate "C" as s from unnest($1::text[]) as s) as subjects order by s
+  on conflict (subject) do update set epoch = access_epoch.epoch + 1
+  returning subject, epoch - 1 as epoch, xmax = 0 as made
+) select subject, epoch from bumped where not made`
+const SHARE = 'select subject, epoch from access_epoch where subject = any($1::text[]) order by subject for share'

@@ -8,12 +8,13 @@ import type { HostName } from '#shared/names.ts'
 
 /** The hosts room as a second server has it, over the rooms of the first, with what a test changes. */
 export function hostsBeside(
-  { store, ledger, config, access, authority, trust }: Services,
+  { store, ledger, config, identity, access, authority, trust }: Services,
   change: Partial<HostsDeps> = {},
 ): Hosts {
   return createHosts({
     store,
     ledger,
+    act: identity.act,
     now: () => new Date(),
     random: bytes => new Uint8Array(randomBytes(bytes)),
     organisation: config.organisation,

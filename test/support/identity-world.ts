@@ -5,10 +5,12 @@ import { join } from 'node:path'
 import { createRateLimiter } from '#server/http/rate-limit.ts'
 import {
   type At,
+  byPerson,
   createIdentity,
   type Identity,
   type IdentityDeps,
   type MachineCaller,
+  type PersonCaller,
 } from '#server/identity/index.ts'
 import { openKeystore } from '#server/keystore/index.ts'
 import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
@@ -49,6 +51,8 @@ export const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(
 export const person = (name: string): PersonIdentity => parsePersonIdentity(name, 'test')
 let requests = 0
 export const at = (from = '192.0.2.7'): At => ({ requestId: `req_${++requests}_${process.pid}`, from })
+/** On behalf of somebody who has signed in. */
+export const as = (caller: PersonCaller, role: 'person' | 'administrator' = 'person') => byPerson(caller, role, at())
 export const operator = () => ({ actor: { kind: 'operator' } as const, requestId: at().requestId })
 
 export async function openIdentityWorld(

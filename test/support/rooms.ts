@@ -87,6 +87,7 @@ export async function openRooms(
   const access = createAccess({
     store,
     ledger,
+    act: identity.act,
     now,
     random,
     persons: () => identity.persons.list(),
@@ -110,6 +111,7 @@ export async function openRooms(
   const trust = await createTrust({
     store,
     ledger,
+    act: identity.act,
     authority,
     logKey,
     now,

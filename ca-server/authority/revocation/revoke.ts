@@ -10,7 +10,7 @@ import type { AuthorityDeps, Revocation, RevocationTarget } from '../port.ts'
 import { ranges } from './krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey, raiseKrlVersion } from './records.ts'
 
-export type RevokeDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'identity' | 'now' | 'random'> & {
+export type RevokeDeps = Pick<AuthorityDeps, 'ledger' | 'identity' | 'now' | 'random'> & {
   readonly keys: () => KeyRing
 }
 
@@ -25,12 +25,21 @@ export async function revoke(
   reason: string | undefined,
   by: By,
 ): Promise<Revocation> {
-  const { store, ledger, identity } = deps
+  const { ledger, identity } = deps
   // A name that was mistyped must not be answered with 'revoked'.
   if ('person' in target) await identity.persons.show(target.person)
-  const revocation = await store.transaction({ name: 'revoke', deadlineMs: 30_000 }, async t => {
-    const concerned = await concernedBy(deps, t, target)
-    await ledger.bumpEpochs(t, concerned.subjects)
+  let concerned: Concerned = { subjects: [], sessions: [] }
+  const how = {
+    name: 'revoke',
+    deadlineMs: 30_000,
+    changes: async (t: Queryable) => {
+      concerned = await concernedBy(deps, t, target)
+      return concerned.subjects
+    },
+    // Without being an administrator one revokes only what is one's own.
+    ends: by.standing?.role === 'person',
+  }
+  const revocation = await identity.act(by, how, async t => {
     const certificates = await collect(deps, t, target)
     // A session may live on without a certificate that is still good: it is what would get the next one.
     const ends = certificates.length > 0 || concerned.sessions.length > 0

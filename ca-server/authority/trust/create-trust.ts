@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { By } from '#server/access/index.ts'
+import type { Act } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { insist, type Store } from '#server/store/index.ts'
 import { toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
@@ -22,6 +23,7 @@ import { makeRootKey, type RootKey, readRootKey } from './root-key.ts'
 export type TrustDeps = {
   readonly store: Store
   readonly ledger: Pick<Ledger, 'appendIn'>
+  readonly act: Act
   readonly authority: Pick<Authority, 'trusted'>
   readonly logKey: Pick<LogKey, 'name' | 'publicKey'>
   readonly now: () => Date
@@ -160,7 +162,7 @@ async function insert(deps: TrustDeps, signed: SignedBundle, before: TrustBundle
   const bundle = parseTrustDocument(signed.document)
   const fingerprint = rootFingerprint(bundle.roots)
   const at = deps.now().toISOString()
-  await deps.store.transaction({ name: 'trust bundle', deadlineMs: 10_000 }, async t => {
+  await deps.act(by, { name: 'trust bundle' }, async t => {
     const changesRoots = before === undefined || rootFingerprint(before.roots) !== fingerprint
     if (!(await insertBundle(t, { version: bundle.version, signed, changesRoots, at }))) {
       // At the start another server was first, with the same; who publishes by hand is told.

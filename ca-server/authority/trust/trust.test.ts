@@ -85,6 +85,7 @@ test('where the root key is elsewhere, what changed waits to be signed', async (
   const moved = await createTrust({
     store: rooms.store,
     ledger: rooms.ledger,
+    act: rooms.identity.act,
     authority: rooms.authority,
     logKey: { name: 'keyman.example.com/log', publicKey: new Uint8Array(32).fill(1) },
     now: () => rooms.clock.now,

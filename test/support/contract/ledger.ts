@@ -4,6 +4,7 @@ import {
   canonicalJson,
   createLedger,
   type Entry,
+  type Epoch,
   EpochsChanged,
   type IssueRequest,
   type Ledger,
@@ -61,6 +62,8 @@ export function issueRequest(
     ...more,
   }
 }
+/** Somebody who has no epoch. */
+const actor = { kind: 'operator' } as const
 export const subjects = ['person:alice@example.com', 'session:s1']
 
 /** Revokes as the rooms above do: epochs first, then with a new snapshot what has been issued. */
@@ -68,7 +71,7 @@ export const revoke = (store: Store, ledger: Ledger, person = 'alice@example.com
   store.transaction({ name: 'revoke', deadlineMs: 20_000 }, async t => {
     await ledger.bumpEpochs(t, [`person:${person}`])
     const found = await ledger.liveCertificates(t, { person })
-    await ledger.appendIn(t, [entry({ kind: 'revoked', details: { certificates: found.length } })])
+    await ledger.appendIn(t, [entry({ actor, kind: 'revoked', details: { certificates: found.length } })])
     return found
   })
 
@@ -141,18 +144,42 @@ export function ledgerContract(open: () => { store: Store; ledger: Ledger }): vo
 
     it('is there with the change of the same transaction, or not at all', async () => {
       const { store, ledger } = open()
-      const both = [entry({ kind: 'revoked', requestId: 'both' }), entry({ kind: 'revoked', requestId: 'both' })]
+      const one = entry({ actor, kind: 'revoked', requestId: 'both' })
+      const both = [one, one]
       await store.transaction({ name: 'change', deadlineMs: 5_000 }, t => ledger.appendIn(t, both))
       const [, last] = await ledger.list({ limit: 2 })
       expect(last).toMatchObject({ kind: 'revoked', requestId: 'both' })
       const failed = store.transaction({ name: 'change', deadlineMs: 5_000 }, async t => {
-        await ledger.appendIn(t, [entry()])
+        await ledger.appendIn(t, [entry({ actor })])
         throw new Error('the change failed')
       })
       await expect(failed).rejects.toThrow('the change failed')
       expect(await ledger.append(entry())).toBe((last?.index ?? 0n) + 1n)
       const again = store.transaction({ name: 'again', deadlineMs: 5_000 }, t => ledger.appendIn(t, both))
       expect(await codeOf(again)).toBe('conflict')
+    })
+
+    it("in a person's name is written by a transaction that holds the person's epoch as it was read, and by no other", async () => {
+      const { store, ledger } = open()
+      const [before] = [...(await ledger.readEpochs(['person:alice@example.com']))].map(([subject, epoch]) => ({
+        subject,
+        epoch,
+      }))
+      if (!before) throw new Error('no epoch')
+      const change = (share: readonly Epoch[]) =>
+        store.transaction({ name: 'change', deadlineMs: 5_000 }, async t => {
+          await ledger.takeEpochs(t, { share })
+          await ledger.appendIn(t, [entry()])
+        })
+      const size = (await ledger.append(entry())) + 1n
+      await change([before])
+      expect(await codeOf(change([]))).toBe('internal')
+      const other = (await ledger.readEpochs(['person:bob@example.com'])).get('person:bob@example.com') ?? 0n
+      expect(await codeOf(change([{ subject: 'person:bob@example.com', epoch: other }]))).toBe('internal')
+      await expect(change([before, { subject: 'person:nobody@example.com', epoch: 1n }])).rejects.toThrow(EpochsChanged)
+      await store.transaction({ name: 'bump', deadlineMs: 5_000 }, t => ledger.bumpEpochs(t, [before.subject]))
+      await expect(change([before])).rejects.toThrow(EpochsChanged)
+      expect(await ledger.append(entry())).toBe(size + 1n)
     })
 
     it('of a thousand written at once, alone and with changes, has an index without gap', async () => {
@@ -164,7 +191,7 @@ export function ledgerContract(open: () => { store: Store; ledger: Ledger }): vo
           n % 100 === 0
             ? store
                 .transaction({ name: 'change', deadlineMs: 20_000 }, t =>
-                  ledger.appendIn(t, [entry({ kind: 'grant-added' })]),
+                  ledger.appendIn(t, [entry({ actor, kind: 'grant-added' })]),
                 )
                 .then(() => undefined)
             : n % 2 === 0
