@@ -13,6 +13,7 @@ import {
 } from './action-records.ts'
 import { isFresh } from './assertion-age.ts'
 import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
+import { sessionFact } from './facts.ts'
 import { selectPasskeys } from './person-records.ts'
 import type { Actions, ActionTransaction, Caller } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
@@ -51,10 +52,12 @@ export function createActions(room: Room): Actions {
       const action = await waiting(id)
       if (!(await countActionAttempt(store, id, MAX_ATTEMPTS)))
         throw new KeymanError('too-many-requests', 'this was tried too often', { hint: 'run the command again' })
-      const nonce = random(32)
-      const challenge = challengeOf(action, nonce)
       const own = (await selectPasskeys(store, action.person)).map(passkey => passkey.credentialId)
-      return beginAssertion(room, { challenge, purpose: 'action', subject: id, nonce }, own)
+      return beginAssertion(
+        room,
+        { purpose: 'action', subject: id, challengeFor: nonce => challengeOf(action, nonce) },
+        own,
+      )
     },
 
     async confirm(id, json, at, cookie) {
@@ -63,7 +66,7 @@ export function createActions(room: Room): Actions {
       const isBrowser = action.cookieHash !== undefined
       if (action.cookieHash && !(cookie !== undefined && timingSafeEqual(hashSecret(cookie), action.cookieHash)))
         throw new KeymanError('denied', 'this was asked for by another browser', { hint: 'confirm it there' })
-      const { evidence, passkey } = await checkAssertion(room, json, {
+      const { evidence, passkey, used } = await checkAssertion(room, json, {
         purpose: 'action',
         subject: id,
         at,
@@ -76,6 +79,8 @@ export function createActions(room: Room): Actions {
         if (!(await touchAssertion(t, { id: action.session, at: now(), passkey: passkey.id, cookieHash: fresh?.hash })))
           throw ended()
         await announceChange(t, [`session:${action.session}`])
+        const session = await selectSession(t, action.session)
+        if (!session) throw ended()
         const { nonce, ...assertion } = evidence
         await deps.ledger.appendIn(t, [
           {
@@ -97,6 +102,7 @@ export function createActions(room: Room): Actions {
               },
               assertion,
             },
+            facts: [used, sessionFact(session)],
           },
         ])
       })

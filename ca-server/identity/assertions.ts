@@ -1,21 +1,23 @@
+import type { Fact } from '#server/ledger/index.ts'
 import { equalBytes, fromBase64Url, toBase64, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { insertChallenge, type NewChallenge, type Purpose, takeChallenge } from './challenge-records.ts'
+import { type Ceremony, giveChallenge, takeChallenge } from './challenges.ts'
+import { assertionFact } from './facts.ts'
 import type { Evidence } from './login-records.ts'
-import { advanceCounter, type PasskeyRow, selectCredential } from './person-records.ts'
+import { advanceCounter, type PasskeyRow } from './person-records.ts'
 import type { At, WebauthnJson } from './port.ts'
 import type { Room } from './room.ts'
+import { vouchedCredential } from './vouched.ts'
 import { parseAssertion, refused, requestOptions, verifyAssertion } from './webauthn.ts'
 
 /** Begins an assertion: stores the challenge, and gives the options for the browser. */
 export async function beginAssertion(
-  { deps, rp }: Room,
-  challenge: NewChallenge,
+  room: Room,
+  ceremony: Ceremony,
   allowed?: readonly Uint8Array[],
 ): Promise<WebauthnJson> {
-  await insertChallenge(deps.store, challenge, deps.now())
-  return requestOptions(rp, challenge.challenge, allowed)
+  return requestOptions(room.rp, await giveChallenge(room, ceremony), allowed)
 }
 
 export type CheckedAssertion = {
@@ -23,6 +25,8 @@ export type CheckedAssertion = {
   readonly person: PersonIdentity
   /** What an auditor needs to check the assertion without us, all in base64url; no secret is in it. */
   readonly evidence: Evidence
+  /** To be recorded with what it was given for: it never counts again. */
+  readonly used: Fact
 }
 
 /**
@@ -32,12 +36,8 @@ export type CheckedAssertion = {
 export async function checkAssertion(
   room: Room,
   json: WebauthnJson,
-  wanted: {
-    readonly purpose: Purpose
-    readonly subject: string
+  wanted: Ceremony & {
     readonly at: At
-    /** The challenge as it has to be for this nonce: what the passkey signed is what the rows say now. */
-    readonly challengeFor?: (nonce: Uint8Array) => Uint8Array
     /** Only this person will do; otherwise the person is who the passkey says. */
     readonly person?: PersonIdentity
   },
@@ -46,12 +46,10 @@ export async function checkAssertion(
   const { store, now } = deps
   const { at } = wanted
   const assertion = parseAssertion(json)
-  const { nonce } = await takeChallenge(store, { ...wanted, challenge: assertion.challenge }, now())
-  if (wanted.challengeFor && !equalBytes(wanted.challengeFor(nonce), assertion.challenge))
-    throw refused('it was given for other keys or another action')
+  const { nonce, endsAt } = await takeChallenge(room, { ...wanted, challenge: assertion.challenge })
 
   const { id, response } = assertion.value
-  const passkey = await selectCredential(store, fromBase64Url(id))
+  const passkey = await vouchedCredential(room, id)
   if (!passkey)
     throw new KeymanError('denied', 'this passkey is not known here', {
       hint: 'it may have been removed, or belong to another server: use another passkey, or ask an administrator for an invitation',
@@ -81,6 +79,7 @@ export async function checkAssertion(
   return {
     passkey,
     person: passkey.person,
+    used: assertionFact(assertion.challenge, endsAt),
     evidence: {
       nonce: toBase64Url(nonce),
       credentialId: id,

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
-import { KeymanError } from '#shared/errors.ts'
 import { CEREMONY_SECONDS } from './webauthn.ts'
 
 /** WebAuthn challenges: each is for one ceremony of one purpose and subject, and is deleted at its first use. */
@@ -40,27 +39,21 @@ const row = z
   })
   .transform(({ nonce, identity, user_handle }) => ({
     nonce,
-    identity: identity ?? undefined,
-    userHandle: user_handle ?? undefined,
+    ...(identity === null ? {} : { identity }),
+    ...(user_handle === null ? {} : { userHandle: user_handle }),
   }))
 
-/**
- * Uses a challenge up, whatever comes of the ceremony: synced passkeys count nothing, so this alone stops a replay. Throws `denied`
- * where there is no such challenge for this purpose and subject, or it has ended.
- */
-export async function takeChallenge(
+/** Deletes it: `undefined` where there is none of this purpose and subject, or it has ended. */
+export async function deleteChallenge(
   on: Queryable,
-  taken: { readonly challenge: Uint8Array; readonly purpose: Purpose; readonly subject: string },
+  { challenge, purpose, subject }: { challenge: Uint8Array; purpose: Purpose; subject: string },
   now: Date,
-) {
+): Promise<Omit<NewChallenge, 'challenge' | 'purpose' | 'subject'> | undefined> {
   const [found] = await on.query(
     `delete from webauthn_challenge where challenge = $1 and purpose = $2 and subject = $3 and ends_at > $4::timestamptz
      returning nonce, identity, user_handle`,
-    [taken.challenge, taken.purpose, taken.subject, now.toISOString()],
+    [challenge, purpose, subject, now.toISOString()],
     row,
   )
-  if (found) return found
-  throw new KeymanError('denied', 'this answer of a passkey belongs to another request, or was used already', {
-    hint: 'load the page again and try once more',
-  })
+  return found
 }

@@ -21,8 +21,9 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
   const rp: RelyingParty = { id: url.hostname, name: deps.organisation, origin: url.origin }
   await assertRelyingParty(deps, rp)
   const sessions = new Sessions(deps)
-  const room: Room = { deps, rp, sessions }
-  const proofs = createProofs(deps, await serverSecret(deps, 'challenge'))
+  const challengeKey = await serverSecret(deps, 'challenge')
+  const room: Room = { deps, rp, sessions, ceremonyKey: challengeKey }
+  const proofs = createProofs(deps, challengeKey)
 
   function reload(caller: MachineCaller): Promise<MachineCaller>
   function reload(caller: BrowserCaller): Promise<BrowserCaller>
@@ -71,7 +72,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
         device: caller.device,
       }
     },
-    endSessions: async (t, by) => (await endSessions(room, t, by)).length,
+    endSessions: (t, by) => endSessions(room, t, by),
     refresh: () => sessions.refresh(),
   }
 }

@@ -1,9 +1,10 @@
-import type { Entry } from '#server/ledger/index.ts'
+import type { Entry, Fact } from '#server/ledger/index.ts'
 import { type Queryable, StoreError } from '#server/store/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
-import { insertChallenge, takeChallenge } from './challenge-records.ts'
+import { giveChallenge, takeChallenge } from './challenges.ts'
+import { gone, linkFact, linkId, passkeyFact, personFact, relyingPartyFact } from './facts.ts'
 import { endLinks, insertLink, type LinkRow, selectLink, selectOpenLinks, useLink } from './link-records.ts'
 import {
   fixRelyingParty,
@@ -14,7 +15,6 @@ import {
   makeAdministrator,
   selectPasskeys,
   selectPerson,
-  selectPersons,
   selectUserHandle,
 } from './person-records.ts'
 import type { Act, At, By, Enrolment } from './port.ts'
@@ -22,6 +22,7 @@ import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newId, newSecret } from './secrets.ts'
 import { announceChange } from './session-records.ts'
 import { beginBrowserSession, signedIn } from './sign-ins.ts'
+import { vouchedPersons } from './vouched.ts'
 import { creationOptions, type NewPasskey, parseRegistration, verifyRegistration } from './webauthn.ts'
 
 /** Seconds. */
@@ -35,17 +36,26 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
   const { store, now, random, publicUrl } = deps
 
   async function find(secret: string): Promise<LinkRow> {
-    const link = await selectLink(store, hashSecret(secret))
+    const read = async () => {
+      const row = await selectLink(store, hashSecret(secret))
+      return row && !row.used && row.endsAt > now() ? [row] : []
+    }
+    const [link] = await deps.ledger.vouched(read, row => [linkFact(row)])
     if (!link || link.used || link.endsAt <= now()) throw linkOver()
     return link
   }
-  async function make(on: Queryable, link: Omit<LinkRow, 'id' | 'used' | 'createdAt' | 'endsAt'>, lifetime: number) {
+  async function make(
+    on: Queryable,
+    link: Omit<LinkRow, 'id' | 'used' | 'createdAt' | 'endsAt' | 'secretHash'>,
+    lifetime: number,
+  ) {
     const secret = newSecret(random)
     const endsAt = addSeconds(now(), lifetime)
     const id = newId('link', random)
-    await insertLink(on, { ...link, id, secretHash: secret.hash, createdAt: now(), endsAt })
+    const made = { ...link, id, secretHash: secret.hash, createdAt: now(), endsAt }
+    await insertLink(on, made)
     // After `#`: a fragment is sent to no server and stands in no log.
-    return { id, link: `${publicUrl}/enrol#${secret.text}`, endsAt }
+    return { id, link: `${publicUrl}/enrol#${secret.text}`, endsAt, fact: linkFact(made) }
   }
 
   /** Throws where this person can't be made by this link; what counts is checked once more in the transaction. */
@@ -65,14 +75,10 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
     async options(secret, identity) {
       const link = await find(secret)
       await assertFits(link, identity)
-      const challenge = random(32)
       // A person has one user handle for good: an authenticator keeps one passkey for each.
       const userHandle = (await selectUserHandle(store, identity)) ?? random(64)
-      await insertChallenge(
-        store,
-        { challenge, purpose: 'enrolment', subject: link.id, nonce: challenge, identity, userHandle },
-        now(),
-      )
+      const registration = { identity, userHandle }
+      const challenge = await giveChallenge(room, { purpose: 'enrolment', subject: link.id }, registration)
       const known = (await selectPasskeys(store, identity)).map(passkey => passkey.credentialId)
       return creationOptions(rp, { identity, userHandle, challenge, known })
     },
@@ -82,7 +88,7 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
       await assertFits(link, identity)
       const answer = parseRegistration(registration)
       const challenge = { challenge: answer.challenge, purpose: 'enrolment', subject: link.id } as const
-      const { identity: meant, userHandle } = await takeChallenge(store, challenge, now())
+      const { identity: meant, userHandle } = await takeChallenge(room, challenge)
       if (meant !== identity || !userHandle)
         throw new KeymanError('denied', 'this passkey was made for another identity', { hint: 'load the page again' })
       const passkey = await verifyRegistration(rp, answer)
@@ -102,13 +108,13 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
       assertLength(identity)
       const made = await act(by, { name: 'invite' }, async t => {
         if (await selectPerson(t, identity)) throw taken(identity)
-        await endLinks(t, { identity }, now())
+        const ended = await endLinks(t, { identity }, now())
         const link = await make(
           t,
           { kind: 'invitation', isFirst: false, identity, identityFixed: true, administrator, createdBy: nameOf(by) },
           lifetime,
         )
-        await deps.ledger.appendIn(t, [linkEntry('invitation-created', link, identity, administrator, by)])
+        await deps.ledger.appendIn(t, [linkEntry('invitation-created', link, identity, administrator, by, ended)])
         return link
       })
       return { identity, link: made.link, login: loginLine(deps), endsAt: made.endsAt }
@@ -129,11 +135,14 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
 
     endLink: (id, by) =>
       act(by, { name: 'invitation remove' }, async t => {
-        if ((await endLinks(t, { id }, now())) === 0)
+        const ended = await endLinks(t, { id }, now())
+        if (ended.length === 0)
           throw new KeymanError('not-found', `there is no invitation ${id.slice(0, 64)} that could still be used`, {
             hint: 'see keyman invitation list',
           })
-        await deps.ledger.appendIn(t, [{ ...by, kind: 'invitation-removed', target: id }])
+        await deps.ledger.appendIn(t, [
+          { ...by, kind: 'invitation-removed', target: id, facts: ended.map(each => gone(linkId(each))) },
+        ])
       }),
 
     async createAdminLink(identity, by) {
@@ -157,10 +166,10 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
     },
 
     async firstAdministratorLink(proposal) {
-      if (await hasAdministrator(store)) return undefined
+      if (await hasAdministrator(room)) return undefined
       const by: By = { actor: { kind: 'server' }, requestId: newId('start', random) }
       return act(by, { name: 'first administrator' }, async t => {
-        await endLinks(t, { first: true }, now())
+        const ended = await endLinks(t, { first: true }, now())
         const identity = isPersonIdentity(proposal) && proposal.length <= MAX_IDENTITY ? proposal : ''
         const link = await make(
           t,
@@ -174,7 +183,7 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
           },
           ADMIN_LINK_LIFETIME,
         )
-        await deps.ledger.appendIn(t, [linkEntry('admin-link-created', link, undefined, true, by)])
+        await deps.ledger.appendIn(t, [linkEntry('admin-link-created', link, undefined, true, by, ended)])
         return link.link
       })
     },
@@ -204,13 +213,14 @@ async function enrol(
   await deps.ledger.bumpEpochs(t, [`person:${identity}`])
   if (!(await useLink(t, link.id, identity, at))) throw linkOver()
   // Two who make the first passkey at once: the second waits here, and then sees the first.
-  await fixRelyingParty(t, rp, at)
+  const isFirstPasskey = (await fixRelyingParty(t, rp, at)) > 0
   if (link.isFirst && (await lockAdministrators(t)).length > 0) throw linkOver()
   const existing = isRecovery(link) ? await lockPerson(t, identity) : undefined
+  const { administrator } = link
   if (existing) {
     if (!equalBytes(existing.userHandle, userHandle)) throw taken(identity)
     await makeAdministrator(t, identity)
-  } else await insertPerson(t, { identity, administrator: link.administrator, userHandle, at })
+  } else await insertPerson(t, { identity, administrator, userHandle, at })
   const id = newId('passkey', deps.random)
   await insertPasskey(t, { ...passkey, id, person: identity, name: about.passkeyName, at })
   const session = await beginBrowserSession(room, t, identity, id)
@@ -232,8 +242,14 @@ async function enrol(
         first: link.isFirst,
         recovery: existing !== undefined,
       },
+      facts: [
+        gone(linkId(link.id)),
+        personFact({ identity, administrator: existing ? true : administrator, state: 'active', userHandle }),
+        ...(isFirstPasskey ? [relyingPartyFact(rp)] : []),
+        session.fact,
+      ],
     },
-    passkeyEntry(entry, id, about.passkeyName, passkey),
+    passkeyEntry(entry, { ...passkey, id, person: identity, name: about.passkeyName }),
   ])
   return session
 }
@@ -241,15 +257,14 @@ async function enrol(
 /** With the credential's public key, so that an auditor can check later assertions of this person. */
 export const passkeyEntry = (
   entry: Pick<Entry, 'requestId' | 'actor' | 'from'>,
-  id: string,
-  name: string,
-  passkey: NewPasskey,
+  passkey: NewPasskey & { readonly id: string; readonly person: string; readonly name: string },
 ): Entry => ({
   ...entry,
   kind: 'passkey-added',
-  target: id,
+  target: passkey.id,
+  facts: [passkeyFact(passkey)],
   details: {
-    name,
+    name: passkey.name,
     credentialId: toBase64Url(passkey.credentialId),
     publicKey: toBase64Url(passkey.publicKey),
     synced: passkey.synced,
@@ -259,22 +274,24 @@ export const passkeyEntry = (
 /** The operator's link for somebody who is here already. */
 const isRecovery = (link: LinkRow): boolean => link.kind === 'administrator' && link.identityFixed
 
-const hasAdministrator = async (on: Queryable): Promise<boolean> =>
-  (await selectPersons(on)).some(person => person.administrator && person.state === 'active' && person.passkeys > 0)
+const hasAdministrator = async (room: Room): Promise<boolean> =>
+  (await vouchedPersons(room)).some(person => person.administrator && person.state === 'active' && person.passkeys > 0)
 
 const nameOf = ({ actor }: By): string => (actor.kind === 'person' ? actor.identity : actor.kind)
 
 const linkEntry = (
   kind: 'invitation-created' | 'admin-link-created',
-  link: { id: string; endsAt: Date },
+  link: { id: string; endsAt: Date; fact: Fact },
   identity: string | undefined,
   administrator: boolean,
   by: By,
+  ended: readonly string[] = [],
 ): Entry => ({
   ...by,
   kind,
   target: identity ?? link.id,
   details: { link: link.id, identity, administrator, endsAt: link.endsAt.toISOString() },
+  facts: [link.fact, ...ended.map(id => gone(linkId(id)))],
 })
 
 function assertLength(identity: string): void {

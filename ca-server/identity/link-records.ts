@@ -15,6 +15,7 @@ const linkRow = z
     created_at: z.date(),
     ends_at: z.date(),
     used_at: z.date().nullable(),
+    secret_hash: z.instanceof(Uint8Array),
   })
   .transform(row => ({
     id: row.id,
@@ -27,10 +28,11 @@ const linkRow = z
     createdAt: row.created_at,
     endsAt: row.ends_at,
     used: row.used_at !== null,
+    secretHash: row.secret_hash,
   }))
 export type LinkRow = z.infer<typeof linkRow>
-const LINK = `select id, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at, used_at
-  from enrolment_link`
+const LINK = `select id, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at, used_at,
+  secret_hash from enrolment_link`
 
 export async function selectLink(on: Queryable, secretHash: Uint8Array): Promise<LinkRow | undefined> {
   const [row] = await on.query(`${LINK} where secret_hash = $1`, [secretHash], linkRow)
@@ -45,7 +47,7 @@ export const selectOpenLinks = (on: Queryable, now: Date): Promise<LinkRow[]> =>
     linkRow,
   )
 
-export type NewLink = Omit<LinkRow, 'used'> & { readonly secretHash: Uint8Array }
+export type NewLink = Omit<LinkRow, 'used' | 'secretHash'> & { readonly secretHash: Uint8Array }
 
 export async function insertLink(on: Queryable, link: NewLink): Promise<void> {
   await on.execute(
@@ -77,19 +79,22 @@ export const useLink = async (t: Queryable, id: string, by: string, at: Date): P
 
 /**
  * Ends what nobody has used: of an identity that is invited anew, or of the first administrator, since only the newest link
- * is good; whatever somebody made; or one.
+ * is good; whatever somebody made; or one. Gives their IDs.
  */
 export function endLinks(
   on: Queryable,
   which: { first: true } | { identity: string } | { createdBy: string } | { id: string },
   at: Date,
-): Promise<number> {
-  const end = (where: string, ...values: string[]) =>
-    on.execute(
-      `update enrolment_link set ends_at = $1::timestamptz
-       where used_at is null and ends_at > $1::timestamptz and ${where}`,
-      [at.toISOString(), ...values],
-    )
+): Promise<string[]> {
+  const end = async (where: string, ...values: string[]) =>
+    (
+      await on.query(
+        `update enrolment_link set ends_at = $1::timestamptz
+         where used_at is null and ends_at > $1::timestamptz and ${where} returning id`,
+        [at.toISOString(), ...values],
+        z.object({ id: z.string() }),
+      )
+    ).map(row => row.id)
   if ('first' in which) return end('is_first')
   if ('id' in which) return end('id = $2', which.id)
   if ('createdBy' in which) return end('created_by = $2', which.createdBy)

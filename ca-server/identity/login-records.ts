@@ -186,6 +186,12 @@ export const notePoll = (t: Queryable, id: string, at: Date, interval: number): 
     interval,
   ])
 
-/** What this person has consented to and nobody has redeemed yet. Waits for whoever is redeeming. */
-export const refuseConsented = (t: Queryable, person: PersonIdentity): Promise<number> =>
-  t.execute(`update login_transaction set state = 'refused' where person = $1 and state = 'confirmed'`, [person])
+/** What this person has consented to and nobody has redeemed yet; gives it. Waits for whoever is redeeming. */
+export const refuseConsented = (t: Queryable, person: PersonIdentity): Promise<{ id: string; codeEndsAt: Date }[]> =>
+  t.query(
+    `update login_transaction set state = 'refused' where person = $1 and state = 'confirmed' returning id, code_ends_at`,
+    [person],
+    z
+      .object({ id: z.string(), code_ends_at: z.date() })
+      .transform(row => ({ id: row.id, codeEndsAt: row.code_ends_at })),
+  )

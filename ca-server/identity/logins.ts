@@ -133,9 +133,7 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
         throw new KeymanError('too-many-requests', 'this login was tried too often', {
           hint: 'begin again: keyman login',
         })
-      const nonce = random(32)
-      const challenge = challengeOf(login, nonce)
-      return beginAssertion(room, { challenge, purpose: 'login', subject: id, nonce })
+      return beginAssertion(room, { purpose: 'login', subject: id, challengeFor: nonce => challengeOf(login, nonce) })
     },
 
     async consent(id, json, at) {

@@ -1,6 +1,7 @@
 import { KeymanError } from '#shared/errors.ts'
-import { insertChallenge, takeChallenge } from './challenge-records.ts'
+import { giveChallenge, takeChallenge } from './challenges.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
+import { gone, passkeyId } from './facts.ts'
 import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
 import { endSessions } from './persons.ts'
 import type { Act, Passkeys, PasskeyView } from './port.ts'
@@ -24,8 +25,7 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       const userHandle = own[0]?.userHandle
       if (!userHandle) throw new KeymanError('not-signed-in', 'there is no passkey that could have signed in')
       if (own.length >= MAX_PASSKEYS) throw tooMany()
-      const challenge = random(32)
-      await insertChallenge(store, { challenge, purpose: 'passkey', subject: caller.session, nonce: challenge }, now())
+      const challenge = await giveChallenge(room, { purpose: 'passkey', subject: caller.session })
       const known = own.map(passkey => passkey.credentialId)
       return creationOptions(rp, { identity: caller.identity, userHandle, challenge, known })
     },
@@ -34,7 +34,7 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       const { identity, session } = by.standing.caller
       const answer = parseRegistration(registration)
       const challenge = { challenge: answer.challenge, purpose: 'passkey', subject: session } as const
-      await takeChallenge(store, challenge, now())
+      await takeChallenge(room, challenge)
       const passkey = await verifyRegistration(rp, answer)
       const id = newId('passkey', random)
       return orTaken(identity, () =>
@@ -42,7 +42,7 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
           await insertPasskey(t, { ...passkey, id, person: identity, name, at: now() })
           const own = await selectPasskeys(t, identity)
           if (own.length > MAX_PASSKEYS) throw tooMany()
-          await deps.ledger.appendIn(t, [passkeyEntry(by, id, name, passkey)])
+          await deps.ledger.appendIn(t, [passkeyEntry(by, { ...passkey, id, person: identity, name })])
           return toView(find(own, id))
         }),
       )
@@ -67,9 +67,15 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
             hint: 'add another one first',
           })
         await deletePasskey(t, identity, id)
-        const sessions = await endSessions(room, t, { person: identity, except: session })
+        const { sessions, facts } = await endSessions(room, t, { person: identity, except: session })
         await deps.ledger.appendIn(t, [
-          { ...by, kind: 'passkey-removed', target: id, details: { name, sessions: sessions.length } },
+          {
+            ...by,
+            kind: 'passkey-removed',
+            target: id,
+            details: { name, sessions: sessions.length },
+            facts: [gone(passkeyId(id)), ...facts],
+          },
           ...(await within(t, sessions)),
         ])
       })

@@ -14,6 +14,7 @@ function asIdentity(text: string): PersonIdentity {
 }
 const stateColumn = z.enum(['active', 'disabled'])
 
+export type PersonRow = PersonView & { readonly userHandle: Uint8Array }
 const viewRow = z
   .object({
     identity: personColumn,
@@ -22,27 +23,29 @@ const viewRow = z
     passkeys: z.bigint(),
     created_at: z.date(),
     last_login_at: z.date().nullable(),
+    user_handle: z.instanceof(Uint8Array),
   })
   .transform(
-    ({ created_at, last_login_at, passkeys, ...rest }): PersonView => ({
+    ({ created_at, last_login_at, passkeys, user_handle, ...rest }): PersonRow => ({
       ...rest,
       passkeys: Number(passkeys),
       createdAt: created_at,
       lastLoginAt: last_login_at ?? undefined,
+      userHandle: user_handle,
     }),
   )
-const VIEW = `select p.identity, p.administrator, p.state, p.created_at, p.last_login_at,
+const VIEW = `select p.identity, p.administrator, p.state, p.created_at, p.last_login_at, p.user_handle,
   (select count(*) from passkey k where k.person = p.identity) as passkeys from person p`
 
-export const selectPersons = (on: Queryable): Promise<PersonView[]> =>
+export const selectPersons = (on: Queryable): Promise<PersonRow[]> =>
   on.query(`${VIEW} order by p.identity`, [], viewRow)
 
-export async function selectPerson(on: Queryable, identity: PersonIdentity): Promise<PersonView | undefined> {
+export async function selectPerson(on: Queryable, identity: PersonIdentity): Promise<PersonRow | undefined> {
   const [row] = await on.query(`${VIEW} where p.identity = $1`, [identity], viewRow)
   return row
 }
 
-const lockedRow = z.object({ state: stateColumn, user_handle: z.instanceof(Uint8Array) })
+const lockedRow = z.object({ state: stateColumn, administrator: z.boolean(), user_handle: z.instanceof(Uint8Array) })
 
 /**
  * The person's row, locked to the transaction's end: nobody disables the person or changes the passkeys meanwhile. Not a
@@ -50,16 +53,20 @@ const lockedRow = z.object({ state: stateColumn, user_handle: z.instanceof(Uint8
  */
 export async function lockPerson(t: Queryable, identity: PersonIdentity) {
   const [row] = await t.query(
-    'select state, user_handle from person where identity = $1 for no key update',
+    'select state, administrator, user_handle from person where identity = $1 for no key update',
     [identity],
     lockedRow,
   )
-  return row && { state: row.state, userHandle: row.user_handle }
+  return row && { identity, state: row.state, administrator: row.administrator, userHandle: row.user_handle }
 }
 
 /** `undefined` where there is no such person. */
 export async function selectUserHandle(on: Queryable, identity: PersonIdentity): Promise<Uint8Array | undefined> {
-  const [row] = await on.query('select state, user_handle from person where identity = $1', [identity], lockedRow)
+  const [row] = await on.query(
+    'select state, administrator, user_handle from person where identity = $1',
+    [identity],
+    lockedRow,
+  )
   return row?.user_handle
 }
 
@@ -108,6 +115,7 @@ const passkeyRow = z
     created_at: z.date(),
     last_used_at: z.date().nullable(),
     state: stateColumn,
+    administrator: z.boolean(),
     user_handle: z.instanceof(Uint8Array),
   })
   .transform(row => ({
@@ -123,11 +131,12 @@ const passkeyRow = z
     lastUsedAt: row.last_used_at ?? undefined,
     /** Of its person. */
     state: row.state,
+    administrator: row.administrator,
     userHandle: row.user_handle,
   }))
 export type PasskeyRow = z.infer<typeof passkeyRow>
 const PASSKEY = `select k.id, k.person, k.name, k.credential_id, k.public_key, k.counter, k.transports, k.synced,
-  k.created_at, k.last_used_at, p.state, p.user_handle from passkey k join person p on p.identity = k.person`
+  k.created_at, k.last_used_at, p.state, p.administrator, p.user_handle from passkey k join person p on p.identity = k.person`
 
 export const selectPasskeys = (on: Queryable, person: PersonIdentity): Promise<PasskeyRow[]> =>
   on.query(`${PASSKEY} where k.person = $1 order by k.created_at, k.id`, [person], passkeyRow)

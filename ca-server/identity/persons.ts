@@ -1,27 +1,29 @@
+import type { Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
+import { gone, linkId, loginFact, personFact, sessionId } from './facts.ts'
 import { endLinks } from './link-records.ts'
 import { refuseConsented } from './login-records.ts'
-import { lockAdministrators, selectPerson, selectPersons, updateState } from './person-records.ts'
-import type { Act, Persons } from './port.ts'
+import { lockAdministrators, type PersonRow, selectPerson, updateState } from './person-records.ts'
+import type { Act, Persons, PersonView } from './port.ts'
 import type { Room } from './room.ts'
 import { announceChange, endSessionRows, type WhoseSessions } from './session-records.ts'
+import { vouchedPerson, vouchedPersons } from './vouched.ts'
 
 export function createPersons(room: Room, act: Act): Persons {
   const { deps } = room
-  const { store, ledger } = deps
+  const { ledger } = deps
 
-  async function show(on: Queryable, identity: PersonIdentity) {
-    const person = await selectPerson(on, identity)
+  function found(person: PersonRow | undefined, identity: PersonIdentity): PersonRow {
     if (!person)
       throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
     return person
   }
 
   return {
-    list: () => selectPersons(store),
-    show: identity => show(store, identity),
+    list: async () => (await vouchedPersons(room)).map(toView),
+    show: async identity => toView(found(await vouchedPerson(room, identity), identity)),
 
     async disable(identity, by, within = async () => []) {
       const person = await act(by, { name: 'person disable', changes: [`person:${identity}`] }, async t => {
@@ -30,16 +32,23 @@ export function createPersons(room: Room, act: Act): Persons {
           throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
             hint: 'make another one first: keyman person invite --administrator',
           })
-        const before = await show(t, identity)
+        const before = found(await selectPerson(t, identity), identity)
         await updateState(t, identity, 'disabled')
-        const sessions = (await endSessions(room, t, { person: identity })).length
+        const { sessions, facts } = await endSessions(room, t, { person: identity })
+        const isChanged = before.state === 'active'
         const more = await within(t)
-        if (before.state === 'active' || sessions > 0 || more.length > 0)
+        if (isChanged || facts.length > 0 || more.length > 0)
           await ledger.appendIn(t, [
-            { ...by, kind: 'person-disabled', target: identity, details: { sessions } },
+            {
+              ...by,
+              kind: 'person-disabled',
+              target: identity,
+              details: { sessions: sessions.length },
+              facts: [...(isChanged ? [personFact({ ...before, state: 'disabled' })] : []), ...facts],
+            },
             ...more,
           ])
-        return { ...before, state: 'disabled' as const }
+        return toView({ ...before, state: 'disabled' })
       })
       await room.sessions.refresh()
       return person
@@ -47,12 +56,14 @@ export function createPersons(room: Room, act: Act): Persons {
 
     async enable(identity, by) {
       const person = await act(by, { name: 'person enable', changes: [`person:${identity}`] }, async t => {
-        const before = await show(t, identity)
-        if (before.state === 'active') return before
+        const before = found(await selectPerson(t, identity), identity)
+        if (before.state === 'active') return toView(before)
         await updateState(t, identity, 'active')
         await announceChange(t, [`person:${identity}`])
-        await ledger.appendIn(t, [{ ...by, kind: 'person-enabled', target: identity }])
-        return { ...before, state: 'active' as const }
+        await ledger.appendIn(t, [
+          { ...by, kind: 'person-enabled', target: identity, facts: [personFact({ ...before, state: 'active' })] },
+        ])
+        return toView({ ...before, state: 'active' })
       })
       await room.sessions.refresh()
       return person
@@ -60,15 +71,26 @@ export function createPersons(room: Room, act: Act): Persons {
   }
 }
 
+const toView = ({ userHandle: _, ...person }: PersonRow): PersonView => person
+
 /**
- * The room's `endSessions`; gives their IDs. With all of a person's end the invitations that the person made and nobody has
- * used: whoever had the sessions may have made them.
+ * The room's `endSessions`; gives their IDs, and what the record has to say. With all of a person's end the invitations that the
+ * person made and nobody has used: whoever had the sessions may have made them.
  */
-export async function endSessions({ deps }: Room, t: Queryable, by: WhoseSessions): Promise<string[]> {
+export async function endSessions(
+  { deps }: Room,
+  t: Queryable,
+  by: WhoseSessions,
+): Promise<{ sessions: string[]; facts: Fact[] }> {
   // First what was consented to: whoever is redeeming it is waited for, and its session is then found by the next statement.
-  if ('person' in by) await refuseConsented(t, by.person)
-  if ('person' in by) await endLinks(t, { createdBy: by.person }, deps.now())
-  const ids = await endSessionRows(t, by, deps.now())
-  await announceChange(t, 'person' in by ? [`person:${by.person}`] : ids.map(id => `session:${id}`))
-  return ids
+  const logins = 'person' in by ? await refuseConsented(t, by.person) : []
+  const links = 'person' in by ? await endLinks(t, { createdBy: by.person }, deps.now()) : []
+  const sessions = await endSessionRows(t, by, deps.now())
+  await announceChange(t, 'person' in by ? [`person:${by.person}`] : sessions.map(id => `session:${id}`))
+  const facts = [
+    ...logins.map(({ id, codeEndsAt }) => loginFact(id, 'refused', codeEndsAt)),
+    ...links.map(id => gone(linkId(id))),
+    ...sessions.map(id => gone(sessionId(id))),
+  ]
+  return { sessions, facts }
 }

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
-import type { Actor, Entry, Ledger } from '#server/ledger/index.ts'
+import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { loginSchemas } from '#shared/api/index.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
@@ -302,16 +302,32 @@ export interface Identity {
   describe(caller: PersonCaller): Promise<SessionView>
   /**
    * Inside the transaction that revokes, after the epochs were bumped: ends these sessions, and what was consented to and not
-   * redeemed yet; with a person's, also the invitations that the person made. Gives how many sessions. Other servers hear of it with the commit; call `refresh` after it.
+   * redeemed yet; with a person's, also the invitations that the person made. Gives the sessions' IDs, and the facts that the caller records
+   * with it. Other servers hear of it with the commit; call `refresh` after it.
    */
-  endSessions(t: Queryable, by: { readonly person: PersonIdentity } | { readonly session: string }): Promise<number>
+  endSessions(
+    t: Queryable,
+    by: { readonly person: PersonIdentity } | { readonly session: string },
+  ): Promise<{ readonly sessions: readonly string[]; readonly facts: readonly Fact[] }>
   /** Reads at once what has ended. */
   refresh(): Promise<void>
 }
 
 export type IdentityDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'takeEpochs'>
+  readonly ledger: Pick<
+    Ledger,
+    | 'append'
+    | 'appendIn'
+    | 'bumpEpochs'
+    | 'readEpochs'
+    | 'takeEpochs'
+    | 'vouched'
+    | 'facts'
+    | 'follow'
+    | 'assertFresh'
+    | 'onFacts'
+  >
   /** Wraps the key that challenges are made with. */
   readonly keystore: Pick<Keystore, 'wrapDataKey' | 'unwrapDataKey'>
   readonly now: () => Date

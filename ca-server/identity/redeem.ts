@@ -6,6 +6,7 @@ import type { PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { anew, epochsOf } from './acting.ts'
 import { keyText } from './assertions.ts'
+import { assertionFact, assertionId, loginFact, loginId, passkeyFact, sessionFact } from './facts.ts'
 import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
 import { lockPerson, selectCredential, touchLogin } from './person-records.ts'
 import type { At, Epoch, LoginToken, Redeemed } from './port.ts'
@@ -13,7 +14,8 @@ import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newSessionId, sha256 } from './secrets.ts'
 import { insertSession } from './session-records.ts'
 import { ended } from './sessions.ts'
-import { verifyAssertion } from './webauthn.ts'
+import { vouchedCredential } from './vouched.ts'
+import { CEREMONY_SECONDS, verifyAssertion } from './webauthn.ts'
 
 /** RFC 8628 section 3.5: who polls too fast has to wait this many seconds longer. */
 const SLOW_DOWN = 5
@@ -29,7 +31,11 @@ export async function redeemLogin(
   challengeOf: (login: LoginRow, nonce: Uint8Array) => Uint8Array,
 ): Promise<Redeemed> {
   // A look without a lock tells whose row to take first: whoever disables a person takes person, then logins.
-  const person = (await selectLogin(room.deps.store, request.transaction))?.consent?.person
+  const seen = (await selectLogin(room.deps.store, request.transaction))?.consent
+  const person = seen?.person
+  // Also follows the log, so that what it says below is of now.
+  if (seen) await vouchedCredential(room, seen.evidence.credentialId)
+  const { facts } = room.deps.ledger
   const whose = person === undefined ? [] : [`person:${person}`]
   const redeeming = (share: readonly Epoch[]) =>
     inTransaction(room, 'login redeem', undefined, async (t): Promise<Outcome> => {
@@ -53,16 +59,14 @@ export async function redeemLogin(
       if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
         return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
       if (state !== 'active') return refuse(new KeymanError('denied', `${person} is disabled`))
-      const passkey = await signedBy(
-        room,
-        t,
-        person,
-        consent.evidence,
-        challengeOf(login, fromBase64Url(consent.evidence.nonce)),
-      )
+      // The row may say again what it said before it was redeemed or refused; the log says that once.
+      const challenge = challengeOf(login, fromBase64Url(consent.evidence.nonce))
+      if (facts.has(loginId(login.id)) || facts.has(assertionId(challenge)))
+        return refuse(new KeymanError('expired', 'this login was redeemed or refused already', AGAIN))
+      const passkey = await signedBy(room, t, person, consent.evidence, challenge)
       if (passkey === undefined)
         return refuse(new KeymanError('denied', 'this login is not what was consented to', AGAIN))
-      return { session: await makeSession(room, t, login, consent, passkey, at) }
+      return { session: await makeSession(room, t, login, { ...consent, challenge }, passkey, at) }
     })
   const outcome = await anew(() => (whose.length === 0 ? Promise.resolve([]) : epochsOf(room, whose)), redeeming)
   if ('error' in outcome) throw outcome.error
@@ -78,7 +82,7 @@ async function makeSession(
   room: Room,
   t: Queryable,
   login: LoginRow,
-  consent: NonNullable<LoginRow['consent']>,
+  consent: NonNullable<LoginRow['consent']> & { readonly challenge: Uint8Array },
   passkey: string,
   at: At,
 ): Promise<string> {
@@ -89,7 +93,7 @@ async function makeSession(
   const startedAt = now()
   await setLoginState(t, login.id, 'redeemed')
   await touchLogin(t, person, startedAt)
-  await insertSession(t, {
+  const session = {
     id,
     person,
     device: login.device,
@@ -99,7 +103,8 @@ async function makeSession(
     endsAt: addSeconds(startedAt, login.lifetime),
     assertedAt: consent.assertedAt,
     passkey,
-  })
+  }
+  await insertSession(t, session)
   await ledger.appendIn(t, [
     {
       requestId: at.requestId,
@@ -126,6 +131,11 @@ async function makeSession(
         },
         assertion,
       },
+      facts: [
+        sessionFact(session),
+        loginFact(login.id, 'redeemed', consent.codeEndsAt),
+        assertionFact(consent.challenge, addSeconds(consent.codeEndsAt, CEREMONY_SECONDS)),
+      ],
     },
   ])
   return id
@@ -161,14 +171,14 @@ function verifierFits(login: LoginRow, verifier: string): boolean {
  * whatever befell the row or the passkey since.
  */
 async function signedBy(
-  { rp }: Room,
+  { deps, rp }: Room,
   t: Queryable,
   person: PersonIdentity,
   { credentialId, authenticatorData, clientDataJSON, signature }: Evidence,
   challenge: Uint8Array,
 ): Promise<string | undefined> {
   const passkey = await selectCredential(t, fromBase64Url(credentialId))
-  if (passkey?.person !== person) return undefined
+  if (passkey?.person !== person || !deps.ledger.facts.holds(passkeyFact(passkey))) return undefined
   const response = { authenticatorData, clientDataJSON, signature }
   const value = { id: credentialId, rawId: credentialId, type: 'public-key' as const, response }
   // The counter was looked at, and has gone on, when consent was given.

@@ -9,6 +9,8 @@ export type Room = {
   readonly deps: IdentityDeps
   readonly rp: RelyingParty
   readonly sessions: Sessions
+  /** Of `nonce.ts`. */
+  readonly ceremonyKey: Uint8Array
 }
 
 /** One transaction of this room. Throws `unavailable` where the database asks to try again, and what `work` threw. */

@@ -3,9 +3,11 @@ import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { decodePublicKey, fingerprint, formatPublicKey } from '#shared/ssh/index.ts'
+import { sessionId } from './facts.ts'
 import type { BrowserCaller, IdentityDeps, MachineCaller, PersonCaller } from './port.ts'
 import { sha256 } from './secrets.ts'
-import { type SessionRow, selectChanges, selectSession, sweep } from './session-records.ts'
+import { type SessionRow, selectChanges, sweep } from './session-records.ts'
+import { vouchedSession } from './vouched.ts'
 
 /** What is held in memory; the one unused for longest goes. */
 const MAX_CALLERS = 20_000
@@ -22,7 +24,7 @@ const SWEEP_EVERY_MS = 60_000
  * each notification; whoever was forgotten is read anew, or found to have ended.
  */
 export class Sessions {
-  readonly #deps: IdentityDeps
+  readonly deps: IdentityDeps
   readonly #monotonic: () => number
   readonly #callers = new Map<string, MachineCaller>()
   /** An ended session never comes back. */
@@ -34,15 +36,19 @@ export class Sessions {
   #reading: Promise<void> | undefined
   #timers: NodeJS.Timeout[] = []
   #stopListening: (() => Promise<void>) | undefined
+  #stopHearing: (() => void) | undefined
 
   constructor(deps: IdentityDeps) {
-    this.#deps = deps
+    this.deps = deps
     this.#monotonic = deps.monotonic ?? (() => performance.now())
   }
 
   async start(): Promise<void> {
-    const { store, now, onError = () => {} } = this.#deps
+    const { store, ledger, now, onError = () => {} } = this.deps
     this.#stopListening = await store.listen('identity', () => void this.refresh().catch(onError))
+    this.#stopHearing = ledger.onFacts(ids => {
+      for (const id of ids) this.#forget(id)
+    })
     await this.refresh()
     const every = (ms: number, work: () => Promise<void>) =>
       this.#timers.push(setInterval(() => void work().catch(onError), ms).unref())
@@ -53,6 +59,7 @@ export class Sessions {
   async stop(): Promise<void> {
     for (const timer of this.#timers.splice(0)) clearInterval(timer)
     await this.#stopListening?.()
+    this.#stopHearing?.()
     await this.#reading?.catch(() => undefined)
   }
 
@@ -64,7 +71,9 @@ export class Sessions {
 
   async #read(): Promise<void> {
     const begun = this.#monotonic()
-    const changes = await selectChanges(this.#deps.store)
+    // What the log says goes first: a row that would tell of it may have been taken away.
+    await this.deps.ledger.follow()
+    const changes = await selectChanges(this.deps.store)
     if (this.#readAt === undefined || begun - this.#readAt > MAX_GAP_MS) {
       this.#callers.clear()
       this.#changes++
@@ -96,7 +105,7 @@ export class Sessions {
   machine(id: string, identity: PersonIdentity): MachineCaller | Promise<MachineCaller> {
     const caller = this.#callers.get(id)
     if (!caller) return this.#ended.has(id) ? Promise.reject(ended()) : this.#loadMachine(id, identity)
-    if (caller.identity !== identity || caller.endsAt.getTime() <= this.#deps.now().getTime())
+    if (caller.identity !== identity || caller.endsAt.getTime() <= this.deps.now().getTime())
       return Promise.reject(ended())
     // A Map keeps the order of insertion: what is used goes to its end, once there are so many that one may have to go.
     if (this.#callers.size > MAX_CALLERS / 2) {
@@ -114,13 +123,14 @@ export class Sessions {
 
   /** From the database, in any case. */
   async load(id: string, identity: PersonIdentity): Promise<PersonCaller> {
-    const { store, ledger, now } = this.#deps
+    const { ledger, now } = this.deps
     const changes = this.#changes
     // Epochs first: a change in between makes the caller newer than its epochs, and what is issued is decided anew; never older.
     const epochs = await ledger.readEpochs([`person:${identity}`, `session:${id}`])
-    const row = await selectSession(store, id)
-    if (row?.ended || (row && row.endsAt <= now())) bounded(this.#ended.add(id), MAX_ENDED)
-    if (!row || row.person !== identity || row.ended || row.endsAt <= now() || !row.active) throw ended()
+    const row = await vouchedSession(this, id)
+    // Nothing comes back that the log says is gone.
+    if (ledger.facts.isGone(sessionId(id)) || (row && row.endsAt <= now())) bounded(this.#ended.add(id), MAX_ENDED)
+    if (!row || row.person !== identity || row.endsAt <= now() || row.state !== 'active') throw ended()
     const caller = toCaller(row, epochs)
     // What was read while something changed is good for this one request, and is not kept.
     if (caller.via === 'machine' && changes === this.#changes) {

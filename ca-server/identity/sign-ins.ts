@@ -1,7 +1,9 @@
+import type { Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { actByPasskey } from './acting.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
+import { gone, sessionFact, sessionId } from './facts.ts'
 import { touchLogin } from './person-records.ts'
 import { endSessions } from './persons.ts'
 import type { Act, BrowserCaller, SignedIn, SignIns } from './port.ts'
@@ -19,12 +21,11 @@ export function createSignIns(room: Room, act: Act): SignIns {
   const SUBJECT = 'pages'
   return {
     async options() {
-      const challenge = deps.random(32)
-      return beginAssertion(room, { challenge, purpose: 'sign-in', subject: SUBJECT, nonce: challenge })
+      return beginAssertion(room, { purpose: 'sign-in', subject: SUBJECT })
     },
 
     async complete(json, at, cookie) {
-      const { passkey, person, evidence } = await checkAssertion(room, json, {
+      const { passkey, person, evidence, used } = await checkAssertion(room, json, {
         purpose: 'sign-in',
         subject: SUBJECT,
         at,
@@ -33,11 +34,11 @@ export function createSignIns(room: Room, act: Act): SignIns {
       const old = cookie === undefined ? undefined : await selectSessionByCookie(deps.store, hashSecret(cookie))
       const changes = old ? [`session:${old.id}`] : []
       const begun = await actByPasskey(room, { name: 'sign-in', passkey, changes }, async t => {
-        if (old)
-          await announceChange(
-            t,
-            (await endSessionRows(t, { session: old.id }, deps.now())).map(id => `session:${id}`),
-          )
+        const ended = old ? await endSessionRows(t, { session: old.id }, deps.now()) : []
+        await announceChange(
+          t,
+          ended.map(id => `session:${id}`),
+        )
         const session = await beginBrowserSession(room, t, person, passkey.id)
         await touchLogin(t, person, deps.now())
         await deps.ledger.appendIn(t, [
@@ -49,6 +50,7 @@ export function createSignIns(room: Room, act: Act): SignIns {
             decision: 'allow',
             from: at.from,
             details: { flow: 'browser', origin: room.rp.origin, assertion: evidence },
+            facts: [used, session.fact, ...ended.map(id => gone(sessionId(id)))],
           },
         ])
         return session
@@ -59,15 +61,15 @@ export function createSignIns(room: Room, act: Act): SignIns {
     async end(by) {
       const { session } = by.standing.caller
       await act(by, { name: 'sign-out', changes: [`session:${session}`], ends: true }, async t => {
-        await endSessions(room, t, { session })
-        await deps.ledger.appendIn(t, [{ ...by, kind: 'logout', target: session }])
+        const { facts } = await endSessions(room, t, { session })
+        await deps.ledger.appendIn(t, [{ ...by, kind: 'logout', target: session, facts }])
       })
       await room.sessions.refresh()
     },
   }
 }
 
-type Begun = { readonly id: string; readonly cookie: string }
+type Begun = { readonly id: string; readonly cookie: string; readonly fact: Fact }
 
 /** The last statements of the caller's transaction follow; the passkey was touched just now. */
 export async function beginBrowserSession(
@@ -79,7 +81,7 @@ export async function beginBrowserSession(
   const cookie = newSecret(deps.random)
   const id = newSessionId(deps.random)
   const at = deps.now()
-  await insertSession(t, {
+  const session = {
     id,
     person,
     device: 'browser',
@@ -88,8 +90,9 @@ export async function beginBrowserSession(
     endsAt: addSeconds(at, BROWSER_LIFETIME),
     assertedAt: at,
     passkey,
-  })
-  return { id, cookie: cookie.text }
+  }
+  await insertSession(t, session)
+  return { id, cookie: cookie.text, fact: sessionFact(session) }
 }
 
 export async function signedIn({ sessions }: Room, begun: Begun, person: PersonIdentity): Promise<SignedIn> {

@@ -6,7 +6,6 @@ import { assertOutsideTransaction, type Queryable, type Store } from '#server/st
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
-import type { JsonValue } from './canonical-json.ts'
 import {
   actorName,
   type CertificateFacts,
@@ -122,12 +121,14 @@ export interface Ledger {
    * the log then was put there by somebody else, counts for nothing, and is told as an alarm. Throws `unavailable` where the log
    * can not be read, `internal` where it was tampered with.
    */
-  vouched<Row>(read: () => Promise<readonly Row[]>, factOf: (row: Row) => Pick<Fact, 'id' | 'is'>): Promise<Row[]>
+  vouched<Row>(read: () => Promise<readonly Row[]>, factsOf: (row: Row) => readonly Fact[]): Promise<Row[]>
   /** What the log says, of what was followed last: see `assertFresh`. */
   readonly facts: {
     /** Whether there is such a thing, whatever it is. */
     has(id: string): boolean
-    holds(fact: { readonly id: string; readonly is: JsonValue }): boolean
+    /** Whether it said that there was such a thing, and then that it is gone. */
+    isGone(id: string): boolean
+    holds(fact: Fact): boolean
     /** All IDs that there are and that begin so. */
     ids(prefix: string): Iterable<string>
   }
@@ -300,30 +301,26 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return row && (await stored([row]))[0]
     },
 
-    async vouched(read, factOf) {
+    async vouched(read, factsOf) {
       if (!sequencer.isFresh()) await sequencer.integrate()
-      const isVouched = (row: Parameters<typeof factOf>[0]) => follower.facts.holds(factOf(row))
+      const strange = (row: Parameters<typeof factsOf>[0]) => factsOf(row).find(fact => !follower.facts.holds(fact))
       let rows = await read()
       // Both change while the server works: twice is enough for what was changed by one of us.
-      for (let attempt = 0; attempt < 2 && !rows.every(isVouched); attempt++) {
+      for (let attempt = 0; attempt < 2 && rows.some(strange); attempt++) {
         await sequencer.integrate()
         rows = await read()
       }
-      const good = rows.filter(isVouched)
-      if (good.length < rows.length) {
-        await sequencer.integrate()
-        for (const row of rows) {
-          const { id } = factOf(row)
-          if (!isVouched(row))
-            alarm(
-              `${id} in the database is not what the audit log says: somebody changed the database; it counts for nothing`,
-            )
-        }
-      }
-      return rows.filter(isVouched)
+      if (rows.some(strange)) await sequencer.integrate()
+      return rows.filter(row => {
+        const fact = strange(row)
+        if (fact)
+          alarm(`${fact.id} in the database is not what the audit log says: somebody changed it; it counts for nothing`)
+        return fact === undefined
+      })
     },
     facts: {
       has: id => follower.facts.has(id),
+      isGone: id => follower.facts.knows(id) && !follower.facts.has(id),
       holds: fact => follower.facts.holds(fact),
       ids: prefix => follower.facts.ids(prefix),
     },

@@ -1,4 +1,3 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DEMO_HOST, type DemoHost, type FoundSshd, findSshd, startDemoHost } from '#server/demo/index.ts'
 import { parseLogin, parsePersonIdentity } from '#shared/names.ts'
 import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
+import { insertPerson, insertSession } from '#test/support/insert-rows.ts'
 import { requires } from '#test/support/requires.ts'
 import { ownLogin, ssh } from '#test/support/sshd.ts'
 import { newKey } from '#test/support/trust-world.ts'
@@ -66,19 +66,12 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
 
   /** A session as a login makes it, and a grant for the demo host. */
   async function certificateForAlice(): Promise<string> {
-    const { store, access, identity, authority } = server.services
-    const at = new Date().toISOString()
-    await store.execute(
-      `insert into person (identity, administrator, state, user_handle, created_at) values ($1, true, 'active', $2, $3::timestamptz)`,
-      [ALICE, new Uint8Array(randomBytes(64)), at],
-    )
-    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    const clientSpki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
-    const session = 'session_demohosttest'
-    await store.execute(
-      `insert into person_session (id, kind, person, device, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at)
-       values ($1, 'machine', $2, 'laptop', $3, $4, $5::timestamptz, $6::timestamptz, $5::timestamptz, $5::timestamptz)`,
-      [session, ALICE, key.publicKey.blob, clientSpki, at, new Date(Date.now() + 3_600_000).toISOString()],
+    const { store, ledger, access, identity, authority } = server.services
+    const at = new Date()
+    await insertPerson({ store, ledger }, { identity: ALICE, administrator: true, at })
+    const session = await insertSession(
+      { store, ledger },
+      { person: ALICE, at, endsAt: new Date(Date.now() + 3_600_000), sshPublicKey: key.publicKey.blob },
     )
     await access.reload()
     await access.addGrant(

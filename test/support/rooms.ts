@@ -8,9 +8,10 @@ import { createIdentity, type Identity, type MachineCaller } from '#server/ident
 import { type Keystore, type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
 import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
-import { toBase64Url } from '#shared/bytes.ts'
 import { type HostName, parsePersonIdentity } from '#shared/names.ts'
 import { formatPublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
+
+import { insertPerson, insertSession } from './insert-rows.ts'
 
 /** The server's rooms up to `authority`, each the real one, over a database and keystore of their own. */
 export type Rooms = {
@@ -138,35 +139,12 @@ export async function openRooms(
     folder,
     clock,
     async addPerson(name, { administrator = false } = {}) {
-      await store.execute(
-        `insert into person (identity, administrator, state, user_handle, created_at)
-         values ($1, $2::boolean, 'active', $3, $4::timestamptz)`,
-        [parsePersonIdentity(name, 'test'), administrator, random(64), now().toISOString()],
-      )
+      await insertPerson({ store, ledger }, { identity: name, administrator, at: now() })
       await access.reload()
     },
     async addSession(name, { endsAt = new Date(now().getTime() + 12 * 3_600_000), sshPublicKey } = {}) {
       const person = parsePersonIdentity(name, 'test')
-      const spki = (type: 'ed25519' | 'ec') =>
-        new Uint8Array(
-          (type === 'ec'
-            ? generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
-            : generateKeyPairSync('ed25519')
-          ).publicKey.export({ format: 'der', type: 'spki' }),
-        )
-      const id = `session_${toBase64Url(random(9)).toLowerCase().padEnd(12, 'x')}`
-      await store.execute(
-        `insert into person_session (id, kind, person, device, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at)
-         values ($1, 'machine', $2, 'laptop', $3, $4, $5::timestamptz, $6::timestamptz, $5::timestamptz, $5::timestamptz)`,
-        [
-          id,
-          person,
-          sshPublicKey ?? publicKeyFromSpki(spki('ed25519')).blob,
-          spki('ec'),
-          now().toISOString(),
-          endsAt.toISOString(),
-        ],
-      )
+      const id = await insertSession({ store, ledger }, { person, at: now(), endsAt, sshPublicKey })
       const row = await loadCaller(identity, id, person)
       return row
     },

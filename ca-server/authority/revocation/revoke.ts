@@ -1,5 +1,11 @@
 import type { By } from '#server/access/index.ts'
-import { actorName, type CertificateSelector, type Entry, type IssuedCertificate } from '#server/ledger/index.ts'
+import {
+  actorName,
+  type CertificateSelector,
+  type Entry,
+  type Fact,
+  type IssuedCertificate,
+} from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -47,9 +53,11 @@ export async function revoke(
       throw new KeymanError('not-found', `no certificate that is still good has the ${describe(target)}`, {
         hint: 'it may have ended by itself; see `keyman audit list`',
       })
-    let sessions = 0
-    for (const whose of concerned.sessions) sessions += await identity.endSessions(t, whose)
-    const made = await list(deps, t, { certificates, sessions, target: describe(target), reason, by })
+    const ended: { sessions: readonly string[]; facts: readonly Fact[] }[] = []
+    for (const whose of concerned.sessions) ended.push(await identity.endSessions(t, whose))
+    const sessions = ended.flatMap(each => each.sessions).length
+    const facts = ended.flatMap(each => each.facts)
+    const made = await list(deps, t, { certificates, sessions, facts, target: describe(target), reason, by })
     if ('publicKey' in target) await insertRevokedKey(t, fingerprint(target.publicKey), made.revocation.id)
     await ledger.appendIn(t, made.entries)
     return made.revocation
@@ -143,6 +151,8 @@ function sshOnly({ keys }: RevokeDeps, certificates: readonly IssuedCertificate[
 type Listing = {
   readonly certificates: readonly IssuedCertificate[]
   readonly sessions: number
+  /** Of the sessions that ended. */
+  readonly facts?: readonly Fact[]
   readonly target: string
   readonly reason: string | undefined
   readonly by: By
@@ -152,7 +162,7 @@ type Listing = {
 async function list(
   { now, random }: RevokeDeps,
   t: Queryable,
-  { certificates, sessions, target, reason, by }: Listing,
+  { certificates, sessions, facts = [], target, reason, by }: Listing,
 ): Promise<{ revocation: Revocation; entries: Entry[] }> {
   const at = now().toISOString()
   const krlVersion = await raiseKrlVersion(t, at)
@@ -169,12 +179,13 @@ async function list(
   const lists = serialLists(certificates)
   return {
     revocation: { id, target, revoked: certificates.length, sessions, krlVersion },
-    entries: (lists.length === 0 ? [undefined] : lists).map(serials => ({
+    entries: (lists.length === 0 ? [undefined] : lists).map((serials, n) => ({
       ...by,
       kind: 'revoked' as const,
       target,
       ...(reason === undefined ? {} : { reason }),
       details: { ...common, ...(serials === undefined ? {} : serials) },
+      facts: n === 0 ? facts : [],
     })),
   }
 }

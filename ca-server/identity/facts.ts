@@ -1,0 +1,100 @@
+/** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). What is only shown is left out. */
+import type { Fact } from '#server/ledger/index.ts'
+import { toBase64Url, toHex } from '#shared/bytes.ts'
+
+export const personFact = (person: {
+  readonly identity: string
+  readonly administrator: boolean
+  readonly state: 'active' | 'disabled'
+  readonly userHandle: Uint8Array
+}): Fact => ({
+  id: `person:${person.identity}`,
+  is: { administrator: person.administrator, state: person.state, userHandle: toHex(person.userHandle) },
+})
+
+export const passkeyId = (id: string): string => `passkey:${id}`
+export const passkeyFact = (passkey: {
+  readonly id: string
+  readonly person: string
+  readonly credentialId: Uint8Array
+  readonly publicKey: Uint8Array
+}): Fact => ({
+  id: passkeyId(passkey.id),
+  is: {
+    person: passkey.person,
+    credentialId: toHex(passkey.credentialId),
+    publicKey: toHex(passkey.publicKey),
+  },
+})
+
+export const sessionId = (id: string): string => `session:${id}`
+export const sessionFact = (session: {
+  readonly id: string
+  readonly person: string
+  readonly device: string
+  readonly passkey?: string | undefined
+  readonly startedAt: Date
+  readonly endsAt: Date
+  readonly sshKey?: Uint8Array | undefined
+  readonly clientSpki?: Uint8Array | undefined
+  readonly cookieHash?: Uint8Array | undefined
+}): Fact => ({
+  id: sessionId(session.id),
+  is: {
+    person: session.person,
+    device: session.device,
+    passkey: session.passkey,
+    startedAt: session.startedAt.toISOString(),
+    endsAt: session.endsAt.toISOString(),
+    sshKey: session.sshKey && toHex(session.sshKey),
+    clientSpki: session.clientSpki && toHex(session.clientSpki),
+    cookieHash: session.cookieHash && toHex(session.cookieHash),
+  },
+  until: session.endsAt,
+})
+
+export const linkId = (id: string): string => `link:${id}`
+export const linkFact = (link: {
+  readonly id: string
+  readonly secretHash: Uint8Array
+  readonly kind: string
+  readonly isFirst: boolean
+  readonly identity: string
+  readonly identityFixed: boolean
+  readonly administrator: boolean
+  readonly createdBy: string
+  readonly endsAt: Date
+}): Fact => ({
+  id: linkId(link.id),
+  is: {
+    secretHash: toHex(link.secretHash),
+    kind: link.kind,
+    isFirst: link.isFirst,
+    identity: link.identity,
+    identityFixed: link.identityFixed,
+    administrator: link.administrator,
+    createdBy: link.createdBy,
+    endsAt: link.endsAt.toISOString(),
+  },
+  until: link.endsAt,
+})
+
+/** That an answer of a passkey counted: it never counts twice, whatever becomes of the row of its challenge. */
+export const assertionId = (challenge: Uint8Array): string => `assertion:${toBase64Url(challenge)}`
+export const assertionFact = (challenge: Uint8Array, until: Date): Fact => ({
+  id: assertionId(challenge),
+  is: 'used',
+  until,
+})
+
+/** That a consent to a login is not to be redeemed any more. */
+export const loginId = (id: string): string => `login:${id}`
+export const loginFact = (id: string, is: 'redeemed' | 'refused', until: Date): Fact => ({ id: loginId(id), is, until })
+
+export const relyingPartyFact = (rp: { readonly id: string; readonly origin: string }): Fact => ({
+  id: 'relying-party',
+  is: { id: rp.id, origin: rp.origin },
+})
+
+/** What is gone. */
+export const gone = (id: string): Fact => ({ id, is: null })

@@ -1,0 +1,46 @@
+import { fromBase64Url } from '#shared/bytes.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { passkeyFact, personFact, sessionFact } from './facts.ts'
+import { type PasskeyRow, type PersonRow, selectCredential, selectPerson, selectPersons } from './person-records.ts'
+import type { Room } from './room.ts'
+import { type SessionRow, selectSession } from './session-records.ts'
+
+/** Rows of this room that let somebody in, read so that they count only if the log says the same (`Ledger.vouched`). */
+
+const one = <Row>(row: Row | undefined): Row[] => (row === undefined ? [] : [row])
+
+export const vouchedPersons = ({ deps }: Room): Promise<PersonRow[]> =>
+  deps.ledger.vouched(
+    () => selectPersons(deps.store),
+    person => [personFact(person)],
+  )
+
+export async function vouchedPerson({ deps }: Room, identity: PersonIdentity): Promise<PersonRow | undefined> {
+  const [row] = await deps.ledger.vouched(
+    async () => one(await selectPerson(deps.store, identity)),
+    person => [personFact(person)],
+  )
+  return row
+}
+
+/** The passkey of this credential ID (base64url), with its person. */
+export async function vouchedCredential({ deps }: Room, credentialId: string): Promise<PasskeyRow | undefined> {
+  const [row] = await deps.ledger.vouched(
+    async () => one(await selectCredential(deps.store, fromBase64Url(credentialId))),
+    passkey => [passkeyFact(passkey), personFact({ ...passkey, identity: passkey.person })],
+  )
+  return row
+}
+
+/** A session that has not ended, with its person. One that has ended lets nobody in, whatever its row says. */
+export async function vouchedSession({ deps }: Pick<Room, 'deps'>, id: string): Promise<SessionRow | undefined> {
+  const read = async () => {
+    const row = await selectSession(deps.store, id)
+    return one(row?.ended ? undefined : row)
+  }
+  const [row] = await deps.ledger.vouched(read, session => [
+    sessionFact(session),
+    personFact({ ...session, identity: session.person }),
+  ])
+  return row
+}
