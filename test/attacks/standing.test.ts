@@ -1,0 +1,171 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { BrowserCaller } from '#server/identity/index.ts'
+import { allRoutes, api } from '#shared/api/index.ts'
+import { Authenticator } from '#test/support/authenticator.ts'
+import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { requires } from '#test/support/requires.ts'
+import { changes, openStandingWorld, type StandingWorld } from '#test/support/standing-world.ts'
+
+/** Somebody who is being disabled, or whose passkey is being removed, and what is on its way in that person's name. */
+
+/** Nothing that lives on: a document that is only made, a challenge that only the session can use. */
+const CHANGE_NOTHING = ['trust.next', 'passkeys.addOptions']
+/** By the ledger's one statement, which compares the epochs itself: raced in `ca-server/authority/revoke.test.ts`. */
+const CERTIFICATES = ['ssh.issueUserCertificate', 'session.renewClientCertificate']
+const CHANGING = allRoutes.filter(
+  ({ id, method, caller }) =>
+    method !== 'GET' && caller !== 'anyone' && caller !== 'host' && ![...CHANGE_NOTHING, ...CERTIFICATES].includes(id),
+)
+
+function standing(open: () => Promise<{ world: StandingWorld; close: () => Promise<void> }>, rounds: number) {
+  let world: StandingWorld
+  let close: () => Promise<void>
+  let root: { authenticator: Authenticator; caller: BrowserCaller }
+  let mal: Authenticator
+  beforeAll(async () => {
+    ;({ world, close } = await open())
+    const authenticator = await world.enrol('root@example.com', true)
+    mal = await world.enrol('mal@example.com', true)
+    await world.enrol('victim@example.com')
+    root = { authenticator, caller: await world.signIn(authenticator) }
+  })
+  afterAll(() => close())
+
+  const turns = async (count: number) => {
+    for (; count > 0; count--)
+      await (count % 2 ? new Promise(resolve => setImmediate(resolve)) : world.services.store.ping())
+  }
+  const person = (identity: string) => ({ params: { identity } })
+  const recordsSince = async (from: bigint) =>
+    (await world.services.ledger.list({ from, limit: 1000 })).map(({ index, kind, actor, record }) => ({
+      index,
+      kind,
+      actor,
+      target: String(JSON.parse(record).target),
+    }))
+  const size = async () => ((await world.services.ledger.list({ limit: 1 })).at(-1)?.index ?? -1n) + 1n
+
+  it('leaves no change by somebody whose disabling was committed before, by whatever route, and nobody waits in a circle', async () => {
+    const inputs = changes(world)
+    expect(CHANGING.map(({ id }) => id).filter(id => !inputs[id])).toEqual([])
+    const told = { done: 0, refused: 0 }
+    for (let n = 0; n < rounds; n++) {
+      const route = CHANGING[n % CHANGING.length]
+      const input = route && inputs[route.id]
+      if (!input) throw new Error('no route')
+      await world.serve(api.persons.enable, root.caller, person('mal@example.com'))
+      const caller = await world.signIn(mal)
+      const prepared = await input({ n, root: root.caller, caller })
+      const from = await size()
+      const turn = Math.floor(n / CHANGING.length) % 12
+      const [outcome, disabled] = await Promise.all([
+        turns(turn < 6 ? turn : 0).then(() => world.outcome(route, caller, prepared)),
+        turns(turn < 6 ? 0 : turn - 5).then(() =>
+          world.outcome(api.persons.disable, root.caller, person('mal@example.com')),
+        ),
+      ])
+      expect([route.id, disabled]).toEqual([route.id, 'done'])
+      expect([route.id, outcome]).toEqual([route.id, expect.stringMatching(/^(done|not-signed-in)$/)])
+      told[outcome === 'done' ? 'done' : 'refused']++
+      const records = await recordsSince(from)
+      const end = records.find(({ kind, target }) => kind === 'person-disabled' && target === 'mal@example.com')
+      const after = records.filter(({ actor, index }) => actor === 'mal@example.com' && index > (end?.index ?? -1n))
+      expect(after, route.id).toEqual([])
+      const left = (await world.services.identity.enrolment.openLinks()).filter(
+        link => link.createdBy === 'mal@example.com',
+      )
+      expect(left).toEqual([])
+    }
+    // Both occurred often, or nothing was raced.
+    expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(rounds / 20)
+  })
+
+  it('two administrators who disable each other, and each herself: one of the two is disabled, and nobody waits in a circle', async () => {
+    await world.serve(api.persons.enable, root.caller, person('mal@example.com'))
+    const names = ['root@example.com', 'mal@example.com']
+    for (let n = 0; n < rounds / 10; n++) {
+      const callers = [root.caller, await world.signIn(mal)]
+      const other = (mine: number) => person(names[n % 3 === 2 ? mine : 1 - mine] ?? '')
+      const outcomes = await Promise.all(
+        callers.map((caller, mine) =>
+          turns(mine === n % 2 ? n % 5 : 0).then(() => world.outcome(api.persons.disable, caller, other(mine))),
+        ),
+      )
+      // Each other: the second finds that it is nobody any more. Each herself: the second would be the last.
+      expect(outcomes.sort()).toEqual(['done', n % 3 === 2 ? 'conflict' : 'not-signed-in'].sort())
+      const operator = { actor: { kind: 'operator' } as const, ...world.at() }
+      for (const name of names)
+        await world.services.identity.persons.enable(name as BrowserCaller['identity'], { ...operator, ...world.at() })
+      root = { ...root, caller: await world.signIn(root.authenticator) }
+    }
+  })
+
+  it('a person who changes and ends her own at the same time waits for nobody in a circle', async () => {
+    await world.serve(api.persons.enable, root.caller, person('mal@example.com'))
+    for (let n = 0; n < rounds / 10; n++) {
+      const caller = await world.signIn(mal)
+      const grant = { who: 'mal@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
+      const outcomes = await Promise.all([
+        world.outcome(api.grants.add, caller, { body: grant }),
+        turns(n % 4).then(() => world.outcome(api.revocations.own, caller)),
+        world.outcome(api.teams.addMember, caller, { params: { name: 'sre', identity: 'mal@example.com' } }),
+        turns(n % 3).then(() => world.outcome(api.session.end, caller)),
+      ])
+      for (const outcome of outcomes) expect(['done', 'not-signed-in', 'conflict']).toContain(outcome)
+    }
+  })
+
+  it('a sign-in by a passkey that is removed at this moment leaves no session; the other passkey signs in', async () => {
+    const first = await world.enrol('dan@example.com')
+    const second = new Authenticator(world.services.config.publicUrl)
+    const { passkeys, signIns } = world.services.identity
+    const add = async (caller: BrowserCaller, authenticator: Authenticator) => {
+      const registration = authenticator.create(await passkeys.addOptions(caller))
+      await world.serve(api.passkeys.add, caller, { body: { name: 'lost', registration } })
+    }
+    const told = { done: 0, refused: 0 }
+    for (let n = 0; n < rounds / 10; n++) {
+      const caller = await world.signIn(first)
+      await add(caller, second)
+      const lost = (await passkeys.list(caller.identity)).at(-1)?.id ?? ''
+      const assertion = second.get(await signIns.options())
+      const from = await size()
+      await Promise.all([
+        turns(n % 5).then(() => signIns.complete(assertion, world.at(), undefined).catch(() => undefined)),
+        turns((n * 3) % 14).then(() => world.serve(api.passkeys.remove, caller, { params: { id: lost } })),
+      ])
+      // Whoever came first ends with the removal, whoever came later never was.
+      told[(await recordsSince(from)).some(({ kind }) => kind === 'login') ? 'done' : 'refused']++
+      const open = await world.services.store.query(
+        `select id from person_session where person = 'dan@example.com' and ended_at is null and id <> $1`,
+        [caller.session],
+        { parse: row => String(Reflect.get(Object(row), 'id')) },
+      )
+      expect(open).toEqual([])
+    }
+    expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(0)
+    expect((await world.signIn(first)).identity).toBe('dan@example.com')
+  })
+}
+
+describe.skipIf(!requires('postgresql'))('whoever is disabled meanwhile, in 1,000 interleavings on PostgreSQL,', () => {
+  standing(async () => {
+    const postgres: TestPostgres = await startPostgres({ fsync: false })
+    const world = await openStandingWorld({
+      KEYMAN_DATABASE_URL: postgres.url,
+      KEYMAN_DATABASE_MIGRATION_URL: postgres.migrationUrl,
+    })
+    const close = async () => {
+      await world.close()
+      await postgres.close()
+    }
+    return { world, close }
+  }, 1000)
+})
+
+describe('whoever is disabled meanwhile, in 100 interleavings on PGlite,', () => {
+  standing(async () => {
+    const world = await openStandingWorld()
+    return { world, close: world.close }
+  }, 100)
+})
