@@ -5,6 +5,7 @@ import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type PersonIdentity, parseTeamName, type TeamName } from '#shared/names.ts'
 import { describe } from './decide.ts'
+import { grantFact, grantId, memberFact, memberId } from './facts.ts'
 import type { By, Grant, NewGrant, Team } from './port.ts'
 import { deleteGrant, deleteMember, insertGrant, insertMember, selectGrant, selectMembers } from './records.ts'
 import { personSubject } from './snapshot.ts'
@@ -42,7 +43,7 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
   }
   return change(deps, 'grant add', holders(added.who), by, async t => {
     await insertGrant(t, added)
-    await deps.ledger.appendIn(t, [grantEntry('grant-added', added, by)])
+    await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
     return added
   })
 }
@@ -54,7 +55,9 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
   if (!grant) throw missing()
   await change(deps, 'grant remove', holders(grant.who), by, async t => {
     if (!(await deleteGrant(t, id))) throw missing()
-    await deps.ledger.appendIn(t, [grantEntry('grant-removed', grant, by)])
+    await deps.ledger.appendIn(t, [
+      { ...grantEntry('grant-removed', grant, by), facts: [{ id: grantId(id), is: null }] },
+    ])
   })
 }
 
@@ -133,4 +136,5 @@ const teamEntry = (team: TeamName, person: PersonIdentity, change: 'added' | 're
   kind: 'team-changed',
   target: team,
   details: { person, change },
+  facts: [change === 'added' ? memberFact(team, person) : { id: memberId(team, person), is: null }],
 })

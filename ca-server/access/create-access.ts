@@ -6,6 +6,7 @@ import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { addGrant, addTeamMember, type ChangeDeps, removeGrant, removeTeamMember } from './changes.ts'
 import { decide } from './decide.ts'
+import { concernsAccess, grantFact, memberFact } from './facts.ts'
 import type {
   Access,
   Action,
@@ -13,6 +14,7 @@ import type {
   CertificateAction,
   CertificateLimits,
   Decision,
+  Grant,
   HostCertificateAction,
   HostCertificateLimits,
   LoginAction,
@@ -21,15 +23,16 @@ import type {
   PersonState,
   SelectableHost,
   Subject,
+  Team,
   Why,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
-import { selectGrants, selectTeams } from './records.ts'
+import { selectGrants, selectTeamRows, toTeams } from './records.ts'
 import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 
 export type AccessDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'readEpochs'>
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow'>
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
@@ -48,11 +51,24 @@ export function createAccess(deps: AccessDeps): Access {
   const endings: (() => unknown)[] = []
   const changes: ChangeDeps = deps
 
+  /** Whether the log said something that the snapshot was read without. */
+  let isBehind = false
   const read = async (): Promise<void> => {
+    isBehind = false
     snapshot = await readSnapshot(deps)
     for (const listener of listeners) listener()
   }
-  const reload = coalesce(read)
+  const readOnce = coalesce(read)
+  let reading: Promise<void> = Promise.resolve()
+  const reload = (): Promise<void> => {
+    reading = readOnce()
+    return reading
+  }
+  /** Reads anew only what the log says has changed: a notification alone tells of nothing. */
+  const catchUp = async (): Promise<void> => {
+    await deps.ledger.follow()
+    await (isBehind ? reload() : reading)
+  }
   const current = (): Snapshot => {
     if (!snapshot) throw new KeymanError('unavailable', 'the server is starting', { retryAfter: 1 })
     return snapshot
@@ -60,7 +76,7 @@ export function createAccess(deps: AccessDeps): Access {
   const changed = async <T>(result: Promise<T>): Promise<T> => {
     const value = await result
     // Whoever made the change sees it in force here at once; other servers hear the notification.
-    await reload()
+    await catchUp()
     return value
   }
   function decideNow(subject: Subject, action: CertificateAction): Decision<CertificateLimits>
@@ -95,10 +111,10 @@ export function createAccess(deps: AccessDeps): Access {
       throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
     },
 
-    listGrants: () => selectGrants(deps.store),
+    listGrants: () => vouchedGrants(deps),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
     removeGrant: (id, by) => changed(removeGrant(changes, id, by)),
-    listTeams: () => selectTeams(deps.store),
+    listTeams: () => vouchedTeams(deps),
     teamsOf: person => [...(current().persons.get(person)?.teams ?? [])],
     addTeamMember: (team, person, by) => changed(addTeamMember(changes, team, person, by)),
     removeTeamMember: (team, person, by) => changed(removeTeamMember(changes, team, person, by)),
@@ -109,9 +125,19 @@ export function createAccess(deps: AccessDeps): Access {
       return () => listeners.delete(listener)
     },
     async start() {
-      const hearing = insist(reload, error => deps.onError?.(error))
+      const hearing = insist(catchUp, error => {
+        isBehind = true
+        deps.onError?.(error)
+      })
       endings.push(hearing.stop)
       endings.push(await deps.store.listen('access', hearing.run))
+      // The log is followed each second: it tells of changes whose notification was lost.
+      const hear = (ids: readonly string[]) => {
+        if (!ids.some(concernsAccess)) return
+        isBehind = true
+        hearing.run()
+      }
+      endings.push(deps.ledger.onFacts(hear))
       // Sessions are nothing that is decided by. Nothing is said after a lost connection: anything may have changed.
       endings.push(await deps.store.listen('identity', kind => kind !== 'session' && hearing.run()))
       await reload()
@@ -126,16 +152,31 @@ export function createAccess(deps: AccessDeps): Access {
  * The numbers are read before what they stand for: so a change in between makes the snapshot newer than its numbers, and
  * what is decided by it is decided anew; never the other way round.
  */
-async function readSnapshot({ store, ledger, persons, onError }: AccessDeps): Promise<Snapshot> {
+async function readSnapshot(deps: AccessDeps): Promise<Snapshot> {
+  const { ledger, persons } = deps
   const subjects = (await persons()).map(person => personSubject(person.identity))
   const epochs = subjects.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(subjects)
   return makeSnapshot({
     epochs,
     persons: await persons(),
-    teams: await selectTeams(store),
-    grants: await selectGrants(store, onError),
+    teams: await vouchedTeams(deps),
+    grants: await vouchedGrants(deps),
   })
 }
+
+const vouchedGrants = ({ store, ledger, onError }: AccessDeps): Promise<Grant[]> =>
+  ledger.vouched(
+    () => selectGrants(store, onError),
+    grant => [grantFact(grant)],
+  )
+
+const vouchedTeams = async ({ store, ledger }: AccessDeps): Promise<Team[]> =>
+  toTeams(
+    await ledger.vouched(
+      () => selectTeamRows(store),
+      ({ name, person }) => (person === null ? [] : [memberFact(name, person)]),
+    ),
+  )
 
 type Question = {
   readonly asker: PersonIdentity

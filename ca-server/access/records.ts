@@ -80,17 +80,21 @@ export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
 
 const teamRow = z.object({ name: z.string(), person: z.string().nullable() })
 
-export async function selectTeams(on: Queryable): Promise<Team[]> {
-  const rows = await on.query(
+export type TeamRow = { readonly name: string; readonly person: string | null }
+
+/** A row a member; one without a person where a team has none. */
+export const selectTeamRows = (on: Queryable): Promise<TeamRow[]> =>
+  on.query(
     'select t.name, m.person from team t left join team_member m on m.team = t.name order by t.name, m.person',
     [],
     teamRow,
   )
-  return [...Map.groupBy(rows, row => row.name)].map(([name, members]) => ({
+
+export const toTeams = (rows: readonly TeamRow[]): Team[] =>
+  [...Map.groupBy(rows, row => row.name)].map(([name, members]) => ({
     name: parseTeamName(name, 'team'),
     members: members.flatMap(({ person }) => (person === null ? [] : [parsePersonIdentity(person, 'person')])),
   }))
-}
 
 /** `undefined` where there is no such team. */
 export async function selectMembers(on: Queryable, team: string): Promise<string[] | undefined> {

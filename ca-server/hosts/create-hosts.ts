@@ -124,6 +124,8 @@ export function createHosts(given: HostsDeps): Hosts {
       started = true
       await snapshot.reload()
       endings.push(await store.listen('hosts', inBackground(hostsChanged)))
+      const concernsHosts = (id: string) => id.startsWith('host:')
+      endings.push(deps.ledger.onFacts(ids => ids.some(concernsHosts) && inBackground(hostsChanged)()))
       // KRL and trust bundle are read from the database when a state is made, so the notification alone is enough.
       endings.push(await store.listen('revocations', allChanged))
       endings.push(await store.listen('trust', allChanged))

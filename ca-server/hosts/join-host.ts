@@ -3,6 +3,7 @@ import { invalid, KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
 import { readSpki } from '#shared/x509/index.ts'
+import { hostFact, tokenFact, tokenId } from './facts.ts'
 import { hashOf } from './name-host.ts'
 import type { HostsDeps, IssuedClientCertificate, JoinRequest } from './port.ts'
 import { bumpChange, selectToken, setJoined, useToken } from './records.ts'
@@ -27,39 +28,48 @@ export async function joinHost(
   const proof = await deps.checkJoinProof({ sshPublicKey: sshKey, clientSpki, proof: request.proof })
 
   const hash = hashOf(request.token)
-  const token = await selectToken(deps.store, hash)
+  const [token] = await deps.ledger.vouched(
+    async () => {
+      const row = await selectToken(deps.store, hash)
+      return row ? [row] : []
+    },
+    row =>
+      row.used || row.endsAt <= deps.now() ? [] : [tokenFact({ ...row, hash, host: row.host.id }), hostFact(row.host)],
+  )
   // One sentence for a token that never was and one whose host is gone: strangers learn nothing from it.
   if (!token)
     throw new KeymanError('denied', 'this join token is not known', { hint: 'make a new one: keyman host add NAME' })
-  if (token.used || token.endsAt <= deps.now()) throw spent(token.name)
+  if (token.used || token.endsAt <= deps.now()) throw spent(token.host.name)
   await deps.readyToSign()
 
   await deps.store.transaction({ name: 'host join', deadlineMs: DEADLINE_MS }, async t => {
-    await deps.ledger.bumpEpochs(t, [hostSubject(token.name)])
+    await deps.ledger.bumpEpochs(t, [hostSubject(token.host.name)])
     const at = deps.now()
-    if (!(await useToken(t, hash, at)) || !(await setJoined(t, token.host, clientSpki, at))) throw spent(token.name)
+    if (!(await useToken(t, hash, at)) || !(await setJoined(t, token.host.id, clientSpki, at)))
+      throw spent(token.host.name)
     await bumpChange(t)
     await deps.ledger.appendIn(t, [
       {
         kind: 'host-joined',
-        actor: { kind: 'host', name: token.name },
+        actor: { kind: 'host', name: token.host.name },
         requestId: by.requestId,
         from: by.from,
-        target: token.name,
+        target: token.host.name,
         decision: 'allow',
         details: { hostKey: fingerprint(sshKey), challenge: proof },
+        facts: [{ id: tokenId(hash), is: null }, hostFact({ ...token.host, clientSpki })],
       },
     ])
   })
-  const epochs = await deps.ledger.readEpochs([hostSubject(token.name)])
+  const epochs = await deps.ledger.readEpochs([hostSubject(token.host.name)])
   const client = await deps.issueHostClientCertificate({
-    host: token.name,
+    host: token.host.name,
     clientSpki,
     epochs: [...epochs].map(([subject, epoch]) => ({ subject, epoch })),
-    by: { actor: { kind: 'host', name: token.name }, requestId: by.requestId, from: by.from },
+    by: { actor: { kind: 'host', name: token.host.name }, requestId: by.requestId, from: by.from },
     proof,
   })
-  return { host: token.name, organisation: deps.organisation, client }
+  return { host: token.host.name, organisation: deps.organisation, client }
 }
 
 const spent = (name: HostName): KeymanError =>

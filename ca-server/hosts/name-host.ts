@@ -5,6 +5,7 @@ import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
+import { hostFact, hostId, tokenFact } from './facts.ts'
 import type { HostsDeps, HostView, NewHost } from './port.ts'
 import { bumpChange, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
 import { hostSubject } from './snapshot.ts'
@@ -28,7 +29,16 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
       await insertToken(t, { hash: hashOf(secret), host: id, at, endsAt })
       await bumpChange(t)
       const details = { labels: { ...host.labels }, port: host.port, tokenEndsAt: endsAt.toISOString() }
-      await deps.ledger.appendIn(t, [{ ...by, kind: 'host-added', target: name, decision: 'allow', details }])
+      await deps.ledger.appendIn(t, [
+        {
+          ...by,
+          kind: 'host-added',
+          target: name,
+          decision: 'allow',
+          details,
+          facts: [hostFact({ ...host, id }), tokenFact({ hash: hashOf(secret), host: id, endsAt })],
+        },
+      ])
     })
   } catch (error) {
     if (error instanceof StoreError && error.kind === 'unique') throw taken(name)
@@ -69,7 +79,14 @@ export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promi
     await bumpChange(t)
     const revoked = await deps.revokeHostIn(t, name, by)
     await deps.ledger.appendIn(t, [
-      { ...by, kind: 'host-removed', target: name, decision: 'allow', details: { revoked } },
+      {
+        ...by,
+        kind: 'host-removed',
+        target: name,
+        decision: 'allow',
+        details: { revoked },
+        facts: [{ id: hostId(row.id), is: null }],
+      },
     ])
   })
 }

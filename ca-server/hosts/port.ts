@@ -29,7 +29,10 @@ export type LivingHost = {
 /** What this room asks of the rooms below it. The services of those rooms fit, or compose adapts them. */
 export type HostsDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'checkpoint' | 'consistencyProof'>
+  readonly ledger: Pick<
+    Ledger,
+    'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'checkpoint' | 'consistencyProof' | 'vouched' | 'onFacts'
+  >
   /** `identity.act`. */
   readonly act: Act
   readonly now: () => Date

@@ -65,6 +65,11 @@ export async function selectByName(q: Queryable, name: HostName): Promise<HostRo
   return row
 }
 
+async function selectById(q: Queryable, id: string): Promise<HostRow | undefined> {
+  const [row] = await q.query(`select ${COLUMNS} from host where id = $1 and removed_at is null`, [id], hostRow)
+  return row
+}
+
 /** Revisions of one name go forward over removal and a new start, since an old agent's memory may still be there. */
 export async function insertHost(
   t: Queryable,
@@ -93,14 +98,14 @@ export async function insertToken(
 export async function selectToken(
   q: Queryable,
   hash: Uint8Array,
-): Promise<{ host: string; name: HostName; endsAt: Date; used: boolean } | undefined> {
+): Promise<{ host: HostRow; endsAt: Date; used: boolean } | undefined> {
   const [row] = await q.query(
-    `select host.id, host.name, ends_at, used_at from join_token join host on host.id = join_token.host
-     where hash = $1 and removed_at is null`,
+    'select host, ends_at, used_at from join_token where hash = $1',
     [hash],
-    z.object({ id: z.string(), name: hostName, ends_at: z.date(), used_at: z.date().nullable() }),
+    z.object({ host: z.string(), ends_at: z.date(), used_at: z.date().nullable() }),
   )
-  return row && { host: row.id, name: row.name, endsAt: row.ends_at, used: row.used_at !== null }
+  const host = row && (await selectById(q, row.host))
+  return host && { host, endsAt: row.ends_at, used: row.used_at !== null }
 }
 
 /** Uses a token up, once: `false` where somebody was faster. */

@@ -4,6 +4,7 @@ import { equalBytes } from '#shared/bytes.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
+import { hostFact } from './facts.ts'
 import type { LivingHost } from './port.ts'
 import { type HostRow, selectChange, selectLiving } from './records.ts'
 
@@ -24,10 +25,10 @@ export class HostSnapshot {
   #version: bigint | undefined
   #readAt: number | undefined
   readonly #store: Queryable
-  readonly #ledger: Pick<Ledger, 'readEpochs'>
+  readonly #ledger: Pick<Ledger, 'readEpochs' | 'vouched'>
   readonly #monotonic: () => number
 
-  constructor(store: Queryable, ledger: Pick<Ledger, 'readEpochs'>, monotonic = () => performance.now()) {
+  constructor(store: Queryable, ledger: Pick<Ledger, 'readEpochs' | 'vouched'>, monotonic = () => performance.now()) {
     this.#store = store
     this.#ledger = ledger
     this.#monotonic = monotonic
@@ -54,7 +55,10 @@ export class HostSnapshot {
     const names = (await selectLiving(this.#store)).map(row => hostSubject(row.name))
     // Epochs before the rows that count: a change in between leaves an old epoch, which the ledger refuses.
     const epochs = names.length === 0 ? new Map<string, bigint>() : await this.#ledger.readEpochs(names)
-    const rows = await selectLiving(this.#store)
+    const rows = await this.#ledger.vouched(
+      () => selectLiving(this.#store),
+      row => [hostFact(row)],
+    )
     this.#hosts = new Map(rows.map(row => [row.name, known(row, epochs.get(hostSubject(row.name)) ?? 0n)]))
     this.#version = version
     this.#readAt = begun

@@ -132,7 +132,7 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
       const from = await size()
       await Promise.all([
         turns(n % 5).then(() => signIns.complete(assertion, world.at(), undefined).catch(() => undefined)),
-        turns((n * 3) % 14).then(() => world.serve(api.passkeys.remove, caller, { params: { id: lost } })),
+        turns((n * 7) % 50).then(() => world.serve(api.passkeys.remove, caller, { params: { id: lost } })),
       ])
       // Whoever came first ends with the removal, whoever came later never was.
       told[(await recordsSince(from)).some(({ kind }) => kind === 'login') ? 'done' : 'refused']++

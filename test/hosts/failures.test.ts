@@ -16,7 +16,7 @@ describe('what fails while hosts are connected', () => {
 
   beforeAll(async () => {
     server = await startHostsServer()
-    await addJoined(server.services.store, [web1, web2])
+    await addJoined(server.services, [web1, web2])
   })
   afterAll(() => server?.close())
   afterEach(async () => {

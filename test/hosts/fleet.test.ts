@@ -8,6 +8,7 @@ import { type HostsServer, startHostsServer } from '#test/support/hosts-server.t
 import { startPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { newKey } from '#test/support/trust-world.ts'
+import { addJoined } from './hosts-beside.ts'
 
 /** Streams without sockets: what the room itself does for many hosts at once, on either database. */
 const HOSTS = 150
@@ -35,15 +36,8 @@ for (const database of databases) {
     beforeAll(async () => {
       around = await database.open()
       server = await startHostsServer(around.env)
-      const { store, hosts } = server.services
-      for (const name of names) {
-        await store.execute(
-          `insert into host (id, name, labels, port, created_at, joined_at, client_spki)
-           values ($1, $2, '{}'::jsonb, 22, now(), now(), $3)`,
-          [`host_${name}`, name, spki(name)],
-        )
-      }
-      await store.execute('update host_change set version = version + 1', [])
+      const { hosts } = server.services
+      await addJoined(server.services, names)
       await vi.waitFor(() => expect(hosts.living().length).toBe(HOSTS), { timeout: 10_000 })
     })
     afterAll(async () => {

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { Services } from '#server/compose.ts'
+import { hostFact } from '#server/hosts/facts.ts'
 import { createHosts, type Hosts, type HostsDeps } from '#server/hosts/index.ts'
-import type { Store } from '#server/store/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
+import { recorded } from '#test/support/insert-rows.ts'
 
 /** The hosts room as a second server has it, over the rooms of the first, with what a test changes. */
 export function hostsBeside(
@@ -45,13 +46,21 @@ export function hostsBeside(
 export const spkiOf = (name: HostName): Uint8Array => utf8(`client key of ${name}`)
 
 /** Hosts that have joined, without agents. */
-export async function addJoined(store: Store, names: readonly HostName[]): Promise<void> {
-  for (const name of names)
-    await store.execute(
-      `insert into host (id, name, labels, port, created_at, joined_at, client_spki)
+export async function addJoined(
+  { store, ledger }: Pick<Services, 'store' | 'ledger'>,
+  names: readonly HostName[],
+): Promise<void> {
+  const facts = names.map(name =>
+    hostFact({ id: `host_${name}`, name, labels: {}, port: 22, clientSpki: spkiOf(name) }),
+  )
+  await recorded({ store, ledger }, facts, async t => {
+    for (const name of names)
+      await t.execute(
+        `insert into host (id, name, labels, port, created_at, joined_at, client_spki)
        values ($1, $2, '{}'::jsonb, 22, now(), now(), $3)`,
-      [`host_${name}`, name, spkiOf(name)],
-    )
+        [`host_${name}`, name, spkiOf(name)],
+      )
+  })
   await store.execute('update host_change set version = version + 1', [])
 }
 

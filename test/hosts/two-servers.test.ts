@@ -23,7 +23,7 @@ describe.skipIf(!requires('postgresql'))('two servers on one database', () => {
     postgres = await startPostgres()
     const { url, migrationUrl } = postgres
     server = await startHostsServer({ KEYMAN_DATABASE_URL: url, KEYMAN_DATABASE_MIGRATION_URL: migrationUrl })
-    await addJoined(server.services.store, [web1, web2])
+    await addJoined(server.services, [web1, web2])
     one = server.services.hosts
     store = await openStore({ engine: 'postgresql', url, migrationUrl })
     two = hostsBeside(server.services, { store })

@@ -20,7 +20,12 @@ export const recorded = (
   store.transaction({ name: 'test rows', deadlineMs: 20_000 }, async t => {
     await insert(t)
     const requestId = `req_rows_${toBase64Url(random(9))}`
-    await ledger.appendIn(t, [{ requestId, kind: 'person-enabled', actor: { kind: 'operator' }, facts }])
+    const entry = { requestId, kind: 'person-enabled', actor: { kind: 'operator' } } as const
+    const parts = Array.from({ length: Math.ceil(facts.length / 200) }, (_, n) => facts.slice(n * 200, (n + 1) * 200))
+    await ledger.appendIn(
+      t,
+      parts.map(part => ({ ...entry, facts: part })),
+    )
   })
 
 export async function insertPerson(

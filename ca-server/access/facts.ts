@@ -1,0 +1,16 @@
+/** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). */
+import type { Fact } from '#server/ledger/index.ts'
+import type { Grant } from './port.ts'
+
+export const grantId = (id: string): string => `grant:${id}`
+export const grantFact = ({ id, who, login, hosts, options, maxLifetime, endsAt }: Grant): Fact => ({
+  id: grantId(id),
+  is: { who, login, hosts, options: { ...options }, maxLifetime, endsAt },
+})
+
+/** A space stands in no name. */
+export const memberId = (team: string, person: string): string => `member:${team} ${person}`
+export const memberFact = (team: string, person: string): Fact => ({ id: memberId(team, person), is: 'member' })
+
+/** Whether decisions may be others when this fact has changed. */
+export const concernsAccess = (id: string): boolean => /^(grant|member|person):/.test(id)
