@@ -18,7 +18,7 @@ const MAX_ANSWER = 4 * 1024 * 1024
 /** TLS settings for HTTPS and for the stream. The server's name is checked wherever roots are given. */
 export function tlsOptions(connection: Connection) {
   return {
-    minVersion: 'TLSv1.2' as const,
+    minVersion: 'TLSv1.3' as const,
     ...(connection.roots === undefined
       ? { rejectUnauthorized: false }
       : { ca: [...connection.roots], rejectUnauthorized: true }),

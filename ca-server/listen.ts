@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { api } from '#shared/api/index.ts'
+import { addressKey } from '#shared/ip-address.ts'
 import type { Services } from './compose.ts'
 import { accessRoutes } from './http/access.ts'
 import { actionRoutes } from './http/actions.ts'
@@ -79,10 +80,8 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   const { tls } = config.pages
   const proxies = {
     trustedProxies: config.trustedProxies,
-    // What was served stands in the audit log where it matters; what was refused is told here.
-    log: (line: AccessLine) => {
-      if (line.status >= 400) log.info('refused', line)
-    },
+    strangers,
+    log: refusalLog(log),
   }
   const pages = await startPagesListener({
     ...proxies,
@@ -126,6 +125,29 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   } catch (error) {
     await pages.close(0)
     throw error
+  }
+}
+
+/**
+ * What was served stands in the audit log where it matters; what was refused is told here: a few a minute of each address, and
+ * so many in all, with how many were left out, since strangers can cause any number.
+ */
+function refusalLog(log: Log): (line: AccessLine) => void {
+  const now = () => performance.now()
+  const perAddress = createRateLimiter({ burst: 60, perMinute: 60, now })
+  const inAll = createRateLimiter({ burst: 600, perMinute: 600, now })
+  let leftOut = 0
+  return line => {
+    if (line.status < 400) return
+    try {
+      perAddress.take(addressKey(line.from))
+      inAll.take('all')
+    } catch {
+      leftOut++
+      return
+    }
+    log.info('refused', leftOut === 0 ? line : { ...line, leftOut })
+    leftOut = 0
   }
 }
 

@@ -144,7 +144,7 @@ function agentOf(connection: Connection): Agent {
   const agent = new Agent({
     keepAlive: true,
     maxSockets: 4,
-    minVersion: 'TLSv1.2',
+    minVersion: 'TLSv1.3',
     maxCachedSessions: 0,
     ...(connection.root === undefined
       ? // Nothing secret goes over this connection and nothing that comes is believed before its signature is checked.

@@ -53,3 +53,14 @@ function groups(text: string, mayEndInV4: boolean): number[] | undefined {
   }
   return out
 }
+
+/**
+ * What one limit is for: an address; a subscriber of IPv6 has a whole /64, and so has that. Every limit by address goes by
+ * this. An IPv4 address that a socket of IPv6 reports is what it is.
+ */
+export function addressKey(address: string): string {
+  const bytes = address.includes(':') ? parseIpAddress(address.split('%')[0] ?? '') : undefined
+  if (!bytes) return address
+  const isMapped = bytes.subarray(0, 10).every(byte => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff
+  return isMapped ? bytes.subarray(12).join('.') : `${bytes.subarray(0, 8).toHex()}/64`
+}

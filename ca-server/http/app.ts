@@ -3,10 +3,11 @@ import { getCookie } from 'hono/cookie'
 import type { Caller } from '#server/identity/index.ts'
 import type { Listener, Route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
+import { addressKey } from '#shared/ip-address.ts'
 import { clientCertificate } from './client-certificate.ts'
 import { newApp, type OnInternalError } from './edge.ts'
 import type { Handled, RawRequest } from './handle.ts'
-import { addressKey, type RateLimiter } from './rate-limit.ts'
+import type { RateLimiter } from './rate-limit.ts'
 import { readJsonBody } from './read-json.ts'
 import { type EdgeEnv, noteCaller, requestInfo } from './request-info.ts'
 
@@ -27,7 +28,7 @@ export type AppOptions = {
   readonly gate: Gate
   /** By address: for routes that anyone may call, before the body is read, and for every caller who is not known. */
   readonly strangers: Pick<RateLimiter, 'take'>
-  /** By person or host: for every caller who is known. What is denied is recorded, so that it costs more. */
+  /** By session or host: for every caller who is known. What is denied is recorded, so that it costs more. */
   readonly callers: RateLimiter
   readonly onInternalError: OnInternalError
 }
@@ -45,6 +46,11 @@ export function createApp(options: AppOptions): Hono<EdgeEnv> {
     if (!route.listeners.includes(options.listener)) continue
     app.on(route.method, route.path.replace(/\{(\w+)\}/g, ':$1'), c => serveRoute(options, handled, c))
   }
+  // Whatever is added behind this, and what nobody serves: a bucket of its own, since a page is several files.
+  app.use('*', (c, next) => {
+    options.strangers.take(`files ${addressKey(requestInfo(c).from)}`)
+    return next()
+  })
   return app
 }
 
@@ -55,7 +61,7 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   const cookie = options.listener === 'pages' ? getCookie(c, COOKIE) : undefined
   const identify = () => (route.caller === 'anyone' ? undefined : callerOf(options, route, c, cookie))
   let caller = await identify()
-  if (caller) options.callers.take(nameOf(caller), route.cost)
+  if (caller && !isFree(route, caller)) options.callers.take(bucketOf(caller), route.cost)
   const body = route.body ? await readJsonBody(c) : undefined
   // A body may take its time: whoever was signed out meanwhile is not the caller any more.
   if (route.body) caller = await identify()
@@ -86,7 +92,7 @@ async function serve(
     if (caller) await admit(gate, route, caller, raw, prepared.target)
     return await prepared.run()
   } catch (error) {
-    if (caller && error instanceof KeymanError && error.code === 'denied') callers.charge(nameOf(caller), DENIAL)
+    if (caller && error instanceof KeymanError && error.code === 'denied') callers.charge(bucketOf(caller), DENIAL)
     throw error
   }
 }
@@ -95,6 +101,14 @@ async function serve(
 const DENIAL = 20
 
 const nameOf = (caller: Caller): string => (caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
+
+/** One session's use is never another's: who stole the one leaves the person all others, and a new login. */
+const bucketOf = (caller: Caller): string =>
+  caller.kind === 'person' ? `session:${caller.session}` : `host:${caller.name}`
+
+/** Ending something is for those who may, however much somebody else has used of this session. What is denied is recorded. */
+const isFree = (route: Route, caller: Caller): boolean =>
+  route.ends === true && (route.caller !== 'administrator' || (caller.kind === 'person' && caller.administrator))
 
 /** No database takes U+0000 in a text, and no name of ours has it: refused here once, for every parameter of every address. */
 function withoutNul(values: Record<string, string>): Record<string, string> {
@@ -112,8 +126,10 @@ async function callerOf(
   const caller = await identified(options, c, cookie)
   noteCaller(c, nameOf(caller))
   const wanted = route.caller === 'host' ? 'host' : 'person'
-  if (caller.kind !== wanted || (route.caller === 'browser' && caller.kind === 'person' && caller.via !== 'browser'))
+  if (caller.kind !== wanted || (route.caller === 'browser' && caller.kind === 'person' && caller.via !== 'browser')) {
+    options.callers.take(bucketOf(caller))
     throw new KeymanError('denied', `this is for ${WHO[route.caller]} alone`)
+  }
   return caller
 }
 

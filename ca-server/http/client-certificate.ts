@@ -1,3 +1,4 @@
+import { createHash, X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
@@ -27,7 +28,21 @@ export function clientCertificate(c: Context<EdgeEnv>): ClientCertificate | unde
 
 /** The same for a request that is no Hono request, such as an upgrade. */
 export function clientCertificateOf(incoming: IncomingMessage): ClientCertificate | undefined {
-  const { socket } = incoming
+  return certificateOf(incoming.socket)
+}
+
+/**
+ * Names the key of a client certificate that one of our roots signed, by SHA-256 of what it says of the key: it stays the
+ * same over all certificates for it.
+ */
+export function clientKeyOf(socket: Duplex): string | undefined {
+  const certificate = certificateOf(socket)
+  if (!certificate?.authorized) return undefined
+  const spki = new X509Certificate(certificate.der).publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(spki).digest('hex')
+}
+
+function certificateOf(socket: Duplex): ClientCertificate | undefined {
   let known = certificates.get(socket)
   if (known === undefined) {
     known = socket instanceof TLSSocket ? readCertificate(socket) : 'none'

@@ -1,17 +1,21 @@
 import { readFileSync } from 'node:fs'
 
 /** Each costs some 30 to 80 kB. */
-const MOST = 20_000
+const MOST = 40_000
 /** For the database, the keystore, files and libraries. */
 const KEPT_FREE = 256
 
 /**
- * How many connections a listener keeps, by how many files this process may have open. There are two listeners, and each
- * lets twice as many in, since handshakes that are under way count too: a stranger's idle connections never use up what
- * the database and the other listener need. `openFiles`: `undefined` where it is not known.
+ * How many connections a listener keeps, handshakes and streams included, by how many files this process may have open.
+ * There are two listeners: what strangers open never uses up what the database and the other listener need. `openFiles`:
+ * `undefined` where it is not known.
  */
 export const connectionsFor = (openFiles: number | undefined): number =>
-  openFiles === undefined ? MOST : Math.max(16, Math.min(MOST, Math.floor((openFiles - KEPT_FREE) / 4)))
+  openFiles === undefined ? MOST : Math.max(32, Math.min(MOST, Math.floor((openFiles - KEPT_FREE) / 2)))
+
+/** Of these so many of one address that has shown no certificate: whoever has one address alone leaves most to others. */
+export const connectionsPerAddress = (connections: number): number =>
+  Math.max(8, Math.min(1_000, Math.floor(connections / 4)))
 
 /** RLIMIT_NOFILE of this process, as Linux tells it (proc(5)); Node has raised the soft limit to the hard one. */
 export function openFilesLimit(): number | undefined {

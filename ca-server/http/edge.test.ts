@@ -3,13 +3,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
+import { addressKey } from '#shared/ip-address.ts'
 import { open, rawExchange } from '#test/support/raw-http.ts'
 import { createApp } from './app.ts'
 import { newApp } from './edge.ts'
 import { type Handled, handle } from './handle.ts'
 import { healthRoutes } from './health.ts'
 import { type RenewableListener, startPagesListener } from './listeners.ts'
-import { addressKey, createRateLimiter, type RateLimiter } from './rate-limit.ts'
+import { createRateLimiter, type RateLimiter } from './rate-limit.ts'
 import { noteCaller, requestInfo } from './request-info.ts'
 import type { AccessLine } from './serve.ts'
 
@@ -85,7 +86,7 @@ app.route(
   '/',
   routesFor(
     handle(limited, async () => undefined),
-    limiter,
+    { take: key => (key.startsWith('files ') ? undefined : limiter.take(key)) },
   ),
 )
 app.route('/', healthRoutes({ checks: { database: async () => {} }, now: () => clock }))
@@ -96,6 +97,7 @@ const start = (more: object = {}) =>
     publicUrl,
     app,
     log: line => void lines.push(line),
+    strangers: { take: () => {} },
     onInternalError: error => void internal.push({ error, requestId: 'none' }),
     ...more,
   })

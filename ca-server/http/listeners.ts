@@ -3,6 +3,7 @@ import { Server as TlsServer } from 'node:https'
 import type { Hono } from 'hono'
 import type { OnInternalError } from './edge.ts'
 import { pageGuard, pageHeaders } from './page-guard.ts'
+import type { RateLimiter } from './rate-limit.ts'
 import { type EdgeEnv, trustedProxies } from './request-info.ts'
 import { type AccessLine, type Limits, type Listener, serve, type UpgradeHandler } from './serve.ts'
 
@@ -19,6 +20,8 @@ type Common = {
   readonly trustedProxies?: readonly string[]
   readonly log?: (line: AccessLine) => void
   readonly onInternalError: OnInternalError
+  /** By address: for what is refused before any route. */
+  readonly strangers: Pick<RateLimiter, 'take'>
   /** For tests: shorter times, fewer connections. */
   readonly limits?: Partial<Limits>
 }
@@ -31,6 +34,19 @@ export type RenewableListener = Listener & {
 // No TLS compression exists any more; renegotiation would let a client change its certificate in mid-connection.
 const NO_RENEGOTIATION = constants.SSL_OP_NO_RENEGOTIATION
 
+/** Those of TLS 1.3, and of TLS 1.2 the ones with forward secrecy that encrypt and authenticate in one (no CBC). */
+const AUTHENTICATED = [
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'TLS_AES_128_GCM_SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+].join(':')
+
 /**
  * What browsers open: plain HTTP on loopback, or TLS where `tls` gives a certificate. It never asks for a client
  * certificate, so no browser shows a picker. Host, Origin and fetch metadata are checked before any route.
@@ -39,7 +55,12 @@ export async function startPagesListener(
   options: Common & { readonly publicUrl: string; readonly tls?: () => ServerIdentity },
 ): Promise<RenewableListener> {
   const { tls } = options
-  const secure = () => ({ ...tls?.(), minVersion: 'TLSv1.2' as const, secureOptions: NO_RENEGOTIATION })
+  const secure = () => ({
+    ...tls?.(),
+    minVersion: 'TLSv1.2' as const,
+    ciphers: AUTHENTICATED,
+    secureOptions: NO_RENEGOTIATION,
+  })
   const { server, address, close } = await serve({
     ...common(options),
     name: 'pages',
@@ -58,8 +79,8 @@ export async function startPagesListener(
 
 /**
  * For `keyman` and `keyman-agent`. Asks for a client certificate and lets in without: the routes decide, by
- * `clientCertificate`. **No TLS session is resumed**, by ticket or by ID: a resumed one would count as authorized after
- * its certificate's end, in TLS 1.3 even for somebody who holds the session without the key. OpenSSL's own cache is off
+ * `clientCertificate`. **No TLS session is resumed**: a resumed one would count as authorized after its certificate's end,
+ * even for somebody who holds the session without the key. OpenSSL's own cache is off
  * in Node, tickets are off by SSL_OP_NO_TICKET, and nothing listens for `newSession` or `resumeSession`.
  */
 export async function startMachinesListener(
@@ -74,8 +95,9 @@ export async function startMachinesListener(
   const secure = () => ({
     ...options.tls(),
     ca: [...roots],
-    minVersion: 'TLSv1.2' as const,
-    secureOptions: constants.SSL_OP_NO_TICKET | NO_RENEGOTIATION,
+    // Whatever of ours connects here speaks it.
+    minVersion: 'TLSv1.3' as const,
+    secureOptions: constants.SSL_OP_NO_TICKET,
     honorCipherOrder: true,
   })
   const { server, address, close } = await serve({
@@ -95,11 +117,12 @@ export async function startMachinesListener(
   }
 }
 
-const common = ({ listen, app, log, onInternalError, limits, trustedProxies: proxies = [] }: Common) => ({
+const common = ({ listen, app, log, onInternalError, strangers, limits, trustedProxies: proxies = [] }: Common) => ({
   listen,
   app,
   log,
   onInternalError,
+  strangers,
   limits,
   trustedProxies: trustedProxies(proxies),
 })

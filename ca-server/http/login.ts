@@ -4,8 +4,9 @@ import type { Hosts } from '#server/hosts/index.ts'
 import type { At, Identity, MachineCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { addressKey } from '#shared/ip-address.ts'
 import { type Handled, handle } from './handle.ts'
-import { addressKey, createRateLimiter, type RateLimiter } from './rate-limit.ts'
+import { createRateLimiter, type RateLimiter } from './rate-limit.ts'
 import { reachableHosts } from './ssh.ts'
 
 export type LoginRoutesDeps = {

@@ -1,5 +1,4 @@
 import { KeymanError } from '#shared/errors.ts'
-import { parseIpAddress } from '#shared/ip-address.ts'
 
 /** Token buckets, one a key: an address, or an account together with an address, so that no stranger locks an account. */
 export type RateLimiter = {
@@ -48,10 +47,4 @@ export function createRateLimiter(limits: {
     },
     charge: (key, cost) => void spend(key, there => Math.min(there, cost)),
   }
-}
-
-/** An IPv6 subscriber has a whole /64, so that is what one bucket is for. */
-export function addressKey(address: string): string {
-  const bytes = address.includes(':') ? parseIpAddress(address.split('%')[0] ?? '') : undefined
-  return bytes ? `${bytes.subarray(0, 8).toHex()}/64` : address
 }

@@ -67,6 +67,12 @@ export function trustedProxies(entries: readonly string[]): TrustedProxies | und
   return list
 }
 
+export function isTrustedPeer(address: string | undefined, trusted: TrustedProxies | undefined): boolean {
+  if (address === undefined || !trusted) return false
+  const plain = plainAddress(address)
+  return trusted.check(plain, isIP(plain) === 6 ? 'ipv6' : 'ipv4')
+}
+
 const plainAddress = (address: string) =>
   address.startsWith('::ffff:') && isIP(address.slice(7)) === 4 ? address.slice(7) : address
 
@@ -77,7 +83,7 @@ const plainAddress = (address: string) =>
 function clientAddress(incoming: IncomingMessage, trusted: TrustedProxies | undefined): string {
   const peer = plainAddress(incoming.socket.remoteAddress ?? '')
   if (!trusted) return peer
-  const isTrusted = (address: string) => trusted.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+  const isTrusted = (address: string) => isTrustedPeer(address, trusted)
   if (!isTrusted(peer)) return peer
   const header = incoming.headers['x-forwarded-for']
   const hops = (typeof header === 'string' ? header : '').split(',').slice(-16)

@@ -5,12 +5,16 @@ import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
 import { KeymanError } from '#shared/errors.ts'
-import { connectionsFor, openFilesLimit } from './connection-limit.ts'
+import { addressKey } from '#shared/ip-address.ts'
+import { connectionsFor, connectionsPerAddress, openFilesLimit } from './connection-limit.ts'
+import { Connections } from './connections.ts'
 import type { OnInternalError } from './edge.ts'
-import { problem } from './problem.ts'
+import { Lanes } from './lanes.ts'
+import { asKeymanError, problem } from './problem.ts'
+import type { RateLimiter } from './rate-limit.ts'
 import { MAX_BODY_BYTES } from './read-json.ts'
 import { refusalOf, refuseBroken, refuseUpgrade, sendProblem } from './refuse.ts'
-import { describeRequest, type EdgeEnv, type RequestInfo, type TrustedProxies } from './request-info.ts'
+import { describeRequest, type EdgeEnv, isTrustedPeer, type RequestInfo, type TrustedProxies } from './request-info.ts'
 
 /** What both listeners have in common: limits, request IDs, access log, refusals before any route, and a graceful end. */
 
@@ -32,11 +36,18 @@ export const LIMITS = {
    * answered for so long, and told that the connection closes; else it would be lost without an answer.
    */
   lingerTimeout: 200,
+  /** From the moment that an answer is made until it has been taken: the longest, 2 MB, at 70 kB/s. */
+  answerTimeout: 30_000,
+  /** Whose body is on its way, of all connections: 32 MB in all. The one that has been on its way for longest gives way. */
+  maxBodies: 500,
+  /** A machine's commands at the same time, each with a connection of its own. */
+  maxConnectionsPerKey: 64,
 } as const
 
 export type Limits = { readonly [name in keyof typeof LIMITS]: number } & {
   /** Beyond this many, the connection that has been idle for longest gives way. */
   readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
 }
 
 /** One line a request: no query string, no header, no body. */
@@ -63,6 +74,8 @@ export type ServeOptions = {
   /** Says no before any route. */
   readonly guard?: (incoming: IncomingMessage) => KeymanError | undefined
   readonly onUpgrade?: UpgradeHandler
+  /** By address: what is refused before any route is a stranger's, and counted. */
+  readonly strangers: Pick<RateLimiter, 'take'>
   readonly trustedProxies?: TrustedProxies | undefined
   readonly log?: ((line: AccessLine) => void) | undefined
   readonly onInternalError: OnInternalError
@@ -77,27 +90,27 @@ export type Listener = {
 }
 
 export async function serve(options: ServeOptions): Promise<Listener & { readonly server: Server }> {
-  const limits: Limits = { ...LIMITS, maxConnections: connectionsFor(openFilesLimit()), ...options.limits }
+  const limits = limitsOf(options)
   const handleByHono = getRequestListener(options.app.fetch, {
     // What never becomes a request: a URL or a Host that is none. Nobody knows its ID by then; it is in the log line.
     errorHandler: () => problem(new KeymanError('invalid-input', 'the address of the request is not valid'), 'none'),
   })
-  const state: State = {
-    running: new Set(),
-    closing: false,
-    busyAt: Number.NEGATIVE_INFINITY,
-    idle: new Map(),
-    upgraded: new Set(),
-  }
-  const onRequest: RequestListener = (incoming, outgoing) => {
+  const state: State = { running: new Map(), bodies: new Set(), closing: false, busyAt: Number.NEGATIVE_INFINITY }
+  const connections = new Connections(limits, peer => isTrustedPeer(peer.remoteAddress, options.trustedProxies))
+  const lanes = new Lanes()
+  const answer = (incoming: IncomingMessage, outgoing: ServerResponse, refused?: KeymanError) => {
     const info = describeRequest(incoming, options.trustedProxies)
-    begin(state, options, incoming, outgoing, info)
+    begin(state, connections, options, incoming, outgoing, info)
     for (const name in options.headers) outgoing.setHeader(name, options.headers[name] ?? '')
     outgoing.setHeader('x-request-id', info.requestId)
     if (state.closing) outgoing.shouldKeepAlive = false
-    const refusal = refusalOf(incoming) ?? options.guard?.(incoming)
+    const refusal = refused ?? refusalBeforeRoutes(options, incoming, info)
     if (refusal) sendProblem(outgoing, refusal, info.requestId)
     else void handleByHono(incoming, outgoing)
+  }
+  const onRequest: RequestListener = (incoming, outgoing) => {
+    countBody(state, incoming, limits.maxBodies)
+    lanes.enter(incoming, outgoing, answer, (late, unanswered) => answer(late, unanswered, TOO_MANY_AHEAD))
   }
   const serverOptions = {
     maxHeaderSize: limits.maxHeaderSize,
@@ -114,21 +127,22 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     : createServer(serverOptions, onRequest)
   server.maxHeadersCount = limits.maxHeadersCount
   server.timeout = limits.idleTimeout
-  // Twice: handshakes that are under way count too.
-  server.maxConnections = 2 * limits.maxConnections
-  server.on(options.tls ? 'secureConnection' : 'connection', (socket: Socket) =>
-    admit(state, socket, limits.maxConnections),
-  )
+  server.prependListener('connection', (raw: Socket) => connections.accepted(raw))
+  if (options.tls) server.prependListener('secureConnection', (socket: Socket) => connections.secured(socket))
   server.on('checkContinue', (incoming: IncomingMessage, outgoing: ServerResponse) => {
     // The body's limit is looked at before the client is told to go on; the route then refuses by the declared length.
     if (!(Number(incoming.headers['content-length']) > MAX_BODY_BYTES)) outgoing.writeContinue()
     onRequest(incoming, outgoing)
   })
-  server.on('clientError', refuseBroken)
+  server.on('clientError', (error: Error & { code?: string }, socket: Duplex) =>
+    connections.speaksHttp(socket) ? refuseBroken(error, socket) : void socket.destroy(),
+  )
   server.on('upgrade', (incoming: IncomingMessage, socket: Duplex, head: Uint8Array) => {
     const info = describeRequest(incoming, options.trustedProxies)
     socket.on('error', () => socket.destroy())
-    const refusal = refusalOf(incoming) ?? options.guard?.(incoming)
+    // Something is still being answered there.
+    if (lanes.isBusy(socket)) return void socket.destroy()
+    const refusal = refusalBeforeRoutes(options, incoming, info)
     if (refusal || !options.onUpgrade || state.closing) {
       return refuseUpgrade(
         socket,
@@ -137,9 +151,7 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
       )
     }
     if ('setTimeout' in incoming.socket) incoming.socket.setTimeout(0)
-    state.idle.delete(socket)
-    state.upgraded.add(socket)
-    socket.once('close', () => state.upgraded.delete(socket))
+    connections.upgraded(socket)
     try {
       options.onUpgrade(incoming, socket, head, info)
     } catch (error) {
@@ -148,26 +160,82 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     }
   })
   await listening(server, options)
+  const looking = setInterval(() => endUnread(state, limits.answerTimeout), Math.min(2_000, limits.answerTimeout / 2))
+  looking.unref()
+  server.once('close', () => clearInterval(looking))
   return {
     server,
     address: addressOf(server),
-    close: deadline => drain(server, state, deadline ?? 10_000, limits.lingerTimeout),
+    close: deadline => drain(server, state, connections, deadline ?? 10_000, limits.lingerTimeout),
+  }
+}
+
+function limitsOf({ limits }: ServeOptions): Limits {
+  const maxConnections = limits?.maxConnections ?? connectionsFor(openFilesLimit())
+  return { ...LIMITS, maxConnectionsPerAddress: connectionsPerAddress(maxConnections), ...limits, maxConnections }
+}
+
+const TOO_MANY_AHEAD = new KeymanError(
+  'too-many-requests',
+  'too many requests were sent before the first was answered',
+  {
+    retryAfter: 1,
+    hint: 'wait for each answer before the next request',
+  },
+)
+
+/** What no route sees costs its sender as much as what one does. */
+function refusalBeforeRoutes(
+  { guard, strangers }: ServeOptions,
+  incoming: IncomingMessage,
+  { from }: RequestInfo,
+): KeymanError | undefined {
+  const refusal = refusalOf(incoming) ?? guard?.(incoming)
+  if (!refusal) return undefined
+  try {
+    strangers.take(addressKey(from))
+    return refusal
+  } catch (error) {
+    return asKeymanError(error)
+  }
+}
+
+/** An honest body comes with its headers or right behind them: past the bound the one that has taken longest goes. */
+function countBody({ bodies }: State, incoming: IncomingMessage, most: number) {
+  const { headers } = incoming
+  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return
+  bodies.add(incoming)
+  const over = () => bodies.delete(incoming)
+  incoming.once('end', over).once('close', over)
+  if (bodies.size <= most) return
+  const [longest] = bodies
+  longest?.socket.destroy()
+}
+
+/** Ends connections whose answer was made long ago and is not taken. */
+function endUnread({ running }: State, timeout: number) {
+  const now = performance.now()
+  for (const [outgoing, answer] of running) {
+    if (!outgoing.writableEnded) continue
+    answer.madeAt ??= now
+    if (now - answer.madeAt > timeout) answer.socket.destroy()
   }
 }
 
 type State = {
-  readonly running: Set<ServerResponse>
+  /** What is being answered, with when its answer was found to be made. */
+  readonly running: Map<ServerResponse, { readonly socket: Duplex; madeAt?: number }>
+  /** In the order in which they began. */
+  readonly bodies: Set<IncomingMessage>
   closing: boolean
   /** When the last answer ended, by `performance.now()`. */
   busyAt: number
-  /** Connections in the order in which they last fell idle; a Map so that the oldest is found at once. */
-  readonly idle: Map<Duplex, true>
-  readonly upgraded: Set<Duplex>
   onIdle?: () => void
 }
 
 function begin(
   state: State,
+  connections: Connections,
   options: ServeOptions,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
@@ -175,12 +243,12 @@ function begin(
 ) {
   const started = performance.now()
   const { socket } = incoming
-  state.running.add(outgoing)
-  state.idle.delete(socket)
+  state.running.set(outgoing, { socket })
+  connections.began(incoming, outgoing)
   outgoing.once('close', () => {
     state.running.delete(outgoing)
     state.busyAt = performance.now()
-    if (!socket.destroyed) state.idle.set(socket, true)
+    connections.finished(socket)
     options.log?.({
       listener: options.name,
       requestId: info.requestId,
@@ -193,18 +261,6 @@ function begin(
     })
     if (state.closing) state.onIdle?.()
   })
-}
-
-/** A new connection is always let in; where there are too many, the one that has been idle for longest goes. */
-function admit(state: State, socket: Duplex, maxConnections: number) {
-  state.idle.set(socket, true)
-  socket.once('close', () => state.idle.delete(socket))
-  if (state.idle.size <= maxConnections) return
-  for (const oldest of state.idle.keys()) {
-    oldest.destroy()
-    state.idle.delete(oldest)
-    break
-  }
 }
 
 function listening(server: Server, { listen, name }: ServeOptions): Promise<void> {
@@ -235,31 +291,24 @@ function addressOf(server: Server): { host: string; port: number } {
   return { host: address.address, port: address.port }
 }
 
-async function drain(server: Server, state: State, deadline: number, linger: number): Promise<void> {
+async function drain(server: Server, state: State, connections: Connections, deadline: number, linger: number) {
   const end = performance.now() + deadline
   state.closing = true
-  for (const outgoing of state.running) outgoing.shouldKeepAlive = false
+  for (const outgoing of state.running.keys()) outgoing.shouldKeepAlive = false
   if (state.running.size > 0 || performance.now() - state.busyAt < 1_000)
     await new Promise(resolve => setTimeout(resolve, Math.min(linger, deadline)))
   await new Promise<void>(resolve => {
-    const closeUpgraded = () => {
-      for (const socket of state.upgraded) socket.destroy()
-    }
-    const timer = setTimeout(
-      () => {
-        closeUpgraded()
-        server.closeAllConnections()
-      },
-      Math.max(0, end - performance.now()),
-    )
+    const timer = setTimeout(() => connections.destroyAll(), Math.max(0, end - performance.now()))
     state.onIdle = () => {
       server.closeIdleConnections()
-      if (state.running.size === 0) closeUpgraded()
+      if (state.running.size === 0) connections.destroyUpgraded()
     }
     server.close(() => {
       clearTimeout(timer)
       resolve()
     })
+    // Of what never asked anything Node knows nothing, or waits for it as for a request.
+    connections.destroySilent()
     state.onIdle()
   })
 }

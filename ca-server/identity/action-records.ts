@@ -58,8 +58,11 @@ export async function selectWaitingAction(
   return row?.id
 }
 
-/** False where this session has too many that wait. */
-export const insertAction = async (
+/**
+ * Of those of this session that wait at the same time the oldest gives way: whoever else uses the session keeps its owner
+ * from nothing.
+ */
+export async function insertAction(
   on: Queryable,
   action: {
     id: string
@@ -71,12 +74,15 @@ export const insertAction = async (
     endsAt: Date
     maxWaiting: number
   },
-): Promise<boolean> =>
-  (await on.execute(
+): Promise<void> {
+  await on.execute(
+    `delete from action_transaction where id in (select id from action_transaction
+       where session = $1 and state = 'waiting' order by created_at desc, id offset $2::int)`,
+    [action.session, action.maxWaiting - 1],
+  )
+  await on.execute(
     `insert into action_transaction (id, session, action, target, asked_from, state, created_at, ends_at)
-     select $1, $2, $3, $4, $5, 'waiting', $6::timestamptz, $7::timestamptz
-     where (select count(*) from action_transaction where session = $2 and state = 'waiting'
-       and ends_at > $6::timestamptz) < $8::int`,
+     values ($1, $2, $3, $4, $5, 'waiting', $6::timestamptz, $7::timestamptz)`,
     [
       action.id,
       action.session,
@@ -85,9 +91,9 @@ export const insertAction = async (
       action.askedFrom,
       action.createdAt.toISOString(),
       action.endsAt.toISOString(),
-      action.maxWaiting,
     ],
-  )) > 0
+  )
+}
 
 /** Counts one more ceremony; false beyond `max`. */
 export const countActionAttempt = async (on: Queryable, id: string, max: number): Promise<boolean> =>

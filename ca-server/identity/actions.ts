@@ -138,10 +138,7 @@ export async function requireFreshAssertion(
   if (id === undefined) {
     id = newId('action', random)
     const endsAt = addSeconds(now(), CONFIRM_WITHIN)
-    if (!(await insertAction(store, { ...asked, id, createdAt: now(), endsAt, maxWaiting: MAX_WAITING })))
-      throw new KeymanError('too-many-requests', 'too many actions of this session wait for a passkey', {
-        retryAfter: CONFIRM_WITHIN,
-      })
+    await insertAction(store, { ...asked, id, createdAt: now(), endsAt, maxWaiting: MAX_WAITING })
   }
   throw new KeymanError('assertion-required', `"${action}" needs a touch of your passkey, at most ten minutes ago`, {
     transaction: { id, url: `${publicUrl}/confirm/${id}` },

@@ -1,6 +1,7 @@
 import type { Fact } from '#server/ledger/index.ts'
 import { equalBytes, fromBase64Url, toBase64, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { addressKey } from '#shared/ip-address.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { type Ceremony, giveChallenge, takeChallenge } from './challenges.ts'
 import { assertionFact } from './facts.ts'
@@ -58,7 +59,7 @@ export async function checkAssertion(
   const { userHandle } = response
   if (userHandle ? !equalBytes(fromBase64Url(userHandle), passkey.userHandle) : wanted.person === undefined)
     throw refused('it does not name its person')
-  deps.assertionLimiter.take(`${at.from} ${passkey.person}`)
+  deps.assertionLimiter.take(`${addressKey(at.from)} ${passkey.person}`)
   const { counter, backedUp } = await verifyAssertion(rp, assertion, passkey)
   if (wanted.person !== undefined && passkey.person !== wanted.person)
     throw refused(`it is not a passkey of ${wanted.person}`)

@@ -87,6 +87,7 @@ export const persons = {
     caller: 'administrator',
     action: 'invitation remove',
     status: 204,
+    ends: true,
     summary: 'End a link before it is used',
   }),
   disable: route({
@@ -95,6 +96,7 @@ export const persons = {
     listeners: machines,
     caller: 'administrator',
     action: 'person disable',
+    ends: true,
     summary: 'End everything of a person and forbid signing in',
     answer: person,
   }),
@@ -134,6 +136,7 @@ export const teams = {
     listeners: machines,
     caller: 'administrator',
     action: 'team change',
+    ends: true,
     summary: 'Take a person out of a team',
     answer: team,
   }),
@@ -211,6 +214,7 @@ export const grants = {
     caller: 'administrator',
     action: 'grant remove',
     status: 204,
+    ends: true,
     summary: 'Take a grant away; hosts hear of it at once',
   }),
 }
@@ -266,6 +270,7 @@ export const revocations = {
     caller: 'administrator',
     action: 'revoke',
     status: 201,
+    ends: true,
     summary: 'Revoke by person, key ID, serial or key; waits for the hosts that are connected',
     body: z.strictObject({
       target: z.union([
@@ -287,6 +292,7 @@ export const revocations = {
     listeners: machines,
     caller: 'person',
     status: 201,
+    ends: true,
     summary: 'End all my own sessions and certificates',
     answer: revocation,
   }),
@@ -363,6 +369,7 @@ export const hosts = {
     caller: 'administrator',
     action: 'host remove',
     status: 204,
+    ends: true,
     summary: 'Take a host out; its certificates are revoked',
   }),
 }

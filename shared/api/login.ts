@@ -233,6 +233,7 @@ export const session = {
     listeners: ['machines', 'pages'],
     caller: 'person',
     status: 204,
+    ends: true,
     summary: 'Log out: end this session and revoke its certificates',
   }),
   renewClientCertificate: route({
@@ -382,6 +383,7 @@ export const passkeys = {
     caller: 'person',
     action: 'passkey remove',
     status: 204,
+    ends: true,
     summary: 'Remove a passkey; the last one stays',
   }),
 }

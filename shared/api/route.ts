@@ -27,6 +27,8 @@ export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   readonly summary: string
   /** For how many requests of its caller it counts (default 1): a certificate lives on, and may have to be revoked. */
   readonly cost?: number
+  /** It takes away or ends something: whoever may do it is never told to wait by what the same session did before. */
+  readonly ends?: true
   readonly query?: z.ZodType<Query>
   readonly body?: z.ZodType<Body>
   readonly answer?: z.ZodType<Answer>

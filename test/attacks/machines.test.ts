@@ -76,7 +76,7 @@ describe('a client certificate', () => {
     for (const agent of [hers, bobs]) agent.destroy()
   })
 
-  it.each(['TLSv1.2', 'TLSv1.3'] as const)(
+  it.each(['TLSv1.3'] as const)(
     'in a resumed session of %s, with the key and without: no session is resumed, and without a key nobody is known',
     async version => {
       const open = (tls: object) =>

@@ -27,7 +27,9 @@ export type AttackWorld = {
   close(): Promise<void>
 }
 
-export async function openAttackWorld(options: { env?: NodeJS.ProcessEnv; demo?: boolean } = {}): Promise<AttackWorld> {
+export async function openAttackWorld(
+  options: { env?: NodeJS.ProcessEnv; demo?: boolean; openFiles?: number } = {},
+): Promise<AttackWorld> {
   const folder = testHome()
   const clockFile = join(folder, 'clock')
   const setClock = (seconds: number) => writeFileSync(clockFile, String(seconds))
@@ -42,6 +44,7 @@ export async function openAttackWorld(options: { env?: NodeJS.ProcessEnv; demo?:
       ...options.env,
     },
     ...(options.demo === undefined ? {} : { demo: options.demo }),
+    ...(options.openFiles === undefined ? {} : { openFiles: options.openFiles }),
     program: ['--import', join(here, 'clock.ts'), join(here, '..', '..', 'ca-server', 'main.ts')],
   })
   const stranger = await machinesConnection(server)

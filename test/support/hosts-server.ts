@@ -80,6 +80,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       tls: () => ({ cert: pair.certificate, key: pair.key }),
       clientRoots: authority.trusted().machines.map(root => root.certificate),
       app,
+      strangers,
       onInternalError,
       onUpgrade: hostStream({
         hosts: services.hosts,

@@ -41,7 +41,14 @@ export function testHome(): string {
  * it says what to do next.
  */
 export async function startServerProcess(
-  options: { env?: NodeJS.ProcessEnv; demo?: boolean; folder?: string; program?: readonly string[] } = {},
+  options: {
+    env?: NodeJS.ProcessEnv
+    demo?: boolean
+    folder?: string
+    program?: readonly string[]
+    /** RLIMIT_NOFILE of the server. */
+    openFiles?: number
+  } = {},
 ): Promise<ServerProcess> {
   const folder = options.folder ?? testHome()
   const [pagesPort, machinesPort] = [await freePort(), await freePort()]
@@ -60,14 +67,11 @@ export async function startServerProcess(
   let said = ''
   const launch = async (): Promise<ChildProcess> => {
     said = ''
-    const child = spawn(
-      process.execPath,
-      [...(options.program ?? [join(root, 'ca-server', 'main.ts')]), 'start', ...(options.demo ? ['--demo'] : [])],
-      {
-        env,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    )
+    const program = options.program ?? [join(root, 'ca-server', 'main.ts')]
+    const line = [process.execPath, ...program, 'start', ...(options.demo ? ['--demo'] : [])]
+    const limited = ['/bin/sh', '-c', `ulimit -n ${options.openFiles}; exec "$@"`, 'sh', ...line]
+    const [command = '', ...args] = options.openFiles === undefined ? line : limited
+    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     const end = () => child.kill('SIGKILL')
     process.once('exit', end)
     child.once('exit', () => process.off('exit', end))
