@@ -18,12 +18,16 @@ export type ConnectionLimits = {
   readonly maxConnectionsPerKey: number
 }
 
+/** After which a server that stops waits no more for a first request. */
+const SILENCE_MS = 1_000
+
 type Entry = {
   /** What was accepted. */
   readonly raw: Socket
   /** What speaks HTTP: the same, or the TLS socket around it once its handshake is done. */
   socket: Duplex
   group: Group | undefined
+  readonly since: number
   /** It has had a request. */
   asked: boolean
   request?: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse }
@@ -54,7 +58,7 @@ export class Connections {
       return
     }
     raw.on('error', () => raw.destroy())
-    const entry: Entry = { raw, socket: raw, group: undefined, asked: false }
+    const entry: Entry = { raw, socket: raw, group: undefined, since: performance.now(), asked: false }
     this.#bySocket.set(raw, entry)
     this.#byEnds.set(ends, entry)
     raw.once('close', () => {
@@ -113,9 +117,10 @@ export class Connections {
     this.#upgraded.add(entry)
   }
 
-  /** Closes what has not asked anything: handshakes, and those that only connected. */
+  /** Closes what has had time to ask something and did not: handshakes, and those that only connected. */
   destroySilent(): void {
-    for (const entry of this.#entries) if (!entry.asked) destroy(entry)
+    const now = performance.now()
+    for (const entry of this.#entries) if (!entry.asked && now - entry.since > SILENCE_MS) destroy(entry)
   }
   destroyUpgraded(): void {
     for (const entry of this.#upgraded) destroy(entry)

@@ -303,12 +303,13 @@ async function drain(server: Server, state: State, connections: Connections, dea
       server.closeIdleConnections()
       if (state.running.size === 0) connections.destroyUpgraded()
     }
+    // Of what never asked anything Node knows nothing, or waits for it as for a request.
+    const silence = setInterval(() => connections.destroySilent(), 100)
     server.close(() => {
       clearTimeout(timer)
+      clearInterval(silence)
       resolve()
     })
-    // Of what never asked anything Node knows nothing, or waits for it as for a request.
-    connections.destroySilent()
     state.onIdle()
   })
 }
