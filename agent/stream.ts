@@ -1,5 +1,5 @@
 import WebSocket from 'ws'
-import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
+import { HOST_STREAM_PATH, MAX_FRAME_BYTES } from '#shared/api/host-stream.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type Connection, notKnown, tlsOptions, unreached } from './call.ts'
@@ -11,8 +11,6 @@ export type Stream = {
   readonly ended: Promise<string>
 }
 
-/** A KRL of a million sparse serials, principals and bundles together, in base64. */
-const MAX_FRAME = 32 * 1024 * 1024
 /** The server pings each 30 s: what has been silent for longer than two of these is dead. */
 const SILENCE_MS = 75_000
 
@@ -26,7 +24,7 @@ export function openStream(connection: Connection, onFrame: (frame: hostStream.F
   const socket = new WebSocket(url, {
     ...tlsOptions(connection),
     perMessageDeflate: false,
-    maxPayload: MAX_FRAME,
+    maxPayload: MAX_FRAME_BYTES,
     handshakeTimeout: 15_000,
     followRedirects: false,
   })

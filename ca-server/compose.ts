@@ -132,6 +132,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       onError,
       persons: () => identity.persons.list(),
       hostKnown: (name: HostName) => services.hosts.find(name) !== undefined,
+      hosts: () => services.hosts.living(),
     })
     const { access } = services
     services.authority = await createAuthority({
@@ -179,6 +180,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       hostSuffixes: config.hostSuffixes,
       rootFingerprint: () => trust.rootFingerprint(),
       principalsFor: host => access.principalsFor(host),
+      assertFits: host => access.assertFits(host),
       currentKrl: () => authority.currentKrl(),
       trustBundles: async () =>
         (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),

@@ -12,7 +12,7 @@ import { enrolmentRoutes } from './http/enrolment.ts'
 import { grantRoutes } from './http/grants.ts'
 import type { Handled } from './http/handle.ts'
 import { healthRoutes } from './http/health.ts'
-import { hostStream } from './http/host-stream.ts'
+import { hostStream, STREAMS_PER_HOST } from './http/host-stream.ts'
 import { hostRoutes } from './http/hosts.ts'
 import { type AccessLine, startMachinesListener, startPagesListener } from './http/listeners.ts'
 import { loginRoutes } from './http/login.ts'
@@ -109,6 +109,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
       onUpgrade: hostStream({
         hosts: services.hosts,
         strangers,
+        streams: createRateLimiter({ ...STREAMS_PER_HOST, now: () => performance.now() }),
         callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
       }),
     })

@@ -8,7 +8,7 @@ import { describe } from './decide.ts'
 import { grantFact, grantId, memberFact, memberId } from './facts.ts'
 import type { By, Grant, NewGrant, Team } from './port.ts'
 import { deleteGrant, deleteMember, insertGrant, insertMember, selectGrant, selectMembers } from './records.ts'
-import { personSubject } from './snapshot.ts'
+import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.ts'
 
 export type ChangeDeps = {
   readonly store: Store
@@ -18,6 +18,8 @@ export type ChangeDeps = {
   readonly random: (bytes: number) => Uint8Array
   /** Whether a living host has this name. */
   readonly hostKnown: (name: HostName) => boolean
+  /** Throws where hosts could not be told what holds after this change: `change` makes that of what holds now. */
+  readonly assertFits: (change: (now: Snapshot) => Snapshot, field: string) => void
 }
 
 /**
@@ -41,6 +43,7 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
     createdAt: deps.now().toISOString(),
     createdBy: by.actor.kind === 'person' ? by.actor.identity : by.actor.kind,
   }
+  deps.assertFits(now => withGrant(now, added), 'who')
   return change(deps, 'grant add', holders(added.who), by, async t => {
     await insertGrant(t, added)
     await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
@@ -61,7 +64,8 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
   })
 }
 
-export function addTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
+export async function addTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
+  deps.assertFits(now => withMember(now, team, person), 'identity')
   return change(deps, 'team add', member(team, person), by, async t => {
     const isNew = await insertMember(t, team, person, deps.now().toISOString())
     if (isNew) await deps.ledger.appendIn(t, [teamEntry(team, person, 'added', by)])

@@ -7,6 +7,7 @@ import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { addGrant, addTeamMember, type ChangeDeps, removeGrant, removeTeamMember } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, memberFact } from './facts.ts'
+import { assertFits } from './fits.ts'
 import type {
   Access,
   Action,
@@ -40,6 +41,8 @@ export type AccessDeps = {
   readonly persons: () => Promise<readonly PersonState[]>
   /** Whether a living host has this name: a grant to one that is not there is a mistake. */
   readonly hostKnown: (name: HostName) => boolean
+  /** Every living host: whether a change makes more than one of them can be told. */
+  readonly hosts: () => readonly SelectableHost[]
   /** Hears of a reload in the background that failed, and is tried again. */
   readonly onError?: (error: unknown) => void
 }
@@ -49,7 +52,10 @@ export function createAccess(deps: AccessDeps): Access {
   let snapshot: Snapshot | undefined
   const listeners = new Set<() => void>()
   const endings: (() => unknown)[] = []
-  const changes: ChangeDeps = deps
+  const changes: ChangeDeps = {
+    ...deps,
+    assertFits: (change, field) => assertFits(change(current()), deps.hosts(), deps.now(), field),
+  }
 
   /** Whether the log said something that the snapshot was read without. */
   let isBehind = false
@@ -91,6 +97,7 @@ export function createAccess(deps: AccessDeps): Access {
   return {
     decide: decideNow,
     principalsFor: host => principalsFor(current(), host, deps.now()),
+    assertFits: host => assertFits(current(), [host], deps.now(), 'labels'),
     reachableBy: (person, hosts) =>
       hosts.flatMap(host => {
         const decision = decide(

@@ -85,6 +85,8 @@ export interface Access {
   readonly decide: Decide
   /** What a host's principals files hold: login to lines. Teams are expanded; disabled persons and ended grants are left out. */
   principalsFor(host: SelectableHost): Readonly<Record<string, readonly PrincipalsLine[]>>
+  /** Throws `invalid-input` where a host with this name and labels would have more persons than a host can be told. */
+  assertFits(host: SelectableHost): void
   /** The hosts where this person may log in, and as whom; hosts without any are left out. */
   reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
   /**

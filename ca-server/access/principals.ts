@@ -31,6 +31,7 @@ function makeFiles(snapshot: Snapshot, grants: readonly Grant[]): Files {
     const persons = widest.get(grant.login) ?? new Map<PersonIdentity, Grant>()
     widest.set(grant.login, persons)
     for (const identity of expand(snapshot, grant.who)) {
+      if (snapshot.persons.get(identity)?.state !== 'active') continue
       const other = persons.get(identity)
       if (!other || compareWidth(grant, other) > 0) persons.set(identity, grant)
     }
@@ -41,17 +42,13 @@ function makeFiles(snapshot: Snapshot, grants: readonly Grant[]): Files {
   return files
 }
 
-/** The persons that a grant is for, active ones only. */
-function expand(snapshot: Snapshot, who: string): readonly PersonIdentity[] {
-  const named = who.startsWith('team:')
-    ? (snapshot.teams.get(who.slice('team:'.length)) ?? [])
-    : isPersonIdentity(who)
-      ? [who]
-      : []
-  return named.filter(identity => snapshot.persons.get(identity)?.state === 'active')
+/** The persons that a grant names. */
+export function expand(snapshot: Snapshot, who: string): readonly PersonIdentity[] {
+  if (who.startsWith('team:')) return snapshot.teams.get(who.slice('team:'.length)) ?? []
+  return isPersonIdentity(who) ? [who] : []
 }
 
-const line = (principal: PersonIdentity, grant: Grant): PrincipalsLine => ({
+export const line = <Principal extends string>(principal: Principal, grant: Grant) => ({
   principal,
   pty: grant.options.pty,
   portForwarding: grant.options.portForwarding,

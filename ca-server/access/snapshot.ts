@@ -57,3 +57,13 @@ export function selects(grant: Grant, host: SelectableHost): boolean {
   const wanted = Object.entries(grant.hosts.labels)
   return wanted.length > 0 && wanted.every(([key, value]) => host.labels[key] === value)
 }
+
+/** What would hold with one more: for questions before a change, so the persons and their numbers are those of now. */
+export const withGrant = (snapshot: Snapshot, grant: Grant): Snapshot => ({
+  ...snapshot,
+  grants: [...snapshot.grants, grant],
+})
+export const withMember = (snapshot: Snapshot, team: string, person: PersonIdentity): Snapshot => ({
+  ...snapshot,
+  teams: new Map(snapshot.teams).set(team, [...new Set([...(snapshot.teams.get(team) ?? []), person])]),
+})

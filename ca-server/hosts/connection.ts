@@ -3,7 +3,6 @@ import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint } from '#shared/merkle/index.ts'
-import type { HostName } from '#shared/names.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import type { LogHead } from './log-head.ts'
 import type { HostChannel, HostsDeps } from './port.ts'
@@ -155,6 +154,7 @@ export class Connection {
     this.#host = host
     if (hello.incarnation === store.incarnation) {
       if (hello.revision > host.revision) {
+        if (!this.#mayBeHeard()) return
         alarm(
           `${host.name} has revision ${hello.revision} in force, the database knows ${host.revision}: rows were lost`,
         )
@@ -179,11 +179,15 @@ export class Connection {
     const { store, now, alarm } = this.#deps
     // A failure between two states (a check by the clock, a tree head) is heard too; 'in force' only of what was asked for.
     if (frame.type === 'failed') {
-      if (!this.#mayFail(host.name)) return
+      if (!this.#mayBeHeard()) return
       if (frame.message.startsWith('ALARM')) alarm(`${host.name}: ${frame.message}`)
       await setFailed(store, host.id, frame.revision, frame.message, now())
     }
-    if (waiting?.revision !== frame.revision) return
+    if (waiting?.revision !== frame.revision) {
+      // Of what nobody asked for; late for what was asked before, at most.
+      if (frame.type === 'in-force') this.#mayBeHeard()
+      return
+    }
     clearTimeout(this.#deadline)
     if (frame.type === 'in-force') {
       await this.#events.inForce({ id: host.id, revision: frame.revision, krlVersion: waiting.krlVersion })
@@ -194,13 +198,13 @@ export class Connection {
     await this.pump()
   }
 
-  /** A taken host must not drown the alarms of others, nor the database. */
-  #mayFail(name: HostName): boolean {
+  /** A taken host must not drown the alarms of others, nor the database: whatever it says unasked is heard a few times a minute. */
+  #mayBeHeard(): boolean {
     try {
-      this.#deps.failureLimiter.take(name)
+      this.#deps.failureLimiter.take(this.caller.name)
       return true
     } catch {
-      this.close(CLOSE.policy, 'too many failures in a short time')
+      this.close(CLOSE.policy, 'too much was said unasked in a short time')
       return false
     }
   }
@@ -239,6 +243,8 @@ export class Connection {
     const state = same ? { ...content, revision: this.#holds.revision } : await this.#number(host, content)
     // Another server has given this host a newer KRL than this one knows: this one hears of it in a moment.
     if (!state) return
+    if (state.leftOut.length > 0 && !same)
+      this.#deps.alarm(`${host.name} is told of nobody for ${state.leftOut.join(', ')}: more persons than fit`)
     this.#waiting = state
     clearTimeout(this.#deadline)
     this.#deadline = this.#startDeadline()
@@ -282,6 +288,7 @@ export class Connection {
     try {
       const head = await this.#log.frameFrom(this.#logSize)
       if (head === 'behind') {
+        if (!this.#mayBeHeard()) return undefined
         this.#deps.alarm(
           this.#isSigned()
             ? `${this.caller.name} remembers a log of ${this.#logSize} records, the database has fewer: rows were lost`

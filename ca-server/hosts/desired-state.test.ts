@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { frameToAgent } from '#shared/api/host-stream.ts'
 import { parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { contentFor } from './desired-state.ts'
 import type { HostsDeps } from './port.ts'
@@ -37,4 +38,37 @@ it('what hosts with the same principals are to have is made once, and anew when 
     'anew',
   )
   expect((await made('web1.prod.example.com', { files: { deploy: [...files.deploy] } })).hash).toEqual(first.hash)
+})
+
+it('a login with more persons than a host can be told of is left out, so that the host hears all else', async () => {
+  const line = (n: number) => ({
+    principal: parsePersonIdentity(`person${n}@example.com`, 'test'),
+    pty: true,
+    portForwarding: true,
+    agentForwarding: false,
+    x11Forwarding: false,
+    forceCommand: 'x'.repeat(500),
+  })
+  const lines = (many: number) => Array.from({ length: many }, (_, n) => line(n))
+  const told = (principals: ReturnType<HostsDeps['principalsFor']>) =>
+    contentFor(
+      {
+        store: { incarnation: 'first' } as HostsDeps['store'],
+        principalsFor: () => principals,
+        currentKrl: async () => ({ version: 1n, bytes: new Uint8Array([1]), signature: SIGNATURE, canaries: [] }),
+        trustBundles: async () => [{ document: 'names', signatures: [SIGNATURE] }],
+      },
+      { name: parseHostName('web1.prod.example.com', 'test'), labels: {} },
+      async work => work(),
+    )
+  const SIGNATURE = '-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n'
+  const most = await told({ deploy: lines(5_000), root: lines(1) })
+  expect(most.leftOut).toEqual([])
+  const beyond = await told({ deploy: lines(5_001), root: lines(1) })
+  expect(beyond.leftOut).toEqual(['deploy'])
+  expect(Object.keys(beyond.state.principals)).toEqual(['root'])
+  // In bytes: each of the first two is some 3 MB.
+  expect((await told({ a: lines(4_900), b: lines(4_900), c: lines(4_900), d: lines(1) })).leftOut).toEqual(['c'])
+  for (const { state } of [most, beyond])
+    expect(frameToAgent.safeParse({ type: 'state', state: { ...state, revision: 1 } }).error).toBeUndefined()
 })

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { Krl } from '#server/authority/index.ts'
+import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/host-stream.ts'
 import type { hostStream } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
-import type { HostsDeps, SignedBundle } from './port.ts'
+import type { HostsDeps, PrincipalsLine, SignedBundle } from './port.ts'
 import type { HostRow } from './records.ts'
 import type { InTurn } from './slices.ts'
 
@@ -11,6 +12,8 @@ export type Content = {
   readonly state: Omit<hostStream.DesiredState, 'revision'>
   readonly hash: Uint8Array
   readonly krlVersion: bigint
+  /** Logins that do not fit into what a host can be told: nobody gets in as these, and all else goes on. */
+  readonly leftOut: readonly string[]
 }
 export type NumberedContent = Content & { readonly revision: number }
 
@@ -51,11 +54,7 @@ function make(
   const common = JSON.stringify({ incarnation, trust, canary, version, digest, signature: krl.signature })
   const known = made.get(named)
   if (known?.common === common) return known.content
-  const principals = Object.fromEntries(
-    Object.keys(named)
-      .sort()
-      .map(login => [login, [...(named[login] ?? [])]]),
-  )
+  const { principals, leftOut } = fitting(named)
   const hash = createHash('sha256')
     .update(JSON.stringify({ incarnation, principals, trust, canary, version, digest }))
     .digest()
@@ -63,7 +62,29 @@ function make(
     state: { incarnation, trust, principals, krl: { version, base64, signature: krl.signature, canary } },
     hash: new Uint8Array(hash),
     krlVersion: krl.version,
+    leftOut,
   }
   made.set(named, { common, content })
   return content
+}
+
+/**
+ * Whoever asks for more is refused; but rows may be older than that rule, or two servers may have been asked at once. A host
+ * that cannot read what it is told would be deaf to revocations as well, so that a login that is too much is no login.
+ */
+function fitting(named: ReturnType<HostsDeps['principalsFor']>) {
+  const principals: Record<string, PrincipalsLine[]> = {}
+  const leftOut: string[] = []
+  let room = MAX_PRINCIPALS_BYTES
+  for (const login of Object.keys(named).sort()) {
+    const lines = [...(named[login] ?? [])]
+    const bytes = lines.length > MAX_PRINCIPALS ? Number.POSITIVE_INFINITY : JSON.stringify(lines).length - 2
+    if (bytes > room) {
+      leftOut.push(login)
+      continue
+    }
+    room -= bytes
+    principals[login] = lines
+  }
+  return { principals, leftOut }
 }

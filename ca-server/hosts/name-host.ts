@@ -19,6 +19,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const name = parseHostName(input.name, 'name')
   checkSuffix(name, deps.hostSuffixes)
   const host = { ...input, name }
+  deps.assertFits(host)
   const at = deps.now()
   const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
   const id = `host_${toBase64Url(deps.random(16))}`

@@ -49,6 +49,8 @@ export type HostsDeps = {
     readonly name: HostName
     readonly labels: Labels
   }) => Readonly<Record<string, readonly PrincipalsLine[]>>
+  /** `access.assertFits`: throws where a host like this would have more persons than it can be told. */
+  readonly assertFits: (host: { readonly name: HostName; readonly labels: Labels }) => void
   /** `authority.currentKrl`. */
   readonly currentKrl: () => Promise<Krl>
   /** The signed bundle in force, and those before it that changed the root, oldest first. */
@@ -81,7 +83,7 @@ export type HostsDeps = {
   readonly revokeHostIn: (t: Queryable, host: HostName, by: By) => Promise<number>
   /** By which the log's tree heads are signed; 32 bytes, Ed25519. */
   readonly logKey: { readonly name: string; readonly publicKey: Uint8Array }
-  /** By host: how often one may say that something failed, which is written down, and shown where it is an alarm. */
+  /** By host: how often one may say what nobody asked it, which is written down, and shown where it is an alarm. */
   readonly failureLimiter: { take(key: string): void }
   /** Something that an operator must see: hosts know more than the database, a log that does not extend. */
   readonly alarm: (message: string) => void

@@ -14,12 +14,17 @@ import type { UpgradeHandler } from './serve.ts'
 const MAX_MESSAGE = 16 * 1024
 const PING_MS = 30_000
 
+/** One host's streams: each is looked up and written down. An agent that is sent away comes back later and later. */
+export const STREAMS_PER_HOST = { burst: 30, perMinute: 10 }
+
 export type HostStreamDeps = {
   readonly hosts: Pick<Hosts, 'connect'>
   /** `identity.callerFromClientCertificate`: end, authority and revocation, now. */
   readonly callerFromClientCertificate: (der: Uint8Array, chainAuthorized: boolean) => Caller | Promise<Caller>
   /** Who fails to show a host's certificate is a stranger, as on every route. */
   readonly strangers: RateLimiter
+  /** By host. */
+  readonly streams: Pick<RateLimiter, 'take'>
 }
 
 /**
@@ -46,6 +51,7 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
         if (error instanceof KeymanError && error.code === 'not-signed-in') deps.strangers.take(addressKey(from))
         throw error
       })
+      deps.streams.take(caller.name)
       if (socket.destroyed) return
       server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => attach(deps, caller, webSocket, check))
     }

@@ -63,13 +63,22 @@ export const principalsLine = z.strictObject({
   expiresAt: time.optional(),
 })
 
+/**
+ * Of one login on one host, and of all its logins together: with the longest KRL and all bundles that fits into a message.
+ * What would be more is refused where somebody asks for it, never found out by the host.
+ */
+export const MAX_PRINCIPALS = 5_000
+export const MAX_PRINCIPALS_BYTES = 8 * 1024 * 1024
+/** What a host takes as one message. */
+export const MAX_FRAME_BYTES = 40 * 1024 * 1024
+
 export const desiredState = z.strictObject({
   /** Goes only forward within one incarnation. */
   revision: z.int().min(1),
   incarnation: z.string().max(64),
   trust: z.strictObject({ bundles: z.array(signedBundle).min(1).max(64) }),
   /** Login name to lines; a login that is not named here has no principals file. */
-  principals: z.record(login, z.array(principalsLine).max(5000)),
+  principals: z.record(login, z.array(principalsLine).max(MAX_PRINCIPALS)),
   krl: z.strictObject({
     /** The KRL's own version number, never lower than the last. */
     version: z.string().regex(/^[0-9]{1,20}$/),

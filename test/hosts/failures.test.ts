@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { Hosts, HostsDeps } from '#server/hosts/index.ts'
 import type { Store } from '#server/store/index.ts'
+import { invalid } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
 import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
 import { addJoined, connectHost, hostsBeside, spkiOf } from './hosts-beside.ts'
@@ -120,5 +121,17 @@ describe('what fails while hosts are connected', () => {
       .poll(async () => Date.parse((await started.show(web2)).lastSeenAt ?? '') - Date.now())
       .toBeGreaterThan(30_000)
     expect(errors).toEqual([])
+  })
+
+  it('a host that would have more persons than it can be told of is not named at all; with other labels it is', async () => {
+    const started = await begin({
+      assertFits: ({ labels }) => {
+        if (labels.env === 'all') throw invalid('labels', 'too many')
+      },
+    })
+    const name = parseHostName('web8.keyman.localhost', 'name')
+    const add = (env: string) => started.add({ name, labels: { env }, port: 22, tokenLifetime: 60 }, server.by())
+    await expect(add('all')).rejects.toMatchObject({ fields: [{ field: 'labels', message: 'too many' }] })
+    expect((await add('one')).host.name).toBe(name)
   })
 })

@@ -23,6 +23,7 @@ export function hostsBeside(
     hostSuffixes: config.hostSuffixes,
     rootFingerprint: () => trust.rootFingerprint(),
     principalsFor: host => access.principalsFor(host),
+    assertFits: host => access.assertFits(host),
     currentKrl: () => authority.currentKrl(),
     trustBundles: async () =>
       (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),

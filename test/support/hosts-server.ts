@@ -6,7 +6,7 @@ import { compose, type Services } from '#server/compose.ts'
 import { loadConfig } from '#server/config.ts'
 import { createApp, type Gate } from '#server/http/app.ts'
 import { handle } from '#server/http/handle.ts'
-import { hostStream } from '#server/http/host-stream.ts'
+import { hostStream, STREAMS_PER_HOST } from '#server/http/host-stream.ts'
 import { hostRoutes } from '#server/http/hosts.ts'
 import { startMachinesListener } from '#server/http/listeners.ts'
 import { createRateLimiter } from '#server/http/rate-limit.ts'
@@ -85,6 +85,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       onUpgrade: hostStream({
         hosts: services.hosts,
         strangers,
+        streams: createRateLimiter({ ...STREAMS_PER_HOST, now: () => performance.now() }),
         callerFromClientCertificate: gate.callerFromClientCertificate,
       }),
     })

@@ -2,7 +2,7 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Access, createAccess } from '#server/access/index.ts'
+import { type Access, createAccess, type SelectableHost } from '#server/access/index.ts'
 import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
 import { createIdentity, type Identity, type MachineCaller } from '#server/identity/index.ts'
 import { type Keystore, type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
@@ -40,6 +40,8 @@ export async function openRooms(
     algorithm?: 'ed25519' | 'ecdsa-p256'
     folder?: string
     hosts?: readonly HostName[]
+    /** Those that grants choose from. */
+    living?: readonly SelectableHost[]
     now?: () => Date
     /** Stands between authority and keystore, where a test has to see or spoil what passes. */
     wrapKeystore?: (keystore: Keystore) => Keystore
@@ -93,6 +95,7 @@ export async function openRooms(
     random,
     persons: () => identity.persons.list(),
     hostKnown: name => hosts.has(name),
+    hosts: () => options.living ?? [],
   })
   const authority = await createAuthority({
     store,
