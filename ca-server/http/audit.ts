@@ -1,4 +1,5 @@
 import { type Ledger, RECORD_KINDS, type RecordKind, type StoredRecord } from '#server/ledger/index.ts'
+import { int8 } from '#shared/api/fields.ts'
 import { api } from '#shared/api/index.ts'
 import { toHex } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
@@ -15,8 +16,8 @@ export function auditRoutes({ ledger }: AuditRoutesDeps): Handled[] {
     handle(api.auditTrail.list, async ({ query }) => {
       const records = await ledger.list({
         limit: query.limit,
-        ...(query.from === undefined ? {} : { from: indexOf(query.from) }),
-        ...(query.before === undefined ? {} : { before: indexOf(query.before) }),
+        ...(query.from === undefined ? {} : { from: BigInt(query.from) }),
+        ...(query.before === undefined ? {} : { before: BigInt(query.before) }),
         ...(query.kind === undefined ? {} : { kind: kindOf(query.kind) }),
         ...(query.actor === undefined ? {} : { actor: query.actor }),
       })
@@ -32,7 +33,7 @@ export function auditRoutes({ ledger }: AuditRoutesDeps): Handled[] {
     }),
     handle(api.auditTrail.checkpoint, async () => ({ checkpoint: await ledger.checkpoint() })),
     handle(api.auditTrail.consistency, async ({ query }) => {
-      const proof = await ledger.consistencyProof(indexOf(query.from), indexOf(query.to))
+      const proof = await ledger.consistencyProof(BigInt(query.from), BigInt(query.to))
       return { proof: proof.map(toHex) }
     }),
   ]
@@ -50,8 +51,8 @@ function kindOf(text: string): RecordKind {
   throw invalid('kind', `must be one of ${RECORD_KINDS.join(', ')}`)
 }
 
-/** Indices are int8 in the database. */
 function indexOf(text: string): bigint {
-  if (/^(0|[1-9][0-9]{0,18})$/.test(text) && BigInt(text) < 1n << 63n) return BigInt(text)
-  throw invalid('index', 'must be a whole number in decimal digits')
+  const parsed = int8.safeParse(text)
+  if (parsed.success) return BigInt(parsed.data)
+  throw invalid('index', parsed.error.issues[0]?.message ?? 'must be a whole number')
 }

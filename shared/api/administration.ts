@@ -2,9 +2,12 @@ import { z } from 'zod'
 import { isAddressRange } from '../ip-address.ts'
 import {
   armoredSignature,
+  decimal,
   hostName,
   hostSelector,
+  INT4_MAX,
   id,
+  int8,
   keyId,
   labels,
   login,
@@ -387,9 +390,9 @@ export const auditTrail = {
     caller: 'administrator',
     summary: 'Records in order, at most 1,000 at a time',
     query: z.strictObject({
-      from: uint64.optional(),
-      before: uint64.optional(),
-      limit: z.coerce.number().int().min(1).max(1000).default(100),
+      from: int8.optional(),
+      before: int8.optional(),
+      limit: decimal(1, 1000).default(100),
       kind: z.string().max(64).optional(),
       actor: z.string().max(128).optional(),
     }),
@@ -417,7 +420,7 @@ export const auditTrail = {
     listeners: machines,
     caller: 'person',
     summary: 'Proof that the tree of one size is the beginning of another',
-    query: z.strictObject({ from: uint64, to: uint64 }),
+    query: z.strictObject({ from: int8, to: int8 }),
     answer: z.object({ proof: z.array(z.string()) }),
   }),
 }
@@ -433,7 +436,7 @@ export const trust = {
     listeners: machines,
     caller: 'anyone',
     summary: 'The signed trust bundle, and those before it that changed the root, oldest first',
-    query: z.strictObject({ after: z.coerce.number().int().min(0).optional() }),
+    query: z.strictObject({ after: decimal(0, INT4_MAX).optional() }),
     answer: z.object({ bundles: z.array(signedBundle) }),
   }),
   next: route({

@@ -39,6 +39,19 @@ export const secondsUpTo = (most: number) =>
     .min(1, 'must be at least 1s')
     .max(most, `must be at most ${formatDuration(most)}`)
 export const seconds = secondsUpTo(400 * 86_400)
+/** A whole number in an address: decimal digits, no sign, blank, exponent or leading zero, and within what its column holds. */
+export const decimal = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^(0|[1-9][0-9]{0,15})$/, { error: 'must be a whole number in decimal digits', abort: true })
+    .transform(Number)
+    .pipe(z.int().min(least, `must be at least ${least}`).max(most, `must be at most ${most}`))
+export const INT4_MAX = 2 ** 31 - 1
+/** The same where it may be beyond 2^53: of a column that holds int8. */
+export const int8 = z
+  .string()
+  .regex(/^(0|[1-9][0-9]{0,18})$/, { error: 'must be a whole number in decimal digits', abort: true })
+  .refine(text => BigInt(text) < 1n << 63n, 'must be below 2^63')
 export const uint64 = z
   .string()
   // `abort`: what is no number never reaches BigInt, which would throw.
