@@ -13,7 +13,7 @@ const PROGRAMS = ['ca-server', 'agent', 'cli', 'web']
 /** Of the server's rooms, each may import those before it; rooms of one line don't know each other. */
 const ORDER: readonly (readonly string[])[] = [
   ['config', 'log'],
-  ['keystore', 'store'],
+  ['keystore', 'store', 'pins'],
   ['ledger'],
   ['identity'],
   ['access'],
