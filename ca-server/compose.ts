@@ -7,7 +7,8 @@ import { type Authority, createAuthority, createTrust, openLogKey, type Trust } 
 import { createHosts, type Hosts } from '#server/hosts/index.ts'
 import { createIdentity, type Identity } from '#server/identity/index.ts'
 import { type Keystore, openKeystore } from '#server/keystore/index.ts'
-import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
+import { createLedger, isEmptyLog, type Ledger, openLogMemory, openSealKey } from '#server/ledger/index.ts'
+import { openPins } from '#server/pins/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
@@ -36,6 +37,8 @@ export type ComposeOptions = {
   readonly config: ServerConfig
   readonly log: Log
   readonly now?: () => Date
+  /** A checkpoint that the operator trusts, a signed note: for a server that remembers nothing of this database's log. */
+  readonly checkpoint?: string | undefined
   /** After somebody was enrolled; `npm start` gives the first administrator a login on the demo host. */
   readonly onEnrolled?: (
     services: Services,
@@ -69,6 +72,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
   const onError = (error: unknown) => log.error('a background job failed; it tries again', error)
   mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 })
   checkDataFolder(config.dataFolder)
+  const pins = openPins(config.dataFolder)
   const closing: (() => Promise<void>)[] = []
   const close = async () => {
     for (const end of closing.reverse()) await end().catch(error => log.error('could not be ended in order', error))
@@ -82,6 +86,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     if (software) closing.push(() => software.close())
     const store = await openStore(storeConfig(config), onError)
     closing.push(() => store.close())
+    const sawEmpty = await isEmptyLog(store)
     // No token refuses a second key of one name: what is missing is made by one server at a time.
     const unlock = await store.lock('first keys', FIRST_KEYS_MS)
     closing.push(unlock)
@@ -92,6 +97,9 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       origin: logKey.name,
       logKey,
       sealKey,
+      memory: await openLogMemory(pins),
+      sawEmpty,
+      trusted: options.checkpoint === undefined ? [] : [options.checkpoint],
       now,
       onError,
       alarm: message => log.error(message),

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
@@ -11,6 +12,8 @@ const HELP = `keyman-server: the certificate authority, its pages and its API
 usage: keyman-server COMMAND [--config FILE]
 
   start [--demo]        run until SIGTERM; --demo adds a host of its own on this machine
+        [--checkpoint FILE]  for a new data folder on a database that has records: a checkpoint of
+                        its log that you trust (keyman audit checkpoint)
   check-config          check file and variables, say what is wrong and where
   admin-link [PERSON]   a link, good once for 15 minutes, with which somebody becomes administrator:
                         the recovery when nobody can sign in any more (recorded)
@@ -29,6 +32,7 @@ async function main(args: string[]): Promise<number> {
     options: {
       config: { type: 'string' },
       demo: { type: 'boolean' },
+      checkpoint: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean' },
     },
@@ -50,7 +54,7 @@ async function main(args: string[]): Promise<number> {
     })
   switch (command) {
     case 'start':
-      return run(config(), values.demo === true)
+      return run(config(), values.demo === true, values.checkpoint)
     case 'check-config': {
       const { file } = config()
       process.stdout.write(`The configuration is good${file === undefined ? '' : `: ${file}`}.\n`)
@@ -65,9 +69,15 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-async function run(config: ServerConfig, demo: boolean): Promise<number> {
+async function run(config: ServerConfig, demo: boolean, checkpointFile: string | undefined): Promise<number> {
   const log = createLog()
-  const running = await start({ config, log, demo, say: line => process.stdout.write(`${line}\n`) })
+  const running = await start({
+    config,
+    log,
+    demo,
+    checkpoint: checkpointFile === undefined ? undefined : readFileSync(checkpointFile, 'utf8'),
+    say: line => process.stdout.write(`${line}\n`),
+  })
   process.on('uncaughtException', error => {
     // Something that nobody expected: a fresh start is safer than going on.
     log.error('the server stops', error)

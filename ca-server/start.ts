@@ -16,6 +16,8 @@ export type StartOptions = {
   readonly config: ServerConfig
   readonly log: Log
   readonly demo: boolean
+  /** See `ComposeOptions`. */
+  readonly checkpoint?: string | undefined
   /** For the person who started it: lines on stdout. */
   readonly say: (line: string) => void
 }
@@ -28,10 +30,11 @@ export type Running = {
 }
 
 /** Composes, listens, says where; with `demo` a host of its own on this machine. */
-export async function start({ config, log, demo, say }: StartOptions): Promise<Running> {
+export async function start({ config, log, demo, checkpoint, say }: StartOptions): Promise<Running> {
   const services = await compose({
     config,
     log,
+    checkpoint,
     onEnrolled: async (built, person) => {
       if (demo && person.administrator && person.first) await grantDemo(built, person.identity)
     },

@@ -16,7 +16,7 @@ import {
 } from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, translate } from './errors.ts'
 import type { Fact } from './facts.ts'
-import { Follower, type KnownHead } from './follower.ts'
+import { Follower } from './follower.ts'
 import { Group } from './group.ts'
 import type { LogMemory } from './memory.ts'
 import { makeRecorded, type Recorded } from './recorded.ts'
@@ -41,8 +41,7 @@ export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
 export type { Fact } from './facts.ts'
-export type { KnownHead } from './follower.ts'
-export { keptHead, keptState, type LogMemory } from './memory.ts'
+export { type LogMemory, openLogMemory } from './memory.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
 export { openSealKey, serverSecret } from './server-secret.ts'
@@ -160,8 +159,13 @@ export type LedgerDeps = {
   now: () => Date
   /** What this server remembers outside of the database. */
   memory?: LogMemory | undefined
-  /** Heads that an operator trusts; the log has to come by them. */
-  trusted?: readonly KnownHead[]
+  /** Checkpoints that an operator trusts, signed notes; the log has to come by them. */
+  trusted?: readonly string[]
+  /**
+   * Whether the log was empty when this server looked first (`isEmptyLog`): of several that start for the first time together
+   * one makes the keys, and the others find its records.
+   */
+  sawEmpty?: boolean
   /** Milliseconds; `performance.now` unless given. */
   monotonic?: () => number
   /** Hears of what somebody has changed in the database. */
@@ -172,6 +176,8 @@ export type LedgerDeps = {
   onError?: (error: unknown) => void
 }
 
+export const isEmptyLog = async (store: Store): Promise<boolean> => (await headSize(store)) === 0n
+
 export async function createLedger({ store, origin, logKey, sealKey, now, ...options }: LedgerDeps): Promise<Ledger> {
   const readTile = tileReader(store)
   const {
@@ -180,7 +186,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     alarm = () => {},
     monotonic = () => performance.now(),
   } = options
-  const { memory, trusted = [] } = options
+  const { memory, trusted = [], sawEmpty = false } = options
   const follower = new Follower({ store, sealKey, readTile, memory, now })
   const sequencer = new Sequencer({
     store,
@@ -191,6 +197,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     follower,
     memory,
     trusted,
+    sawEmpty,
     checkpointEveryMs,
     onError,
     monotonic,

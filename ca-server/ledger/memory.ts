@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { Pins } from '#server/pins/index.ts'
 import { factsKept } from './facts.ts'
 
 const bigintText = z
@@ -24,4 +25,16 @@ export interface LogMemory {
   state(): KeptState | undefined
   keepHead(head: KeptHead): Promise<void>
   keepState(state: KeptState): Promise<void>
+}
+
+/** In two files of the data folder: the head, which changes each second, and what the log says, which is larger. */
+export async function openLogMemory(pins: Pins): Promise<LogMemory> {
+  const head = await pins.read('log-head', keptHead)
+  const state = await pins.read('log-state', keptState)
+  return {
+    head: () => head,
+    state: () => state,
+    keepHead: kept => pins.write('log-head', { ...kept, size: kept.size.toString() }),
+    keepState: kept => pins.write('log-state', { ...kept, size: kept.size.toString() }),
+  }
 }

@@ -1,5 +1,6 @@
 import type { Store } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
+import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   encodeCheckpoint,
@@ -10,7 +11,7 @@ import {
   verifyCheckpoint,
 } from '#shared/merkle/index.ts'
 import { tampered } from './errors.ts'
-import { type Follower, type KnownHead, rolledBack } from './follower.ts'
+import { type Follower, rolledBack } from './follower.ts'
 import type { LogMemory } from './memory.ts'
 import { advanceTree, headSize, newestNote, putNote, treeSize } from './tree-store.ts'
 
@@ -23,8 +24,10 @@ export type SequencerDeps = {
   readTile: TileReader
   follower: Follower
   memory?: LogMemory | undefined
-  /** Heads that somebody trusts, which the log has to come by at a start. */
-  trusted: readonly KnownHead[]
+  /** Checkpoints that somebody trusts, which the log has to come by at a start. */
+  trusted: readonly string[]
+  /** Whether there was no record yet when this server looked first. */
+  sawEmpty: boolean
   /** At most one checkpoint in this time. */
   checkpointEveryMs: number
   onError: (error: unknown) => void
@@ -54,7 +57,6 @@ export class Sequencer {
   #followedAt = Number.NEGATIVE_INFINITY
   #keptHead = 0n
   #keptStateAt: number
-  #last: Promise<unknown> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
 
   constructor(deps: SequencerDeps) {
@@ -85,7 +87,7 @@ export class Sequencer {
   async checkpoint(): Promise<string> {
     const committed = await headSize(this.#deps.store)
     for (;;) {
-      await this.#alone(() => this.#advance(true))
+      await this.#advance()
       if (this.#signed && this.#signed.size >= committed) return this.#signed.note
       const wait = this.#signedAt + this.#deps.checkpointEveryMs - this.#deps.monotonic()
       await new Promise(resolve => setTimeout(resolve, Math.max(1, wait)))
@@ -94,13 +96,13 @@ export class Sequencer {
 
   /** Reads what is committed, and puts it into the tree, without signing. Gives the tree's size. */
   async integrate(): Promise<bigint> {
-    await this.#alone(() => this.#advance(false))
+    await this.#catchUp()
     return this.#deps.follower.size
   }
 
   start(): void {
     this.#timer ??= setInterval(() => {
-      this.#alone(() => this.#advance(true)).catch(this.#deps.onError)
+      this.#advance().catch(this.#deps.onError)
     }, this.#deps.checkpointEveryMs)
     this.#timer.unref()
   }
@@ -109,21 +111,29 @@ export class Sequencer {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#timer = undefined
-    await this.#alone(async () => {
-      this.#signedAt = Number.NEGATIVE_INFINITY
-      await this.#advance(true)
-      await this.#keepState()
+    this.#signedAt = Number.NEGATIVE_INFINITY
+    try {
+      await this.#advance()
+    } finally {
+      if (this.#begun && this.#broken === undefined) await this.#keepState()
+    }
+  }
+
+  /** Reads what is committed and signs it, where the last signature is long enough ago. */
+  async #advance(): Promise<void> {
+    await this.#catchUp()
+    await this.#signing(async () => {
+      if (this.#deps.monotonic() - this.#signedAt >= this.#deps.checkpointEveryMs) await this.#sign()
     })
   }
 
-  /** One step at a time in this process. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work)
-    this.#last = result.catch(() => {})
-    return result
-  }
+  // Two lines: what a hanging keystore keeps from being signed is followed all the same.
+  readonly #signing = oneAtATime()
 
-  async #advance(maySign: boolean): Promise<void> {
+  /** Reads what is committed: in a step that begins after the call, shared by all who ask meanwhile. */
+  readonly #catchUp = coalesce(() => this.#followOnce())
+
+  async #followOnce(): Promise<void> {
     this.assertWhole()
     try {
       const begun = this.#deps.monotonic()
@@ -134,7 +144,6 @@ export class Sequencer {
       throw error
     }
     await this.#keepHead()
-    if (maySign && this.#deps.monotonic() - this.#signedAt >= this.#deps.checkpointEveryMs) await this.#sign()
   }
 
   async #follow(): Promise<void> {
@@ -160,12 +169,22 @@ export class Sequencer {
   }
 
   async #begin(committed: bigint): Promise<void> {
-    const { store, follower, trusted } = this.#deps
+    const { store, follower, memory, trusted } = this.#deps
     const signed = await newestNote(store)
     const heads = signed ? [{ ...this.#open(signed.note), name: 'the newest checkpoint in the database' }] : []
     for (const head of heads)
       if (signed && head.size !== signed.size) throw tampered('a checkpoint in the database is not of the size it says')
-    await follower.begin(committed, [...heads, ...trusted])
+    for (const note of trusted) heads.push({ ...this.#open(note), name: 'the checkpoint that was given' })
+    // Any history would do for a server that remembers none.
+    if (memory && !memory.head() && committed > 0n && trusted.length === 0 && !this.#deps.sawEmpty)
+      throw new KeymanError(
+        'unavailable',
+        `the database holds ${committed} records, and this server remembers none of them`,
+        {
+          hint: 'if its data folder is new, give it a checkpoint of the log that you trust: keyman audit checkpoint > FILE on a laptop that has signed in, then keyman-server start --checkpoint FILE',
+        },
+      )
+    await follower.begin(committed, heads)
     this.#signed = signed
     this.#begun = true
   }
@@ -180,6 +199,7 @@ export class Sequencer {
 
   async #sign(): Promise<void> {
     const { store, origin, logKey, now, follower } = this.#deps
+    // Of one moment: the log is followed on while the keystore signs.
     const { size } = follower
     if (this.#signed && this.#signed.size >= size) return
     const text = encodeCheckpoint({ origin, size, root: follower.edge.root() })
@@ -217,11 +237,21 @@ export class Sequencer {
       return verifyCheckpoint(note, { origin, logKey: logKey.publicKey, name: logKey.name })
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
-      throw new KeymanError('internal', `the newest checkpoint of the audit log in the database is not ours: ${why}`, {
+      throw new KeymanError('internal', `a checkpoint of the audit log is not ours: ${why}`, {
         hint: 'either the log key was lost or exchanged, or the organisation renamed: give the server the keystore and settings that belong to this database, or restore database and keystore from one backup; or somebody changed the database: keep it as it is',
         cause,
       })
     }
+  }
+}
+
+/** Runs what it is given one after the other, whatever comes of each. */
+function oneAtATime(): <T>(work: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  return work => {
+    const result = last.then(work)
+    last = result.catch(() => {})
+    return result
   }
 }
 

@@ -20,10 +20,10 @@ export type Pins = {
   write(name: PinName, value: unknown): Promise<void>
 }
 /** The file's name without `.json`. */
-export type PinName = 'trust-bundle' | 'tree-head' | 'krl'
+export type PinName = 'trust-bundle' | 'log-head' | 'log-state'
 
-/** A trust bundle has at most 200,000 characters, its signatures less. */
-const MAX_BYTES = 1024 * 1024
+/** What a log says of a hundred thousand persons, passkeys, hosts and grants is some 50 MB; the other pins are small. */
+const MAX_BYTES = 256 * 1024 * 1024
 
 /** Pins lie in the folder `pins` below it, which is made with mode 0700. */
 export function openPins(dataFolder: string): Pins {

@@ -184,4 +184,22 @@ async function* allRecords(connection: Connection, size: bigint): AsyncGenerator
   }
 }
 
-export const commands: Record<string, Command> = { list, show, verify }
+const checkpoint = command({
+  help: `keyman audit checkpoint: the newest signed head of the log, which goes on from what this machine remembers
+usage: keyman audit checkpoint [--json]
+
+A server whose data folder is new wants it to start on an old database: docs/server.md`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    const places = folders()
+    const { context } = requireSession(places, new Date())
+    const memory = await compareCheckpoint(places, context)
+    if (memory.state !== 'extends') throw new KeymanError('internal', memory.message)
+    if (values.json) printJson({ checkpoint: memory.checkpoint })
+    else process.stdout.write(memory.checkpoint)
+    return EXIT.done
+  },
+})
+
+export const commands: Record<string, Command> = { list, show, verify, checkpoint }

@@ -19,19 +19,22 @@ import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
 let world: AttackWorld
 let laptop: Laptop
 let database: string
+let pins: string
 let kept: string
 
 beforeAll(async () => {
   world = await openAttackWorld()
   laptop = await openLaptop(world.server.folder, world.server.env, { agent: false })
   database = join(world.server.dataFolder, 'database')
+  pins = join(world.server.dataFolder, 'pins')
   kept = join(world.server.folder, 'kept')
   const { code, stderr } = await laptop.keyman(['login', '--ssh-config', 'no', '--yes', '--for', '8h'], allow)
   expect(code, stderr).toBe(0)
   await record(6)
   expect(await verify()).toMatchObject({ code: 0, stdout: expect.stringContaining('is whole') })
   await world.server.stop()
-  cpSync(database, kept, { recursive: true })
+  cpSync(database, join(kept, 'database'), { recursive: true })
+  cpSync(pins, join(kept, 'pins'), { recursive: true })
 })
 afterAll(async () => {
   await laptop?.close()
@@ -56,9 +59,15 @@ async function record(count: number): Promise<void> {
   }
 }
 
-function restore(): void {
-  rmSync(database, { recursive: true })
-  cpSync(kept, database, { recursive: true })
+/** With what the server remembers: an embedded database lies beside it. */
+function restore(other: { memory: boolean } = { memory: true }): void {
+  for (const [folder, from] of [
+    [database, 'database'],
+    ...(other.memory ? ([[pins, 'pins']] as const) : []),
+  ] as const) {
+    rmSync(folder, { recursive: true })
+    cpSync(join(kept, from), folder, { recursive: true })
+  }
 }
 async function tamper(work: (store: Store) => Promise<unknown>): Promise<void> {
   restore()
@@ -143,7 +152,7 @@ it('row changed together with its hash in the tree: the server does not start on
       [],
     )
   })
-  await expect(world.server.restart()).rejects.toThrow(/is not that of its checkpoint/)
+  await expect(world.server.restart()).rejects.toThrow(/is not the one that this server remembers/)
 })
 
 it("tree head of another log, or signed by another key under this log's name: the server does not start on it", async () => {
@@ -172,7 +181,7 @@ it("tree head of another log, or signed by another key under this log's name: th
   for (const rename of [(origin: string) => origin, () => 'other.example.com/log']) {
     await resign(rename)
     await expect(world.server.restart()).rejects.toThrow(
-      /checkpoint of the audit log in the database is not ours: .*\n.*hint: .*keystore/,
+      /a checkpoint of the audit log is not ours: .*\n.*hint: .*keystore/,
     )
   }
 })
@@ -184,6 +193,9 @@ it('fork of the log: a machine that saw the one is told when it is shown the oth
   expect(await verify()).toMatchObject({ code: 0 })
   await world.server.stop()
 
+  // The server itself remembers; and where its memory was put back too, the laptop does.
+  restore({ memory: false })
+  await expect(world.server.restart()).rejects.toThrow(/the log that this server remembers has \d+/)
   restore()
   await world.server.restart()
   expect(await verify()).toMatchObject(tampered(/record \d+ is missing: the checkpoint that this machine remembers/))

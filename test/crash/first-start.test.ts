@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openStore } from '#server/store/index.ts'
 import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
@@ -31,7 +33,20 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('servers that start for the 
       KEYMAN_KEYSTORE_PIN: hsm.pin,
       KEYMAN_MACHINES_URL: 'https://localhost:9999',
     }
-    const started = await Promise.allSettled(Array.from({ length: 3 }, () => startServerProcess({ env })))
+    // All three wait for the same lock before one of them begins: so none finds what another has made already.
+    const store = await openStore({ engine: 'postgresql', url: postgres.url, migrationUrl: postgres.migrationUrl })
+    const unlock = await store.lock('first keys', 10_000)
+    const starting = Promise.allSettled(Array.from({ length: 3 }, () => startServerProcess({ env })))
+    const admin = new pg.Client(postgres.adminUrl)
+    await admin.connect()
+    const waiting = async () =>
+      (await admin.query("select from pg_stat_activity where wait_event_type = 'Lock' and wait_event = 'advisory'"))
+        .rowCount
+    await expect.poll(waiting, { timeout: 30_000 }).toBe(3)
+    await admin.end()
+    await unlock()
+    await store.close()
+    const started = await starting
     for (const one of started) if (one.status === 'fulfilled') servers.push(one.value)
     expect(started.map(one => (one.status === 'fulfilled' ? 'started' : String(one.reason)))).toEqual(
       started.map(() => 'started'),
