@@ -126,6 +126,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
         perMinute: config.limits.assertionsPerMinute,
         now: () => performance.now(),
       }),
+      denialLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: () => performance.now() }),
       machineRoots: () => services.authority.machineRoots(),
       resolveHost: (name, spki) => services.hosts.resolveHost(name, spki),
       onEnrolled: async person => options.onEnrolled?.(services, person),

@@ -428,6 +428,7 @@ describe('rate limits', () => {
     expect(addressKey('2001:db8:0:1::1')).toBe(addressKey('2001:db8:0:1:ffff::2'))
     expect(addressKey('2001:db8:0:2::1')).not.toBe(addressKey('2001:db8:0:1::1'))
     expect(addressKey('192.0.2.1')).toBe('192.0.2.1')
+    expect(addressKey('::ffff:192.0.2.1')).toBe('192.0.2.1')
   })
 })
 

@@ -64,15 +64,16 @@ export async function checkAssertion(
   if (wanted.person !== undefined && passkey.person !== wanted.person)
     throw refused(`it is not a passkey of ${wanted.person}`)
   if (passkey.state !== 'active') {
-    await deps.ledger.append({
-      requestId: at.requestId,
-      kind: 'login-denied',
-      actor: { kind: 'person', identity: passkey.person },
-      decision: 'deny',
-      reason: 'the person is disabled',
-      from: at.from,
-      details: { purpose: wanted.purpose },
-    })
+    if (mayBeRecorded(deps, passkey.person))
+      await deps.ledger.append({
+        requestId: at.requestId,
+        kind: 'login-denied',
+        actor: { kind: 'person', identity: passkey.person },
+        decision: 'deny',
+        reason: 'the person is disabled',
+        from: at.from,
+        details: { purpose: wanted.purpose },
+      })
     throw new KeymanError('denied', `${passkey.person} is disabled`, { hint: 'ask an administrator' })
   }
   if (!(await advanceCounter(store, { id: passkey.id, counter, backedUp, at: now() })))
@@ -89,6 +90,16 @@ export async function checkAssertion(
       clientDataJSON: response.clientDataJSON,
       signature: response.signature,
     },
+  }
+}
+
+/** A record is for good, and whoever holds a disabled person's passkey can ask without end, from as many addresses as they like. */
+function mayBeRecorded({ denialLimiter }: Room['deps'], person: PersonIdentity): boolean {
+  try {
+    denialLimiter.take(person)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -15,6 +15,17 @@ export type NewChallenge = {
   readonly userHandle?: Uint8Array
 }
 
+/** Of those that anybody gets who asks. */
+export const MOST_SIGN_INS = 20_000
+
+/** Beyond, the oldest go: one address alone never gets so many within the time that they are good. */
+export const boundSignIns = (on: Queryable): Promise<number> =>
+  on.execute(
+    `delete from webauthn_challenge where challenge in (select challenge from webauthn_challenge where purpose = 'sign-in'
+       order by ends_at desc offset $1::int)`,
+    [MOST_SIGN_INS - 1],
+  )
+
 export async function insertChallenge(on: Queryable, challenge: NewChallenge, now: Date): Promise<void> {
   await on.execute(
     `insert into webauthn_challenge (challenge, purpose, subject, nonce, identity, user_handle, ends_at)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
+import { addressKey } from '#shared/ip-address.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { personColumn } from './person-records.ts'
 
@@ -108,15 +109,44 @@ export type NewLogin = {
   | { readonly kind: 'device'; readonly userCodeHash: Uint8Array; readonly deviceCodeHash: Uint8Array }
 )
 
+/** Of one address, and of all; beyond, the oldest go that nobody has consented to, in the end those of whoever has most. */
+export const MOST_LOGINS_OF_ADDRESS = 100
+export const MOST_LOGINS = 10_000
+
+const UNCONSENTED = `state in ('waiting', 'refused')`
+
+/**
+ * Makes room for one more. The proof of a row that went could be used once more, within its two minutes and for the same two
+ * keys: what it begins is worth something to whoever holds them, and to nobody else.
+ */
+export async function boundLogins(on: Queryable, from: string, inAll: boolean): Promise<void> {
+  await on.execute(
+    `delete from login_transaction where id in (select id from login_transaction where begun_by = $1 and ${UNCONSENTED}
+       order by created_at desc, id offset $2::int)`,
+    [addressKey(from), MOST_LOGINS_OF_ADDRESS - 1],
+  )
+  if (!inAll) return
+  await on.execute(
+    `delete from login_transaction where id in (
+       select id from (
+         select id, row_number() over (order by nth, created_at desc) as place from (
+           select id, created_at, row_number() over (partition by begun_by order by created_at desc, id) as nth
+           from login_transaction where ${UNCONSENTED}) as of_each) as of_all
+       where place > $1::int)`,
+    [MOST_LOGINS - 1],
+  )
+}
+
 /** Throws `StoreError` `unique` on `login_transaction_proof` where the proof was used before. */
 export async function insertLogin(on: Queryable, login: NewLogin): Promise<void> {
   const redirect = login.kind === 'loopback' ? login.redirect : undefined
   const device = login.kind === 'device' ? login : undefined
   await on.execute(
     `insert into login_transaction (id, kind, state, ssh_key, client_spki, lifetime, device, started_from, proof,
-       redirect_uri, code_challenge, oauth_state, user_code_hash, device_code_hash, poll_interval, created_at, ends_at)
+       redirect_uri, code_challenge, oauth_state, user_code_hash, device_code_hash, poll_interval, created_at, ends_at,
+       begun_by)
      values ($1, $2, 'waiting', $3, $4, $5::int, $6, $7, $8, $9, $10, $11, $12, $13, $14::int, $15::timestamptz,
-       $16::timestamptz)`,
+       $16::timestamptz, $17)`,
     [
       login.id,
       login.kind,
@@ -134,6 +164,7 @@ export async function insertLogin(on: Queryable, login: NewLogin): Promise<void>
       login.pollInterval,
       login.createdAt.toISOString(),
       login.endsAt.toISOString(),
+      addressKey(login.startedFrom),
     ],
   )
 }

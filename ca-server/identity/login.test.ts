@@ -318,6 +318,10 @@ describe('the login of a machine', () => {
       await signIn('192.0.2.1')
       await signIn('192.0.2.2')
       expect(taken).toEqual(['192.0.2.1 alice@example.com', '192.0.2.2 alice@example.com'])
+      // A subscriber of IPv6 has a whole /64.
+      await signIn('2001:db8:0:7::1')
+      await signIn('2001:db8:0:7:ffff::2')
+      expect(new Set(taken.slice(2)).size).toBe(1)
     })
   })
 

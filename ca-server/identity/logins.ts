@@ -6,6 +6,7 @@ import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
 import { readSpki } from '#shared/x509/index.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
 import {
+  boundLogins,
   confirmLogin,
   countAttempt,
   insertLogin,
@@ -34,12 +35,15 @@ const CONSENT_WITHIN = 300
 const REDEEM_WITHIN = 60
 /** Seconds between polls of a device login (RFC 8628 section 3.2). */
 const POLL_INTERVAL = 2
+/** Logins between two looks at how many there are of all addresses. */
+const LOOK_AT_ALL_EVERY = 20
 /** WebAuthn ceremonies that one transaction may begin. */
 const MAX_ATTEMPTS = 10
 
 export function createLogins(room: Room, proofs: Proofs): Logins {
   const { deps, rp } = room
   const { store, now, random, publicUrl } = deps
+  let begun = 0
 
   /** What the passkey of this login signs, as the rows say now. */
   const challengeOf = (login: LoginRow, nonce: Uint8Array): Uint8Array =>
@@ -79,6 +83,7 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
       const sshPublicKey = parsePublicKey(request.sshPublicKey, 'sshPublicKey')
       const clientSpki = parseClientKey(request.clientPublicKey)
       const proof = proofs.checkBoth({ purpose: 'login', sshPublicKey, clientSpki, proof: request.proof })
+      await boundLogins(store, from, begun++ % LOOK_AT_ALL_EVERY === 0)
       const at = now()
       const common = {
         id: newId('login', random),

@@ -342,6 +342,8 @@ export type IdentityDeps = {
   readonly maxLifetime: number
   /** Assertions that are tried, by address and account together. */
   readonly assertionLimiter: { take(key: string): void }
+  /** Refused sign-ins of a disabled person that are recorded, by person. */
+  readonly denialLimiter: { take(key: string): void }
   /** PEM or DER of the machine authority's roots, those of today. */
   readonly machineRoots: () => readonly string[]
   /** `hosts.resolveHost`. */

@@ -3,6 +3,7 @@ import type { Queryable } from '#server/store/index.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { actByPasskey } from './acting.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
+import { boundSignIns } from './challenge-records.ts'
 import { gone, sessionFact, sessionId } from './facts.ts'
 import { touchLogin } from './person-records.ts'
 import { endSessions } from './persons.ts'
@@ -14,13 +15,17 @@ import { ended } from './sessions.ts'
 
 /** Of a browser's session, in seconds; it ends earlier when it is idle. */
 const BROWSER_LIFETIME = 12 * 3600
+/** Ceremonies between two looks at how many there are. */
+const LOOK_EVERY = 50
 
 /** Signing in to the pages. There is no session that the challenge could be bound to: it is bound to this purpose, and used once. */
 export function createSignIns(room: Room, act: Act): SignIns {
   const { deps } = room
   const SUBJECT = 'pages'
+  let begun = 0
   return {
     async options() {
+      if (begun++ % LOOK_EVERY === 0) await boundSignIns(deps.store)
       return beginAssertion(room, { purpose: 'sign-in', subject: SUBJECT })
     },
 

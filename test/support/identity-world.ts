@@ -90,6 +90,7 @@ export async function openIdentityWorld(
     rootFingerprint: () => 'SHA256:uNiVztksCsDhcc0u9e8BrjdEQnDxTcWQ0mKNyoXvpSg',
     maxLifetime: 12 * 3600,
     assertionLimiter: createRateLimiter({ burst: 1000, perMinute: 1000, now: () => clock.monotonic }),
+    denialLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: () => clock.monotonic }),
     machineRoots: () => [root.pem],
     resolveHost: () => undefined,
     monotonic: () => clock.monotonic,

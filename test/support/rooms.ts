@@ -83,6 +83,7 @@ export async function openRooms(
     rootFingerprint: () => late.trust?.rootFingerprint() ?? '',
     maxLifetime: 12 * 3600,
     assertionLimiter: { take: () => {} },
+    denialLimiter: { take: () => {} },
     machineRoots: () => late.authority?.machineRoots() ?? [],
     resolveHost: () => undefined,
   })
