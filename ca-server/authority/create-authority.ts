@@ -1,13 +1,15 @@
-import { insist } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
 import { KeyRing } from './keys.ts'
 import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
 import { selectKeys } from './records.ts'
+import { revokedKeyId } from './revocation/facts.ts'
 import { krlOf } from './revocation/krl.ts'
-import { deleteEnded, raiseKrlVersion, selectRevocation, selectRevokedKeys } from './revocation/records.ts'
+import { pruneKrl } from './revocation/prune-krl.ts'
+import { selectRevocation } from './revocation/records.ts'
 import { revoke, revokeHostIn, revokePersonIn, revokeSessionsIn } from './revocation/revoke.ts'
 import { serialsOf } from './serials.ts'
 import { createSigner } from './sign.ts'
@@ -15,12 +17,10 @@ import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
 
 const PRUNE_EVERY = 3_600_000
-/** Seconds. A host whose clock is behind takes a certificate for good after its end: it stays on the list for a day more. */
-const KEPT_AFTER_END = 86_400
 
 /** Opens the authorities; at the very first start it makes their keys. */
 export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
-  const { store, now, random } = deps
+  const { store, random } = deps
   const signer = createSigner(deps.keystore, deps.ledger)
   const newRequestId = () => `req_${toBase64Url(random(12))}`
   let ring = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
@@ -31,26 +31,21 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     machineRoots = ring.machines.map(key => key.root)
   }
 
-  let revokedKeys: ReadonlySet<string> = new Set()
-  const readRevokedKeys = async () => {
-    revokedKeys = await selectRevokedKeys(store)
-  }
   const onError = deps.onError ?? (() => {})
   const inBackground = (work: () => Promise<unknown>) => void work().catch(onError)
-  await readRevokedKeys()
 
-  const common = { ...deps, keys, signer, newRequestId, isKeyRevoked: (print: string) => revokedKeys.has(print) }
+  const common = {
+    ...deps,
+    keys,
+    signer,
+    newRequestId,
+    isKeyRevoked: (print: string) => deps.ledger.facts.has(revokedKeyId(print)),
+  }
   const forUsers = { ...common, serials: serialsOf(store, ring.active('ssh-user').label) }
   const forHosts = { ...common, serials: serialsOf(store, ring.active('ssh-host').label) }
   const krl = krlOf({ ...common, reloadKeys })
 
-  /** A KRL holds only what may be taken for good somewhere; taking something out is a new version, too. */
-  const prune = () =>
-    store.transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
-      if ((await deleteEnded(t, BigInt(Math.floor(now().getTime() / 1000) - KEPT_AFTER_END))) === 0) return
-      const version = await raiseKrlVersion(t, now().toISOString())
-      await t.execute(`select pg_notify('revocations', $1)`, [version.toString()])
-    })
+  const prune = () => pruneKrl({ ...common, alarm: message => onError(new KeymanError('unavailable', message)) })
 
   const stops: (() => void | Promise<void>)[] = []
   return {
@@ -65,11 +60,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return first
     },
 
-    async revoke(target, reason, by) {
-      const revocation = await revoke(common, target, reason, by)
-      await readRevokedKeys()
-      return revocation
-    },
+    revoke: (target, reason, by) => revoke(common, target, reason, by),
     revokePersonIn: (t, person, by) => revokePersonIn(common, t, person, by),
     revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
@@ -82,10 +73,6 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     machineRoots: () => machineRoots,
 
     async start() {
-      const hearing = insist(readRevokedKeys, onError)
-      stops.push(await store.listen('revocations', hearing.run), hearing.stop)
-      await readRevokedKeys()
-      await prune()
       const timer = setInterval(() => inBackground(prune), PRUNE_EVERY)
       timer.unref()
       stops.push(() => clearInterval(timer))

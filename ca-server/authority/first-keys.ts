@@ -6,9 +6,10 @@ import { freeLabel, KeyRing, type SshAuthority } from './keys.ts'
 import { issueRoot } from './machines/root.ts'
 import type { AuthorityDeps } from './port.ts'
 import { insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
-import { insertRevokedForEver, raiseKrlVersion } from './revocation/records.ts'
+import { revokedFact } from './revocation/facts.ts'
+import { raiseKrl } from './revocation/raise-krl.ts'
 import { authorityKey, createSigner, type Signer } from './sign.ts'
-import { CANARY_KEY_ID, CANARY_SERIAL, issueCanary } from './ssh/canary.ts'
+import { CANARY_SERIAL, issueCanary } from './ssh/canary.ts'
 
 type FirstKeysDeps = Pick<
   AuthorityDeps,
@@ -80,15 +81,15 @@ async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore
     const at = deps.now().toISOString()
     if (!(await insertKey(t, { label, purpose, state, spki, certificate }, store.incarnation, at))) return
     if (purpose !== 'ssh-user') return
-    await insertRevokedForEver(t, label, CANARY_SERIAL, CANARY_KEY_ID)
-    await raiseKrlVersion(t, at)
+    const { facts } = await raiseKrl({ ledger }, t, deps.now())
     await ledger.appendIn(t, [
       {
         requestId,
         kind: 'revoked',
         actor: { kind: 'server' },
         target: 'canary',
-        details: { authority: label, serials: '1' },
+        details: { authority: label, serials: String(CANARY_SERIAL) },
+        facts: [...facts, revokedFact({ authority: label, from: CANARY_SERIAL, to: CANARY_SERIAL })],
       },
     ])
   })

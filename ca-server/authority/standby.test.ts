@@ -7,7 +7,9 @@ import { type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
 import { administration } from '#shared/api/index.ts'
 import { decodeKrl, isRevoked, parseCertificate, parsePublicKey, verifyCertificate } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
+import { recorded } from '#test/support/insert-rows.ts'
 import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { revokedFact, versionFact } from './revocation/facts.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'keyman-standby-'))
 afterAll(() => rm(folder, { recursive: true }))
@@ -22,16 +24,12 @@ test('the KRL holds what another server revoked of a key that this one had not h
   const rooms = await openRooms({ folder: other })
   const { publicKey } = generateKeyPairSync('ed25519')
   const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
-  await rooms.store.execute(
-    `with made as (insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
-       values ('ssh-host-9', 'ssh-host', 'standby', $1, null, 'x', now()) returning label), raised as (
-       update krl_state set version = version + 1)
-     select label from made`,
-    [spki],
-  )
-  await rooms.store.execute(
-    `insert into revoked_certificate (authority, serial, key_id) values ('ssh-host-9', 7, 'host:web1')`,
-    [],
+  await recorded(rooms, [versionFact(9n, 1n), revokedFact({ authority: 'ssh-host-9', from: 7n, to: 7n })], t =>
+    t.execute(
+      `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
+       values ('ssh-host-9', 'ssh-host', 'standby', $1, null, 'x', now())`,
+      [spki],
+    ),
   )
   const { certificates } = decodeKrl((await rooms.authority.currentKrl()).bytes)
   expect(certificates.map(({ serials }) => serials)).toContainEqual([{ from: 7n, to: 7n }])

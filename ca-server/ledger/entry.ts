@@ -30,6 +30,7 @@ export const RECORD_KINDS = [
   'host-joined',
   'host-removed',
   'revoked',
+  'krl-pruned',
   'trust-bundle',
   'authority-key-created',
   'server-started',

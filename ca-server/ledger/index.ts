@@ -103,7 +103,7 @@ export interface Ledger {
    * makes everything decided under them be decided anew. What it has to find is found by the next statement.
    */
   bumpEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
-  /** Certificates that have not ended. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them. */
+  /** Certificates that have not ended, by a clock that may be a day ahead. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them. */
   liveCertificates(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
   /** In order: from `from` on; without `from` the last `limit`, below `before` where given. */
   list(filter: {
@@ -175,6 +175,9 @@ export type LedgerDeps = {
   /** Hears of a failure in the background; the next checkpoint tries again. */
   onError?: (error: unknown) => void
 }
+
+/** Seconds: what is revoked twice harms nobody, and what is passed over because of one clock is good for whoever's is right. */
+const COLLECTED_AFTER_END = 86_400
 
 export const isEmptyLog = async (store: Store): Promise<boolean> => (await headSize(store)) === 0n
 
@@ -300,7 +303,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
 
     takeEpochs: (t, rows) => take(t, rows),
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
-    liveCertificates: (t, by) => selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000))),
+    liveCertificates: (t, by) =>
+      selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)),
 
     list: async filter => stored(await selectRecords(store, filter)),
     async show(index) {

@@ -10,26 +10,29 @@ import {
 } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Krl } from '../port.ts'
-import { selectKrlContent, selectKrlVersion } from './records.ts'
+import { CANARY_SERIAL } from '../ssh/canary.ts'
+import { krlVersions, readRevoked, revokedKeys } from './facts.ts'
+import { merged } from './ranges.ts'
 
 export const KRL_NAMESPACE = 'keyman-krl'
 
-export type KrlDeps = Pick<AuthorityDeps, 'store' | 'logKey' | 'organisation'> & {
+export type KrlDeps = Pick<AuthorityDeps, 'ledger' | 'logKey' | 'organisation'> & {
   readonly keys: () => KeyRing
   /** Reads the authority keys anew: another server may have made one. */
   readonly reloadKeys: () => Promise<unknown>
 }
 
 /**
- * The KRL as the database has it now; made and signed anew only when its version has grown. One version has one content,
+ * The KRL as the log has it now; made and signed anew only when its version has grown. One version has one content,
  * byte for byte, on every server: its time is the version's own. OpenSSH refuses signatures inside, so it stands beside.
  */
 export function krlOf(deps: KrlDeps): { current(): Promise<Krl> } {
   let cached: Promise<Krl> | undefined
-  let cachedVersion = -1n
+  let cachedVersion: bigint | undefined
   return {
     async current() {
-      const version = await selectKrlVersion(deps.store)
+      await deps.ledger.follow()
+      const version = krlVersions(deps.ledger.facts.ids).newest?.version ?? 0n
       if (!cached || version !== cachedVersion) {
         cachedVersion = version
         cached = makeKrl(deps).catch((error: unknown) => {
@@ -42,43 +45,38 @@ export function krlOf(deps: KrlDeps): { current(): Promise<Krl> } {
   }
 }
 
-async function makeKrl({ store, logKey, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
-  const content = await selectKrlContent(store)
-  const known = (label: string) => keys().ssh.some(key => key.label === label)
-  if (![...content.serials.keys()].every(known)) await reloadKeys()
-  const authorities = new Map(keys().ssh.map(key => [key.label, key]))
+async function makeKrl({ ledger, logKey, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
+  // Read together: nothing is followed in between.
+  const { newest } = krlVersions(ledger.facts.ids)
+  const intervals = Map.groupBy(readRevoked(ledger.facts.ids), ({ authority }) => authority)
+  const fingerprints = revokedKeys(ledger.facts.ids)
+  const version = newest?.version ?? 0n
+  const isKnown = (label: string) => keys().ssh.some(key => key.label === label)
+  if (![...intervals.keys()].every(isKnown)) await reloadKeys()
+  // Left out, what was revoked would be good again.
+  for (const label of intervals.keys())
+    if (!isKnown(label))
+      throw new KeymanError('internal', `the authority key ${label}, whose certificates are revoked, is unknown`)
   const bytes = encodeKrl({
-    version: content.version,
-    generatedAt: BigInt(Math.floor(content.at.getTime() / 1000)),
+    version,
+    generatedAt: newest?.at ?? 0n,
     comment: `keyman ${organisation}`,
-    certificates: [...content.serials].map(([label, serials]) => {
-      const authority = authorities.get(label)?.ssh
-      // Left out, what was revoked would be good again.
-      if (!authority)
-        throw new KeymanError('internal', `the authority key ${label}, whose certificates are revoked, is unknown`)
-      return { authority, serials: ranges(serials), keyIds: [] }
+    certificates: keys().ssh.flatMap(({ label, purpose, ssh: authority }) => {
+      // The canary of each user authority is on it whatever anybody says.
+      const canary = purpose === 'ssh-user' ? [{ from: CANARY_SERIAL, to: CANARY_SERIAL }] : []
+      const serials = merged([...canary, ...(intervals.get(label) ?? [])])
+      return serials.length === 0 ? [] : [{ authority, serials, keyIds: [] }]
     }),
     keys: [],
-    fingerprints: content.fingerprints.map(text => fromBase64(`${text.slice('SHA256:'.length)}=`)),
+    fingerprints: fingerprints.map(text => fromBase64(`${text.slice('SHA256:'.length)}=`)),
   })
   const publicKey = ed25519Key(logKey.publicKey)
   const raw = await logKey.sign(sshsigSignedData(KRL_NAMESPACE, bytes))
   const signature = encodeSshsig({ publicKey, namespace: KRL_NAMESPACE, signature: encodeSignature(publicKey, raw) })
   return {
-    version: content.version,
+    version,
     bytes,
     signature: armorSshsig(signature),
     canaries: keys().ssh.flatMap(key => (key.canary === undefined ? [] : [key.canary])),
   }
-}
-
-/** Sorted serials to intervals, both ends included. */
-export function ranges(serials: readonly bigint[]): { from: bigint; to: bigint }[] {
-  const found: { from: bigint; to: bigint }[] = []
-  for (const serial of serials) {
-    const last = found.at(-1)
-    if (last && serial === last.to + 1n) last.to = serial
-    else found.push({ from: serial, to: serial })
-  }
-  return found
 }

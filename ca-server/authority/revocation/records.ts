@@ -1,18 +1,23 @@
 import { z } from 'zod'
 import type { IssuedCertificate } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import type { RevokedInterval } from './facts.ts'
 
 /** The rows of revocation: `migrations/0005_authority.sql`. */
 
-/** Takes the one row's lock until the commit, so versions and what they hold go forward together. Gives the new version. */
-export async function raiseKrlVersion(t: Queryable, at: string): Promise<bigint> {
+/** Takes the one row's lock until the commit, so versions and what they hold go forward together. Seconds since 1970. */
+export async function raiseKrlVersion(
+  t: Queryable,
+  { above, at }: { readonly above: bigint; readonly at: Date },
+): Promise<{ version: bigint; at: bigint }> {
   const [row] = await t.query(
-    `update krl_state set version = version + 1, at = date_trunc('second', greatest(at, $1::timestamptz)) returning version`,
-    [at],
-    z.object({ version: z.bigint() }),
+    `update krl_state set version = greatest(version, $2::bigint) + 1, at = date_trunc('second', greatest(at, $1::timestamptz))
+     returning version, at`,
+    [at.toISOString(), above],
+    z.object({ version: z.bigint(), at: z.date() }),
   )
   if (!row) throw new TypeError('the row of krl_state is missing')
-  return row.version
+  return { version: row.version, at: BigInt(Math.floor(row.at.getTime() / 1000)) }
 }
 
 export type RevocationRow = {
@@ -62,18 +67,6 @@ export async function insertRevoked(
   )
 }
 
-export async function insertRevokedForEver(
-  t: Queryable,
-  authority: string,
-  serial: bigint,
-  keyId: string,
-): Promise<void> {
-  await t.execute(
-    'insert into revoked_certificate (authority, serial, key_id) values ($1, $2::bigint, $3) on conflict do nothing',
-    [authority, serial, keyId],
-  )
-}
-
 export async function insertRevokedKey(t: Queryable, fingerprint: string, revocation: string): Promise<void> {
   await t.execute('insert into revoked_key (fingerprint, revocation) values ($1, $2) on conflict do nothing', [
     fingerprint,
@@ -81,57 +74,20 @@ export async function insertRevokedKey(t: Queryable, fingerprint: string, revoca
   ])
 }
 
-export async function selectRevokedKeys(on: Queryable): Promise<Set<string>> {
-  const rows = await on.query('select fingerprint from revoked_key', [], z.object({ fingerprint: z.string() }))
-  return new Set(rows.map(row => row.fingerprint))
-}
-
-export async function selectKrlVersion(on: Queryable): Promise<bigint> {
-  const [row] = await on.query('select version from krl_state', [], z.object({ version: z.bigint() }))
-  if (!row) throw new TypeError('the row of krl_state is missing')
-  return row.version
-}
-
-const contentRow = z.object({
-  version: z.bigint(),
-  at: z.date(),
-  authority: z.string().nullable(),
-  serial: z.bigint().nullable(),
-  fingerprint: z.string().nullable(),
-})
-export type KrlContent = {
-  readonly version: bigint
-  readonly at: Date
-  /** By authority, in order. */
-  readonly serials: ReadonlyMap<string, readonly bigint[]>
-  readonly fingerprints: readonly string[]
-}
-
-/** In one statement, so that version and content are of one moment. */
-export async function selectKrlContent(on: Queryable): Promise<KrlContent> {
-  const rows = await on.query(
-    `select version, at, authority, serial, fingerprint from krl_state left join (
-       select authority, serial, null as fingerprint from revoked_certificate
-       union all select null, null, fingerprint from revoked_key
-     ) as revoked on true order by authority, serial, fingerprint`,
+/** The database's clock, in seconds since 1970. */
+export async function selectClock(on: Queryable): Promise<bigint> {
+  const [row] = await on.query(
+    'select floor(extract(epoch from clock_timestamp()))::bigint as now',
     [],
-    contentRow,
+    z.object({ now: z.bigint() }),
   )
-  const [first] = rows
-  if (!first) throw new TypeError('the row of krl_state is missing')
-  const serials = new Map<string, bigint[]>()
-  const fingerprints: string[] = []
-  for (const { authority, serial, fingerprint } of rows) {
-    if (authority !== null && serial !== null) {
-      const list = serials.get(authority)
-      if (list) list.push(serial)
-      else serials.set(authority, [serial])
-    }
-    if (fingerprint !== null) fingerprints.push(fingerprint)
-  }
-  return { version: first.version, at: first.at, serials, fingerprints }
+  if (!row) throw new TypeError('the database has no clock')
+  return row.now
 }
 
-/** Takes out what has ended by itself. Gives how many. */
-export const deleteEnded = (t: Queryable, now: bigint): Promise<number> =>
-  t.execute('delete from revoked_certificate where until <= $1::bigint', [now])
+export const deleteEnded = (t: Queryable, intervals: readonly RevokedInterval[]): Promise<number> =>
+  t.execute(
+    `delete from revoked_certificate r using jsonb_to_recordset($1::jsonb) as i(a text, f bigint, t bigint)
+     where r.authority = i.a and r.serial between i.f and i.t`,
+    [JSON.stringify(intervals.map(({ authority, from, to }) => ({ a: authority, f: `${from}`, t: `${to}` })))],
+  )

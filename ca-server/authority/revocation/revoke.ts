@@ -13,8 +13,9 @@ import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Revocation, RevocationTarget } from '../port.ts'
-import { ranges } from './krl.ts'
-import { insertRevocation, insertRevoked, insertRevokedKey, raiseKrlVersion } from './records.ts'
+import { revokedFact, revokedIntervals, revokedKeyFact } from './facts.ts'
+import { raiseKrl } from './raise-krl.ts'
+import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
 
 export type RevokeDeps = Pick<AuthorityDeps, 'ledger' | 'identity' | 'now' | 'random'> & {
   readonly keys: () => KeyRing
@@ -57,8 +58,10 @@ export async function revoke(
     for (const whose of concerned.sessions) ended.push(await identity.endSessions(t, whose))
     const sessions = ended.flatMap(each => each.sessions).length
     const facts = ended.flatMap(each => each.facts)
+    const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
+    if (key !== undefined) facts.push(revokedKeyFact(key))
     const made = await list(deps, t, { certificates, sessions, facts, target: describe(target), reason, by })
-    if ('publicKey' in target) await insertRevokedKey(t, fingerprint(target.publicKey), made.revocation.id)
+    if (key !== undefined) await insertRevokedKey(t, key, made.revocation.id)
     await ledger.appendIn(t, made.entries)
     return made.revocation
   })
@@ -160,53 +163,45 @@ type Listing = {
 
 /** Puts them on the lists under a new version of the KRL, tells the other servers at the commit, and says what to record. */
 async function list(
-  { now, random }: RevokeDeps,
+  { ledger, now, random }: RevokeDeps,
   t: Queryable,
   { certificates, sessions, facts = [], target, reason, by }: Listing,
 ): Promise<{ revocation: Revocation; entries: Entry[] }> {
-  const at = now().toISOString()
-  const krlVersion = await raiseKrlVersion(t, at)
+  const { version: krlVersion, facts: raised } = await raiseKrl({ ledger }, t, now())
   const id = `revocation_${toBase64Url(random(12))}`
   await insertRevocation(
     t,
     { id, target, reason, certificates: certificates.length, sessions, krlVersion },
-    at,
+    now().toISOString(),
     actorName(by.actor),
   )
   await insertRevoked(t, certificates, id)
-  await t.execute(`select pg_notify('revocations', $1)`, [krlVersion.toString()])
   const common = { id, krlVersion: krlVersion.toString(), certificates: certificates.length, sessions }
-  const lists = serialLists(certificates)
+  const parts = inParts(certificates)
   return {
     revocation: { id, target, revoked: certificates.length, sessions, krlVersion },
-    entries: (lists.length === 0 ? [undefined] : lists).map((serials, n) => ({
+    entries: (parts.length === 0 ? [undefined] : parts).map((part, n) => ({
       ...by,
       kind: 'revoked' as const,
       target,
       ...(reason === undefined ? {} : { reason }),
-      details: { ...common, ...(serials === undefined ? {} : serials) },
-      facts: n === 0 ? facts : [],
+      details: { ...common, ...(part && { authority: part.authority, serials: part.serials }) },
+      facts: [...(n === 0 ? [...raised, ...facts] : []), ...(part?.facts ?? [])],
     })),
   }
 }
 
 /** Which were revoked, as intervals, in pieces that fit into a record: a revocation must never fail for being large. */
-const MAX_SERIALS_TEXT = 40_000
-function serialLists(certificates: readonly IssuedCertificate[]): { authority: string; serials: string }[] {
-  const lists: { authority: string; serials: string }[] = []
-  for (const [authority, of] of Map.groupBy(certificates, certificate => certificate.authority)) {
-    let serials = ''
-    for (const { from, to } of ranges(of.map(({ serial }) => serial).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)))) {
-      const text = from === to ? `${from}` : `${from}-${to}`
-      if (serials.length + text.length > MAX_SERIALS_TEXT) {
-        lists.push({ authority, serials })
-        serials = ''
-      }
-      serials += serials === '' ? text : `,${text}`
-    }
-    lists.push({ authority, serials })
-  }
-  return lists
+const MAX_INTERVALS = 500
+function inParts(certificates: readonly IssuedCertificate[]) {
+  return [...Map.groupBy(certificates, certificate => certificate.authority)].flatMap(([authority, of]) => {
+    const intervals = revokedIntervals(authority, of)
+    return Array.from({ length: Math.ceil(intervals.length / MAX_INTERVALS) }, (_, n) => {
+      const some = intervals.slice(n * MAX_INTERVALS, (n + 1) * MAX_INTERVALS)
+      const serials = some.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`))
+      return { authority, serials: serials.join(','), facts: some.map(revokedFact) }
+    })
+  })
 }
 
 function describe(target: RevocationTarget): string {

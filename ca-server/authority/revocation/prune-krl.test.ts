@@ -1,0 +1,89 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { administration } from '#shared/api/index.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
+import { decodeKrl } from '#shared/ssh/index.ts'
+import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { KEPT_AFTER_END, pruneKrl } from './prune-krl.ts'
+
+const alice = parsePersonIdentity('alice@example.com', 'test')
+const DAY = 86_400_000
+let requests = 0
+const newRequestId = () => `req_prune_${++requests}`
+const by = () => ({ actor: { kind: 'operator' as const }, requestId: newRequestId() })
+const alarms: string[] = []
+let rooms: Rooms
+
+/** A certificate of an hour that was issued and revoked so many days ago; its serial. */
+async function revokedDaysAgo(days: number): Promise<bigint> {
+  rooms.clock.now = new Date(Date.now() - days * DAY)
+  const caller = await rooms.addSession(alice)
+  const { serial } = await rooms.authority.issueUserCertificate(caller, { requestId: newRequestId(), lifetime: 3600 })
+  await rooms.authority.revoke({ person: alice }, undefined, by())
+  return BigInt(serial)
+}
+const prune = (now: Date) => {
+  rooms.clock.now = now
+  return pruneKrl({ ...rooms, now: () => now, newRequestId, alarm: message => alarms.push(message) })
+}
+/** Something else that happened, at the test's clock. */
+const recordSomething = () =>
+  rooms.ledger.append({ requestId: newRequestId(), kind: 'server-started', actor: { kind: 'server' } })
+const isOnList = async (serial: bigint) =>
+  decodeKrl((await rooms.authority.currentKrl()).bytes).certificates.some(({ serials }) =>
+    serials.some(({ from, to }) => from <= serial && serial <= to),
+  )
+
+beforeEach(async () => {
+  alarms.length = 0
+  rooms = await openRooms()
+  await rooms.addPerson(alice)
+  const grant = { who: alice, login: 'deploy', hosts: { labels: { env: 'prod' } }, maxLifetime: 3600 }
+  await rooms.access.addGrant(administration.newGrant.parse(grant), by())
+})
+afterEach(() => rooms.close())
+
+test('what ended thirty days ago leaves the KRL with a new version; what ended later stays, and the canary for ever', async () => {
+  const [old, newer] = [await revokedDaysAgo(32), await revokedDaysAgo(29)]
+  const before = (await rooms.authority.currentKrl()).version
+  rooms.clock.now = new Date()
+  await recordSomething()
+  expect(await prune(new Date())).toBe(1)
+  expect([await isOnList(old), await isOnList(newer), await isOnList(1n)]).toEqual([false, true, true])
+  expect((await rooms.authority.currentKrl()).version).toBe(before + 1n)
+  expect(await prune(new Date())).toBe(0)
+})
+
+test('a clock of the server that is days ahead, or of the database, takes nothing off, and is told', async () => {
+  const serial = await revokedDaysAgo(29)
+  rooms.clock.now = new Date(Date.now() + 3 * DAY)
+  await recordSomething()
+  expect(await prune(rooms.clock.now)).toBe(0)
+  expect(alarms).toEqual([expect.stringMatching(/clocks of server and database are 2592\d\d seconds apart/)])
+  expect(await isOnList(serial)).toBe(true)
+})
+
+test('nothing is taken off before the log holds a record that is as much newer than the end', async () => {
+  const serial = await revokedDaysAgo(32)
+  expect(await prune(new Date())).toBe(0)
+  expect(await isOnList(serial)).toBe(true)
+  await recordSomething()
+  expect(await prune(new Date())).toBe(1)
+})
+
+test('a row that says that it ended long ago, or that is gone, takes nothing off: the log says when it ends', async () => {
+  const serial = await revokedDaysAgo(0)
+  await rooms.store.execute('update revoked_certificate set until = 1', [])
+  await recordSomething()
+  expect(await prune(new Date())).toBe(0)
+  await rooms.store.execute('delete from revoked_certificate', [])
+  await rooms.store.execute('update krl_state set version = 1', [])
+  expect(await isOnList(serial)).toBe(true)
+  // And the next version is above all that hosts may have.
+  const { version } = await rooms.authority.currentKrl()
+  await rooms.authority.revoke({ person: alice }, undefined, by())
+  expect((await rooms.authority.currentKrl()).version).toBeGreaterThan(version)
+})
+
+test('thirty days are kept', () => {
+  expect(KEPT_AFTER_END).toBe(2_592_000n)
+})

@@ -1,0 +1,59 @@
+import type { Ledger } from '#server/ledger/index.ts'
+import type { Store } from '#server/store/index.ts'
+import { readRevoked } from './facts.ts'
+import { raiseKrl } from './raise-krl.ts'
+import { deleteEnded, selectClock } from './records.ts'
+
+/** Seconds. What was taken out too early is good again, and nobody can tell: so long after its end it is no host's clock's matter. */
+export const KEPT_AFTER_END = 30n * 86_400n
+/** Seconds between the clocks of server and database; beyond, one of them is wrong, and nobody knows which. */
+export const MAX_CLOCKS_APART = 60n
+/** Intervals of one record. */
+const AT_ONCE = 500
+
+export type PruneDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'list' | 'follow'>
+  readonly now: () => Date
+  readonly newRequestId: () => string
+  readonly alarm: (message: string) => void
+}
+
+/**
+ * Takes off the KRL what ended thirty days ago, since it can't be taken for good anywhere any more. This can't be undone, so no one clock
+ * decides it: the database's has to agree with the server's, and the log has to hold a record that is as much newer than the
+ * end. When something ends the log says, not its row. Gives how many intervals were taken off.
+ */
+export async function pruneKrl({ store, ledger, now, newRequestId, alarm }: PruneDeps): Promise<number> {
+  const server = BigInt(Math.floor(now().getTime() / 1000))
+  const database = await selectClock(store)
+  const apart = server > database ? server - database : database - server
+  if (apart > MAX_CLOCKS_APART) {
+    alarm(`the clocks of server and database are ${apart} seconds apart: nothing is taken off the KRL until they agree`)
+    return 0
+  }
+  await ledger.follow()
+  const [newest] = await ledger.list({ limit: 1 })
+  const written = newest ? BigInt(Math.floor(newest.at.getTime() / 1000)) : 0n
+  const before = (written < database ? written : database) - KEPT_AFTER_END
+  const ended = readRevoked(ledger.facts.ids).filter(({ until }) => until !== undefined && until <= before)
+  for (let from = 0; from < ended.length; from += AT_ONCE) {
+    const some = ended.slice(from, from + AT_ONCE)
+    await store.transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
+      const { version, facts } = await raiseKrl({ ledger }, t, now())
+      await deleteEnded(t, some)
+      await ledger.appendIn(t, [
+        {
+          requestId: newRequestId(),
+          kind: 'krl-pruned',
+          actor: { kind: 'server' },
+          details: { krlVersion: version.toString(), intervals: some.length },
+          // What was said of them need not be remembered: that somebody says it again would revoke, not let in.
+          facts: [...facts, ...some.map(({ id }) => ({ id, is: null, until: now() }))],
+        },
+      ])
+    })
+    await ledger.follow()
+  }
+  return ended.length
+}
