@@ -2,6 +2,7 @@ import { request as httpsRequest } from 'node:https'
 import { api, parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
 
 /** How the server is reached: with the machine authority's roots from the trust bundle, never the system's. */
 export type Connection = {
@@ -77,11 +78,16 @@ export const notKnown = (status: number): KeymanError =>
 
 /** `unavailable` with why; a certificate out of its time may as well be a clock of ours that is wrong. */
 export function unreached(connection: Connection, error: NodeJS.ErrnoException): KeymanError {
+  const { message, code } = told(error)
   const byTime = error.code === 'CERT_NOT_YET_VALID' || error.code === 'CERT_HAS_EXPIRED'
-  return new KeymanError('unavailable', `${connection.url} is not reached: ${error.message}`, {
-    cause: error,
-    ...(byTime ? { hint: "look whether this host's clock is right" } : {}),
-  })
+  return new KeymanError(
+    'unavailable',
+    `${connection.url} is not reached: ${byTime || code !== 'internal' ? message : 'the connection failed'}`,
+    {
+      cause: error,
+      ...(byTime ? { hint: "look whether this host's clock is right" } : {}),
+    },
+  )
 }
 
 type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
@@ -99,7 +105,7 @@ function exchange(connection: Connection, path: string, method: string, body: un
         ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
       },
     })
-    const timer = setTimeout(() => request.destroy(new Error('no answer in time')), DEADLINE_MS)
+    const timer = setTimeout(() => request.destroy(new KeymanError('unavailable', 'no answer in time')), DEADLINE_MS)
     const fail = (error: Error) => {
       clearTimeout(timer)
       reject(unreached(connection, error))
@@ -110,7 +116,7 @@ function exchange(connection: Connection, path: string, method: string, body: un
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => {
         text += chunk
-        if (text.length > MAX_ANSWER) request.destroy(new Error('the answer is too large'))
+        if (text.length > MAX_ANSWER) request.destroy(new KeymanError('unavailable', 'the answer is too large'))
       })
       // It hung up in the middle: the request itself hears nothing of that any more.
       response.on('error', fail)

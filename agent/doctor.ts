@@ -1,5 +1,6 @@
 import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
 import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
 import { canaryFile } from './apply-state.ts'
 import { checkKnown } from './call.ts'
@@ -43,16 +44,18 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
   })
   await check("sshd's files are as this agent left them", () => {
     const memory = loadMemory(stateFolder)
-    if (memory.revision === 0) throw new Error('no desired state has been in force yet')
-    if (!filesAreAsLeft(config, memory)) throw new Error('somebody changed them; keyman-agent run writes them again')
+    if (memory.revision === 0) throw new KeymanError('unavailable', 'no desired state has been in force yet')
+    if (!filesAreAsLeft(config, memory))
+      throw new KeymanError('unavailable', 'somebody changed them; keyman-agent run writes them again')
     return `revision ${memory.revision}`
   })
   await check('the list of revoked certificates is the real one', async () => {
     const krl = decodeKrl(readFileSync(files.krl), files.krl)
     const { canary, krlVersion } = loadMemory(stateFolder)
-    if (canary.length === 0) throw new Error('no canary is known')
+    if (canary.length === 0) throw new KeymanError('unavailable', 'no canary is known')
     for (const [i, line] of canary.entries()) {
-      if (!isRevoked(krl, parseCertificate(line, 'canary'))) throw new Error(`the canary is not in ${files.krl}`)
+      if (!isRevoked(krl, parseCertificate(line, 'canary')))
+        throw new KeymanError('unavailable', `the canary is not in ${files.krl}`)
       await checkCanaryRevoked(config, files.krl, canaryFile(stateFolder, i))
     }
     return `version ${krlVersion}`
@@ -60,19 +63,20 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
   for (const key of config.hostKeys)
     await check(`${key} has a host certificate`, () => {
       const held = readCertificate(files.hostCertificate(key))
-      if (!held) throw new Error('none yet')
+      if (!held) throw new KeymanError('unavailable', 'none yet')
       const end = new Date(Number(held.validBefore) * 1000)
-      if (end <= now()) throw new Error(`it ended ${end.toISOString()}`)
+      if (end <= now()) throw new KeymanError('unavailable', `it ended ${end.toISOString()}`)
       return `until ${end.toISOString()}`
     })
   await check('the client key is for its owner only', () => {
     const mode = lstatSync(join(stateFolder, 'client.key')).mode & 0o777
-    if (mode !== 0o600) throw new Error(`client.key has mode ${mode.toString(8)}`)
+    if (mode !== 0o600) throw new KeymanError('unavailable', `client.key has mode ${mode.toString(8)}`)
     return 'mode 600'
   })
   await check('the client certificate is good', () => {
     const { notAfter } = connectionOf(agent).agentIdentity
-    if (notAfter <= now()) throw new Error(`it ended ${notAfter.toISOString()}: let the host join again`)
+    if (notAfter <= now())
+      throw new KeymanError('unavailable', `it ended ${notAfter.toISOString()}: let the host join again`)
     return `until ${notAfter.toISOString()}`
   })
   await check('the server knows this host', async () => {
@@ -81,7 +85,7 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
   })
   await check("the clock agrees with the server's", async () => {
     const problem = await clockProblem(connectionOf(agent).connection, now)
-    if (problem !== undefined) throw new Error(problem)
+    if (problem !== undefined) throw new KeymanError('unavailable', problem)
     return 'to the minute'
   })
   return checks
@@ -90,10 +94,10 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
 /** sshd's StrictModes refuses principals files below a folder that others can write to: every folder up to the root. */
 function strictModes(config: AgentConfig): void {
   for (let path = sshdFiles(config).principals; path !== dirname(path); path = dirname(path)) {
-    if (!existsSync(path)) throw new Error(`${path} is missing`)
+    if (!existsSync(path)) throw new KeymanError('unavailable', `${path} is missing`)
     const entry = lstatSync(path)
     const owner = entry.uid === 0 || entry.uid === process.geteuid?.()
     if ((entry.mode & 0o022) !== 0 || !owner)
-      throw new Error(`${path} can be written by others, so sshd refuses what lies below it`)
+      throw new KeymanError('unavailable', `${path} can be written by others, so sshd refuses what lies below it`)
   }
 }

@@ -3,6 +3,7 @@ import { api } from '#shared/api/index.ts'
 import { equalBytes, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type Certificate, parseCertificate, type SshPublicKey, verifyCertificate } from '#shared/ssh/index.ts'
+import { told } from '#shared/told.ts'
 import { ensureFolder, removeFile, writeAtomically } from './atomic-write.ts'
 import { type Connection, call } from './call.ts'
 import { type ClientKey, renewalIsDue } from './client-identity.ts'
@@ -31,7 +32,7 @@ export async function renewHostCertificates(place: Place): Promise<boolean> {
     try {
       if (await renewOne(place, file)) changed = true
     } catch (error) {
-      place.log.warn(`host certificate for ${file}: ${error instanceof Error ? error.message : 'failed'}`)
+      place.log.warn(`host certificate for ${file}: ${told(error).message}`)
     }
   }
   return changed

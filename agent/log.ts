@@ -1,5 +1,5 @@
-import { KeymanError } from '#shared/errors.ts'
 import { shown } from '#shared/text.ts'
+import { toldInLine } from '#shared/told.ts'
 
 /** What the agent says while it runs: one line each on stderr, foreign text escaped. */
 export type Log = {
@@ -15,9 +15,4 @@ export function createLog(write: (line: string) => void, now: () => Date): Log {
 }
 
 /** An error in a line, with what to do about it. */
-export const reasonOf = (error: unknown): string =>
-  error instanceof KeymanError && error.hint !== undefined
-    ? `${error.message} (${error.hint})`
-    : error instanceof Error
-      ? error.message
-      : 'failed'
+export const reasonOf = (error: unknown): string => toldInLine(error)

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { shown } from '#shared/text.ts'
+import { told } from '#shared/told.ts'
 import { HELP } from './help.ts'
 import { createLog } from './log.ts'
 import { defaultStateFolder, describeMachine } from './machine.ts'
@@ -92,11 +93,10 @@ function readToken(file: string): string {
 main(process.argv.slice(2)).then(
   code => process.exit(code),
   (error: unknown) => {
-    const message = error instanceof Error ? error.message : 'failed'
+    const { message, hint, code } = told(error)
     process.stderr.write(`keyman-agent: error: ${shown(message)}\n`)
-    if (error instanceof KeymanError && error.hint !== undefined)
-      process.stderr.write(`keyman-agent: hint: ${shown(error.hint)}\n`)
+    if (hint !== undefined) process.stderr.write(`keyman-agent: hint: ${shown(hint)}\n`)
     if (process.env.KEYMAN_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
-    process.exit(error instanceof KeymanError ? ERRORS[error.code].exit : EXIT.failed)
+    process.exit(ERRORS[code].exit)
   },
 )

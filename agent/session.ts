@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
 import { type Connection, call } from './call.ts'
 import { loadIdentity, renewalIsDue, saveCertificate } from './client-identity.ts'
 import { warnOfClock } from './clock.ts'
@@ -86,7 +87,7 @@ export async function runSession(
       try {
         await task()
       } catch (error) {
-        why = error instanceof Error ? error.message : 'failed'
+        why = told(error).message
         // Gone with `keyman-agent leave`: that is no failure to tell anybody.
         if (existsSync(stateFolder)) {
           log.error(why)

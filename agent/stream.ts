@@ -67,8 +67,9 @@ export function openStream(connection: Connection, onFrame: (frame: hostStream.F
       )
     })
     socket.on('error', error => {
-      why = error.message
-      reject(unreached(connection, error))
+      const refused = unreached(connection, error)
+      why = refused.message
+      reject(refused)
     })
     socket.on('close', (code, reason) => {
       clearTimeout(silence)

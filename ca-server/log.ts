@@ -1,4 +1,5 @@
 import { shown } from '#shared/text.ts'
+import { told } from '#shared/told.ts'
 
 /** Lines for whoever runs the server: one JSON document a line on stderr, or plain words on a terminal. Never a secret, never a value of a statement. */
 export type Log = {
@@ -27,7 +28,7 @@ const text = (fields: Readonly<Record<string, unknown>>): string =>
 
 /** An error with what caused it; messages of ours hold no secret, foreign ones are translated at the room that owns them. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (!(error instanceof Error)) return typeof error === 'string' ? error : told(error).message
   const cause = error.cause === undefined ? '' : `; because: ${reasonOf(error.cause)}`
   return `${process.env.KEYMAN_DEBUG === '1' ? (error.stack ?? error.message) : error.message}${cause}`
 }

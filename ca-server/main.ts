@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { told } from '#shared/told.ts'
 import { loadConfig, type ServerConfig } from './config.ts'
 import { createLog } from './log.ts'
 import { askServer } from './operator.ts'
@@ -115,13 +116,13 @@ async function adminLink(config: ServerConfig, identity: string | undefined): Pr
 }
 
 const code = await main(process.argv.slice(2)).catch((error: unknown) => {
-  const ours = error instanceof KeymanError ? error : undefined
-  process.stderr.write(`keyman-server: error: ${error instanceof Error ? error.message : String(error)}\n`)
-  for (const { field, message } of ours?.fields.slice(1) ?? [])
+  const ours = told(error)
+  process.stderr.write(`keyman-server: error: ${ours.message}\n`)
+  for (const { field, message } of ours.fields.slice(1))
     process.stderr.write(`keyman-server: error: ${field}: ${message}\n`)
-  if (ours?.hint) process.stderr.write(`keyman-server: hint: ${ours.hint}\n`)
+  if (ours.hint) process.stderr.write(`keyman-server: hint: ${ours.hint}\n`)
   if (process.env.KEYMAN_DEBUG === '1') console.error(error)
-  return ours ? ERRORS[ours.code].exit : EXIT.failed
+  return ERRORS[ours.code].exit
 })
 // What is left (an idle connection of the driver, say) must not keep a stopped server alive.
 process.exit(code)

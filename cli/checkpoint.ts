@@ -3,6 +3,7 @@ import { api } from '#shared/api/index.ts'
 import { fromBase64, fromHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
+import { told } from '#shared/told.ts'
 import { changeContext } from './change-context.ts'
 import { type Connection, call } from './client.ts'
 import { type Context, noteEnded, readContext, sessionFiles } from './context.ts'
@@ -82,7 +83,6 @@ export async function rememberCheckpoint(folders: Folders, { organisation }: Pic
     else remark(`keyman: warning: ${memory.message}; tell your security team, keyman audit verify says more`)
   } catch (error) {
     // Signing in is not held up; but a server that keeps its log to itself is not passed over in silence.
-    const why = error instanceof Error ? error.message : String(error)
-    remark(`keyman: warning: the audit log's newest checkpoint could not be checked: ${shown(why)}`)
+    remark(`keyman: warning: the audit log's newest checkpoint could not be checked: ${shown(told(error).message)}`)
   }
 }

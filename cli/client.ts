@@ -2,6 +2,7 @@ import { Agent, request as httpsRequest } from 'node:https'
 import type { PeerCertificate } from 'node:tls'
 import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
 
 /** How the server is reached: only the `machines` root of the pinned trust bundle is trusted, never the system's. */
 export type Connection = {
@@ -100,7 +101,7 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
     let cut: string | undefined
     const cutOff = (why: string) => {
       cut = why
-      request.destroy(new Error(why))
+      request.destroy(new KeymanError('unavailable', why))
     }
     const giveUp = (after: number) => setTimeout(() => cutOff(`no answer within ${after / 1000} s`), after)
     const timer = giveUp(deadline)
@@ -159,10 +160,6 @@ function agentOf(connection: Connection): Agent {
 const LATE = 'see whether it still runs, and what lies between; keyman doctor measures'
 
 function reasonOf(error: NodeJS.ErrnoException): Reason {
-  if (error.code === 'ECONNREFUSED')
-    return { why: 'nothing listens there', hint: 'see whether the server runs there, and whether the address is right' }
-  if (error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN')
-    return { why: 'its name does not resolve', hint: "see whether it is spelled right, and this machine's DNS" }
   if (error.code === 'EPROTO')
     return {
       why: 'it does not speak TLS',
@@ -173,5 +170,6 @@ function reasonOf(error: NodeJS.ErrnoException): Reason {
       why: `its certificate is not one of the pinned machine authority (${error.code})`,
       hint: 'another server may answer at this address: keyman login looks at its root of trust; tell your administrator',
     }
-  return { why: error.message, hint: LATE }
+  const { message, hint = LATE, code } = told(error)
+  return { why: code === 'internal' ? 'the connection failed' : message, hint: code === 'internal' ? LATE : hint }
 }

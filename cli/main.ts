@@ -1,6 +1,7 @@
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { nearest } from '#shared/nearest.ts'
+import { told } from '#shared/told.ts'
 import { type Command, parse, usage } from './command.ts'
 import { GROUPS } from './groups.ts'
 import { print, printError } from './terminal.ts'
@@ -141,15 +142,7 @@ async function whatStillHolds(error: KeymanError): Promise<string | undefined> {
   }
 }
 
-function broken(error: unknown): number {
-  printError(error instanceof Error ? error.message : String(error), 'KEYMAN_DEBUG=1 shows where')
-  if (process.env.KEYMAN_DEBUG === '1') console.error(error)
-  return EXIT.failed
-}
-
 process.on('SIGINT', () => process.exit(EXIT.interrupted))
 // A reader that goes away (`keyman … | head`) is no failure.
 process.stdout.on('error', () => process.exit(EXIT.done))
-process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) =>
-  error instanceof KeymanError ? failed(error) : broken(error),
-)
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => failed(told(error)))

@@ -1,5 +1,6 @@
 import { connect } from 'node:net'
 import { equalBytes } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { agentProtocol, type SshPublicKey } from '#shared/ssh/index.ts'
 
 /**
@@ -46,9 +47,11 @@ function ask(socket: string, message: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const connection = connect(socket)
     let received: Uint8Array<ArrayBuffer> = new Uint8Array(0)
-    connection.setTimeout(2000, () => connection.destroy(new Error('the ssh-agent does not answer')))
+    connection.setTimeout(2000, () =>
+      connection.destroy(new KeymanError('unavailable', 'the ssh-agent does not answer')),
+    )
     connection.on('error', reject)
-    connection.on('end', () => reject(new Error('the ssh-agent hung up')))
+    connection.on('end', () => reject(new KeymanError('unavailable', 'the ssh-agent hung up')))
     connection.on('data', (chunk: Uint8Array) => {
       const joined = new Uint8Array(received.length + chunk.length)
       joined.set(received)

@@ -1,4 +1,5 @@
 import type { api, Problem, Route } from '#shared/api/index.ts'
+import { strings } from './strings.ts'
 
 type Api = typeof api
 type AnswerOf<R> = R extends Route<infer _Query, infer _Body, infer Answer> ? Answer : never
@@ -11,11 +12,14 @@ declare const __ROUTES__: Record<string, { method: string; path: string }>
 export class Refusal extends Error {
   readonly code: string
   readonly hint: string | undefined
+  /** By which the server's log knows the request. */
+  readonly requestId: string | undefined
   readonly transaction: { id: string; url: string } | undefined
   constructor(problem: Pick<Problem, 'code' | 'detail'> & Partial<Problem>) {
     super(problem.detail)
     this.code = problem.code
     this.hint = problem.hint
+    this.requestId = problem.requestId
     this.transaction = problem.transaction
   }
 }
@@ -47,7 +51,9 @@ export async function call<Resource extends keyof Api, Name extends keyof Api[Re
   if (response.status === 204) return undefined as AnswerOf<Api[Resource][Name]>
   const answer = await response.json().catch(() => undefined)
   if (response.ok) return answer
-  throw new Refusal(isProblem(answer) ? answer : { code: 'internal', detail: `HTTP ${response.status}` })
+  throw new Refusal(
+    isProblem(answer) ? answer : { code: 'internal', detail: strings.internal, hint: strings.internalHint },
+  )
 }
 
 function isProblem(value: unknown): value is Problem {

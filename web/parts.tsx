@@ -51,6 +51,11 @@ export function Problem({ refusal }: { refusal: Refusal | undefined }) {
         <div class="problem">
           <strong>{refusal.code === 'offline' ? strings.offline : refusal.message}</strong>
           {refusal.hint && <p>{refusal.hint}</p>}
+          {refusal.requestId && (
+            <p class="quiet">
+              {strings.request} <code>{refusal.requestId}</code>
+            </p>
+          )}
         </div>
       )}
     </div>
@@ -70,7 +75,11 @@ export function useAction(): {
     setRefusal(undefined)
     work()
       .catch((error: unknown) =>
-        setRefusal(error instanceof Refusal ? error : new Refusal({ code: 'internal', detail: String(error) })),
+        setRefusal(
+          error instanceof Refusal
+            ? error
+            : new Refusal({ code: 'internal', detail: strings.internal, hint: strings.internalHint }),
+        ),
       )
       .finally(() => setBusy(false))
   }, [])

@@ -3,6 +3,7 @@ import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint } from '#shared/merkle/index.ts'
+import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import type { LogHead } from './log-head.ts'
 import type { HostChannel, HostsDeps } from './port.ts'
@@ -107,10 +108,7 @@ export class Connection {
       return !this.#ended
     } catch (error) {
       const later = error instanceof KeymanError && error.code === 'unavailable'
-      this.close(
-        later ? CLOSE.tryAgain : CLOSE.policy,
-        error instanceof Error ? error.message.slice(0, 100) : 'refused',
-      )
+      this.close(later ? CLOSE.tryAgain : CLOSE.policy, told(error).message.slice(0, 100))
       return false
     }
   }

@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { told } from '#shared/told.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call, probe } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
@@ -59,8 +60,8 @@ async function looked(check: string, look: () => Looked | Promise<Looked>): Prom
   try {
     return [{ check, ...(await look()) }]
   } catch (error) {
-    const hint = error instanceof KeymanError && error.hint ? `; ${error.hint}` : ''
-    return [{ check, ok: false, says: `${error instanceof Error ? error.message : error}${hint}` }]
+    const { message, hint } = told(error)
+    return [{ check, ok: false, says: hint === undefined ? message : `${message}; ${hint}` }]
   }
 }
 

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { told } from '#shared/told.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
@@ -70,7 +71,7 @@ async function end(places: Folders, context: Context): Promise<boolean> {
     (error: unknown) => {
       // It has ended there already: revoked, or its passkey was removed.
       if (error instanceof KeymanError && error.code === 'not-signed-in') return undefined
-      return error instanceof Error ? error.message : String(error)
+      return told(error).message
     },
   )
   await forgetSession(places, context)

@@ -13,6 +13,7 @@ import {
   sshsigSignedData,
   toPrivateKeyObject,
 } from '#shared/ssh/index.ts'
+import { told } from '#shared/told.ts'
 import {
   parseTrustDocument,
   rootFingerprint,
@@ -202,7 +203,7 @@ async function publish(document: string, signatures: string[], json: boolean | u
   else remark(`Published version ${published.version}. Hosts have it as they confirm: keyman host list`)
   // It is published, whatever becomes of this: the next login or renewal takes it in too.
   await takeIn(context).catch((error: unknown) =>
-    remark(`It is not pinned here yet (${error instanceof Error ? shown(error.message) : error}): keyman trust show`),
+    remark(`It is not pinned here yet (${shown(told(error).message)}): keyman trust show`),
   )
   return EXIT.done
 }
