@@ -92,13 +92,23 @@ async function serve(
     if (caller) await admit(gate, route, caller, raw, prepared.target)
     return await prepared.run()
   } catch (error) {
-    if (caller && error instanceof KeymanError && error.code === 'denied') callers.charge(bucketOf(caller), DENIAL)
+    if (caller && error instanceof KeymanError && error.code === 'denied') chargeDenial(callers, caller)
     throw error
   }
 }
 
 /** What a denial costs, in requests: each is a record for good. */
 const DENIAL = 20
+
+/** Once somebody was denied often, over all of their sessions, a denial uses the session up: signing in again gives no more records. */
+function chargeDenial(callers: RateLimiter, caller: Caller): void {
+  callers.charge(bucketOf(caller), DENIAL)
+  try {
+    callers.take(`denials of ${nameOf(caller)}`, DENIAL)
+  } catch {
+    callers.charge(bucketOf(caller), Number.MAX_SAFE_INTEGER)
+  }
+}
 
 const nameOf = (caller: Caller): string => (caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
 

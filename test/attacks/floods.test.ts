@@ -32,6 +32,17 @@ it('a flood of what is denied: a few are recorded, then its person is told to wa
   expect(await outcome(call(world.alice.connection, api.session.show))).toBe('done')
 })
 
+it('a flood of what is denied, from one session after the other: each new one is good for one more record', async () => {
+  const dave = await inviteAndEnrol(world.server, world.alice, 'dave@example.com')
+  for (let n = 0; n < 8; n++) {
+    const { connection } = await logIn(world.server, dave)
+    await many(10, () => call(connection, api.persons.list))
+  }
+  // Each login is told that no grant gives a certificate, which is a record as well.
+  expect(await recorded('denied', 'dave@example.com')).toBeLessThanOrEqual(8 + 5 + 8 + 2)
+  expect(await outcome(call(world.alice.connection, api.session.show))).toBe('done')
+})
+
 it('a flood of certificates: some are given, so that a revocation has no more to collect than it can', async () => {
   const carol = await logIn(world.server, await inviteAndEnrol(world.server, world.alice, 'carol@example.com'))
   await call(world.alice.connection, api.grants.add, {
