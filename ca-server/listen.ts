@@ -16,6 +16,7 @@ import { hostStream, STREAMS_PER_HOST } from './http/host-stream.ts'
 import { hostRoutes } from './http/hosts.ts'
 import { type AccessLine, startMachinesListener, startPagesListener } from './http/listeners.ts'
 import { loginRoutes } from './http/login.ts'
+import { mandateRoutes } from './http/mandates.ts'
 import { openApiDocument } from './http/openapi.ts'
 import { passkeyRoutes } from './http/passkeys.ts'
 import { personRoutes } from './http/persons.ts'
@@ -166,9 +167,11 @@ export function allHandled(services: Services): Handled[] {
     ...grantRoutes(services),
     ...accessRoutes(services),
     ...revocationRoutes({
+      identity: services.identity,
       authority: services.authority,
       waitForHosts: (target, seconds) => services.hosts.waitInForce(target, seconds),
     }),
+    ...mandateRoutes(services),
     ...hostRoutes(services),
     ...auditRoutes(services),
     ...trustRoutes(services),
@@ -180,12 +183,12 @@ export function allHandled(services: Services): Handled[] {
   return handled
 }
 
-function gate({ identity, access }: Services): Gate {
+function gate({ identity, access, store }: Services): Gate {
   return {
     callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
     callerFromCookie: cookie => identity.callerFromCookie(cookie),
-    requireFreshAssertion: (caller, action, target, from) =>
-      identity.requireFreshAssertion(caller, action, target, from),
+    touches: identity.touches,
+    store,
     requireAdministrator: (caller, { action, method, summary }, request) =>
       access.requireAdministrator(
         caller,

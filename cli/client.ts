@@ -11,6 +11,8 @@ export type Connection = {
   readonly root: string | undefined
   /** PEM; the person's client key and certificate. */
   readonly client?: { readonly key: string; readonly certificate: string }
+  /** Asks the person for the touch that a request wants: it is sent again with it. Without this the refusal is the answer. */
+  confirm?(transaction: { readonly id: string; readonly url: string }, why: string): Promise<void>
   /** Called where the server says that it does not know the person, or not any more. */
   unknown?(): void
 }
@@ -19,6 +21,8 @@ export type CallInput<Query, Body> = {
   params?: Record<string, string>
   query?: Partial<Record<keyof Query & string, string | number | undefined>>
   body?: Body
+  /** The transaction that was confirmed for this very request. */
+  touch?: string
   /** How long the whole call may take, in milliseconds; ten seconds by default. A server that is dead is seen sooner. */
   deadline?: number
 }
@@ -35,6 +39,7 @@ export class Unreachable extends KeymanError {
   }
 }
 
+const MAX_ASKED = 3
 const agents = new WeakMap<Connection, Agent>()
 const MAX_ANSWER = 32 * 1024 * 1024
 
@@ -43,16 +48,21 @@ export async function call<Query, Body, Answer>(
   connection: Connection,
   route: Route<Query, Body, Answer>,
   input: CallInput<Query, Body> = {},
+  asked = 0,
 ): Promise<Answer> {
   const path = route.path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(input.params?.[word] ?? ''))
   const url = new URL(path, connection.url)
   for (const [name, value] of Object.entries<string | number | undefined>(input.query ?? {}))
     if (value !== undefined) url.searchParams.set(name, String(value))
-  const { status, text } = await exchange(connection, url, route.method, input.body, input.deadline)
+  const { status, text } = await exchange(connection, url, route.method, input.body, input)
   if (status >= 400) {
     const refusal = refusalFrom(connection.url, status, text)
     if (refusal.code === 'not-signed-in') connection.unknown?.()
-    throw refusal
+    const { transaction } = refusal
+    // What it is about may be otherwise by then, and is shown and asked for anew; but not for ever.
+    if (!transaction || !connection.confirm || asked === MAX_ASKED) throw refusal
+    await connection.confirm(transaction, refusal.message)
+    return call(connection, route, { ...input, touch: transaction.id }, asked + 1)
   }
   // A route without an answer has `undefined` for its answer's type.
   if (!route.answer) return undefined as Answer
@@ -70,7 +80,7 @@ export async function probe(
   path: string,
 ): Promise<{ took: number; clock: number | undefined }> {
   const started = Date.now()
-  const { date } = await exchange(connection, new URL(path, connection.url), 'GET', undefined)
+  const { date } = await exchange(connection, new URL(path, connection.url), 'GET', undefined, {})
   const took = Date.now() - started
   return { took, clock: date === undefined ? undefined : Date.parse(date) - started - took / 2 }
 }
@@ -85,7 +95,13 @@ export const lasts = (connection: Connection, endsAt: string): number =>
 
 type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
 
-function exchange(connection: Connection, url: URL, method: string, body: unknown, deadline = 10_000) {
+function exchange(
+  connection: Connection,
+  url: URL,
+  method: string,
+  body: unknown,
+  { deadline = 10_000, touch }: { readonly deadline?: number; readonly touch?: string },
+) {
   const payload = body === undefined ? undefined : JSON.stringify(body)
   return new Promise<Exchanged>((resolve, reject) => {
     const request = httpsRequest(url, {
@@ -93,6 +109,7 @@ function exchange(connection: Connection, url: URL, method: string, body: unknow
       agent: agentOf(connection),
       headers: {
         accept: 'application/json',
+        ...(touch === undefined ? {} : { 'keyman-touch': touch }),
         ...(payload === undefined
           ? {}
           : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),

@@ -7,6 +7,7 @@ export const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<
   status: () => import('./commands/status.ts'),
   ssh: () => import('./commands/ssh.ts'),
   why: () => import('./commands/why.ts'),
+  admin: () => import('./commands/admin.ts'),
   revoke: () => import('./commands/revoke.ts'),
   person: () => import('./commands/person.ts'),
   invitation: () => import('./commands/invitation.ts'),

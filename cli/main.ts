@@ -15,12 +15,13 @@ Every day
   logout              end the session, remove its keys
   ssh config          add or remove the one line in ~/.ssh/config
 
-Administration (a touch of the passkey at most ten minutes old)
+Administration (each change wants a touch of the passkey)
   person              list, show, invite, disable, enable
   invitation          list, remove
   team                list, show, add, remove
   grant               list, add, remove: who may log in where
   host                list, show, add, remove
+  admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now
   audit               list, show, verify
   trust               show, sign, move-root

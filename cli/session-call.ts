@@ -10,8 +10,8 @@ import { pageOf } from './page.ts'
 import { isWatched, remark, shown } from './terminal.ts'
 
 /**
- * A call in the name of the signed-in person. Where the server wants a fresh touch of the passkey, the page is opened,
- * its confirmation awaited, and the call made once more. Where nobody is there to touch it, the refusal is the answer.
+ * A call in the name of the signed-in person. Where the server wants a touch of the passkey for it, the page is opened, its
+ * confirmation awaited, and the same call made once more with it. Where nobody is there to touch it, the refusal is the answer.
  */
 export async function callAsPerson<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
@@ -20,14 +20,11 @@ export async function callAsPerson<Query, Body, Answer>(
 ): Promise<Answer> {
   const places = folders()
   const { context } = requireSession(places, new Date(), held)
-  const connection = sessionConnection(places, context)
-  try {
-    return await call(connection, route, input)
-  } catch (error) {
-    if (!(error instanceof KeymanError) || !error.transaction) throw error
-    await confirmed(connection, { ...error.transaction, url: pageOf(context, error.transaction.url) }, error.message)
-    return call(connection, route, input)
+  const connection: Connection = {
+    ...sessionConnection(places, context),
+    confirm: ({ id, url }, why) => confirmed(connection, { id, url: pageOf(context, url) }, why),
   }
+  return call(connection, route, input)
 }
 
 async function confirmed(connection: Connection, transaction: { id: string; url: string }, why: string): Promise<void> {
@@ -44,7 +41,7 @@ async function confirmed(connection: Connection, transaction: { id: string; url:
   )
   for (;;) {
     const { state, endsAt } = await call(connection, api.actions.show, { params: { transaction: transaction.id } })
-    if (state === 'confirmed') return
+    if (state === 'confirmed' || state === 'used') return
     if (state === 'refused')
       throw new KeymanError('denied', 'the action was refused in the browser; nothing was changed')
     if (lasts(connection, endsAt) <= 0)

@@ -54,7 +54,9 @@ describe('what a passkey signs at login', () => {
 it('what is signed for a login is never what is signed for an action or a proof', () => {
   fc.assert(
     fc.property(fc.uint8Array(), fc.uint8Array(), fc.string(), fc.string(), (nonce, key, one, two) => {
-      const action = actionChallenge({ nonce, action: one, target: two, device: one, clientSpki: key })
+      const action = actionChallenge({
+        ...{ nonce, action: one, request: nonce, shown: two, session: one, device: one, clientSpki: key },
+      })
       const login = loginChallenge({ ...parts, nonce, clientSpki: key, device: one, origin: two })
       const proof = proofMessage({ purpose: 'login', challenge: nonce, sshPublicKey: key, clientSpki: key })
       expect(toHex(action)).not.toBe(toHex(login))

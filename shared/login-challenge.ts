@@ -42,21 +42,36 @@ export type ActionChallengeParts = {
   readonly nonce: Uint8Array
   /** As the route names it, such as `grant add`. */
   readonly action: string
-  /** What it is done to, as the page shows it. */
-  readonly target: string
+  /** SHA-256 of the request: `requestText`. */
+  readonly request: Uint8Array
+  /** What the page shows of it, JSON of `[name, value]`, in its order. */
+  readonly shown: string
+  readonly session: string
   readonly device: string
   /** SubjectPublicKeyInfo of the session's client key; for a browser session SHA-256 of the session's ID, since it has no key. */
   readonly clientSpki: Uint8Array
 }
 
+/** What a touch binds of a request, as JSON. `path` as the route has it, query and body as its schemas read them. */
+export const requestText = (request: {
+  readonly method: string
+  readonly path: string
+  readonly params: Readonly<Record<string, string>>
+  readonly query: unknown
+  readonly body: unknown
+}): string =>
+  JSON.stringify([request.method, request.path, request.params, request.query ?? null, request.body ?? null])
+
 /** The WebAuthn challenge of a step-up: SHA-256, 32 bytes. */
 export const actionChallenge = (parts: ActionChallengeParts): Uint8Array =>
   sha256(
     strings(
-      utf8('keyman-action-v1'),
+      utf8('keyman-action-v2'),
       parts.nonce,
       utf8(parts.action),
-      utf8(parts.target),
+      parts.request,
+      utf8(parts.shown),
+      utf8(parts.session),
       utf8(parts.device),
       parts.clientSpki,
     ),

@@ -33,6 +33,8 @@ export async function call<Resource extends keyof Api, Name extends keyof Api[Re
   name: Name,
   params: Record<string, string> = {},
   body?: BodyOf<Api[Resource][Name]>,
+  /** The transaction that was confirmed for this very request. */
+  touch?: string,
 ): Promise<AnswerOf<Api[Resource][Name]>> {
   const route = __ROUTES__[`${resource}.${name}`]
   if (!route) throw new Error(`no route ${resource}.${name}`)
@@ -42,7 +44,10 @@ export async function call<Resource extends keyof Api, Name extends keyof Api[Re
     response = await fetch(path, {
       method: route.method,
       credentials: 'same-origin',
-      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      headers: {
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(touch === undefined ? {} : { 'keyman-touch': touch }),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
   } catch {

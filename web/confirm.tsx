@@ -4,7 +4,7 @@ import { Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded 
 import { usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
-/** `/confirm/TRANSACTION`: a fresh touch of a passkey for one action of one session and client key. */
+/** `/confirm/TRANSACTION`: a touch of a passkey for one request of one session and client key. */
 export function Confirm({ transaction }: { transaction: string }) {
   const params = { transaction }
   const { value: asked, refusal } = useLoaded(() => call('actions', 'show', params))
@@ -20,8 +20,8 @@ export function Confirm({ transaction }: { transaction: string }) {
   const now = state ?? asked.state
   if (now !== 'waiting')
     return (
-      <Card title={now === 'confirmed' ? strings.confirmed : strings.refused}>
-        <p>{now === 'confirmed' ? strings.confirmedText : strings.refusedText}</p>
+      <Card title={now === 'refused' ? strings.refused : strings.confirmed}>
+        <p>{now === 'refused' ? strings.refusedText : strings.confirmedText}</p>
       </Card>
     )
   const confirm = () =>
@@ -36,10 +36,18 @@ export function Confirm({ transaction }: { transaction: string }) {
       <p>{strings.loginWarning}</p>
       <Facts>
         <Fact name={strings.action}>{asked.action}</Fact>
-        <Fact name={strings.target}>{asked.target}</Fact>
+        {asked.shown.map(({ name, value }, i) => (
+          <Fact key={i} name={name}>
+            {value}
+          </Fact>
+        ))}
+      </Facts>
+      <p>{strings.askedBy}</p>
+      <Facts>
         <Fact name={strings.person}>{asked.person}</Fact>
+        <Fact name={strings.address}>{asked.from}</Fact>
         <Fact name={strings.device}>
-          {asked.device} ({strings.from} {asked.from})
+          <q>{asked.device}</q>
         </Fact>
         <Fact name={strings.clientKey}>
           <Fingerprint value={asked.clientFingerprint} />

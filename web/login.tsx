@@ -116,7 +116,9 @@ function Consent({ login }: { login: Transaction }) {
         {login.kind === 'device' ? strings.deviceWarning : strings.loginWarning}
       </p>
       <Facts>
-        <Fact name={strings.device}>{login.device}</Fact>
+        <Fact name={strings.device}>
+          <q>{login.device}</q>
+        </Fact>
         <Fact name={strings.address}>{login.from}</Fact>
         <Fact name={strings.lifetime}>{duration(login.lifetime)}</Fact>
         <Fact name={strings.sshKey}>

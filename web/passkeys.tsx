@@ -20,16 +20,16 @@ async function load(): Promise<Signed | 'nobody'> {
   }
 }
 
-/** Does something that wants a fresh assertion: where the server says so, the passkey is asked for at once and it is done again. */
-async function fresh<T>(work: () => Promise<T>): Promise<T> {
+/** Does something that wants a touch: where the server says so, the passkey is asked for at once and it is sent again with it. */
+async function touched<T>(work: (touch?: string) => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
     if (!(error instanceof Refusal) || !error.transaction) throw error
-    const params = { transaction: error.transaction.id }
-    const { options } = await call('actions', 'options', params)
-    await call('actions', 'confirm', params, { assertion: await usePasskey(options) })
-    return work()
+    const { id } = error.transaction
+    const { options } = await call('actions', 'options', { transaction: id })
+    await call('actions', 'confirm', { transaction: id }, { assertion: await usePasskey(options) })
+    return work(id)
   }
 }
 
@@ -67,8 +67,9 @@ export function Passkeys() {
     const form = event.currentTarget as HTMLFormElement
     const name = String(new FormData(form).get('name')).trim()
     run(async () => {
-      const { options } = await fresh(() => call('passkeys', 'addOptions'))
-      await call('passkeys', 'add', {}, { name, registration: await createPasskey(options) })
+      const { options } = await call('passkeys', 'addOptions')
+      const body = { name, registration: await createPasskey(options) }
+      await touched(touch => call('passkeys', 'add', {}, body, touch))
       reload()
     })
   }
@@ -127,14 +128,14 @@ function Row({ passkey, only, busy, run, reload }: RowProps) {
     event.preventDefault()
     const name = String(new FormData(event.currentTarget as HTMLFormElement).get('name')).trim()
     run(async () => {
-      await call('passkeys', 'rename', { id: passkey.id }, { name })
+      await touched(touch => call('passkeys', 'rename', { id: passkey.id }, { name }, touch))
       close()
       reload()
     })
   }
   const remove = () =>
     run(async () => {
-      await fresh(() => call('passkeys', 'remove', { id: passkey.id }))
+      await touched(touch => call('passkeys', 'remove', { id: passkey.id }, undefined, touch))
       close()
       reload()
     })

@@ -7,7 +7,6 @@ export const english = {
   internalHint: 'Load the page again. If it stays so, tell your administrator.',
   request: 'Request',
   again: 'Try again',
-  from: 'from',
   done: 'Done',
 
   noPasskeys: 'This browser cannot use passkeys here.',
@@ -38,7 +37,7 @@ export const english = {
   loginWarning: 'Go on only if you have just started this yourself.',
   deviceWarning:
     'Somebody may have asked you to type a code. Go on only if the machine below is yours and its own terminal showed you the code.',
-  device: 'Machine',
+  device: 'Calls itself',
   address: 'Asked from',
   sshKey: 'SSH key',
   clientKey: 'Client key',
@@ -58,7 +57,7 @@ export const english = {
 
   confirmTitle: 'Confirm an action',
   action: 'Action',
-  target: 'On',
+  askedBy: 'It is asked for by:',
   person: 'As',
   confirm: 'Confirm with passkey',
   confirmed: 'Confirmed',

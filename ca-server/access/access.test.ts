@@ -92,16 +92,19 @@ describe('teams and grants', () => {
     expect(await refusal(rooms.access.addGrant(newGrant({ who: 'team:sre' }), by()))).toMatch(
       /^not-found: .*no team sre/,
     )
-    expect(await rooms.access.addTeamMember(sre, alice, by())).toEqual({ name: 'sre', members: [alice] })
+    expect(await rooms.access.changeTeam(sre, { add: [alice], remove: [] }, by())).toEqual({
+      name: 'sre',
+      members: [alice],
+    })
     const grant = await rooms.access.addGrant(newGrant({ who: 'team:sre' }), by())
     expect(loginsOf(rooms)).toEqual(['deploy via team:sre'])
     expect(rooms.access.teamsOf(alice)).toEqual(['sre'])
     expect(rooms.access.principalsFor(web1)).toMatchObject({ deploy: [{ principal: alice }] })
     const before = await epochsOf(rooms)
-    expect(await rooms.access.removeTeamMember(sre, alice, by())).toEqual({ name: 'sre', members: [] })
+    expect(await rooms.access.changeTeam(sre, { add: [], remove: [alice] }, by())).toEqual({ name: 'sre', members: [] })
     expect((await epochsOf(rooms)).get(`person:${alice}`)).not.toBe(before.get(`person:${alice}`))
     expect(rooms.access.principalsFor(web1)).toEqual({})
-    expect(await refusal(rooms.access.removeTeamMember(sre, alice, by()))).toMatch(/^not-found/)
+    expect(await refusal(rooms.access.changeTeam(sre, { add: [], remove: [alice] }, by()))).toMatch(/^not-found/)
     await rooms.access.removeGrant(grant.id, by())
   })
 
@@ -139,7 +142,7 @@ describe('teams and grants', () => {
   test('whoever follows the decisions hears of each change', async () => {
     let heard = 0
     const end = rooms.access.onChange(() => heard++)
-    await rooms.access.addTeamMember(sre, bob, by())
+    await rooms.access.changeTeam(sre, { add: [bob], remove: [] }, by())
     end()
     expect(heard).toBeGreaterThan(0)
   })
@@ -162,7 +165,7 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
 
   test('changes of two teams with the same members, their grants and their persons never wait for each other in a circle', async () => {
     const teams = ['a', 'b'].map(name => parseTeamName(name, 'test'))
-    for (const team of teams) await rooms.access.addTeamMember(team, alice, by())
+    for (const team of teams) await rooms.access.changeTeam(team, { add: [alice], remove: [] }, by())
     const work: Promise<unknown>[] = []
     for (let i = 0; i < 12; i++)
       for (const team of teams) {
@@ -171,7 +174,7 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
             .addGrant(newGrant({ who: `team:${team}` }), by())
             .then(g => rooms.access.removeGrant(g.id, by())),
         )
-        work.push(rooms.access.addTeamMember(team, bob, by()))
+        work.push(rooms.access.changeTeam(team, { add: [bob], remove: [] }, by()))
         work.push(rooms.access.addGrant(newGrant({ who: i % 2 ? alice : bob }), by()))
       }
     await Promise.all(work)

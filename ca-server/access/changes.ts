@@ -6,7 +6,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type PersonIdentity, parseTeamName, type TeamName } from '#shared/names.ts'
 import { describe } from './decide.ts'
 import { grantFact, grantId, memberFact, memberId } from './facts.ts'
-import type { By, Grant, NewGrant, Team } from './port.ts'
+import type { By, Grant, NewGrant, Team, TeamChange } from './port.ts'
 import { deleteGrant, deleteMember, insertGrant, insertMember, selectGrant, selectMembers } from './records.ts'
 import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.ts'
 
@@ -64,20 +64,22 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
   })
 }
 
-export async function addTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
-  deps.assertFits(now => withMember(now, team, person), 'identity')
-  return change(deps, 'team add', member(team, person), by, async t => {
-    const isNew = await insertMember(t, team, person, deps.now().toISOString())
-    if (isNew) await deps.ledger.appendIn(t, [teamEntry(team, person, 'added', by)])
-    return readTeam(t, team)
-  })
-}
-
-export function removeTeamMember(deps: ChangeDeps, team: TeamName, person: PersonIdentity, by: By): Promise<Team> {
-  return change(deps, 'team remove', member(team, person), by, async t => {
-    if (!(await deleteMember(t, team, person)))
-      throw new KeymanError('not-found', `${person} is not in a team ${team}`, { hint: 'see `keyman team list`' })
-    await deps.ledger.appendIn(t, [teamEntry(team, person, 'removed', by)])
+/** All of it or nothing. */
+export async function changeTeam(deps: ChangeDeps, team: TeamName, members: TeamChange, by: By): Promise<Team> {
+  const { add, remove } = members
+  deps.assertFits(now => add.reduce((before, person) => withMember(before, team, person), now), 'persons')
+  const touched = { teams: [`team:${team}`], changes: [...add, ...remove].map(personSubject) }
+  return change(deps, 'team change', touched, by, async t => {
+    const entries: Entry[] = []
+    for (const person of new Set(add))
+      if (await insertMember(t, team, person, deps.now().toISOString()))
+        entries.push(teamEntry(team, person, 'added', by))
+    for (const person of new Set(remove)) {
+      if (!(await deleteMember(t, team, person)))
+        throw new KeymanError('not-found', `${person} is not in a team ${team}`, { hint: 'see `keyman team list`' })
+      entries.push(teamEntry(team, person, 'removed', by))
+    }
+    await deps.ledger.appendIn(t, entries)
     return readTeam(t, team)
   })
 }
@@ -111,8 +113,6 @@ function holders(who: string): Pick<Acting, 'teams' | 'changes'> {
     },
   }
 }
-
-const member = (team: string, person: string) => ({ teams: [`team:${team}`], changes: [personSubject(person)] })
 
 async function readTeam(t: Queryable, name: TeamName): Promise<Team> {
   const members = (await selectMembers(t, name)) ?? []

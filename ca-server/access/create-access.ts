@@ -4,10 +4,11 @@ import { insist, type Store } from '#server/store/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
-import { addGrant, addTeamMember, type ChangeDeps, removeGrant, removeTeamMember } from './changes.ts'
+import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
+import { accessWords } from './in-words.ts'
 import type {
   Access,
   Action,
@@ -123,8 +124,8 @@ export function createAccess(deps: AccessDeps): Access {
     removeGrant: (id, by) => changed(removeGrant(changes, id, by)),
     listTeams: () => vouchedTeams(deps),
     teamsOf: person => [...(current().persons.get(person)?.teams ?? [])],
-    addTeamMember: (team, person, by) => changed(addTeamMember(changes, team, person, by)),
-    removeTeamMember: (team, person, by) => changed(removeTeamMember(changes, team, person, by)),
+    changeTeam: (team, members, by) => changed(changeTeam(changes, team, members, by)),
+    words: accessWords,
 
     reload,
     onChange(listener) {

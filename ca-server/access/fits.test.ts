@@ -68,7 +68,7 @@ describe('a change that would make more of it than a host can be told is refused
     rooms = await openRooms({ hosts: [web1.name], living: [web1] })
     for (let n = 0; n < 40; n++) {
       await rooms.addPerson(person(n))
-      if (n < 39) await rooms.access.addTeamMember(sre, person(n), by())
+      if (n < 39) await rooms.access.changeTeam(sre, { add: [person(n)], remove: [] }, by())
     }
   })
   afterAll(() => rooms.close())
@@ -86,8 +86,8 @@ describe('a change that would make more of it than a host can be told is refused
       fields: [{ field: 'who', message: expect.stringContaining('web1.prod.example.com would be told') }],
     })
     expect(await rooms.access.listGrants()).toHaveLength(granted.length)
-    const put = () => rooms.access.addTeamMember(sre, person(39), by())
-    await expect(put()).rejects.toMatchObject({ fields: [{ field: 'identity' }] })
+    const put = () => rooms.access.changeTeam(sre, { add: [person(39)], remove: [] }, by())
+    await expect(put()).rejects.toMatchObject({ fields: [{ field: 'persons' }] })
     expect(rooms.access.teamsOf(person(39))).toEqual([])
     for (const { id } of granted.slice(0, 4)) await rooms.access.removeGrant(id, by())
     expect((await put()).members).toHaveLength(40)

@@ -1,7 +1,8 @@
 import type { z } from 'zod'
 import type { By } from '#server/identity/index.ts'
 import type { Entry } from '#server/ledger/index.ts'
-import type { administration, hostStream } from '#shared/api/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import type { administration, hostStream, Line } from '#shared/api/index.ts'
 import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal } from '#shared/names.ts'
 
 /** The types of this room's door, `index.ts`. */
@@ -9,6 +10,7 @@ import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal }
 export type Grant = z.infer<typeof administration.grant>
 export type NewGrant = z.infer<typeof administration.newGrant>
 export type Team = z.infer<typeof administration.team>
+export type TeamChange = { readonly add: readonly PersonIdentity[]; readonly remove: readonly PersonIdentity[] }
 export type PrincipalsLine = hostStream.PrincipalsLine
 export type Extension = 'permit-pty' | 'permit-port-forwarding' | 'permit-agent-forwarding' | 'permit-X11-forwarding'
 
@@ -109,9 +111,15 @@ export interface Access {
   removeGrant(id: string, by: By): Promise<void>
   listTeams(): Promise<Team[]>
   teamsOf(person: PersonIdentity): string[]
-  addTeamMember(team: TeamName, person: PersonIdentity, by: By): Promise<Team>
-  /** Throws `not-found`. */
-  removeTeamMember(team: TeamName, person: PersonIdentity, by: By): Promise<Team>
+  /** Throws `not-found` for somebody who is to be taken out and is not in it; then nothing was changed. */
+  changeTeam(team: TeamName, change: TeamChange, by: By): Promise<Team>
+  /** What an ID or a name stands for, as the rows say it now, for whoever is to touch a passkey for it. */
+  readonly words: {
+    /** Throws `not-found`. */
+    grant(on: Queryable, id: string): Promise<Line[]>
+    /** Of a team that is not there yet, that it is new. */
+    team(on: Queryable, name: TeamName): Promise<Line[]>
+  }
 
   /** Reads everything anew; several calls at once read once more, not once each. */
   reload(): Promise<void>

@@ -74,6 +74,15 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
   )
 }
 
+export async function countGrantsTo(on: Queryable, who: string): Promise<number> {
+  const [row] = await on.query(
+    'select count(*) as n from access_grant where who = $1',
+    [who],
+    z.object({ n: z.bigint() }),
+  )
+  return Number(row?.n ?? 0n)
+}
+
 /** False where it was not there any more. */
 export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
   (await t.execute('delete from access_grant where id = $1', [id])) > 0

@@ -10,7 +10,7 @@ import { revokedKeyId } from './revocation/facts.ts'
 import { krlOf } from './revocation/krl.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'
-import { revoke, revokeHostIn, revokePersonIn, revokeSessionsIn } from './revocation/revoke.ts'
+import { revocationInWords, revoke, revokeHostIn, revokePersonIn, revokeSessionsIn } from './revocation/revoke.ts'
 import { serialsOf } from './serials.ts'
 import { createSigner } from './sign.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
@@ -60,6 +60,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return first
     },
 
+    words: (on, target) => revocationInWords(common, on, target),
     revoke: (target, reason, by) => revoke(common, target, reason, by),
     revokePersonIn: (t, person, by) => revokePersonIn(common, t, person, by),
     revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),

@@ -4,7 +4,7 @@ import type { Epoch, HostCaller, Identity, MachineCaller, Persons, Proofs } from
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { loginSchemas } from '#shared/api/index.ts'
+import type { Line, loginSchemas } from '#shared/api/index.ts'
 import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
@@ -115,6 +115,8 @@ export interface Authority {
   serverCertificate(names: readonly string[], onRenewed: (pair: ServerCertificate) => void): Promise<ServerCertificate>
 
   /** Throws `not-found` for a person who is none, and where nothing that lives has this key ID or serial. */
+  /** Whose certificates a revocation of this would end, as the rows say it now, for whoever is to touch a passkey for it. */
+  words(on: Queryable, target: RevocationTarget): Promise<Line[]>
   revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
   /**
    * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person on the lists. Gives

@@ -1,6 +1,7 @@
 import type { HostCaller } from '#server/identity/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { hostsText } from '#shared/grant-text.ts'
 import { CLOSE, Connection } from './connection.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
@@ -174,6 +175,14 @@ export function createHosts(given: HostsDeps): Hosts {
       await hostsChanged()
       await store.notify('hosts', '')
       await store.notify('revocations', '')
+    },
+    async words(on, name) {
+      const row = await selectByName(on, name)
+      if (!row) throw noSuchHost(name)
+      return [
+        { name: 'Host', value: `${name} with the labels ${hostsText({ labels: row.labels }) || 'none'}` },
+        { name: 'Known here as', value: row.id },
+      ]
     },
     async join(request, by) {
       const joined = await joinHost(deps, request, by)

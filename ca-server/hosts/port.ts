@@ -4,7 +4,7 @@ import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
 import type { Act, HostCaller } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { administration, hostStream } from '#shared/api/index.ts'
+import type { administration, hostStream, Line } from '#shared/api/index.ts'
 import type { HostName, Labels } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
@@ -124,6 +124,8 @@ export interface Hosts {
   show(name: HostName): Promise<HostView>
   /** Takes a host out: its certificates are revoked and its stream closes at once. Throws `not-found`. */
   remove(name: HostName, by: By): Promise<void>
+  /** What a name stands for, as the rows say it now, for whoever is to touch a passkey for it. Throws `not-found`. */
+  words(on: Queryable, name: HostName): Promise<Line[]>
   /** Exchanges a join token, once. Throws `denied` or `expired`. */
   join(
     request: JoinRequest,

@@ -1,9 +1,11 @@
 import type { Context, Hono } from 'hono'
 import { getCookie } from 'hono/cookie'
-import type { Caller } from '#server/identity/index.ts'
+import type { Caller, Consent, Touches } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
 import type { Listener, Route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
+import { requestText } from '#shared/login-challenge.ts'
 import { clientCertificate } from './client-certificate.ts'
 import { newApp, type OnInternalError } from './edge.ts'
 import type { Handled, RawRequest } from './handle.ts'
@@ -18,8 +20,10 @@ export type Gate = {
   callerFromCookie(cookie: string): Promise<Caller>
   /** Whether this person may administer (or only look at) this; throws `denied` with what the person may know of why. */
   requireAdministrator(caller: Caller, route: Route, request: RawRequest): Promise<void>
-  /** Throws `assertion-required` with a transaction where the last touch of a passkey is too long ago. */
-  requireFreshAssertion(caller: Caller, action: string, target: string, from: string): Promise<void>
+  /** See `identity.touches`. */
+  readonly touches: Pick<Touches, 'require' | 'keepAnswer' | 'digest'>
+  /** What is shown of a request is read by it. */
+  readonly store: Queryable
 }
 
 export type AppOptions = {
@@ -37,7 +41,7 @@ const COOKIE = '__Host-keyman'
 
 /**
  * One listener's routes. Everything that every route needs stands here once, in this order: rate limit, caller, body, caller
- * once more, schema, administrator, fresh assertion, handler, answer. A route is declared once, in `shared/api`.
+ * once more, schema, administrator, touch, handler, answer. A route is declared once, in `shared/api`.
  */
 export function createApp(options: AppOptions): Hono<EdgeEnv> {
   const app = newApp(options.onInternalError)
@@ -77,25 +81,63 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
     setCookie: value => c.header('set-cookie', cookieHeader(value), { append: true }),
   }
   const prepared = handled.prepare(raw)
-  const answer = await serve(options, route, raw, prepared)
+  const answer = await serve(options, route, raw, prepared, touchOf(c.req.header('keyman-touch')))
   return route.status === 204 ? c.body(null, 204) : c.json(answer, route.status ?? 200)
 }
 
 async function serve(
-  { gate, callers }: AppOptions,
+  options: AppOptions,
   route: Route,
   raw: RawRequest,
-  prepared: ReturnType<Handled['prepare']>,
+  prepared: Prepared,
+  touch: string | undefined,
 ): Promise<unknown> {
+  const { gate, callers } = options
   const { caller } = raw
   try {
-    if (caller) await admit(gate, route, caller, raw, prepared.target)
-    return await prepared.run()
+    if (caller && route.caller === 'administrator') await gate.requireAdministrator(caller, route, raw)
+    if (!caller || route.action === undefined) return await prepared.run()
+    const consented = await gate.touches.require(caller, askedFor(options, route, route.action, raw, prepared), touch)
+    return 'answer' in consented ? consented.answer : await act(options, raw, prepared, consented.consent)
   } catch (error) {
     if (caller && error instanceof KeymanError && error.code === 'denied') chargeDenial(callers, caller)
     throw error
   }
 }
+
+type Prepared = ReturnType<Handled['prepare']>
+
+const askedFor = ({ gate }: AppOptions, route: Route, action: string, raw: RawRequest, prepared: Prepared) => ({
+  action,
+  mandated: route.mandated === true,
+  request: requestText({ ...route, params: raw.params, query: prepared.query, body: prepared.body }),
+  shown: (on: Queryable) => prepared.shown(on, gate.touches.digest),
+  from: raw.from,
+})
+
+async function act(
+  { gate, onInternalError }: AppOptions,
+  { requestId }: RawRequest,
+  prepared: Prepared,
+  consent: Consent,
+): Promise<unknown> {
+  let isUsed = false
+  const answer = await prepared.run({
+    id: consent.id,
+    async use(t, by) {
+      await consent.use(t, by)
+      isUsed = true
+    },
+  })
+  if (!isUsed) throw new KeymanError('internal', 'this was done, but its touch was not used up')
+  // It is done: where this fails, whoever asks again hears that, and not the answer.
+  await gate.touches.keepAnswer(consent.id, answer).catch((error: unknown) => onInternalError(error, requestId))
+  return answer
+}
+
+/** One that is none of ours is none. */
+const touchOf = (header: string | undefined): string | undefined =>
+  header !== undefined && /^action_[A-Za-z0-9_-]{10,64}$/.test(header) ? header : undefined
 
 /** What a denial costs, in requests: each is a record for good. */
 const DENIAL = 20
@@ -172,11 +214,6 @@ function identify(options: AppOptions, c: Context<EdgeEnv>, cookie: string | und
   if (!certificate)
     throw new KeymanError('not-signed-in', 'no client certificate was shown', { hint: 'run keyman login' })
   return options.gate.callerFromClientCertificate(certificate.der, certificate.authorized)
-}
-
-async function admit(gate: Gate, route: Route, caller: Caller, raw: RawRequest, target: () => string): Promise<void> {
-  if (route.caller === 'administrator') await gate.requireAdministrator(caller, route, raw)
-  if (route.action !== undefined) await gate.requireFreshAssertion(caller, route.action, target(), raw.from)
 }
 
 /** `__Host-`: this host alone, every path, https (or localhost) only. */

@@ -24,4 +24,4 @@ export function byOf(request: Asked): By {
   return { actor, requestId, from }
 }
 
-export const byPersonOf = (request: Asked): PersonBy => byPerson(personOf(request), request.role, request)
+export const byPersonOf = (request: Asked): PersonBy => byPerson(personOf(request), request, request)

@@ -74,7 +74,8 @@ const routesFor = (handled: Handled, strangers: Pick<RateLimiter, 'take'>) =>
       callerFromClientCertificate: nobody,
       callerFromCookie: nobody,
       requireAdministrator: nobody,
-      requireFreshAssertion: nobody,
+      touches: { require: nobody, keepAnswer: nobody, digest: () => '' },
+      store: { query: nobody, execute: nobody },
     },
   })
 const handleJson = handle(json, async ({ body }) => {

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
-import type { Caller, Standing } from '#server/identity/index.ts'
-import type { Route } from '#shared/api/index.ts'
+import type { Caller, Consent, Standing } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { inWords, type Line, type Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fieldErrors } from './field-errors.ts'
 
@@ -10,6 +11,8 @@ export type RawRequest = {
   readonly caller: Caller | undefined
   /** As what the route lets persons in. */
   readonly role: Standing['role']
+  /** Of a route with an action, once it is there. */
+  readonly consent?: Consent | undefined
   /** Path parameters, percent-decoded once. Services parse them with `shared/names.ts`. */
   readonly params: Readonly<Record<string, string>>
   readonly query: unknown
@@ -33,20 +36,23 @@ export type ApiRequest<Query, Body> = Omit<RawRequest, 'query' | 'body'> & {
 export type Handled = {
   readonly route: Route
   prepare(raw: RawRequest): {
-    /** For routes with an `action`: what it is done to, as the page and the ledger show it. */
-    target(): string
-    run(): Promise<unknown>
+    /** As the schemas read them. */
+    readonly query: unknown
+    readonly body: unknown
+    /** For routes with an `action`: the whole request in words, and what its IDs name. */
+    shown(on: Queryable, digest: (secret: string) => string): Promise<Line[]>
+    run(consent?: Consent): Promise<unknown>
   }
 }
 
 /**
  * Pairs a route with its handler, keeping the schemas' types. The handler calls one service and shapes the answer; it
- * decides nothing. `target` names what an action is done to (default: the path's parameters).
+ * decides nothing. `names`: what the request's IDs and names stand for, read by this handle, which may be a transaction's.
  */
 export function handle<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
   handler: (request: ApiRequest<Query, Body>) => Promise<Answer>,
-  target: (request: ApiRequest<Query, Body>) => string = request => Object.values(request.params).join(' '),
+  names: (request: ApiRequest<Query, Body>, on: Queryable) => Promise<readonly Line[]> = async () => [],
 ): Handled {
   return {
     route,
@@ -56,10 +62,23 @@ export function handle<Query, Body, Answer>(
         query: check(route.query, raw.query, 'query'),
         body: check(route.body, raw.body, 'body'),
       }
-      return { target: () => target(request), run: () => handler(request) }
+      return {
+        query: request.query,
+        body: request.body,
+        shown: async (on, digest) => [
+          ...Object.entries(request.params).map(([key, value]) => ({ name: PARAMETERS[key] ?? key, value })),
+          ...(route.query ? inWords(route.query, request.query, digest) : []),
+          ...(route.body ? inWords(route.body, request.body, digest) : []),
+          ...(await names(request, on)),
+        ],
+        run: consent => handler({ ...request, consent }),
+      }
     },
   }
 }
+
+/** What the parameters of paths are called on the page. */
+const PARAMETERS: Readonly<Record<string, string>> = { id: 'ID', name: 'Name', identity: 'Person' }
 
 /** A route without a schema takes nothing: there `T` is `undefined` (the default of `route()`), the one place that says so. */
 function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'query' | 'body'): T {

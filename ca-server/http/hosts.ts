@@ -3,13 +3,12 @@ import type { Hosts } from '#server/hosts/index.ts'
 import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { hostsText } from '#shared/grant-text.ts'
 import { parseHostName } from '#shared/names.ts'
 import { byOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 export type HostRoutesDeps = {
-  readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'join' | 'renewClientCertificate'>
+  readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'words' | 'join' | 'renewClientCertificate'>
   readonly authority: Pick<Authority, 'issueHostCertificate'>
 }
 
@@ -18,18 +17,18 @@ export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
   return [
     handle(api.hosts.list, async () => ({ hosts: await hosts.list() })),
     handle(api.hosts.show, async ({ params }) => hosts.show(nameOf(params))),
-    handle(
-      api.hosts.add,
-      async request => {
-        const added = await hosts.add(request.body, byOf(request))
-        return { ...added, endsAt: added.endsAt.toISOString() }
-      },
-      ({ body: { name, labels } }) => `${name} with the labels ${hostsText({ labels }) || 'none'}`,
-    ),
-    handle(api.hosts.remove, async request => {
-      await hosts.remove(nameOf(request.params), byOf(request))
-      return undefined
+    handle(api.hosts.add, async request => {
+      const added = await hosts.add(request.body, byOf(request))
+      return { ...added, endsAt: added.endsAt.toISOString() }
     }),
+    handle(
+      api.hosts.remove,
+      async request => {
+        await hosts.remove(nameOf(request.params), byOf(request))
+        return undefined
+      },
+      ({ params }, on) => hosts.words(on, nameOf(params)),
+    ),
 
     handle(api.hostSelf.join, async ({ body, requestId, from }) => {
       const { host, organisation, client } = await hosts.join(body, { requestId, from })

@@ -1,5 +1,6 @@
 import type { Authority } from '#server/authority/index.ts'
 import type { BrowserCaller, Identity } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { byPersonOf, personOf } from './caller.ts'
@@ -10,31 +11,32 @@ export function passkeyRoutes({
   identity,
   authority,
 }: {
-  readonly identity: Pick<Identity, 'passkeys'>
+  readonly identity: Pick<Identity, 'passkeys' | 'words'>
   readonly authority: Pick<Authority, 'revokeSessionsIn'>
 }): Handled[] {
-  const { passkeys } = identity
+  const { passkeys, words } = identity
+  const named = (request: ApiRequest<unknown, unknown>, on: Queryable) =>
+    words.passkey(on, personOf(request).identity, request.params.id ?? '')
   return [
     handle(api.passkeys.list, async request => ({ passkeys: await passkeys.list(personOf(request).identity) })),
+    handle(api.passkeys.addOptions, async request => ({ options: await passkeys.addOptions(browserOf(request)) })),
+    handle(api.passkeys.add, request => passkeys.add(byPersonOf(request), request.body)),
     handle(
-      api.passkeys.addOptions,
-      async request => ({ options: await passkeys.addOptions(browserOf(request)) }),
-      ownPasskeys,
+      api.passkeys.rename,
+      request => passkeys.rename(byPersonOf(request), request.params.id ?? '', request.body.name),
+      named,
     ),
-    handle(api.passkeys.add, request => passkeys.add(byPersonOf(request), request.body), ownPasskeys),
-    handle(api.passkeys.rename, request =>
-      passkeys.rename(byPersonOf(request), request.params.id ?? '', request.body.name),
+    handle(
+      api.passkeys.remove,
+      async request => {
+        const by = byPersonOf(request)
+        await passkeys.remove(by, request.params.id ?? '', (t, sessions) => authority.revokeSessionsIn(t, sessions, by))
+        return undefined
+      },
+      named,
     ),
-    handle(api.passkeys.remove, async request => {
-      const by = byPersonOf(request)
-      await passkeys.remove(by, request.params.id ?? '', (t, sessions) => authority.revokeSessionsIn(t, sessions, by))
-      return undefined
-    }),
   ]
 }
-
-/** What adding a passkey is done to. */
-const ownPasskeys = (request: ApiRequest<unknown, unknown>): string => personOf(request).identity
 
 function browserOf(request: ApiRequest<unknown, unknown>): BrowserCaller {
   const person = personOf(request)

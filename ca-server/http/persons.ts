@@ -1,13 +1,14 @@
 import type { Access } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Identity, PersonView } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { byOf } from './caller.ts'
-import { type Handled, handle } from './handle.ts'
+import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 export type PersonRoutesDeps = {
-  readonly identity: Pick<Identity, 'persons' | 'refresh'> & {
+  readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
     readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink'>
   }
   readonly access: Pick<Access, 'teamsOf' | 'reload'>
@@ -22,17 +23,15 @@ export function personRoutes({ identity, access, authority }: PersonRoutesDeps):
     createdAt: person.createdAt.toISOString(),
     lastLoginAt: person.lastLoginAt?.toISOString(),
   })
+  const inWords = ({ params }: ApiRequest<unknown, unknown>, on: Queryable) =>
+    identity.words.person(on, identityOf(params))
   return [
     handle(api.persons.list, async () => ({ persons: (await identity.persons.list()).map(answer) })),
     handle(api.persons.show, async ({ params }) => answer(await identity.persons.show(identityOf(params)))),
-    handle(
-      api.persons.invite,
-      async request => {
-        const invitation = await identity.enrolment.invite(request.body, byOf(request))
-        return { ...invitation, endsAt: invitation.endsAt.toISOString() }
-      },
-      ({ body }) => `${body.identity}${body.administrator ? ' as administrator' : ''}`,
-    ),
+    handle(api.persons.invite, async request => {
+      const invitation = await identity.enrolment.invite(request.body, byOf(request))
+      return { ...invitation, endsAt: invitation.endsAt.toISOString() }
+    }),
     handle(api.persons.invitations, async () => ({
       invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({
         ...link,
@@ -40,23 +39,35 @@ export function personRoutes({ identity, access, authority }: PersonRoutesDeps):
         endsAt: endsAt.toISOString(),
       })),
     })),
-    handle(api.persons.uninvite, async request => {
-      await identity.enrolment.endLink(request.params.id ?? '', byOf(request))
-      return undefined
-    }),
-    handle(api.persons.disable, async request => {
-      const person = identityOf(request.params)
-      const by = byOf(request)
-      // One transaction: the epochs, the person, the certificates that are still good, the records.
-      const disabled = await identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))
-      await Promise.all([identity.refresh(), access.reload()])
-      return answer(disabled)
-    }),
-    handle(api.persons.enable, async request => {
-      const enabled = await identity.persons.enable(identityOf(request.params), byOf(request))
-      await access.reload()
-      return answer(enabled)
-    }),
+    handle(
+      api.persons.uninvite,
+      async request => {
+        await identity.enrolment.endLink(request.params.id ?? '', byOf(request))
+        return undefined
+      },
+      ({ params }, on) => identity.words.invitation(on, params.id ?? ''),
+    ),
+    handle(
+      api.persons.disable,
+      async request => {
+        const person = identityOf(request.params)
+        const by = byOf(request)
+        // One transaction: the epochs, the person, the certificates that are still good, the records.
+        const disabled = await identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))
+        await Promise.all([identity.refresh(), access.reload()])
+        return answer(disabled)
+      },
+      inWords,
+    ),
+    handle(
+      api.persons.enable,
+      async request => {
+        const enabled = await identity.persons.enable(identityOf(request.params), byOf(request))
+        await access.reload()
+        return answer(enabled)
+      },
+      inWords,
+    ),
   ]
 }
 

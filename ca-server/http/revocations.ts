@@ -1,5 +1,6 @@
 import type { Authority, Revocation, RevocationTarget } from '#server/authority/index.ts'
 import type { HostInForce } from '#server/hosts/index.ts'
+import type { Identity } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
@@ -7,13 +8,14 @@ import { byOf, personOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
 
 export type RevocationRoutesDeps = {
-  readonly authority: Pick<Authority, 'revoke' | 'findRevocation'>
+  readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
+  readonly identity: Pick<Identity, 'words'>
   /** `hosts.waitInForce`: waits, at most so many seconds, until hosts have this KRL or a newer one in force. */
   readonly waitForHosts: (target: { readonly krlVersion: bigint }, seconds: number) => Promise<HostInForce[]>
 }
 
 /** Revoking, with the hosts' own word on where it is in force. */
-export function revocationRoutes({ authority, waitForHosts }: RevocationRoutesDeps): Handled[] {
+export function revocationRoutes({ authority, identity, waitForHosts }: RevocationRoutesDeps): Handled[] {
   const answer = async ({ id, target, revoked, sessions, krlVersion }: Revocation, seconds: number) => ({
     id,
     target,
@@ -28,7 +30,8 @@ export function revocationRoutes({ authority, waitForHosts }: RevocationRoutesDe
         const { target, reason, wait } = request.body
         return answer(await authority.revoke(targetOf(target), reason, byOf(request)), wait)
       },
-      ({ body: { target } }) => targetText(target),
+      ({ body: { target } }, on) =>
+        'person' in target ? identity.words.person(on, target.person) : authority.words(on, targetOf(target)),
     ),
     handle(api.revocations.own, async request => {
       const { identity } = personOf(request)
@@ -48,10 +51,4 @@ function targetOf(target: Target): RevocationTarget {
   if ('serial' in target) return { serial: BigInt(target.serial) }
   if ('publicKey' in target) return { publicKey: parsePublicKey(target.publicKey, 'target.publicKey') }
   return target
-}
-
-function targetText(target: Target): string {
-  if ('person' in target) return target.person
-  if ('keyId' in target) return `key ID ${target.keyId}`
-  return 'serial' in target ? `serial ${target.serial}` : `key ${target.publicKey.slice(0, 100)}`
 }

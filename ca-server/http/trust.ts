@@ -1,6 +1,8 @@
+import { X509Certificate } from 'node:crypto'
 import type { Trust } from '#server/authority/index.ts'
-import { api } from '#shared/api/index.ts'
-import { parseTrustDocument, rootFingerprint } from '#shared/trust/index.ts'
+import { api, type Line } from '#shared/api/index.ts'
+import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
+import { parseTrustDocument, rootFingerprint, type TrustBundle } from '#shared/trust/index.ts'
 import { byOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
 
@@ -19,10 +21,32 @@ export function trustRoutes({ trust }: TrustRoutesDeps): Handled[] {
     handle(
       api.trust.publish,
       async request => trust.publish(request.body, byOf(request)),
-      ({ body }) => {
-        const { version, roots } = parseTrustDocument(body.document)
-        return `version ${version}, root ${rootFingerprint(roots)}`
-      },
+      async ({ body }) => bundleInWords(parseTrustDocument(body.document)),
     ),
   ]
 }
+
+/** All of it, key by key. */
+function bundleInWords(bundle: TrustBundle): Line[] {
+  const key = (line: string) => fingerprint(parsePublicKey(line, 'key'))
+  const { roots, ssh, x509, logKey } = bundle
+  return [
+    { name: 'Organisation', value: `${bundle.organisation}, incarnation ${bundle.incarnation}` },
+    { name: 'Format and version', value: `${bundle.format}, ${bundle.version}` },
+    { name: 'Pages', value: bundle.publicUrl },
+    { name: 'Machines', value: bundle.machinesUrl },
+    { name: 'Host names end in', value: bundle.hostSuffixes.join(', ') },
+    { name: 'Root of trust', value: rootFingerprint(roots) },
+    { name: 'Root keys', value: `${roots.threshold} of ${roots.keys.map(key).join(', ')}` },
+    ...ssh.userAuthorities.map(each => ({ name: 'May certify persons', value: `${key(each.key)} (${each.state})` })),
+    ...ssh.hostAuthorities.map(each => ({ name: 'May certify hosts', value: `${key(each.key)} (${each.state})` })),
+    ...x509.map(each => ({
+      name: `Root of ${each.purpose}`,
+      value: `${certificateHash(each.certificate)} (${each.state})`,
+    })),
+    { name: 'Log', value: `${logKey.name}, key ${logKey.key}` },
+  ]
+}
+
+/** As `openssl x509 -fingerprint -sha256` prints it. */
+const certificateHash = (pem: string): string => new X509Certificate(pem).fingerprint256

@@ -31,6 +31,7 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
             const bump = typeof how.changes === 'function' ? await how.changes(t) : how.changes
             await ledger.takeEpochs(t, { share, ...(bump === undefined ? {} : { bump }) })
             if (standing && caller) await assertStanding(room, t, { ...standing, caller }, how.ends ?? false)
+            await standing?.consent?.use(t, by.requestId)
             return work(t)
           })
         } catch (error) {
@@ -104,11 +105,16 @@ export async function anew<T>(
 /** On whose behalf, for rooms and for the ledger; `role` is what the route lets its callers in as. */
 export const byPerson = (
   caller: PersonCaller,
-  role: Standing['role'],
+  { role, consent }: Pick<Standing, 'role' | 'consent'>,
   at: { readonly requestId: string; readonly from?: string },
 ): PersonBy => ({
   requestId: at.requestId,
   ...(at.from === undefined ? {} : { from: at.from }),
-  actor: { kind: 'person', identity: caller.identity, session: caller.session },
-  standing: { caller, role },
+  actor: {
+    kind: 'person',
+    identity: caller.identity,
+    session: caller.session,
+    ...(consent === undefined ? {} : { consent: consent.id }),
+  },
+  standing: { caller, role, consent },
 })

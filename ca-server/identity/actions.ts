@@ -1,35 +1,23 @@
 import { timingSafeEqual } from 'node:crypto'
+import { z } from 'zod'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { actionChallenge } from '#shared/login-challenge.ts'
 import { actByPasskey } from './acting.ts'
-import {
-  type ActionRow,
-  answerAction,
-  countActionAttempt,
-  insertAction,
-  selectAction,
-  selectWaitingAction,
-} from './action-records.ts'
-import { isFresh } from './assertion-age.ts'
+import { type ActionRow, answerAction, countActionAttempt, selectAction } from './action-records.ts'
 import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
 import { sessionFact } from './facts.ts'
 import { selectPasskeys } from './person-records.ts'
-import type { Actions, ActionTransaction, Caller } from './port.ts'
-import { addSeconds, type Room } from './room.ts'
-import { hashSecret, newId, newSecret, sha256 } from './secrets.ts'
+import type { Actions, ActionTransaction } from './port.ts'
+import type { Room } from './room.ts'
+import { hashSecret, newSecret, sha256 } from './secrets.ts'
 import { announceChange, selectSession, touchAssertion } from './session-records.ts'
 import { ended } from './sessions.ts'
 
-/** Seconds. */
-const CONFIRM_WITHIN = 300
 const MAX_ATTEMPTS = 10
-/** Of one session at a time. */
-const MAX_WAITING = 20
-/** Of what an action is done to. The longest, a grant with everything in it, has some 3,000 characters: nothing is cut off that is confirmed. */
-const MAX_TARGET = 4_000
+const lines = z.array(z.tuple([z.string(), z.string()]))
 
-/** Step-up (invariant 7): what is asked for is shown, and the passkey signs just that, for one session and client key. */
+/** Consent (invariants 7 and 24): the passkey signs what is shown of one request, for one session and client key. */
 export function createActions(room: Room): Actions {
   const { deps } = room
   const { store, now, random } = deps
@@ -87,7 +75,7 @@ export function createActions(room: Room): Actions {
             requestId: at.requestId,
             kind: 'assertion',
             actor: { kind: 'person', identity: action.person, session: action.session },
-            target: action.target,
+            target: action.id,
             decision: 'allow',
             from: at.from,
             details: {
@@ -96,7 +84,9 @@ export function createActions(room: Room): Actions {
               challenge: {
                 nonce,
                 action: action.action,
-                target: action.target,
+                request: keyText(action.request),
+                shown: action.shown,
+                session: action.session,
                 device: action.device,
                 clientSpki: keyText(keyOf(action)),
               },
@@ -118,34 +108,6 @@ export function createActions(room: Room): Actions {
   }
 }
 
-/** The room's `requireFreshAssertion`. */
-export async function requireFreshAssertion(
-  { deps }: Room,
-  caller: Caller,
-  action: string,
-  target: string,
-  from: string,
-): Promise<void> {
-  const { store, now, random, publicUrl } = deps
-  if (caller.kind !== 'person') throw new KeymanError('denied', 'only persons confirm actions with a passkey')
-  if (isFresh(caller.assertedAt, now())) return
-  // Confirmed a moment ago by way of another server, perhaps.
-  const session = await selectSession(store, caller.session)
-  if (!session || session.ended || session.endsAt <= now()) throw ended()
-  if (isFresh(session.assertedAt, now())) return
-  const asked = { session: caller.session, action, target: target.slice(0, MAX_TARGET), askedFrom: from }
-  let id = await selectWaitingAction(store, { ...asked, endsAfter: addSeconds(now(), CONFIRM_WITHIN / 2) })
-  if (id === undefined) {
-    id = newId('action', random)
-    const endsAt = addSeconds(now(), CONFIRM_WITHIN)
-    await insertAction(store, { ...asked, id, createdAt: now(), endsAt, maxWaiting: MAX_WAITING })
-  }
-  throw new KeymanError('assertion-required', `"${action}" needs a touch of your passkey, at most ten minutes ago`, {
-    transaction: { id, url: `${publicUrl}/confirm/${id}` },
-    hint: `open ${publicUrl}/confirm/${id}, then try again`,
-  })
-}
-
 async function find({ deps }: Room, id: string): Promise<ActionRow> {
   const action = await selectAction(deps.store, id)
   if (!action) throw new KeymanError('not-found', 'there is no such request', { hint: 'run the command again' })
@@ -159,7 +121,9 @@ const challengeOf = (action: ActionRow, nonce: Uint8Array): Uint8Array =>
   actionChallenge({
     nonce,
     action: action.action,
-    target: action.target,
+    request: action.request,
+    shown: action.shown,
+    session: action.session,
     device: action.device,
     clientSpki: keyOf(action),
   })
@@ -168,7 +132,7 @@ const toView = (action: ActionRow): ActionTransaction => ({
   transaction: action.id,
   person: action.person,
   action: action.action,
-  target: action.target,
+  shown: lines.parse(JSON.parse(action.shown)).map(([name, value]) => ({ name, value })),
   device: action.device,
   from: action.askedFrom,
   clientFingerprint: toHex(action.clientSpki ? sha256(action.clientSpki) : keyOf(action)),

@@ -1,9 +1,10 @@
 import { serverSecret } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { createAct } from './acting.ts'
-import { createActions, requireFreshAssertion } from './actions.ts'
+import { createActions } from './actions.ts'
 import { callerFromCookie, certificateCallers } from './callers.ts'
 import { createEnrolment } from './enrolment.ts'
+import { identityWords } from './in-words.ts'
 import { createLogins } from './logins.ts'
 import { createPasskeys } from './passkeys.ts'
 import { selectPerson, selectRelyingParty } from './person-records.ts'
@@ -13,6 +14,7 @@ import { createProofs } from './proofs.ts'
 import type { Room } from './room.ts'
 import { ended, Sessions } from './sessions.ts'
 import { createSignIns } from './sign-ins.ts'
+import { createTouches } from './touches.ts'
 import type { RelyingParty } from './webauthn.ts'
 
 /** Throws `conflict` where the passkeys in the database are for another host than `publicUrl`'s. */
@@ -50,6 +52,8 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     enrolment: createEnrolment(room, act),
     passkeys: createPasskeys(room, act),
     actions: createActions(room),
+    touches: createTouches(room, act, await serverSecret(deps, 'answers')),
+    words: identityWords(deps.now),
     persons: createPersons(room, act),
 
     start: () => sessions.start(),
@@ -57,7 +61,6 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     callerFromClientCertificate: certificateCallers(room),
     callerFromCookie: cookie => callerFromCookie(room, cookie),
     reload,
-    requireFreshAssertion: (caller, action, target, from) => requireFreshAssertion(room, caller, action, target, from),
     async describe(caller) {
       const person = await selectPerson(deps.store, caller.identity)
       return {

@@ -1,18 +1,18 @@
 /** The door of this room: who is calling. Persons, passkeys, sessions, logins, step-up, links. */
 
 export { byPerson } from './acting.ts'
-/** How old an assertion may be that an administrative action relies on, in seconds. */
-export { FRESH_WITHIN } from './assertion-age.ts'
 export { createIdentity } from './create-identity.ts'
 export type {
   Act,
   Acting,
   Actions,
   ActionTransaction,
+  Asked,
   At,
   BrowserCaller,
   By,
   Caller,
+  Consent,
   Enrolment,
   Epoch,
   HostCaller,
@@ -33,6 +33,7 @@ export type {
   SignedIn,
   SignIns,
   Standing,
+  Touches,
   WebauthnJson,
   Within,
 } from './port.ts'

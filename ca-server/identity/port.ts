@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { loginSchemas } from '#shared/api/index.ts'
+import type { Line, loginSchemas } from '#shared/api/index.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
@@ -62,6 +62,43 @@ export type Standing = {
   readonly caller: PersonCaller
   /** As what the route lets its callers in. */
   readonly role: 'person' | 'administrator'
+  /** Of a route that wants one. */
+  readonly consent?: Consent | undefined
+}
+/** A touch of a passkey for this very request, or a mandate. */
+export type Consent = {
+  /** `action_…` or `mandate_…`: what is done by it is recorded under this. */
+  readonly id: string
+  /** Inside the acting transaction: uses a touch up. Throws `conflict` where it does not hold any more. `by`: the request's ID. */
+  use(t: Queryable, by: string): Promise<void>
+}
+/** What a touch is asked for. */
+export type Asked = {
+  readonly action: string
+  readonly mandated: boolean
+  /** `requestText`. */
+  readonly request: string
+  /** The request in words, with what its IDs name as the rows say it now. */
+  shown(on: Queryable): Promise<readonly Line[]>
+  readonly from: string
+}
+export interface Touches {
+  /**
+   * The consent to this request: the touch that it names, or the session's mandate; or the answer that this request with this
+   * touch got before. Throws `assertion-required` with a transaction where there is none, `too-large` for what can't be shown.
+   */
+  require(
+    caller: Caller,
+    asked: Asked,
+    given: string | undefined,
+  ): Promise<{ readonly consent: Consent } | { readonly answer: unknown }>
+  /** For whoever sends the same request with the same touch again. */
+  keepAnswer(touch: string, answer: unknown): Promise<void>
+  /** By which a secret is known that is not shown. */
+  digest(secret: string): string
+  /** `lifetime`: seconds. */
+  beginMandate(by: PersonBy, lifetime: number): Promise<{ readonly id: string; readonly endsAt: string }>
+  endMandate(by: PersonBy): Promise<void>
 }
 export type PersonBy = Origin & { readonly actor: PersonActor; readonly standing: Standing }
 /** The same with who asks. A person's is made from the caller: whoever changes something by it needs `act`. */
@@ -233,7 +270,7 @@ export interface Passkeys {
   ): Promise<void>
 }
 
-/** Step-up: a fresh assertion for one session and client key. */
+/** Consent: a touch of a passkey for one request of one session and client key. */
 export interface Actions {
   show(transaction: string): Promise<ActionTransaction>
   options(transaction: string): Promise<WebauthnJson>
@@ -249,6 +286,12 @@ export interface Actions {
 
 /** Runs inside the transaction after the change, and gives what else is to be recorded with it. */
 export type Within = (t: Queryable) => Promise<readonly Entry[]>
+
+export interface IdentityWords {
+  person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
+  invitation(on: Queryable, id: string): Promise<Line[]>
+  passkey(on: Queryable, owner: PersonIdentity, id: string): Promise<Line[]>
+}
 
 export interface Persons {
   list(): Promise<PersonView[]>
@@ -278,6 +321,9 @@ export interface Identity {
   readonly enrolment: Enrolment
   readonly passkeys: Passkeys
   readonly actions: Actions
+  readonly touches: Touches
+  /** What an ID names, as the rows say it now. Each throws `not-found`. */
+  readonly words: IdentityWords
   readonly persons: Persons
   /** The one way to change something in somebody's name, for this room and those above it. */
   readonly act: Act
@@ -296,8 +342,6 @@ export interface Identity {
   callerFromCookie(cookie: string): Promise<BrowserCaller>
   /** Reads the caller's session anew, after `EpochsChanged`. Throws `not-signed-in` where it has ended. */
   readonly reload: Reload
-  /** Throws `assertion-required` with a transaction where this session's last assertion is more than ten minutes old. */
-  requireFreshAssertion(caller: Caller, action: string, target: string, from: string): Promise<void>
   /** What `GET /v1/session` answers. */
   describe(caller: PersonCaller): Promise<SessionView>
   /**

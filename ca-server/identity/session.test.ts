@@ -233,48 +233,91 @@ describe('whoever is calling', () => {
   })
 
   describe('who wants to do something sensitive', () => {
-    const require = (caller: Caller, target = 'alice@example.com') =>
-      world.identity.requireFreshAssertion(caller, 'grant add', target, '192.0.2.9')
+    const about = (request = 'POST /v1/x', shown = 'alice@example.com') => ({
+      action: 'grant add',
+      mandated: true,
+      request,
+      shown: async () => [{ name: 'To', value: shown }],
+      from: '192.0.2.9',
+    })
+    const require = (caller: Caller, asked = about(), given?: string) =>
+      world.identity.touches.require(caller, asked, given)
     const confirm = async (id: string, authenticator: Authenticator, cookie?: string) =>
       world.identity.actions.confirm(id, authenticator.get(await world.identity.actions.options(id)), at(), cookie)
-    const stale = async () => {
-      const { caller } = await login(world, admin.authenticator)
-      world.pass(601)
-      return caller
+    const signedIn = async () => (await login(world, admin.authenticator)).caller
+    /** A change by that touch, as a room makes it. */
+    const act = async (caller: MachineCaller, given: string, asked = about()) => {
+      const consented = await require(caller, asked, given)
+      if ('answer' in consented) return consented.answer
+      const by = { ...as(caller, 'administrator', consented.consent) }
+      await world.identity.act(by, { name: 'test' }, async t => {
+        await world.ledger.appendIn(t, [{ ...by, kind: 'grant-added', target: 'test' }])
+      })
+      await world.identity.touches.keepAnswer(consented.consent.id, { done: by.requestId })
+      return undefined
     }
 
-    it('may, within ten minutes of the login, and not a second longer without touching the passkey', async () => {
-      const { caller } = await login(world, admin.authenticator)
-      world.pass(600)
-      await require(caller)
-      world.pass(1)
-      await expect(require(caller)).rejects.toMatchObject({
+    it('may not by the touch of the login, however short a while ago', async () => {
+      await expect(require(await signedIn())).rejects.toMatchObject({
         code: 'assertion-required',
         transaction: { url: expect.stringMatching(/^https:\/\/keyman\.example\.com\/confirm\/action_/) },
       })
     })
 
-    it('is shown action, target, device and client key, and may for ten minutes after confirming', async () => {
-      const caller = await stale()
+    it('is shown action, every line, device and client key, and may once after confirming', async () => {
+      const caller = await signedIn()
       const id = await stepUpOf(require(caller))
       expect(await world.identity.actions.show(id)).toMatchObject({
         person: 'admin@example.com',
         action: 'grant add',
-        target: 'alice@example.com',
+        shown: [{ name: 'To', value: 'alice@example.com' }],
         device: 'laptop',
         from: '192.0.2.9',
         clientFingerprint: caller.clientFingerprint,
         state: 'waiting',
       })
+      expect(await stepUpOf(require(caller, about(), id))).toBe(id)
       expect((await confirm(id, admin.authenticator)).transaction.state).toBe('confirmed')
-      await require(caller)
-      expect(await world.identity.reload(caller)).toMatchObject({ assertedAt: world.clock.now })
-      world.pass(601)
-      await stepUpOf(require(caller))
+      expect(await act(caller, id)).toBe(undefined)
+      const [record] = await world.ledger.list({ limit: 1, kind: 'grant-added' })
+      expect(JSON.parse(record?.record ?? '{}')).toMatchObject({ actor: { identity: admin.who, consent: id } })
+      expect((await world.identity.actions.show(id)).state).toBe('used')
     })
 
-    it('changes nothing but its session, and says so to whoever follows persons', async () => {
-      const caller = await stale()
+    it('gets the first answer for the same request with the same touch, and nothing is done twice', async () => {
+      const caller = await signedIn()
+      const id = await stepUpOf(require(caller))
+      await confirm(id, admin.authenticator)
+      await act(caller, id)
+      const before = (await world.ledger.list({ limit: 1 })).at(-1)?.index
+      expect(await act(caller, id)).toEqual({ done: expect.stringMatching(/^req_/) })
+      expect((await world.ledger.list({ limit: 1 })).at(-1)?.index).toBe(before)
+      // And nobody else does, nor any other request.
+      const other = await signedIn()
+      await stepUpOf(require(other, about(), id))
+      await stepUpOf(require(caller, about('POST /v1/y'), id))
+    })
+
+    it('is asked anew where what is shown has changed since, and is refused where it changes at this moment', async () => {
+      const caller = await signedIn()
+      const id = await stepUpOf(require(caller))
+      await confirm(id, admin.authenticator)
+      expect(await stepUpOf(require(caller, about(undefined, 'bob@example.com'), id))).not.toBe(id)
+      let value = 'alice@example.com'
+      const moving = { ...about(), shown: async () => [{ name: 'To', value }] }
+      const consented = await require(caller, moving, id)
+      if (!('consent' in consented)) throw new Error('no consent')
+      value = 'bob@example.com'
+      const by = as(caller, 'administrator', consented.consent)
+      const acting = () => world.identity.act(by, { name: 'test' }, async () => 'done')
+      await expect(acting()).rejects.toEqual(code('conflict'))
+      value = 'alice@example.com'
+      expect(await acting()).toBe('done')
+      await expect(acting()).rejects.toEqual(code('conflict'))
+    })
+
+    it('changes nothing but its session by confirming, and says so to whoever follows persons', async () => {
+      const caller = await signedIn()
       const told: string[] = []
       const deaf = await world.store.listen('identity', kind => told.push(kind))
       await confirm(await stepUpOf(require(caller)), admin.authenticator)
@@ -283,22 +326,28 @@ describe('whoever is calling', () => {
     })
 
     it('confirms for one session and client key alone', async () => {
-      const [one, two] = [await login(world, admin.authenticator), await login(world, admin.authenticator)]
-      world.pass(601)
-      await confirm(await stepUpOf(require(one.caller)), admin.authenticator)
-      await require(one.caller)
-      await stepUpOf(require(two.caller))
+      const [one, two] = [await signedIn(), await signedIn()]
+      const id = await stepUpOf(require(one))
+      await confirm(id, admin.authenticator)
+      expect(await stepUpOf(require(two, about(), id))).not.toBe(id)
+      expect(await require(one, about(), id)).toHaveProperty('consent')
     })
 
     it('is asked by one transaction, however often it tries', async () => {
-      const caller = await stale()
+      const caller = await signedIn()
       expect(await stepUpOf(require(caller))).toBe(await stepUpOf(require(caller)))
-      expect(await stepUpOf(require(caller))).not.toBe(await stepUpOf(require(caller, 'other')))
+      expect(await stepUpOf(require(caller))).not.toBe(await stepUpOf(require(caller, about('other'))))
+    })
+
+    it('is refused what is too long to be shown', async () => {
+      const caller = await signedIn()
+      await expect(require(caller, about('long', 'x'.repeat(16_000)))).rejects.toEqual(code('too-large'))
+      await stepUpOf(require(caller, about('long', 'x'.repeat(15_900))))
     })
 
     it("cannot use another person's passkey, an assertion for another transaction, or the same twice", async () => {
-      const caller = await stale()
-      const [id, other] = [await stepUpOf(require(caller)), await stepUpOf(require(caller, 'other'))]
+      const caller = await signedIn()
+      const [id, other] = [await stepUpOf(require(caller)), await stepUpOf(require(caller, about('other')))]
       await expect(confirm(id, alice)).rejects.toEqual(code('denied'))
       const { actions } = world.identity
       const assertion = admin.authenticator.get(await actions.options(id))
@@ -308,18 +357,19 @@ describe('whoever is calling', () => {
       await expect(actions.confirm(other, assertion, at(), undefined)).rejects.toEqual(code('denied'))
     })
 
-    it('signs exactly what is shown: an action or target that was swapped after the options is refused', async () => {
-      const caller = await stale()
-      for (const column of ['action', 'target']) {
-        const id = await stepUpOf(require(caller, column))
+    it('signs exactly what is shown: an action, request or line that was swapped after the options is refused', async () => {
+      const caller = await signedIn()
+      const changes = [`action = 'other'`, `shown = '[["To","eve@example.com"]]'`, `request = sha256('other')`]
+      for (const change of changes) {
+        const id = await stepUpOf(require(caller, about(change)))
         const assertion = admin.authenticator.get(await world.identity.actions.options(id))
-        await world.store.execute(`update action_transaction set ${column} = 'other' where id = $1`, [id])
+        await world.store.execute(`update action_transaction set ${change} where id = $1`, [id])
         await expect(world.identity.actions.confirm(id, assertion, at(), undefined)).rejects.toEqual(code('denied'))
       }
     })
 
     it('may say no, and then nothing is confirmed; and five minutes later it is too late', async () => {
-      const caller = await stale()
+      const caller = await signedIn()
       const refused = await stepUpOf(require(caller))
       expect(await world.identity.actions.refuse(refused)).toMatchObject({ state: 'refused' })
       await expect(confirm(refused, admin.authenticator)).rejects.toEqual(code('expired'))
@@ -327,30 +377,67 @@ describe('whoever is calling', () => {
       world.pass(301)
       await expect(world.identity.actions.show(late)).rejects.toEqual(code('expired'))
       await expect(confirm(late, admin.authenticator)).rejects.toEqual(code('expired'))
-      await stepUpOf(require(caller))
+      const unused = await stepUpOf(require(caller))
+      await confirm(unused, admin.authenticator)
+      world.pass(301)
+      await stepUpOf(require(caller, about(), unused))
     })
 
     it('in a browser confirms in that browser, whose cookie then changes', async () => {
       const { signIns } = world.identity
       const browser = await signIns.complete(admin.authenticator.get(await signIns.options()), at(), undefined)
-      world.pass(601)
       const id = await stepUpOf(require(browser.caller))
       await expect(confirm(id, admin.authenticator)).rejects.toEqual(code('denied'))
       await expect(confirm(id, admin.authenticator, toBase64Url(random(32)))).rejects.toEqual(code('denied'))
       const { cookie = '' } = await confirm(id, admin.authenticator, browser.cookie)
       await expect(world.identity.callerFromCookie(browser.cookie)).rejects.toEqual(code('not-signed-in'))
-      await require(await world.identity.callerFromCookie(cookie))
+      expect(await require(await world.identity.callerFromCookie(cookie), about(), id)).toHaveProperty('consent')
     })
 
-    it('leaves a record with the assertion', async () => {
-      const caller = await stale()
-      await confirm(await stepUpOf(require(caller)), admin.authenticator)
+    it('leaves a record with the assertion and all that was shown', async () => {
+      const caller = await signedIn()
+      const id = await stepUpOf(require(caller))
+      await confirm(id, admin.authenticator)
       const [stored] = await world.ledger.list({ limit: 1, kind: 'assertion' })
       expect(JSON.parse(stored?.record ?? '{}')).toMatchObject({
         actor: { identity: 'admin@example.com', session: caller.session },
-        target: 'alice@example.com',
-        details: { action: 'grant add', assertion: { signature: expect.any(String) }, challenge: { device: 'laptop' } },
+        target: id,
+        details: {
+          action: 'grant add',
+          assertion: { signature: expect.any(String) },
+          challenge: { device: 'laptop', session: caller.session, shown: '[["To","alice@example.com"]]' },
+        },
       })
+    })
+
+    it('may without a touch under a mandate of this session, until it ends, is ended, or the session is; each is recorded under it', async () => {
+      const { touches } = world.identity
+      const begin = (caller: MachineCaller) => touches.beginMandate(as(caller, 'administrator'), 600)
+      const caller = await signedIn()
+      const mandate = await begin(caller)
+      expect(await require(caller)).toMatchObject({ consent: { id: mandate.id } })
+      const consented = await require(caller)
+      if (!('consent' in consented)) throw new Error('no consent')
+      const by = as(caller, 'administrator', consented.consent)
+      const record = () =>
+        world.identity.act(by, { name: 'test' }, t =>
+          world.ledger.appendIn(t, [{ ...by, kind: 'grant-added', target: 'test' }]),
+        )
+      await record()
+      const [kept] = await world.ledger.list({ limit: 1, kind: 'grant-added' })
+      expect(JSON.parse(kept?.record ?? '{}')).toMatchObject({ actor: { consent: mandate.id } })
+      // Not what always wants a touch of its own, and not from another session of the same person.
+      await stepUpOf(require(caller, { ...about(), mandated: false }))
+      await stepUpOf(require(await signedIn()))
+
+      await touches.endMandate(as(caller))
+      await stepUpOf(require(caller))
+      await expect(record()).rejects.toEqual(code('conflict'))
+      await begin(caller)
+      world.pass(601)
+      await stepUpOf(require(caller))
+      const kinds = (await world.ledger.list({ limit: 100, actor: admin.who })).map(({ kind }) => kind)
+      expect(kinds).toEqual(expect.arrayContaining(['mandate-begun', 'mandate-ended']))
     })
   })
 

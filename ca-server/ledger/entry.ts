@@ -17,6 +17,8 @@ export const RECORD_KINDS = [
   'passkey-renamed',
   'passkey-removed',
   'assertion',
+  'mandate-begun',
+  'mandate-ended',
   'invitation-created',
   'invitation-removed',
   'admin-link-created',
@@ -42,7 +44,8 @@ export const RECORD_KINDS = [
 export type RecordKind = (typeof RECORD_KINDS)[number]
 
 export type Actor =
-  | { kind: 'person'; identity: string; session?: string }
+  /** `consent`: the ID of the touch, or of the mandate, by which it was done. */
+  | { kind: 'person'; identity: string; session?: string; consent?: string }
   | { kind: 'host'; name: string }
   | { kind: 'server' }
   /** Somebody at the machine's own command line. */
@@ -126,7 +129,7 @@ const member = (key: string, value: string | undefined): string =>
 function encodeActor(actor: Actor): JsonObject {
   switch (actor.kind) {
     case 'person':
-      return { identity: actor.identity, kind: 'person', session: actor.session }
+      return { consent: actor.consent, identity: actor.identity, kind: 'person', session: actor.session }
     case 'host':
       return { kind: 'host', name: actor.name }
     default:

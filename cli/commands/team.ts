@@ -1,8 +1,9 @@
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
-import { type Command, command, take } from '../command.ts'
+import { type PersonIdentity, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { callByFlags } from '../call-by-flags.ts'
+import { type Command, command, take, usage } from '../command.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, table } from '../terminal.ts'
 
@@ -44,15 +45,16 @@ usage: keyman team show TEAM [--json]`,
 })
 
 const add = command({
-  help: `keyman team add: put a person into a team; the team is made if it is new
-usage: keyman team add TEAM PERSON [--json]
+  help: `keyman team add: put persons into a team, all with one touch; the team is made if it is new
+usage: keyman team add TEAM PERSON… [--json]
 
 example:
-  keyman team add sre alice@example.com
-Undo: keyman team remove TEAM PERSON`,
+  keyman team add sre alice@example.com bob@example.com
+Undo: keyman team remove TEAM PERSON…`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
-    const team = await callAsPerson(api.teams.addMember, { params: member(positionals) })
+    const { name, persons } = members(positionals)
+    const team = await callByFlags(api.teams.addMembers, { params: { name }, body: { persons } }, { persons: 'PERSON' })
     if (values.json) printJson(team)
     else remark(`team:${team.name} is now ${team.members.join(', ')}.`)
     return EXIT.done
@@ -60,20 +62,27 @@ Undo: keyman team remove TEAM PERSON`,
 })
 
 const remove = command({
-  help: `keyman team remove: take a person out of a team; hosts hear of it at once
-usage: keyman team remove TEAM PERSON [--json]`,
+  help: `keyman team remove: take persons out of a team, all with one touch; hosts hear of it at once
+usage: keyman team remove TEAM PERSON… [--json]`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
-    const team = await callAsPerson(api.teams.removeMember, { params: member(positionals) })
+    const { name, persons } = members(positionals)
+    const team = await callByFlags(
+      api.teams.removeMembers,
+      { params: { name }, body: { persons } },
+      { persons: 'PERSON' },
+    )
     if (values.json) printJson(team)
     else remark(`team:${team.name} is now ${team.members.join(', ') || 'empty'}.`)
     return EXIT.done
   },
 })
 
-function member(positionals: readonly string[]): { name: string; identity: string } {
-  const [name, identity] = take(positionals, ['TEAM', 'PERSON'])
-  return { name: teamArgument(name), identity: parsePersonIdentity(identity, 'PERSON') }
+function members(positionals: readonly string[]): { name: string; persons: PersonIdentity[] } {
+  const [name, ...persons] = positionals
+  if (name === undefined) throw usage('TEAM is missing')
+  if (persons.length === 0) throw usage('PERSON is missing')
+  return { name: teamArgument(name), persons: persons.map(person => parsePersonIdentity(person, 'PERSON')) }
 }
 
 /** With its prefix too, as grants name it. */

@@ -22,6 +22,7 @@ import {
   who,
 } from './fields.ts'
 import { route } from './route.ts'
+import { named } from './words.ts'
 
 const machines = ['machines'] as const
 
@@ -68,9 +69,9 @@ export const persons = {
     status: 201,
     summary: 'Invite a person: a single-use link with an end',
     body: z.strictObject({
-      identity: personIdentity,
-      administrator: z.boolean().default(false),
-      lifetime: secondsUpTo(30 * 86_400).default(86_400),
+      identity: named('Invited', personIdentity),
+      administrator: named('As administrator', z.boolean().default(false)),
+      lifetime: named('The link is good for', secondsUpTo(30 * 86_400).default(86_400), { how: 'duration' }),
     }),
     /** `login` is the line that the invited person types: server and root fingerprint in one. */
     answer: z.object({ identity: personIdentity, link: z.string(), login: z.string(), endsAt: time }),
@@ -114,6 +115,7 @@ export const persons = {
   }),
 }
 
+const someone = z.array(personIdentity).min(1, 'must name a person').max(200, 'must be at most 200 persons')
 export const team = z.object({ name: teamName, members: z.array(personIdentity) })
 export const teams = {
   list: route({
@@ -124,23 +126,27 @@ export const teams = {
     summary: 'All teams',
     answer: z.object({ teams: z.array(team) }),
   }),
-  addMember: route({
-    method: 'PUT',
-    path: '/v1/teams/{name}/members/{identity}',
+  addMembers: route({
+    method: 'POST',
+    path: '/v1/teams/{name}/members',
     listeners: machines,
     caller: 'administrator',
-    action: 'team change',
-    summary: 'Put a person into a team; the team is made if it is new',
+    action: 'team add',
+    mandated: true,
+    summary: 'Put persons into a team, all at once; the team is made if it is new',
+    body: z.strictObject({ persons: named('Put in', someone) }),
     answer: team,
   }),
-  removeMember: route({
-    method: 'DELETE',
-    path: '/v1/teams/{name}/members/{identity}',
+  removeMembers: route({
+    method: 'POST',
+    path: '/v1/teams/{name}/members/remove',
     listeners: machines,
     caller: 'administrator',
-    action: 'team change',
+    action: 'team remove',
+    mandated: true,
     ends: true,
-    summary: 'Take a person out of a team',
+    summary: 'Take persons out of a team, all at once',
+    body: z.strictObject({ persons: named('Take out', someone) }),
     answer: team,
   }),
 }
@@ -153,30 +159,39 @@ const NO_COMMAND = { error: 'must be 1 to 500 characters of printable ASCII with
 
 /** What a grant lets a session do beyond a shell. Agent forwarding is off unless a grant gives it (CVE-2023-38408). */
 export const grantOptions = z.strictObject({
-  pty: z.boolean().default(true),
-  portForwarding: z.boolean().default(true),
-  agentForwarding: z.boolean().default(false),
-  x11Forwarding: z.boolean().default(false),
+  pty: named('With a terminal', z.boolean().default(true)),
+  portForwarding: named('With port forwarding', z.boolean().default(true)),
+  agentForwarding: named('With agent forwarding', z.boolean().default(false)),
+  x11Forwarding: named('With X11 forwarding', z.boolean().default(false)),
   /** Addresses or CIDR ranges that the login may come from. */
-  sourceAddress: z
-    .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE))
-    .min(1, 'must be at least one address or network')
-    .max(32, 'must be at most 32 addresses and networks')
-    .optional(),
+  sourceAddress: named(
+    'From',
+    z
+      .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE))
+      .min(1, 'must be at least one address or network')
+      .max(32, 'must be at most 32 addresses and networks')
+      .optional(),
+    { absent: 'any address' },
+  ),
   /** The one command that runs. Refused are quotes, backslashes, control characters and `#`, at which sshd cuts the line that this goes into. */
-  forceCommand: z
-    .string()
-    .min(1, NO_COMMAND)
-    .max(500, NO_COMMAND)
-    .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, NO_COMMAND)
-    .optional(),
+  forceCommand: named(
+    'Command',
+    z
+      .string()
+      .min(1, NO_COMMAND)
+      .max(500, NO_COMMAND)
+      .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, NO_COMMAND)
+      .optional(),
+    { how: 'text', absent: 'any' },
+  ),
 })
 export const newGrant = z.strictObject({
-  who,
-  login,
+  who: named('To', who),
+  login: named('Login', login),
   hosts: hostSelector,
-  /** seconds, of one certificate */ maxLifetime: secondsUpTo(7 * 86_400).default(8 * 3600),
-  /** When the grant itself ends. */ endsAt: time.optional(),
+  /** seconds, of one certificate */
+  maxLifetime: named('A certificate lives at most', secondsUpTo(7 * 86_400).default(8 * 3600), { how: 'duration' }),
+  /** When the grant itself ends. */ endsAt: named('The grant ends', time.optional(), { absent: 'never' }),
   options: grantOptions.prefault({}),
 })
 export const grant = z.object({
@@ -205,6 +220,7 @@ export const grants = {
     listeners: machines,
     caller: 'administrator',
     action: 'grant add',
+    mandated: true,
     status: 201,
     summary: 'Give a person or team a login on hosts',
     body: newGrant,
@@ -216,6 +232,7 @@ export const grants = {
     listeners: machines,
     caller: 'administrator',
     action: 'grant remove',
+    mandated: true,
     status: 204,
     ends: true,
     summary: 'Take a grant away; hosts hear of it at once',
@@ -272,19 +289,20 @@ export const revocations = {
     listeners: machines,
     caller: 'administrator',
     action: 'revoke',
+    mandated: true,
     status: 201,
     ends: true,
     summary: 'Revoke by person, key ID, serial or key; waits for the hosts that are connected',
     body: z.strictObject({
       target: z.union([
-        z.strictObject({ person: personIdentity }),
-        z.strictObject({ keyId }),
-        z.strictObject({ serial: uint64 }),
-        z.strictObject({ publicKey: publicKeyLine }),
+        z.strictObject({ person: named('Everything of', personIdentity) }),
+        z.strictObject({ keyId: named('The certificates with the key ID', keyId) }),
+        z.strictObject({ serial: named('The certificate with the serial', uint64) }),
+        z.strictObject({ publicKey: named('The key', publicKeyLine) }),
       ]),
-      reason: reason.optional(),
+      reason: named('Because', reason.optional(), { how: 'text', absent: 'no reason given' }),
       /** How long to wait for hosts, in seconds; 0 answers at once. */
-      wait: z.int().min(0).max(30).default(5),
+      wait: named('Seconds to wait for hosts', z.int().min(0).max(30).default(5)),
     }),
     answer: revocation,
   }),
@@ -324,13 +342,17 @@ export const host = z.object({
   sshd: z.string().optional(),
 })
 export const newHost = z.strictObject({
-  name: hostName,
-  labels: labels.default({}),
-  port: z.int().min(1).max(65_535).default(22),
+  name: named('Host', hostName),
+  labels: named('With the labels', labels.default({})),
+  port: named('Port', z.int().min(1).max(65_535).default(22)),
   /** Where clients reach it if the name does not resolve. */
-  address: z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' }).optional(),
+  address: named(
+    'Reached at',
+    z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' }).optional(),
+    { absent: 'its name' },
+  ),
   /** How long the join token is good, in seconds. */
-  tokenLifetime: secondsUpTo(7 * 86_400).default(3600),
+  tokenLifetime: named('The join token is good for', secondsUpTo(7 * 86_400).default(3600), { how: 'duration' }),
 })
 export const hosts = {
   list: route({
@@ -355,6 +377,7 @@ export const hosts = {
     listeners: machines,
     caller: 'administrator',
     action: 'host add',
+    mandated: true,
     status: 201,
     summary: 'Name a host and get its join token',
     body: newHost,
@@ -371,9 +394,36 @@ export const hosts = {
     listeners: machines,
     caller: 'administrator',
     action: 'host remove',
+    mandated: true,
     status: 204,
     ends: true,
     summary: 'Take a host out; its certificates are revoked',
+  }),
+}
+
+/** What somebody asks for who works through a series of changes: see `mandated` in `route.ts`. */
+export const mandate = z.object({ id, endsAt: time })
+export const mandates = {
+  begin: route({
+    method: 'POST',
+    path: '/v1/mandates',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'admin',
+    status: 201,
+    summary:
+      'Administer from this session without a touch for each change, for some minutes; some things want one all the same',
+    body: z.strictObject({ lifetime: named('For', secondsUpTo(3600), { how: 'duration' }) }),
+    answer: mandate,
+  }),
+  end: route({
+    method: 'DELETE',
+    path: '/v1/mandates',
+    listeners: machines,
+    caller: 'person',
+    status: 204,
+    ends: true,
+    summary: 'End that before its time',
   }),
 }
 
@@ -426,8 +476,8 @@ export const auditTrail = {
 }
 
 export const signedBundle = z.object({
-  /** The exact text that was signed. */ document: z.string().max(200_000),
-  signatures: z.array(armoredSignature).max(16),
+  /** The exact text that was signed. */ document: named('Document', z.string().max(200_000), { how: 'digest' }),
+  signatures: named('Signatures', z.array(armoredSignature).max(16), { how: 'digest' }),
 })
 export const trust = {
   show: route({

@@ -10,6 +10,7 @@ import {
   isTeamName,
   isUserPrincipal,
 } from '../names.ts'
+import { named } from './words.ts'
 
 /** Fields that several resources share. Every string has a bound; what does not fit is refused, never cleaned up. */
 export const personIdentity = z
@@ -76,6 +77,10 @@ const printableLine = (most: number) => {
     .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, refusal)
 }
 export const label = printableLine(80)
+/** What a machine calls itself. Not like an address: beside it stands, on the page, where the request came from. */
+export const deviceName = label.refine(text => !/\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:/i.test(text), {
+  error: 'must not look like an address',
+})
 export const reason = printableLine(200)
 export const labels = z
   .record(
@@ -90,8 +95,13 @@ export const who = z.union(
 )
 /** Which hosts: one by name, or all whose labels hold every one of these. An empty set of labels is refused: it would mean every host by an oversight. */
 export const hostSelector = z.union([
-  z.strictObject({ host: hostName }),
-  z.strictObject({ labels: labels.refine(value => Object.keys(value).length > 0, { error: 'at least one label' }) }),
+  z.strictObject({ host: named('On the host', hostName) }),
+  z.strictObject({
+    labels: named(
+      'On every host with the labels',
+      labels.refine(value => Object.keys(value).length > 0, { error: 'at least one label' }),
+    ),
+  }),
 ])
 export const armoredSignature = z.string().max(20_000).startsWith('-----BEGIN SSH SIGNATURE-----')
 /** What WebAuthn's JSON forms look like is checked by the library in `identity`; here only that it is an object of bounded size. */

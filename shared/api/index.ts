@@ -1,4 +1,4 @@
-import { access, auditTrail, grants, hosts, persons, revocations, teams, trust } from './administration.ts'
+import { access, auditTrail, grants, hosts, mandates, persons, revocations, teams, trust } from './administration.ts'
 import { hostSelf } from './host-stream.ts'
 import { actions, enrolment, login, passkeys, session, signIn, ssh } from './login.ts'
 import type { Route } from './route.ts'
@@ -8,6 +8,7 @@ export * as hostStream from './host-stream.ts'
 export * as loginSchemas from './login.ts'
 export * from './problem.ts'
 export * from './route.ts'
+export { inWords, type Line } from './words.ts'
 
 /** Every route of the API, by resource. */
 export const api = {
@@ -23,6 +24,7 @@ export const api = {
   grants,
   access,
   revocations,
+  mandates,
   hosts,
   hostSelf,
   auditTrail,

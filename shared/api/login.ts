@@ -2,6 +2,7 @@ import { z } from 'zod'
 import {
   armoredSignature,
   base64,
+  deviceName,
   fingerprint,
   hostName,
   id,
@@ -14,6 +15,7 @@ import {
   webauthnJson,
 } from './fields.ts'
 import { route } from './route.ts'
+import { named } from './words.ts'
 
 /**
  * Login of a person's machine (invariants 6 and 7). The machine makes two keys, proves that it holds both, and gets a
@@ -58,8 +60,8 @@ export const loginStart = z.strictObject({
   clientPublicKey: base64,
   /** How long the session is to last, in seconds; the server's maximum is the limit. */
   lifetime: seconds,
-  /** The machine's own name, shown on the page. */
-  device: label,
+  /** The machine's own name, shown on the page beside the address that asks. */
+  device: deviceName,
   proof,
 })
 
@@ -352,7 +354,6 @@ export const passkeys = {
     path: '/v1/passkeys/options',
     listeners: ['pages'],
     caller: 'browser',
-    action: 'passkey add',
     summary: 'WebAuthn creation options for a further passkey',
     answer: z.object({ options: webauthnJson }),
   }),
@@ -364,7 +365,10 @@ export const passkeys = {
     action: 'passkey add',
     status: 201,
     summary: 'Add a passkey',
-    body: z.strictObject({ name: label, registration: webauthnJson }),
+    body: z.strictObject({
+      name: named('Name', label, { how: 'text' }),
+      registration: named('Passkey', webauthnJson, { how: 'secret' }),
+    }),
     answer: passkey,
   }),
   rename: route({
@@ -372,8 +376,9 @@ export const passkeys = {
     path: '/v1/passkeys/{id}',
     listeners: ['pages', 'machines'],
     caller: 'person',
+    action: 'passkey rename',
     summary: 'Rename a passkey',
-    body: z.strictObject({ name: label }),
+    body: z.strictObject({ name: named('New name', label, { how: 'text' }) }),
     answer: passkey,
   }),
   remove: route({
@@ -389,20 +394,20 @@ export const passkeys = {
 }
 
 /**
- * Step-up. Where an action wants a fresh assertion, the refusal (`assertion-required`) names a transaction; its page shows
- * action, target, device and client-key fingerprint, and the assertion's challenge binds all four. Once confirmed, that
- * session and client key alone may act for ten minutes.
+ * Consent. Where an action wants a touch, the refusal (`assertion-required`) names a transaction; its page shows action, every
+ * field of the request in words, device and client-key fingerprint, and the assertion's challenge binds all of it. Once confirmed,
+ * that session and client key alone may send that very request, once, with the transaction in the header `keyman-touch`.
  */
 export const actionTransaction = z.object({
   transaction: id,
   person: personIdentity,
   action: z.string(),
-  target: z.string(),
+  /** The request in words. */ shown: z.array(z.object({ name: z.string(), value: z.string() })),
   device: z.string(),
   from: z.string(),
   clientFingerprint: z.string(),
   endsAt: time,
-  state: z.enum(['waiting', 'confirmed', 'refused']),
+  state: z.enum(['waiting', 'confirmed', 'refused', 'used']),
 })
 export const actions = {
   show: route({
@@ -418,7 +423,7 @@ export const actions = {
     path: '/v1/actions/{transaction}/options',
     listeners: ['pages'],
     caller: 'anyone',
-    summary: 'WebAuthn request options whose challenge binds action, target, device and client key',
+    summary: 'WebAuthn request options whose challenge binds the request, what is shown of it, session and client key',
     answer: z.object({ options: webauthnJson }),
   }),
   confirm: route({

@@ -8,8 +8,7 @@ export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /**
  * Who may call. `anyone`: before anybody is known (rate-limited). `browser`: the page's cookie. `person`: a person's
- * client certificate, or the cookie on the pages' listener. `administrator`: such a person, with a passkey's assertion
- * at most ten minutes old where the route is not a mere look. `host`: a host's client certificate.
+ * client certificate, or the cookie on the pages' listener. `administrator`: such a person. `host`: a host's client certificate.
  */
 export type CallerKind = 'anyone' | 'browser' | 'person' | 'administrator' | 'host'
 
@@ -22,8 +21,14 @@ export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   readonly path: string
   readonly listeners: readonly Listener[]
   readonly caller: CallerKind
-  /** An action that wants a passkey's assertion at most ten minutes old. The name stands in the page and in the ledger. */
+  /**
+   * An action that wants a touch of a passkey for this very request: method, path, query, body, session and client key. The name
+   * stands in the page and in the ledger. What is confirmed is named by the header `keyman-touch` of the request that follows,
+   * once; the same request with the same touch gets the first answer.
+   */
   readonly action?: string
+  /** A mandate (`api.mandates`) covers it too. Not: what makes administrators, lets somebody in, or touches keys and trust. */
+  readonly mandated?: true
   readonly summary: string
   /** For how many requests of its caller it counts (default 1): a certificate lives on, and may have to be revoked. */
   readonly cost?: number

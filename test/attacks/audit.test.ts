@@ -9,7 +9,7 @@ import { api } from '#shared/api/index.ts'
 import { fromBase64Url } from '#shared/bytes.ts'
 import { noteKeyId, signedNote } from '#shared/merkle/index.ts'
 import { page } from '#test/support/api-person.ts'
-import { type AttackWorld, openAttackWorld } from '#test/support/attack-world.ts'
+import { type AttackWorld, bodyOf, openAttackWorld } from '#test/support/attack-world.ts'
 import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
 
 /**
@@ -54,8 +54,8 @@ const verify = (): Promise<Result> => laptop.keyman(['audit', 'verify'])
 let teams = 0
 async function record(count: number): Promise<void> {
   for (let i = 0; i < count; i++) {
-    const params = { name: `team${teams++}`, identity: 'bob@example.com' }
-    await call(world.alice.connection, api.teams.addMember, { params })
+    const body = bodyOf(api.teams.addMembers, { persons: ['bob@example.com'] })
+    await call(world.alice.connection, api.teams.addMembers, { params: { name: `team${teams++}` }, body })
   }
 }
 

@@ -331,8 +331,12 @@ describe.skipIf(!real)('a person taken out of a team', () => {
     const demo = join(world.server.dataFolder, 'demo')
     const { port, login } = JSON.parse(readFileSync(join(demo, 'demo.json'), 'utf8'))
     const carol = await inviteAndEnrol(world.server, world.alice, 'carol@example.com')
-    const params = { name: 'sre', identity: 'carol@example.com' }
-    await call(world.alice.connection, api.teams.addMember, { params })
+    const team = (change: 'addMembers' | 'removeMembers') =>
+      call(world.alice.connection, api.teams[change], {
+        params: { name: 'sre' },
+        body: bodyOf(api.teams[change], { persons: ['carol@example.com'] }),
+      })
+    await team('addMembers')
     await grant({ who: 'team:sre', login, hosts: { host: 'demo.keyman.localhost' } })
     const session = await logIn(world.server, carol)
     const identity = { key: session.keys.ssh, certificate: session.login.ssh?.certificate ?? '' }
@@ -344,11 +348,11 @@ describe.skipIf(!real)('a person taken out of a team', () => {
       return toBase64(new Uint8Array(readFileSync(join(demo, 'sshd', name))))
     }
     const before = krl()
-    await call(world.alice.connection, api.teams.removeMember, { params })
+    await team('removeMembers')
     await expect.poll(tries, { timeout: 20_000 }).toBe(255)
     expect(krl()).toBe(before)
     expect(fromBase64(before).length).toBeGreaterThan(0)
-    await call(world.alice.connection, api.teams.addMember, { params })
+    await team('addMembers')
     await expect.poll(tries, { timeout: 20_000 }).toBe(0)
   })
 })

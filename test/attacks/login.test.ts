@@ -5,18 +5,8 @@ import { proveBoth } from '#cli/keys.ts'
 import { listenLoopback } from '#cli/loopback.ts'
 import { api } from '#shared/api/index.ts'
 import { fromBase64Url, toBase64Url } from '#shared/bytes.ts'
-import { actionChallenge, loginChallenge } from '#shared/login-challenge.ts'
-import {
-  type ApiPerson,
-  beginLogin,
-  confirm,
-  consent,
-  enrol,
-  inviteAndEnrol,
-  logIn,
-  page,
-  pageCall,
-} from '#test/support/api-person.ts'
+import { loginChallenge } from '#shared/login-challenge.ts'
+import { type ApiPerson, beginLogin, consent, enrol, inviteAndEnrol, page, pageCall } from '#test/support/api-person.ts'
 import {
   type AttackWorld,
   bodyOf,
@@ -26,7 +16,6 @@ import {
   newKeys,
   openAttackWorld,
   outcome,
-  refusal,
   s256,
 } from '#test/support/attack-world.ts'
 import { Authenticator, type Change } from '#test/support/authenticator.ts'
@@ -367,56 +356,6 @@ describe('a stolen client certificate (with its key)', () => {
     const forged = await machineCall(world.alice.connection, 'POST', '/v1/login', { body: { ...body, proof } })
     expect(forged.code).toBe('denied')
     expect((await machineCall(world.alice.connection, 'POST', '/v1/login', { body })).status).toBe(201)
-  })
-
-  it('does nothing administrative without a fresh touch, which shows what is asked for and serves that session alone', async () => {
-    const other = await logIn(world.server, alice)
-    world.setClock(601)
-    const invite = (session: typeof other, identity: string) =>
-      call(session.connection, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }) })
-    const asked = await refusal(invite(world.alice, 'frank@example.com'))
-    expect(asked.code).toBe('assertion-required')
-    expect(asked.transaction?.url).toContain('/confirm/')
-    const transaction = asked.transaction?.id ?? ''
-
-    // Not by another person's passkey, and not for another target than the page shows.
-    const params = { transaction }
-    const tryWith = async (otherwise: (options: Record<string, unknown>) => unknown) => {
-      const { options } = await page(world.server, api.actions.options, { params })
-      const body = { assertion: otherwise(options) }
-      return (await pageCall(world.server, api.actions.confirm, { params, body })).problem?.code
-    }
-    expect(await tryWith(options => mallory.authenticator.get(options))).toBe('denied')
-    const otherTarget = (options: Record<string, unknown>) =>
-      alice.authenticator.get(options, {
-        challenge: toBase64Url(
-          actionChallenge({
-            nonce: fromBase64Url(String(options.challenge)),
-            action: 'person invite',
-            target: 'mallory2@example.com as administrator',
-            device: 'test',
-            clientSpki: world.alice.keys.client.spki,
-          }),
-        ),
-      })
-    expect(await tryWith(otherTarget)).toBe('denied')
-    expect((await refusal(invite(world.alice, 'frank@example.com'))).code).toBe('assertion-required')
-
-    await confirm(world.server, alice, transaction)
-    expect(await outcome(invite(world.alice, 'frank@example.com'))).toBe('done')
-    expect((await refusal(invite(other, 'grace@example.com'))).code).toBe('assertion-required')
-
-    // Nothing of a grant can be slipped in under a touch: the page says all of it.
-    const wide = bodyOf(api.grants.add, {
-      who: 'mallory@example.com',
-      login: 'root',
-      hosts: { labels: { env: 'prod' } },
-      options: { agentForwarding: true },
-    })
-    const { transaction: shown } = await refusal(call(other.connection, api.grants.add, { body: wide }))
-    const { target } = await page(world.server, api.actions.show, { params: { transaction: shown?.id ?? '' } })
-    expect(target).toBe('mallory@example.com as root on env=prod for at most 8h, with agent forwarding')
-    world.setClock(0)
   })
 })
 

@@ -108,7 +108,10 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
       const outcomes = await Promise.all([
         world.outcome(api.grants.add, caller, { body: grant }),
         turns(n % 4).then(() => world.outcome(api.revocations.own, caller)),
-        world.outcome(api.teams.addMember, caller, { params: { name: 'sre', identity: 'mal@example.com' } }),
+        world.outcome(api.teams.addMembers, caller, {
+          params: { name: 'sre' },
+          body: { persons: ['mal@example.com'] },
+        }),
         turns(n % 3).then(() => world.outcome(api.session.end, caller)),
       ])
       for (const outcome of outcomes) expect(['done', 'not-signed-in', 'conflict']).toContain(outcome)

@@ -137,7 +137,11 @@ export async function logIn(
   const answer = await redeemed(anonymous, started.transaction, code, codeVerifier)
   if (answer.state !== 'done') throw new Error(`the login is ${answer.state}`)
   return {
-    connection: sessionConnection(anonymous, keys, answer.login.client.certificate),
+    connection: {
+      ...sessionConnection(anonymous, keys, answer.login.client.certificate),
+      // The person is there, and touches the passkey for whatever this session asks.
+      confirm: ({ id }) => confirm(target, person, id),
+    },
     keys,
     person,
     login: answer.login,
@@ -148,6 +152,9 @@ export const sessionConnection = (connection: Connection, keys: LoginKeys, certi
   ...connection,
   client: { key: keys.client.pem, certificate },
 })
+
+/** The same, where nobody is there to touch a passkey: what a thief has. */
+export const untouched = ({ confirm: _, ...connection }: Connection): Connection => connection
 
 /** Confirms an action's transaction with the person's passkey. */
 export async function confirm(target: Target, person: ApiPerson, transaction: string): Promise<void> {

@@ -57,7 +57,8 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
     callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
     callerFromCookie: cookie => identity.callerFromCookie(cookie),
     requireAdministrator: () => Promise.reject(new KeymanError('denied', 'no person is here')),
-    requireFreshAssertion: () => Promise.reject(new KeymanError('denied', 'no person is here')),
+    touches: identity.touches,
+    store: services.store,
   }
   const onInternalError = (error: unknown) => log.error('request failed', error)
   const strangers = createRateLimiter({ burst: 1000, perMinute: 1000, now: () => performance.now() })

@@ -6,6 +6,7 @@ import { createRateLimiter } from '#server/http/rate-limit.ts'
 import {
   type At,
   byPerson,
+  type Consent,
   createIdentity,
   type Identity,
   type IdentityDeps,
@@ -52,7 +53,8 @@ export const person = (name: string): PersonIdentity => parsePersonIdentity(name
 let requests = 0
 export const at = (from = '192.0.2.7'): At => ({ requestId: `req_${++requests}_${process.pid}`, from })
 /** On behalf of somebody who has signed in. */
-export const as = (caller: PersonCaller, role: 'person' | 'administrator' = 'person') => byPerson(caller, role, at())
+export const as = (caller: PersonCaller, role: 'person' | 'administrator' = 'person', consent?: Consent) =>
+  byPerson(caller, { role, consent }, at())
 export const operator = () => ({ actor: { kind: 'operator' } as const, requestId: at().requestId })
 
 export async function openIdentityWorld(

@@ -10,8 +10,13 @@ export type Result = { readonly code: number; readonly stdout: string; readonly 
 export type Laptop = {
   readonly env: NodeJS.ProcessEnv
   readonly home: string
-  /** Runs `keyman`; `onPage` is called with the page that it would open in a browser. */
+  /**
+   * Runs `keyman`; `onPage` is called with the page that it would open in a browser. Without it, pages go to whoever sits there,
+   * if anybody does.
+   */
   keyman(args: readonly string[], onPage?: (url: string) => Promise<void>): Promise<Result>
+  /** Whoever sits there: does what a person does with a page that opens. */
+  sitting: ((url: string) => Promise<void>) | undefined
   /** Plain ssh with the laptop's own configuration. */
   ssh(args: readonly string[]): Promise<Result>
   run(program: string, args: readonly string[], input?: string): Promise<Result>
@@ -65,20 +70,27 @@ export async function openLaptop(
       child.stdin?.on('error', () => undefined)
       child.stdin?.end(input ?? '')
     })
-  return {
+  const laptop: Laptop = {
     env,
     home,
     run,
+    sitting: undefined,
     async keyman(args, onPage) {
       rmSync(join(pages, 'page'), { force: true })
       const done = run(launcher, args)
-      if (!onPage) return done
-      const url = await Promise.race([
-        appears(pages, 'page'),
-        done.then(result => Promise.reject(new Error(`no page was opened: ${result.stderr}`))),
-      ])
-      await onPage(url)
-      return done
+      const closing = new AbortController()
+      const ended = done.finally(() => closing.abort())
+      if (onPage) {
+        const url = await Promise.race([
+          appears(pages, 'page', closing.signal),
+          ended.then(result => Promise.reject(new Error(`no page was opened: ${result.stderr}`))),
+        ])
+        await onPage(url)
+      } else if (laptop.sitting) {
+        const url = await Promise.race([appears(pages, 'page', closing.signal), ended.then(() => undefined)])
+        if (url !== undefined) await laptop.sitting(url)
+      }
+      return ended
     },
     ssh: args =>
       run('ssh', [
@@ -119,6 +131,7 @@ export async function openLaptop(
       agent?.kill()
     },
   }
+  return laptop
 }
 
 async function startAgent(socket: string): Promise<ChildProcess> {
@@ -133,7 +146,7 @@ async function startAgent(socket: string): Promise<ChildProcess> {
 }
 
 /** The content of a file as soon as it is there. */
-function appears(folder: string, name: string): Promise<string> {
+function appears(folder: string, name: string, signal: AbortSignal): Promise<string> {
   return new Promise(resolve => {
     const look = () => {
       if (!existsSync(join(folder, name))) return
@@ -142,7 +155,7 @@ function appears(folder: string, name: string): Promise<string> {
       rmSync(join(folder, name), { force: true })
       resolve(text)
     }
-    const watcher = watch(folder, look)
+    const watcher = watch(folder, { signal }, look)
     look()
   })
 }

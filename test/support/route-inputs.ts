@@ -13,8 +13,9 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'persons.uninvite': { params: { id: 'link_0123456789' } },
     'persons.disable': { params: { identity: 'nobody@example.com' } },
     'persons.enable': { params: bob },
-    'teams.addMember': { params: { name: 'sre', ...bob } },
-    'teams.removeMember': { params: { name: 'sre', ...bob } },
+    'teams.addMembers': { params: { name: 'sre' }, body: { persons: [bob.identity] } },
+    'teams.removeMembers': { params: { name: 'sre' }, body: { persons: [bob.identity] } },
+    'mandates.begin': { body: { lifetime: 600 } },
     'grants.add': {
       body: {
         ...{ who: bob.identity, login: 'deploy' },

@@ -125,7 +125,6 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
   const byRoot = (route: Route, input: Input) => (round: Round) => world.serve(route, round.root, input)
   const disableVictim = byRoot(api.persons.disable, { params: { identity: victim } })
   const enableVictim = byRoot(api.persons.enable, { params: { identity: victim } })
-  const member = { params: { name: 'sre', identity: victim } }
   const grant = { who: victim, login: 'deploy', hosts: { labels: { env: 'prod' } } }
   const name = (n: number) => `web${n}.keyman.localhost`
   return {
@@ -143,9 +142,10 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
       await disableVictim(round)
       return { params: { identity: victim } }
     },
-    'teams.addMember': async ({ n }) => ({ params: { name: `team${n}`, identity: victim } }),
-    'teams.removeMember': async round => {
-      await byRoot(api.teams.addMember, member)(round)
+    'teams.addMembers': async ({ n }) => ({ params: { name: `team${n}` }, body: { persons: [victim] } }),
+    'teams.removeMembers': async round => {
+      const member = { params: { name: 'sre' }, body: { persons: [victim] } }
+      await byRoot(api.teams.addMembers, member)(round)
       return member
     },
     'grants.add': async () => ({ body: grant }),
@@ -159,6 +159,11 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
     'hosts.remove': async round => {
       await byRoot(api.hosts.add, { body: { name: name(round.n) } })(round)
       return { params: { name: name(round.n) } }
+    },
+    'mandates.begin': async () => ({ body: { lifetime: 600 } }),
+    'mandates.end': async round => {
+      await world.serve(api.mandates.begin, round.caller, { body: { lifetime: 600 } })
+      return {}
     },
     'trust.publish': async () => ({ body: await world.nextBundle() }),
     'session.end': async () => ({}),

@@ -7,6 +7,7 @@ import {
   type IssuedCertificate,
 } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import type { Line } from '#shared/api/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
@@ -67,6 +68,14 @@ export async function revoke(
   })
   await identity.refresh()
   return revocation
+}
+
+/** See `Authority.words`. */
+export async function revocationInWords(deps: RevokeDeps, on: Queryable, target: RevocationTarget): Promise<Line[]> {
+  const found = await collect(deps, on, target)
+  const whose = [...new Set(found.map(({ person, host }) => person ?? host ?? 'nobody'))].sort()
+  const value = found.length === 0 ? 'none that is still good' : `${found.length}, of ${whose.join(', ')}`
+  return [{ name: 'Certificates that it ends now', value }]
 }
 
 /** See `Authority.revokePersonIn`. */

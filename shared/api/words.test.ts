@@ -1,0 +1,125 @@
+import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { allRoutes, inWords } from './index.ts'
+import { named } from './words.ts'
+
+const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDs3 test'
+const SIGNATURE = '-----BEGIN SSH SIGNATURE-----'
+/** A body of each action with every field that it may have; several where one field excludes another. */
+const FULL: Record<string, Record<string, unknown>[]> = {
+  'persons.invite': [{ identity: 'zoe@example.com', administrator: true, lifetime: 7200 }],
+  'teams.addMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
+  'teams.removeMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
+  'grants.add': [{ host: 'web1.example.com' }, { labels: { env: 'prod', tier: 'db' } }].map(hosts => ({
+    who: 'team:sre',
+    login: 'deploy',
+    hosts,
+    maxLifetime: 10_800,
+    endsAt: '2030-01-01T00:00:00Z',
+    options: {
+      pty: false,
+      portForwarding: false,
+      agentForwarding: true,
+      x11Forwarding: true,
+      sourceAddress: ['192.0.2.0/24', '198.51.100.7'],
+      forceCommand: 'uptime -p',
+    },
+  })),
+  'revocations.create': [
+    { person: 'zoe@example.com' },
+    { keyId: 'zoe@example.com/passkey/session_x' },
+    { serial: '4711' },
+    { publicKey: KEY },
+  ].map(target => ({ target, reason: 'laptop lost', wait: 17 })),
+  'hosts.add': [
+    {
+      name: 'web1.example.com',
+      labels: { env: 'prod' },
+      port: 2222,
+      address: '198.51.100.7',
+      tokenLifetime: 10_800,
+    },
+  ],
+  'mandates.begin': [{ lifetime: 600 }],
+  'trust.publish': [{ document: 'the whole of a trust document', signatures: [SIGNATURE] }],
+  'passkeys.add': [{ name: 'phone', registration: { id: 'abc', response: { attestationObject: 'def' } } }],
+  'passkeys.rename': [{ name: 'phone' }],
+}
+/** What is not shown itself. */
+const HIDDEN = ['document', 'signatures', 'registration']
+const DURATIONS = { 7200: '2h', 10800: '3h', 600: '10m' }
+
+const digest = (secret: string) => `of ${secret.length}`
+const actions = allRoutes.filter(({ action, body }) => action !== undefined && body)
+
+/** Every key that a schema knows, in all its alternatives; a record's are whatever somebody types. */
+function keysOf(schema: unknown): string[] {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault)
+    return keysOf(schema.unwrap())
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap(keysOf)
+  if (schema instanceof z.ZodObject)
+    return Object.entries(schema.shape).flatMap(([key, field]) => [key, ...keysOf(field)])
+  return []
+}
+const keysIn = (value: unknown): string[] =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? Object.entries(value).flatMap(([key, each]) => [key, ...keysIn(each)])
+    : []
+const leavesIn = (value: unknown, key: string): [string, unknown][] =>
+  HIDDEN.includes(key) || typeof value !== 'object' || value === null
+    ? [[key, value]]
+    : Object.entries(value).flatMap(([name, each]) => leavesIn(each, Array.isArray(value) ? key : name))
+
+describe('a request in words', () => {
+  it.each(actions)('$id: every field that its schema knows is shown, whatever is in it', ({ id, body }) => {
+    const full = FULL[id]
+    if (!full || !body) throw new Error(`${id}: say here what a full body is`)
+    const known = new Set(full.flatMap(keysIn))
+    expect(keysOf(body).filter(key => !known.has(key))).toEqual([])
+    for (const each of full) {
+      const lines = inWords(body, body.parse(each), digest)
+      expect(new Set(lines.map(({ name }) => name)).size).toBe(lines.length)
+      const text = lines.map(({ value }) => value).join('\n')
+      for (const [key, value] of leavesIn(each, '')) {
+        if (HIDDEN.includes(key)) expect(text).toContain('characters, digest of ')
+        else if (typeof value === 'boolean') expect(text).toContain(value ? 'yes' : 'no')
+        else expect(text).toContain(DURATIONS[value as keyof typeof DURATIONS] ?? String(value))
+      }
+      // What is otherwise in one field is otherwise in words: nothing can be slipped in.
+      for (const other of full) if (other !== each) expect(inWords(body, body.parse(other), digest)).not.toEqual(lines)
+    }
+  })
+
+  it('says what is left out, too', () => {
+    const { body } = actions.find(({ id }) => id === 'grants.add') ?? {}
+    if (!body) throw new Error('no grants')
+    const sparse = body.parse({ who: 'zoe@example.com', login: 'root', hosts: { host: 'web1.example.com' } })
+    expect(inWords(body, sparse, digest)).toEqual([
+      { name: 'To', value: 'zoe@example.com' },
+      { name: 'Login', value: 'root' },
+      { name: 'On the host', value: 'web1.example.com' },
+      { name: 'A certificate lives at most', value: '8h' },
+      { name: 'The grant ends', value: 'never' },
+      { name: 'With a terminal', value: 'yes' },
+      { name: 'With port forwarding', value: 'yes' },
+      { name: 'With agent forwarding', value: 'no' },
+      { name: 'With X11 forwarding', value: 'no' },
+      { name: 'From', value: 'any address' },
+      { name: 'Command', value: 'any' },
+    ])
+  })
+
+  it('is not made of a field that has no words: it is thrown, and nothing is asked for', () => {
+    const schema = z.strictObject({ told: named('Told', z.string()), hidden: z.string().optional() })
+    for (const value of [{ told: 'a' }, { told: 'a', hidden: 'b' }])
+      expect(() => inWords(schema, value, digest)).toThrow('hidden: a field without words')
+    expect(inWords(schema.pick({ told: true }), { told: 'a' }, digest)).toEqual([{ name: 'Told', value: 'a' }])
+  })
+
+  it('quotes what somebody typed, so that it is not taken for words of ours', () => {
+    const schema = z.strictObject({ because: named('Because', z.string(), { how: 'text' }) })
+    expect(inWords(schema, { because: 'x", As administrator: "no' }, digest)).toEqual([
+      { name: 'Because', value: '"x\\", As administrator: \\"no"' },
+    ])
+  })
+})
