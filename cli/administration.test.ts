@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
-import { type ApiPerson, enrol, page } from '#test/support/api-person.ts'
+import { type ApiPerson, confirm, enrol, page } from '#test/support/api-person.ts'
 import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
 import { requires } from '#test/support/requires.ts'
 import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
@@ -39,6 +39,9 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     )
     const alice = await enrol(server, server.administratorLink(), 'alice@example.com')
     expect((await signIn(laptop, alice)).stderr).toContain('Signed in as alice@example.com')
+    laptop.sitting = url => confirm(server, alice, new URL(url).pathname.split('/').at(-1) ?? '')
+    // A series of changes: one touch for all of teams, grants and hosts.
+    expect((await laptop.keyman(['admin', '--for', '1h'])).code).toBe(0)
     for (const name of [web1, 'db1.keyman.localhost'])
       await laptop.keyman(['host', 'add', name, '--label', 'env=prod', '--label', 'team=sre', '--json'])
   })

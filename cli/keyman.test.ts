@@ -43,6 +43,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
       { agent: false },
     )
     alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    near.sitting = touch(alice)
   })
   afterAll(async () => {
     await near?.close()
@@ -330,9 +331,8 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     )
     expect(ok).toMatchObject({ 'ssh-agent': true, session: true, clock: true, [server.machinesUrl]: true })
   })
-  it('ten minutes after the last touch an administrative action wants a new one, and then goes on by itself', async () => {
-    writeFileSync(clock, '660')
-    const team = ['team', 'add', 'sre', 'alice@example.com']
+  it('each change wants a touch for just that, and then goes on by itself; several persons are one change', async () => {
+    const team = ['team', 'add', 'sre', 'alice@example.com', 'bob@example.com']
     // Where nobody can open the page, the refusal says where the passkey is to be touched.
     const alone = await near.run('env', ['-u', 'KEYMAN_BROWSER', join(near.home, 'bin', 'keyman'), ...team])
     expect(alone.code).toBe(5)
@@ -340,18 +340,32 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect((await json(near, 'team', 'list')).teams).not.toContainEqual(expect.objectContaining({ name: 'sre' }))
 
     const { code, stderr } = await near.keyman(team, touch(alice))
-    expect([code, stderr]).toEqual([0, expect.stringContaining('team:sre is now alice@example.com.')])
-    expect((await near.keyman(['team', 'remove', 'sre', 'alice@example.com'])).code).toBe(0)
+    expect([code, stderr]).toEqual([0, expect.stringContaining('team:sre is now alice@example.com, bob@example.com.')])
+    const emptied = ['team', 'remove', ...team.slice(2)]
+    expect((await near.keyman(emptied, touch(alice))).stderr).toContain('team:sre is now empty.')
+  })
+  it('one touch for a series of changes: keyman admin, until it is ended', async () => {
+    const begun = await near.keyman(['admin', '--for', '5m'], touch(alice))
+    expect([begun.code, begun.stderr]).toEqual([0, expect.stringMatching(/this session administers without a touch/)])
+    const add = (person: string) => {
+      const args = ['-u', 'KEYMAN_BROWSER', join(near.home, 'bin', 'keyman'), 'team', 'add', 'series', person]
+      return near.run('env', args)
+    }
+    expect((await add('alice@example.com')).stderr).toBe('team:series is now alice@example.com.\n')
+    expect(await near.keyman(['admin', '--end'])).toMatchObject({
+      code: 0,
+      stderr: 'Ended: each change wants a touch again.\n',
+    })
+    expect((await add('bob@example.com')).code).toBe(5)
+    expect((await near.keyman(['admin', '--for', '2h'])).code).toBe(2)
   })
   it('an action that is refused in the browser changes nothing', async () => {
-    writeFileSync(clock, '1320')
     const { code, stderr } = await near.keyman(['team', 'add', 'sre', 'alice@example.com'], async url => {
       const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
       await page(server, api.actions.refuse, { params })
     })
     expect([code, stderr]).toEqual([4, expect.stringContaining('the action was refused in the browser')])
     expect((await json(near, 'team', 'list')).teams).toContainEqual({ name: 'sre', members: [] })
-    writeFileSync(clock, '0')
   })
   it.each([
     ['ahead of', 1800],
@@ -376,7 +390,6 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
         await consent(alice, transaction)
         const confirmed = await device.ended
         expect(confirmed.code, confirmed.stderr).toBe(0)
-        writeFileSync(clock, '660')
         const team = await near.keyman(['team', 'add', 'clocks', 'alice@example.com'], touch(alice))
         expect(team.code, team.stderr).toBe(0)
       } finally {

@@ -7,7 +7,7 @@ export const ERRORS = {
   'invalid-input': { status: 400, exit: 2, title: 'The request is not valid' },
   'not-signed-in': { status: 401, exit: 3, title: 'Not signed in, or the session has ended' },
   denied: { status: 403, exit: 4, title: 'Denied' },
-  'assertion-required': { status: 403, exit: 5, title: 'A fresh touch of a passkey is needed' },
+  'assertion-required': { status: 403, exit: 5, title: 'A touch of a passkey is needed' },
   'not-found': { status: 404, exit: 6, title: 'No such thing' },
   conflict: { status: 409, exit: 7, title: 'It exists already, or was changed meanwhile' },
   expired: { status: 410, exit: 1, title: 'It has ended or was used already' },

@@ -151,15 +151,20 @@ export const insertMandate = (
 
 const idRow = z.object({ id: z.string() })
 
+const mandateRow = z
+  .object({ id: z.string(), session: z.string(), ends_at: z.date() })
+  .transform(row => ({ id: row.id, session: row.session, endsAt: row.ends_at }))
+export type MandateRow = z.infer<typeof mandateRow>
+
 /** The session's mandate that still counts, for share: whoever ends it waits for what is done by it. */
-export async function selectMandate(on: Queryable, session: string, at: Date): Promise<string | undefined> {
+export async function selectMandate(on: Queryable, session: string, at: Date): Promise<MandateRow | undefined> {
   const [row] = await on.query(
-    `select id from mandate where session = $1 and ended_at is null and ends_at > $2::timestamptz
+    `select id, session, ends_at from mandate where session = $1 and ended_at is null and ends_at > $2::timestamptz
      order by ends_at desc, id limit 1 for share`,
     [session, at.toISOString()],
-    idRow,
+    mandateRow,
   )
-  return row?.id
+  return row
 }
 
 /** Ends those of a session that still count, and gives their IDs. */

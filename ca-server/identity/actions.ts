@@ -6,7 +6,7 @@ import { actionChallenge } from '#shared/login-challenge.ts'
 import { actByPasskey } from './acting.ts'
 import { type ActionRow, answerAction, countActionAttempt, selectAction } from './action-records.ts'
 import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
-import { sessionFact } from './facts.ts'
+import { sessionFact, touchFact } from './facts.ts'
 import { selectPasskeys } from './person-records.ts'
 import type { Actions, ActionTransaction } from './port.ts'
 import type { Room } from './room.ts'
@@ -92,7 +92,7 @@ export function createActions(room: Room): Actions {
               },
               assertion,
             },
-            facts: [used, sessionFact(session)],
+            facts: [used, sessionFact(session), touchFact(action)],
           },
         ])
       })

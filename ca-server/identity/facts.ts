@@ -91,6 +91,30 @@ export const assertionFact = (challenge: Uint8Array, until: Date): Fact => ({
 export const loginId = (id: string): string => `login:${id}`
 export const loginFact = (id: string, is: 'redeemed' | 'refused', until: Date): Fact => ({ id: loginId(id), is, until })
 
+/** That a passkey was touched for this very request, as it was shown. */
+export const touchFact = (touch: {
+  readonly id: string
+  readonly session: string
+  readonly request: Uint8Array
+  readonly shown: string
+  readonly endsAt: Date
+}): Fact => ({
+  id: `touch:${touch.id}`,
+  is: { session: touch.session, request: toHex(touch.request), shown: touch.shown },
+  until: touch.endsAt,
+})
+
+export const mandateId = (id: string): string => `mandate:${id}`
+export const mandateFact = (mandate: {
+  readonly id: string
+  readonly session: string
+  readonly endsAt: Date
+}): Fact => ({
+  id: mandateId(mandate.id),
+  is: { session: mandate.session, endsAt: mandate.endsAt.toISOString() },
+  until: mandate.endsAt,
+})
+
 export const relyingPartyFact = (rp: { readonly id: string; readonly origin: string }): Fact => ({
   id: 'relying-party',
   is: { id: rp.id, origin: rp.origin },

@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto'
+import type { Entry } from '#server/ledger/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { concat, equalBytes, fromUtf8, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -8,14 +9,15 @@ import {
   insertAction,
   insertMandate,
   keepAnswer,
-  selectAction,
   selectMandate,
   selectWaitingAction,
   useAction,
 } from './action-records.ts'
-import type { Act, Asked, Consent, PersonCaller, Touches } from './port.ts'
+import { gone, mandateFact, mandateId } from './facts.ts'
+import type { Act, Asked, Consent, PersonBy, PersonCaller, Touches } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
 import { newId, sha256 } from './secrets.ts'
+import { vouchedMandate, vouchedTouch } from './vouched.ts'
 
 /** Seconds, from the question to its use. */
 const CONFIRM_WITHIN = 300
@@ -33,13 +35,13 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
   const { store, now, random } = deps
 
   async function mandateOf(asked: Asked, caller: PersonCaller): Promise<Consent | undefined> {
-    const id = asked.mandated ? await selectMandate(store, caller.session, now()) : undefined
-    return id === undefined
+    const mandate = asked.mandated ? await vouchedMandate(room, caller.session) : undefined
+    return mandate === undefined
       ? undefined
       : {
-          id,
+          id: mandate.id,
           async use(t) {
-            if ((await selectMandate(t, caller.session, now())) !== id)
+            if ((await selectMandate(t, caller.session, now()))?.id !== mandate.id)
               throw new KeymanError('conflict', 'the mandate has ended', { hint: 'run the command again' })
           },
         }
@@ -52,7 +54,7 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
     async require(caller, asked, given) {
       if (caller.kind !== 'person') throw new KeymanError('denied', 'only persons confirm actions with a passkey')
       const request = sha256(utf8(asked.request))
-      const before = given === undefined ? undefined : await selectAction(store, given)
+      const before = given === undefined ? undefined : await vouchedTouch(room, given)
       const own = before?.session === caller.session && equalBytes(before.request, request) ? before : undefined
       // What it is about may be otherwise since, by that very request.
       if (own?.state === 'used') return { answer: answered(key, own) }
@@ -88,20 +90,19 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
         const { session } = by.standing.caller
         const at = now()
         const mandate = { id: newId('mandate', random), session, at, endsAt: addSeconds(at, lifetime) }
-        await endMandates(t, session, at)
+        const before = await endMandates(t, session, at)
         await insertMandate(t, mandate)
         const endsAt = mandate.endsAt.toISOString()
-        await deps.ledger.appendIn(t, [{ ...by, kind: 'mandate-begun', target: mandate.id, details: { endsAt } }])
+        await deps.ledger.appendIn(t, [
+          ...before.map(ended(by)),
+          { ...by, kind: 'mandate-begun', target: mandate.id, details: { endsAt }, facts: [mandateFact(mandate)] },
+        ])
         return { id: mandate.id, endsAt }
       }),
 
     endMandate: by =>
       act(by, { name: 'mandate end', ends: true }, async t => {
-        const ended = await endMandates(t, by.standing.caller.session, now())
-        await deps.ledger.appendIn(
-          t,
-          ended.map(id => ({ ...by, kind: 'mandate-ended' as const, target: id })),
-        )
+        await deps.ledger.appendIn(t, (await endMandates(t, by.standing.caller.session, now())).map(ended(by)))
       }),
   }
 
@@ -123,6 +124,10 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
     )
   }
 }
+
+const ended =
+  (by: PersonBy) =>
+  (id: string): Entry => ({ ...by, kind: 'mandate-ended', target: id, facts: [gone(mandateId(id))] })
 
 /** As it is stored, shown and signed. Nobody confirms what nobody can read. */
 function showable(lines: readonly Line[]): string {

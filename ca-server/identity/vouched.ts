@@ -1,6 +1,7 @@
 import { fromBase64Url } from '#shared/bytes.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { passkeyFact, personFact, sessionFact } from './facts.ts'
+import { type ActionRow, type MandateRow, selectAction, selectMandate } from './action-records.ts'
+import { mandateFact, passkeyFact, personFact, sessionFact, touchFact } from './facts.ts'
 import { type PasskeyRow, type PersonRow, selectCredential, selectPerson, selectPersons } from './person-records.ts'
 import type { Room } from './room.ts'
 import { type SessionRow, selectSession } from './session-records.ts'
@@ -42,5 +43,24 @@ export async function vouchedSession({ deps }: Pick<Room, 'deps'>, id: string): 
     sessionFact(session),
     personFact({ ...session, identity: session.person }),
   ])
+  return row
+}
+
+/** A touch that was confirmed, or used since: one that waits gives nothing. */
+export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRow | undefined> {
+  const read = async () => {
+    const row = await selectAction(deps.store, id)
+    return one(row?.state === 'confirmed' || row?.state === 'used' ? row : undefined)
+  }
+  const [row] = await deps.ledger.vouched(read, touch => [touchFact(touch)])
+  return row
+}
+
+/** The session's mandate that still counts. */
+export async function vouchedMandate({ deps }: Room, session: string): Promise<MandateRow | undefined> {
+  const [row] = await deps.ledger.vouched(
+    async () => one(await selectMandate(deps.store, session, deps.now())),
+    mandate => [mandateFact(mandate)],
+  )
   return row
 }

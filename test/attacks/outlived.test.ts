@@ -5,14 +5,17 @@ import { administration, api } from '#shared/api/index.ts'
 import {
   type ApiSession,
   beginLogin,
+  confirm,
   consent,
   enrol,
   inviteAndEnrol,
   logIn,
   page,
   pageCall,
+  touchedPage,
+  untouched,
 } from '#test/support/api-person.ts'
-import { type AttackWorld, bodyOf, openAttackWorld, outcome, tlsOf } from '#test/support/attack-world.ts'
+import { type AttackWorld, bodyOf, openAttackWorld, outcome, refusal, tlsOf } from '#test/support/attack-world.ts'
 import { Authenticator } from '#test/support/authenticator.ts'
 
 /** What somebody prepared while they had access, and what it is worth once the access is taken away. */
@@ -28,7 +31,22 @@ const invitation = (identity: string) => ({
 })
 
 /** Sends everything but the body, and the body once the server has looked who is asking and `meanwhile` is over. */
-function parked(session: ApiSession, path: string, body: unknown, meanwhile: () => Promise<unknown>): Promise<number> {
+async function parked(session: ApiSession, body: unknown, meanwhile: () => Promise<unknown>): Promise<number> {
+  const asked = await refusal(
+    call(untouched(session.connection), api.persons.invite, { body: bodyOf(api.persons.invite, body) }),
+  )
+  const touch = asked.transaction?.id ?? ''
+  await confirm(world.server, session.person, touch)
+  return sentLate(session, api.persons.invite.path, body, touch, meanwhile)
+}
+
+function sentLate(
+  session: ApiSession,
+  path: string,
+  body: unknown,
+  touch: string,
+  meanwhile: () => Promise<unknown>,
+): Promise<number> {
   const payload = JSON.stringify(body)
   return new Promise((resolve, reject) => {
     const sent = request(new URL(path, session.connection.url), {
@@ -39,6 +57,7 @@ function parked(session: ApiSession, path: string, body: unknown, meanwhile: () 
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(payload),
         expect: '100-continue',
+        'keyman-touch': touch,
       },
     })
     sent.on('error', reject)
@@ -58,16 +77,15 @@ describe('a request that was begun', () => {
       world.server,
       await inviteAndEnrol(world.server, world.alice, 'eve@example.com', { administrator: true }),
     )
-    const path = api.persons.invite.path
-    expect(await parked(eve, path, invitation('friend1@example.com').body, async () => {})).toBe(201)
+    expect(await parked(eve, invitation('friend1@example.com').body, async () => {})).toBe(201)
     const revoke = () =>
       call(world.alice.connection, api.revocations.create, {
         body: bodyOf(api.revocations.create, { target: { person: 'eve@example.com' }, wait: 0 }),
       })
-    expect(await parked(eve, path, invitation('friend2@example.com').body, revoke)).toBe(401)
+    expect(await parked(eve, invitation('friend2@example.com').body, revoke)).toBe(401)
     const again = await logIn(world.server, eve.person)
     const disable = () => call(world.alice.connection, api.persons.disable, { params: { identity: 'eve@example.com' } })
-    expect(await parked(again, path, invitation('friend3@example.com').body, disable)).toBe(401)
+    expect(await parked(again, invitation('friend3@example.com').body, disable)).toBe(401)
   })
 })
 
@@ -117,13 +135,11 @@ describe('a passkey that was lost and is removed', () => {
     const signedIn = await pageCall(server, api.signIn.complete, {
       body: { assertion: dan.authenticator.get(options.options) },
     })
-    const { cookie } = signedIn
-    const creation = await page(server, api.passkeys.addOptions, { cookie })
+    const creation = await page(server, api.passkeys.addOptions, { cookie: signedIn.cookie })
     const second = new Authenticator(server.pagesUrl)
-    await page(server, api.passkeys.add, {
-      cookie,
-      body: { name: 'second', registration: second.create(creation.options) },
-    })
+    const body = { name: 'second', registration: second.create(creation.options) }
+    const { cookie, answer } = await touchedPage(server, dan, api.passkeys.add, { cookie: signedIn.cookie, body })
+    expect(answer.status).toBe(201)
     const own = await logIn(server, { ...dan, authenticator: second })
     const { passkeys } = await call(own.connection, api.passkeys.list)
     const lost = passkeys.find(({ name }) => name !== 'second')

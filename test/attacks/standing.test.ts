@@ -78,7 +78,7 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
     }
     // Both occurred often, or nothing was raced.
     expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(rounds / 20)
-  })
+  }, 600_000)
 
   it('two administrators who disable each other, and each herself: one of the two is disabled, and nobody waits in a circle', async () => {
     await world.serve(api.persons.enable, root.caller, person('mal@example.com'))

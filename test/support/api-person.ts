@@ -163,6 +163,23 @@ export async function confirm(target: Target, person: ApiPerson, transaction: st
   await page(target, api.actions.confirm, { params, body: { assertion: person.authenticator.get(options) } })
 }
 
+/** A page's call that wants a touch, with the touch: as the page itself does it. Gives the cookie, which changes with it. */
+export async function touchedPage<Query, Body, Answer>(
+  target: Target,
+  person: ApiPerson,
+  route: Route<Query, Body, Answer>,
+  input: { params?: Record<string, string>; body?: unknown; cookie: string | undefined },
+): Promise<{ readonly cookie: string | undefined; readonly answer: PageAnswer<Answer> }> {
+  const { problem } = await pageCall(target, route, input)
+  const transaction = problem?.transaction?.id ?? ''
+  const params = { transaction }
+  const { options } = await page(target, api.actions.options, { params })
+  const body = { assertion: person.authenticator.get(options) }
+  const { cookie } = await pageCall(target, api.actions.confirm, { params, body, cookie: input.cookie })
+  const headers = { 'keyman-touch': transaction }
+  return { cookie, answer: await pageCall(target, route, { ...input, cookie, headers }) }
+}
+
 /** Invites somebody as an administrator, and enrols that person. */
 export async function inviteAndEnrol(
   target: Target,

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { type Connection, call } from '#cli/client.ts'
 import { type LoginKeys, makeLoginKeys, proveBoth } from '#cli/keys.ts'
 import { api, type Route } from '#shared/api/index.ts'
@@ -86,12 +87,29 @@ export async function refusal(work: Promise<unknown>): Promise<KeymanError> {
 
 export type Answer = { readonly status: number; readonly body: unknown; readonly code: string; readonly text: string }
 
-/** One request to the machines' listener with exactly this body, whatever the schemas say; with `agent` on its connection. */
-export function machineCall(
+/** One request to the machines' listener with exactly this body, whatever the schemas say; with `agent` on its connection. Whoever is there touches a passkey where one is wanted. */
+export async function machineCall(
   connection: Connection,
   method: string,
   path: string,
-  input: { body?: unknown; headers?: Record<string, string>; agent?: Agent; localAddress?: string } = {},
+  input: MachineInput = {},
+): Promise<Answer & { readonly reused: boolean }> {
+  const answer = await exchange(connection, method, path, input)
+  const { success, data } = refusedForTouch.safeParse(answer.body)
+  if (!success || !connection.confirm) return answer
+  await connection.confirm(data.transaction, '')
+  const headers = { ...input.headers, 'keyman-touch': data.transaction.id }
+  return exchange(connection, method, path, { ...input, headers })
+}
+
+type MachineInput = { body?: unknown; headers?: Record<string, string>; agent?: Agent; localAddress?: string }
+const refusedForTouch = z.looseObject({ transaction: z.object({ id: z.string(), url: z.string() }) })
+
+function exchange(
+  connection: Connection,
+  method: string,
+  path: string,
+  input: MachineInput,
 ): Promise<Answer & { readonly reused: boolean }> {
   const payload = input.body === undefined ? undefined : JSON.stringify(input.body)
   return new Promise((resolve, reject) => {

@@ -88,7 +88,7 @@ export async function openLaptop(
         await onPage(url)
       } else if (laptop.sitting) {
         const url = await Promise.race([appears(pages, 'page', closing.signal), ended.then(() => undefined)])
-        if (url !== undefined) await laptop.sitting(url)
+        if (url?.includes('/confirm/')) await laptop.sitting(url)
       }
       return ended
     },
