@@ -1,20 +1,21 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import type { By } from '#server/access/index.ts'
-import { type Access, createAccess } from '#server/access/index.ts'
+import { type Access, accessRows, createAccess } from '#server/access/index.ts'
 import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
-import { createHosts, type Hosts } from '#server/hosts/index.ts'
-import { createIdentity, type Identity } from '#server/identity/index.ts'
-import { type Keystore, openKeystore } from '#server/keystore/index.ts'
+import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
+import { createIdentity, type Identity, identityRows } from '#server/identity/index.ts'
+import { compareRows } from '#server/jobs/index.ts'
+import type { Keystore } from '#server/keystore/index.ts'
 import { createLedger, isEmptyLog, type Ledger, openLogMemory, openSealKey } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
-import { openStore, type Store } from '#server/store/index.ts'
+import type { Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
-import type { KeystoreSettings, ServerConfig } from './config.ts'
+import type { ServerConfig } from './config.ts'
 import { createRateLimiter } from './http/rate-limit.ts'
 import type { Log } from './log.ts'
+import { logKeyName, openBase } from './open-base.ts'
 
 /** Every service of the server, built once. The only place that knows every adapter. */
 export type Services = {
@@ -69,7 +70,15 @@ export function checkDataFolder(path: string): void {
 export async function compose(options: ComposeOptions): Promise<Services> {
   const { config, log } = options
   const now = options.now ?? (() => new Date())
-  const onError = (error: unknown) => log.error('a background job failed; it tries again', error)
+  // What was found wrong with the log is one error for everybody who meets it: it is told once.
+  const told = new WeakSet<object>()
+  const onError = (error: unknown) => {
+    if (typeof error === 'object' && error !== null) {
+      if (told.has(error)) return
+      told.add(error)
+    }
+    log.error('a background job failed; it tries again', error)
+  }
   mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 })
   checkDataFolder(config.dataFolder)
   const pins = openPins(config.dataFolder)
@@ -78,19 +87,16 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     for (const end of closing.reverse()) await end().catch(error => log.error('could not be ended in order', error))
   }
   try {
-    const keystore = await openKeystore(keystoreConfig(config.keystore))
-    closing.push(() => keystore.close())
-    const standbyKeystore = config.standbyKeystore && (await openKeystore(keystoreConfig(config.standbyKeystore)))
-    if (standbyKeystore) closing.push(() => standbyKeystore.close())
-    const { logKeystore, wrappingKeystore, software, remarks } = await openHelperKeystore(config, keystore)
-    if (software) closing.push(() => software.close())
-    const store = await openStore(storeConfig(config), onError)
-    closing.push(() => store.close())
+    const { keystore, standbyKeystore, logKeystore, wrappingKeystore, store, remarks, ...base } = await openBase(
+      config,
+      onError,
+    )
+    closing.push(() => base.close())
     const sawEmpty = await isEmptyLog(store)
     // No token refuses a second key of one name: what is missing is made by one server at a time.
     const unlock = await store.lock('first keys', FIRST_KEYS_MS)
     closing.push(unlock)
-    const logKey = await openLogKey(logKeystore, `${config.organisation}/keyman-log`)
+    const logKey = await openLogKey(logKeystore, logKeyName(config))
     const sealKey = await openSealKey({ store, keystore: wrappingKeystore, random, now })
     const ledger = await createLedger({
       store,
@@ -211,6 +217,15 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     }
     ledger.start()
     closing.push(() => ledger.stop())
+    const comparing = compareRows({
+      store,
+      ledger,
+      rooms: [identityRows, accessRows, hostRows],
+      alarm: message => log.error(message),
+      onError,
+    })
+    comparing.start()
+    closing.push(async () => comparing.stop())
     return Object.assign(services, {
       config,
       store,
@@ -228,39 +243,6 @@ export async function compose(options: ComposeOptions): Promise<Services> {
   } catch (error) {
     await close()
     throw error
-  }
-}
-
-function keystoreConfig(settings: KeystoreSettings) {
-  if (settings.kind === 'pkcs11') return { ...settings, pin: settings.pin.reveal() }
-  const { unlock } = settings
-  return { ...settings, unlock: 'passphrase' in unlock ? { passphrase: unlock.passphrase.reveal() } : unlock }
-}
-
-function storeConfig({ database }: ServerConfig) {
-  if (database.engine === 'pglite') return database
-  const { engine, url, migrationUrl } = database
-  return { engine, url: url.reveal(), ...(migrationUrl ? { migrationUrl: migrationUrl.reveal() } : {}) }
-}
-
-/**
- * Checkpoints are Ed25519 (C2SP), and the servers' own secrets are wrapped: where the HSM has not both, a software keystore
- * does what is missing, and no authority key is ever in it. Which is said.
- */
-async function openHelperKeystore(config: ServerConfig, keystore: Keystore) {
-  const signs = keystore.capabilities.algorithms.includes('ed25519')
-  const wraps = keystore.capabilities.wrapsDataKeys
-  const folder = join(config.dataFolder, 'log-keystore')
-  const software =
-    signs && wraps
-      ? undefined
-      : await openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
-  const remarks = signs ? [] : ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key']
-  return {
-    software,
-    logKeystore: signs ? keystore : (software ?? keystore),
-    wrappingKeystore: wraps ? keystore : (software ?? keystore),
-    remarks,
   }
 }
 

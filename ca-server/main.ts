@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
+import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
+import { adopt } from './adopt.ts'
 import { loadConfig, type ServerConfig } from './config.ts'
 import { createLog } from './log.ts'
 import { askServer } from './operator.ts'
@@ -15,6 +17,8 @@ usage: keyman-server COMMAND [--config FILE]
   start [--demo]        run until SIGTERM; --demo adds a host of its own on this machine
         [--checkpoint FILE]  for a new data folder on a database that has records: a checkpoint of
                         its log that you trust (keyman audit checkpoint)
+  adopt [--yes]         take over the database of a release whose audit log was not sealed: compares it with its
+                        log, shows what is there, and seals it. Stop all servers first
   check-config          check file and variables, say what is wrong and where
   admin-link [PERSON]   a link, good once for 15 minutes, with which somebody becomes administrator:
                         the recovery when nobody can sign in any more (recorded)
@@ -36,6 +40,7 @@ async function main(args: string[]): Promise<number> {
       checkpoint: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean' },
+      yes: { type: 'boolean' },
     },
   })
   const [command, ...rest] = positionals
@@ -56,6 +61,8 @@ async function main(args: string[]): Promise<number> {
   switch (command) {
     case 'start':
       return run(config(), values.demo === true, values.checkpoint)
+    case 'adopt':
+      return adoptDatabase(config(), values.yes === true)
     case 'check-config': {
       const { file } = config()
       process.stdout.write(`The configuration is good${file === undefined ? '' : `: ${file}`}.\n`)
@@ -98,6 +105,28 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
   })
   log.info('stopping', { signal })
   await running.stop()
+  return EXIT.done
+}
+
+async function adoptDatabase(config: ServerConfig, yes: boolean): Promise<number> {
+  const outcome = await adopt(config, async ({ records, facts, unexplained }) => {
+    process.stdout.write(`The log of ${records} records agrees with its signed head. In the database are:\n`)
+    for (const [kind, ids] of facts) process.stdout.write(`  ${kind}  ${ids.length}\n`)
+    for (const id of [...facts].flatMap(([kind, ids]) => (kind === 'person' ? ids : [])))
+      process.stdout.write(`  ${id}\n`)
+    for (const id of unexplained) process.stdout.write(`  NOT IN THE LOG: ${id}\n`)
+    if (unexplained.length > 0)
+      throw new KeymanError('conflict', `${unexplained.length} rows are there that no record of the log explains`, {
+        hint: 'find out who wrote them, and delete them; then try again',
+      })
+    if (yes) return true
+    if (!process.stdin.isTTY)
+      throw new KeymanError('invalid-input', 'nobody can be asked here', { hint: 'look at the list, then give --yes' })
+    const lines = createInterface({ input: process.stdin, output: process.stderr })
+    const answer = await lines.question('Seal this, and end all sessions? [y/N] ').finally(() => lines.close())
+    return /^y(es)?$/i.test(answer.trim())
+  })
+  process.stdout.write(outcome === 'adopted' ? 'Sealed. Start the server.\n' : 'Nothing was changed.\n')
   return EXIT.done
 }
 

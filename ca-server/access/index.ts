@@ -19,3 +19,4 @@ export type {
   Team,
   Why,
 } from './port.ts'
+export { accessRows } from './stated-rows.ts'

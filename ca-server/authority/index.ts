@@ -19,4 +19,5 @@ export type {
   ServerCertificate,
   UserCertificateRequest,
 } from './port.ts'
+export { revokedRows } from './revocation/stated-rows.ts'
 export { createTrust, type Trust, type TrustDeps } from './trust/create-trust.ts'

@@ -13,3 +13,4 @@ export type {
   PrincipalsLine,
   SignedBundle,
 } from './port.ts'
+export { hostRows } from './stated-rows.ts'

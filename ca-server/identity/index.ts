@@ -2,6 +2,7 @@
 
 export { byPerson } from './acting.ts'
 export { createIdentity } from './create-identity.ts'
+export { endEverything } from './end-everything.ts'
 export type {
   Act,
   Acting,
@@ -37,3 +38,4 @@ export type {
   WebauthnJson,
   Within,
 } from './port.ts'
+export { identityRows } from './stated-rows.ts'

@@ -159,7 +159,8 @@ export class Follower {
       const changed: string[] = []
       for (const found of looked) {
         this.#written.delete(found.index)
-        changed.push(...this.#takeFacts(facts, found))
+        // What has no seal says nothing: what it made is said by the record that takes it over.
+        if (found.seal) changed.push(...this.#takeFacts(facts, found))
       }
       this.#assertHeads()
       if (changed.length > 0) for (const listener of this.#listeners) listener(changed)

@@ -37,6 +37,7 @@ import { type LogKey, Sequencer } from './sequencer.ts'
 import { headSize, leafHashesAt, tileReader } from './tree-store.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
+export { adoptLog, readUnsealedLog, type UnsealedLog } from './adopt.ts'
 export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
@@ -44,7 +45,8 @@ export type { Fact } from './facts.ts'
 export { type LogMemory, openLogMemory } from './memory.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
-export { openSealKey, serverSecret } from './server-secret.ts'
+export type { StatedRows } from './rows.ts'
+export { makeSealKey, openSealKey, serverSecret } from './server-secret.ts'
 
 export type IssueRequest<Body> = {
   entry: Entry

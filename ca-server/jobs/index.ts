@@ -1,0 +1,2 @@
+/** What happens by the clock, and belongs to no room alone. */
+export { compareRows } from './compare-rows.ts'

@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import type { Queryable, Store } from '#server/store/index.ts'
+import { equalBytes, toHex, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { leafHash, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
+import { type Entry, encodeRecord } from './entry.ts'
+import { tampered } from './errors.ts'
+import type { Fact } from './facts.ts'
+import { sealOf } from './seal.ts'
+import type { LogKey } from './sequencer.ts'
+import { headSize, newestNote } from './tree-store.ts'
+import { writeRows } from './write.ts'
+
+/** The log of an earlier release, whose records have no seal: how long it is, its tree's head, and what it says. */
+export type UnsealedLog = { readonly size: bigint; readonly root: Uint8Array; readonly records: readonly string[] }
+
+const row = z.object({ index: z.bigint(), record: z.string(), seal: z.instanceof(Uint8Array).nullable() })
+const PAGE = 2_000n
+
+/**
+ * Reads it whole and holds it against its newest signed head. Throws `conflict` where it is sealed already, `internal` where it was
+ * tampered with.
+ */
+export async function readUnsealedLog(
+  store: Store,
+  { logKey, origin }: { readonly logKey: LogKey; readonly origin: string },
+): Promise<UnsealedLog> {
+  const size = await headSize(store)
+  const newest = await newestNote(store)
+  const head = newest && verifyCheckpoint(newest.note, { origin, logKey: logKey.publicKey, name: logKey.name })
+  const edge = TreeEdge.empty()
+  const records: string[] = []
+  while (edge.size < size) {
+    const rows = await store.query(
+      'select index, record, seal from ledger_record where index >= $1 and index < $1 + $2 order by index',
+      [edge.size, PAGE],
+      row,
+    )
+    if (rows.length === 0) break
+    for (const { index, record, seal } of rows) {
+      if (index !== edge.size) throw tampered(`record ${edge.size} of the audit log is missing`)
+      if (seal) throw new KeymanError('conflict', 'the records of this database are sealed already')
+      edge.append([leafHash(utf8(record))])
+      records.push(record)
+      if (head && edge.size === head.size && !equalBytes(edge.root(), head.root))
+        throw tampered(`the first ${edge.size} records of the audit log are not those of its newest checkpoint`)
+    }
+  }
+  if (edge.size < size || (head && head.size > edge.size))
+    throw tampered(`record ${edge.size} of the audit log is missing`)
+  return { size, root: edge.root(), records }
+}
+
+/** Facts of one record. */
+const AT_ONCE = 300
+
+/**
+ * Takes it over: one sealed record says which log this was, and, in as many parts as it takes, what its tables said. `ending` runs in the
+ * same transaction. Throws `conflict` where the log has grown meanwhile: a server of the earlier release still runs.
+ */
+export async function adoptLog(
+  store: Store,
+  log: UnsealedLog,
+  what: {
+    readonly sealKey: Uint8Array
+    readonly facts: readonly Fact[]
+    readonly now: Date
+    readonly requestId: string
+    readonly ending: (t: Queryable) => Promise<unknown>
+  },
+): Promise<void> {
+  const { sealKey, facts, now, requestId, ending } = what
+  const at = now.toISOString()
+  await store.transaction({ name: 'adopt the log', deadlineMs: 120_000 }, async t => {
+    await ending(t)
+    await t.execute('update ledger_head set size = size', [])
+    if ((await headSize(t)) !== log.size)
+      throw new KeymanError('conflict', 'the audit log grew meanwhile: a server still runs on this database', {
+        hint: 'stop all servers, then try again',
+      })
+    const parts = Math.max(1, Math.ceil(facts.length / AT_ONCE))
+    const rows = Array.from({ length: parts }, (_, part) => {
+      const entry: Entry = {
+        requestId,
+        kind: 'log-adopted',
+        actor: { kind: 'operator' },
+        details: { records: log.size.toString(), root: toHex(log.root), part, parts },
+        facts: facts.slice(part * AT_ONCE, (part + 1) * AT_ONCE),
+      }
+      const record = encodeRecord(entry, at, { after: log.size })
+      const sealed = { requestId, kind: entry.kind, part, actor: 'operator', at, record, proof: undefined }
+      return { ...sealed, seal: sealOf(sealKey, sealed), certificate: undefined, epochs: [] }
+    })
+    await writeRows(t, rows)
+  })
+}

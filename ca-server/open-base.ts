@@ -1,0 +1,76 @@
+import { join } from 'node:path'
+import { type Keystore, openKeystore } from '#server/keystore/index.ts'
+import { openStore, type Store } from '#server/store/index.ts'
+import type { KeystoreSettings, ServerConfig } from './config.ts'
+
+/** What everything else stands on: the keystores and the database, as the configuration names them. */
+export type Base = {
+  readonly keystore: Keystore
+  readonly standbyKeystore: Keystore | undefined
+  /** Where the log key is. */
+  readonly logKeystore: Keystore
+  /** What wraps the servers' own secrets. */
+  readonly wrappingKeystore: Keystore
+  readonly store: Store
+  /** What an operator should know of this, a sentence each. */
+  readonly remarks: readonly string[]
+  close(): Promise<void>
+}
+
+/** As checkpoints and the trust bundle have it. */
+export const logKeyName = ({ organisation }: ServerConfig): string => `${organisation}/keyman-log`
+
+export async function openBase(config: ServerConfig, onError: (error: unknown) => void): Promise<Base> {
+  const opened: { close(): Promise<void> }[] = []
+  const close = async () => {
+    for (const part of opened.toReversed()) await part.close().catch(onError)
+  }
+  const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {
+    opened.push(part)
+    return part
+  }
+  try {
+    const keystore = keep(await openKeystore(keystoreConfig(config.keystore)))
+    const standbyKeystore = config.standbyKeystore && keep(await openKeystore(keystoreConfig(config.standbyKeystore)))
+    const { software, ...helpers } = await openHelperKeystore(config, keystore)
+    if (software) keep(software)
+    const store = keep(await openStore(storeConfig(config), onError))
+    return { keystore, standbyKeystore, store, ...helpers, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function keystoreConfig(settings: KeystoreSettings) {
+  if (settings.kind === 'pkcs11') return { ...settings, pin: settings.pin.reveal() }
+  const { unlock } = settings
+  return { ...settings, unlock: 'passphrase' in unlock ? { passphrase: unlock.passphrase.reveal() } : unlock }
+}
+
+function storeConfig({ database }: ServerConfig) {
+  if (database.engine === 'pglite') return database
+  const { engine, url, migrationUrl } = database
+  return { engine, url: url.reveal(), ...(migrationUrl ? { migrationUrl: migrationUrl.reveal() } : {}) }
+}
+
+/**
+ * Checkpoints are Ed25519 (C2SP), and the servers' own secrets are wrapped: where the HSM has not both, a software keystore
+ * does what is missing, and no authority key is ever in it. Which is said.
+ */
+async function openHelperKeystore(config: ServerConfig, keystore: Keystore) {
+  const signs = keystore.capabilities.algorithms.includes('ed25519')
+  const wraps = keystore.capabilities.wrapsDataKeys
+  const folder = join(config.dataFolder, 'log-keystore')
+  const software =
+    signs && wraps
+      ? undefined
+      : await openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
+  const remarks = signs ? [] : ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key']
+  return {
+    software,
+    logKeystore: signs ? keystore : (software ?? keystore),
+    wrappingKeystore: wraps ? keystore : (software ?? keystore),
+    remarks,
+  }
+}

@@ -1,0 +1,72 @@
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { adopt } from '#server/adopt.ts'
+import { loadConfig } from '#server/config.ts'
+import { openStore, type Store } from '#server/store/index.ts'
+import { api } from '#shared/api/index.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
+import { logIn } from '#test/support/api-person.ts'
+import { type AttackWorld, openAttackWorld } from '#test/support/attack-world.ts'
+
+/** A database as the release before wrote it: the same rows, and a log without seals. */
+let world: AttackWorld
+const database = () => `${world.server.dataFolder}/database`
+const config = () => loadConfig({ env: { ...process.env, ...world.server.env }, home: world.server.folder })
+
+beforeAll(async () => {
+  world = await openAttackWorld()
+  await call(world.alice.connection, api.teams.addMembers, {
+    params: { name: 'sre' },
+    body: { persons: [parsePersonIdentity('bob@example.com', 'test')] },
+  })
+  await world.server.stop()
+  await change(async store => {
+    await store.execute('update ledger_record set seal = null', [])
+    await store.execute(`delete from server_secret where name = 'record seal'`, [])
+  })
+})
+afterAll(() => world?.close())
+
+async function change(work: (store: Store) => Promise<unknown>): Promise<void> {
+  const store = await openStore({ engine: 'pglite', folder: database() })
+  await work(store).finally(() => store.close())
+}
+
+it('a log without seals is taken over by nobody but the operator: the server does not start on it', async () => {
+  await expect(world.server.restart()).rejects.toThrow(/keyman-server adopt/)
+})
+
+it('a row that no record explains is shown, and nothing is taken over without an answer', async () => {
+  await change(store =>
+    store.execute(`insert into team_member (team, person) values ('sre', 'mallory@example.com')`, []),
+  )
+  const shown: string[] = []
+  const look = adopt(config(), async ({ unexplained }) => {
+    shown.push(...unexplained)
+    return false
+  })
+  expect(await look).toBe('left')
+  expect(shown).toEqual(['member:sre mallory@example.com'])
+  await change(store => store.execute(`delete from team_member where person = 'mallory@example.com'`, []))
+})
+
+it('a record that was changed is found, and nothing is taken over', async () => {
+  await change(store =>
+    store.execute(`update ledger_record set record = replace(record, 'alice', 'mallo') where index = 9`, []),
+  )
+  await expect(adopt(config(), async () => true)).rejects.toThrow(/are not those of its newest checkpoint/)
+  await change(store =>
+    store.execute(`update ledger_record set record = replace(record, 'mallo', 'alice') where index = 9`, []),
+  )
+})
+
+it('what the log explains is sealed as it is; sessions end, persons sign in again, and it can be done once', async () => {
+  expect(await adopt(config(), async ({ unexplained }) => unexplained.length === 0)).toBe('adopted')
+  await world.server.restart()
+  await expect(call(world.alice.connection, api.session.show)).rejects.toMatchObject({ code: 'not-signed-in' })
+  const again = await logIn(world.server, world.alice.person)
+  const { teams } = await call(again.connection, api.teams.list)
+  expect(teams).toEqual([{ name: 'sre', members: ['bob@example.com'] }])
+  await world.server.stop()
+  await expect(adopt(config(), async () => true)).rejects.toThrow(/sealed already/)
+})
