@@ -2,7 +2,15 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import type { By } from '#server/access/index.ts'
 import { type Access, accessRows, createAccess } from '#server/access/index.ts'
-import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
+import {
+  type Authority,
+  createAuthority,
+  createTrust,
+  openBundles,
+  openLogKey,
+  rootKeyFileIn,
+  type Trust,
+} from '#server/authority/index.ts'
 import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
 import { createIdentity, type Identity, identityRows } from '#server/identity/index.ts'
 import { compareRows } from '#server/jobs/index.ts'
@@ -96,6 +104,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     // No token refuses a second key of one name: what is missing is made by one server at a time.
     const unlock = await store.lock('first keys', FIRST_KEYS_MS)
     closing.push(unlock)
+    const alarm = (message: string) => log.error(message)
     const logKey = await openLogKey(logKeystore, logKeyName(config))
     const sealKey = await openSealKey({ store, keystore: wrappingKeystore, random, now })
     const ledger = await createLedger({
@@ -108,7 +117,16 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       trusted: options.checkpoint === undefined ? [] : [options.checkpoint],
       now,
       onError,
-      alarm: message => log.error(message),
+      alarm,
+    })
+    // Before anything is made or signed on the database's word.
+    const bundles = await openBundles({
+      store,
+      ...(sawEmpty ? { ledger } : {}),
+      pins,
+      dataFolder: config.dataFolder,
+      rootFingerprint: config.trust.rootFingerprint,
+      alarm,
     })
 
     // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
@@ -155,6 +173,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       ledger,
       keystore,
       ...(standbyKeystore ? { standbyKeystore } : {}),
+      verifiedBundle: () => bundles.current(),
+      alarm,
       logKey,
       access,
       now,
@@ -174,7 +194,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       logKey,
       now,
       random,
-      dataFolder: config.dataFolder,
+      bundles,
+      rootKeyFile: rootKeyFileIn(config.dataFolder),
       organisation: config.organisation,
       publicUrl: config.publicUrl,
       machinesUrl: config.machines.url,
@@ -206,7 +227,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       revokeHostIn: (t, host, by: By) => authority.revokeHostIn(t, host, by),
       logKey,
       failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: () => performance.now() }),
-      alarm: message => log.error(message),
+      alarm,
       onError,
     })
     const { hosts } = services
@@ -221,7 +242,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       store,
       ledger,
       rooms: [identityRows, accessRows, hostRows],
-      alarm: message => log.error(message),
+      alarm,
       onError,
     })
     comparing.start()

@@ -76,6 +76,8 @@ export type ResolvedConfig = {
     readonly callersPerMinute: number
   }
   readonly authority: { readonly algorithm: 'ed25519' | 'ecdsa-p256' }
+  /** The root of trust that the database's bundles must come by; where nothing is pinned in the data folder it has to be named. */
+  readonly trust: { readonly rootFingerprint?: string }
   readonly session: { /** seconds */ readonly maxLifetime: number }
   readonly certificate: { /** seconds */ readonly defaultLifetime: number }
 }
@@ -131,6 +133,8 @@ export function resolveConfig(settings: Settings, around: Surroundings): Resolve
       callersPerMinute: settings['limits.callers_per_minute'] ?? 600,
     },
     authority: { algorithm: settings['authority.algorithm'] ?? 'ed25519' },
+    trust:
+      settings['trust.root_fingerprint'] === undefined ? {} : { rootFingerprint: settings['trust.root_fingerprint'] },
     session: { maxLifetime },
     certificate: { defaultLifetime },
   }

@@ -138,6 +138,10 @@ export const SETTINGS = {
   'session.max_lifetime': duration(300, 30 * 86_400, '5m to 30d').optional(),
   'certificate.default_lifetime': duration(60, 7 * 86_400, '1m to 7d').optional(),
   'authority.algorithm': z.enum(['ed25519', 'ecdsa-p256'], { error: 'must be "ed25519" or "ecdsa-p256"' }).optional(),
+  'trust.root_fingerprint': that(
+    value => /^SHA256:[A-Za-z0-9+/]{43}$/.test(value),
+    'the fingerprint of the root of trust, such as `keyman trust show` prints it (SHA256:…)',
+  ).optional(),
   'database.url': postgresUrl.optional(),
   'database.migration_url': postgresUrl.optional(),
   'database.password_file': path.optional(),

@@ -54,6 +54,7 @@ describe('the configuration', () => {
       },
       limits: { strangersPerMinute: 240, assertionsPerMinute: 10, callersPerMinute: 600 },
       authority: { algorithm: 'ed25519' },
+      trust: {},
       session: { maxLifetime: 43_200 },
       certificate: { defaultLifetime: 28_800 },
     })

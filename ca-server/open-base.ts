@@ -42,7 +42,7 @@ export async function openBase(config: ServerConfig, onError: (error: unknown) =
   }
 }
 
-function keystoreConfig(settings: KeystoreSettings) {
+export function keystoreConfig(settings: KeystoreSettings) {
   if (settings.kind === 'pkcs11') return { ...settings, pin: settings.pin.reveal() }
   const { unlock } = settings
   return { ...settings, unlock: 'passphrase' in unlock ? { passphrase: unlock.passphrase.reveal() } : unlock }

@@ -196,7 +196,8 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
 
       const second = await signature(next, join(laptop.home, 'root2'), '2.sig')
       const old = await signature(next, rootKey(), 'old.sig')
-      const signed = await laptop.keyman(['trust', 'sign', '--in', next, ...first, ...second, ...old])
+      const third = await signature(next, join(laptop.home, 'root3'), '3.sig')
+      const signed = await laptop.keyman(['trust', 'sign', '--in', next, ...first, ...second, ...third, ...old])
       expect([signed.code, signed.stderr]).toEqual([0, expect.stringContaining('Published version 3')])
       expect((await laptop.keyman(['trust', 'show'])).stdout).toMatch(
         /^local, version 3\n +root of trust +\S+ \(2 of 3\)/,

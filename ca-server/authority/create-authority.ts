@@ -2,10 +2,11 @@ import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
 import { KeyRing } from './keys.ts'
+import { refuseMissing, sortKeys } from './known-keys.ts'
 import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
-import { selectKeys } from './records.ts'
+import { type KeyRow, selectKeys } from './records.ts'
 import { revokedKeyId } from './revocation/facts.ts'
 import { krlOf } from './revocation/krl.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
@@ -17,18 +18,31 @@ import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
 
 const PRUNE_EVERY = 3_600_000
+/** What somebody changes in the table of keys is noticed within a minute. */
+const LOOK_EVERY = 30_000
 
 /** Opens the authorities; at the very first start it makes their keys. */
 export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const { store, random } = deps
   const signer = createSigner(deps.keystore, deps.ledger)
   const newRequestId = () => `req_${toBase64Url(random(12))}`
-  let ring = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
+  const alarm = refusalAlarm(deps.alarm ?? (() => {}))
+  const first = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
+  alarm(first.refused)
+  let rows = first.known
+  let ring = new KeyRing(rows)
   const keys = () => ring
   let machineRoots = ring.machines.map(key => key.root)
-  const reloadKeys = async () => {
-    ring = new KeyRing(await selectKeys(store))
+  const keystores = deps.standbyKeystore ? [deps.keystore, deps.standbyKeystore] : [deps.keystore]
+  /** Keys that another server made come in; one that was known is never taken out or changed by what a row says now. */
+  const reloadKeys = async (): Promise<void> => {
+    const { known, refused } = await sortKeys(await selectKeys(store), keystores, deps.verifiedBundle())
+    alarm(refused)
+    const labels = new Set(rows.map(({ label }) => label))
+    rows = [...rows, ...known.filter(({ label }) => !labels.has(label))]
+    ring = new KeyRing(rows)
     machineRoots = ring.machines.map(key => key.root)
+    refuseMissing(known, deps.verifiedBundle())
   }
 
   const onError = deps.onError ?? (() => {})
@@ -70,16 +84,36 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return row && { ...row, revoked: row.certificates }
     },
     currentKrl: () => krl.current(),
+    reload: reloadKeys,
     trusted: () => ring.trusted,
     machineRoots: () => machineRoots,
 
     async start() {
-      const timer = setInterval(() => inBackground(prune), PRUNE_EVERY)
-      timer.unref()
-      stops.push(() => clearInterval(timer))
+      for (const [work, every] of [
+        [prune, PRUNE_EVERY],
+        [reloadKeys, LOOK_EVERY],
+      ] as const) {
+        const timer = setInterval(() => inBackground(work), every)
+        timer.unref()
+        stops.push(() => clearInterval(timer))
+      }
     },
     async stop() {
       for (const stop of stops.splice(0)) await stop()
     },
+  }
+}
+
+/** Once for each row: they are read again and again. */
+function refusalAlarm(alarm: (message: string) => void): (refused: readonly KeyRow[]) => void {
+  const told = new Set<string>()
+  return refused => {
+    for (const { label, purpose, state } of refused) {
+      if (told.has(label)) continue
+      told.add(label)
+      alarm(
+        `ALARM: authority_key has a row ${JSON.stringify(label)} (${purpose}, ${state}) that is no key of this keystore nor of the root of trust: somebody changed the database; it counts for nothing`,
+      )
+    }
   }
 }

@@ -2,7 +2,8 @@ import type { Keystore } from '#server/keystore/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
-import { freeLabel, KeyRing, type SshAuthority } from './keys.ts'
+import { freeLabel, type SshAuthority } from './keys.ts'
+import { refuseMissing, type SortedKeys, sortKeys } from './known-keys.ts'
 import { issueRoot } from './machines/root.ts'
 import type { AuthorityDeps } from './port.ts'
 import { insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
@@ -17,6 +18,7 @@ type FirstKeysDeps = Pick<
 > & {
   readonly signer: Signer
   readonly newRequestId: () => string
+  readonly verifiedBundle: AuthorityDeps['verifiedBundle']
 }
 
 /** Where a key is made: the standby keys have a keystore of their own, and sign nothing but what makes them known. */
@@ -27,8 +29,12 @@ type Place = { readonly state: 'active' | 'standby'; readonly keystore: Keystore
  * reads all of them. A key's row is written last, together with its canary's revocation: a crash before leaves a key in
  * the keystore that nobody uses, never one whose serial 1 is given twice.
  */
-export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<KeyRing> {
+export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<SortedKeys> {
   const { keystore, standbyKeystore, signer, ledger } = deps
+  const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
+  const bundle = deps.verifiedBundle()
+  // Before anything is made: a key that somebody took out of the database must not be replaced by a new one.
+  refuseMissing((await sortKeys(await selectKeys(deps.store), keystores, bundle)).known, bundle)
   const places: Place[] = [{ state: 'active', keystore, signer }]
   if (standbyKeystore)
     places.push({ state: 'standby', keystore: standbyKeystore, signer: createSigner(standbyKeystore, ledger) })
@@ -39,7 +45,7 @@ export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<KeyRing>
       if (row) await checkHeld(place.keystore, row)
       else await makeKey(deps, purpose, place)
     }
-  return new KeyRing(await selectKeys(deps.store))
+  return sortKeys(await selectKeys(deps.store), keystores, bundle)
 }
 
 /** A keystore that was exchanged or lost a key is seen at the start, not at the first login of the morning. */

@@ -21,3 +21,5 @@ export type {
 } from './port.ts'
 export { revokedRows } from './revocation/stated-rows.ts'
 export { createTrust, type Trust, type TrustDeps } from './trust/create-trust.ts'
+export { rootKeyFileIn } from './trust/root-key.ts'
+export { openBundles, pinnedBundle, type VerifiedBundles } from './trust/verified.ts'

@@ -7,6 +7,7 @@ import type { Queryable, Store } from '#server/store/index.ts'
 import type { Line, loginSchemas } from '#shared/api/index.ts'
 import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
+import type { TrustBundle } from '#shared/trust/index.ts'
 
 /** The types of this room's door, `index.ts`. */
 
@@ -71,6 +72,10 @@ export type AuthorityDeps = {
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */
   readonly standbyKeystore?: Keystore
+  /** The newest that the root of trust signed; undefined at the very first start. */
+  readonly verifiedBundle: () => TrustBundle | undefined
+  /** Hears of rows that are no authority keys. */
+  readonly alarm?: (message: string) => void
   readonly logKey: LogKey
   readonly access: Pick<Access, 'decide' | 'reload'>
   readonly now: () => Date
@@ -130,6 +135,8 @@ export interface Authority {
   findRevocation(id: string): Promise<Revocation | undefined>
   currentKrl(): Promise<Krl>
 
+  /** Reads the authority keys anew, as each half minute by itself. Throws `denied` where one that is trusted is gone. */
+  reload(): Promise<void>
   /** Authority keys that others are to trust. SSH keys as lines without comment, roots as PEM. */
   trusted(): AuthorityKeys
   /** The machine authority's roots, PEM: the same array each time, since every request asks. */

@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,8 +21,7 @@ test('the KRL holds what another server revoked of a key that this one had not h
   const other = join(folder, 'other')
   await mkdir(other)
   const rooms = await openRooms({ folder: other })
-  const { publicKey } = generateKeyPairSync('ed25519')
-  const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
+  const { spki } = await rooms.keystore.generateKey('ssh-host-9', 'ed25519')
   await recorded(rooms, [versionFact(9n, 1n), revokedFact({ authority: 'ssh-host-9', from: 7n, to: 7n })], t =>
     t.execute(
       `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)

@@ -4,6 +4,18 @@
  */
 export { type SignedBundle, signaturesFor, TRUST_NAMESPACE, type TrustPin, verifyTrustChain } from './chain.ts'
 export {
+  authorityStates,
+  compareBundles,
+  compareNext,
+  type Difference,
+  type KeyDifference,
+  type KeyPurpose,
+  NAMED_CHANGES,
+  type NamedChange,
+  unprovenRoots,
+  verifyNext,
+} from './compare.ts'
+export {
   type AuthorityState,
   encodeTrustDocument,
   parseTrustDocument,

@@ -1,16 +1,19 @@
 import { execFileSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readRootKey } from '#server/authority/trust/root-key.ts'
+import { utf8 } from '#shared/bytes.ts'
+import { fingerprint } from '#shared/ssh/index.ts'
 import { encodeTrustDocument, parseTrustDocument } from '#shared/trust/index.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
+import { newKey, sshsig } from '#test/support/trust-world.ts'
 
 /** Files that a server reads or writes while it runs are not as they should be: it says so and goes on. */
 
@@ -115,21 +118,22 @@ describe.skipIf(!requires('postgresql'))('a server that hears of a new root of t
     const before = root()
     const { rows } = await admin.query('select version, document from trust_bundle order by version desc limit 1')
     const bundle = parseTrustDocument(rows[0].document)
-    const other = createHash('sha256').update('another root').digest()
-    const key = Buffer.concat([Buffer.of(0, 0, 0, 11), Buffer.from('ssh-ed25519'), Buffer.of(0, 0, 0, 32), other])
+    const other = newKey()
     const document = encodeTrustDocument({
       ...bundle,
       version: bundle.version + 1,
-      roots: { threshold: 1, keys: [`ssh-ed25519 ${key.toString('base64')}`] },
+      roots: { threshold: 1, keys: [other.line] },
     })
+    const own = await readRootKey(join(server.dataFolder, 'root', 'root_key'))
+    const signatures = [own?.sign(document), sshsig(other, 'keyman-trust', utf8(document))]
     await admin.query(
       `insert into trust_bundle select * from jsonb_populate_record((select b from trust_bundle b where version = $1), $2)`,
-      [rows[0].version, JSON.stringify({ version: bundle.version + 1, document })],
+      [rows[0].version, JSON.stringify({ version: bundle.version + 1, document, signatures, changes_roots: true })],
     )
     await admin.query('notify trust')
-    const fingerprint = `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`
-    await expect.poll(root, PATIENT).toBe(fingerprint)
-    expect(before).not.toBe(fingerprint)
+    const print = fingerprint(other.publicKey)
+    await expect.poll(root, PATIENT).toBe(print)
+    expect(before).not.toBe(print)
   })
 
   it('and can not write it down for keyman says so, goes on, and writes it down as soon as it can', async () => {

@@ -22,7 +22,7 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('servers that start for the 
     await hsm?.close()
   })
 
-  it('on one token and one database all start, and have the same authorities', async () => {
+  it('on one token and one database: one makes the authorities and the root, the others start once they are told its root', async () => {
     const env = {
       ...hsm.env,
       KEYMAN_DATABASE_URL: postgres.url,
@@ -32,6 +32,7 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('servers that start for the 
       KEYMAN_KEYSTORE_TOKEN: hsm.token,
       KEYMAN_KEYSTORE_PIN: hsm.pin,
       KEYMAN_MACHINES_URL: 'https://localhost:9999',
+      KEYMAN_PUBLIC_URL: 'http://localhost:9998',
     }
     // All three wait for the same lock before one of them begins: so none finds what another has made already.
     const store = await openStore({ engine: 'postgresql', url: postgres.url, migrationUrl: postgres.migrationUrl })

@@ -3,10 +3,19 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Access, createAccess, type SelectableHost } from '#server/access/index.ts'
-import { type Authority, createAuthority, createTrust, openLogKey, type Trust } from '#server/authority/index.ts'
+import {
+  type Authority,
+  createAuthority,
+  createTrust,
+  openBundles,
+  openLogKey,
+  rootKeyFileIn,
+  type Trust,
+} from '#server/authority/index.ts'
 import { createIdentity, type Identity, type MachineCaller } from '#server/identity/index.ts'
 import { type Keystore, type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
 import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
+import { openPins } from '#server/pins/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
 import { type HostName, parsePersonIdentity } from '#shared/names.ts'
 import { formatPublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
@@ -23,6 +32,8 @@ export type Rooms = {
   readonly authority: Authority
   readonly trust: Trust
   readonly folder: string
+  /** Alarms so far. */
+  readonly said: readonly string[]
   /** The tests' clock; `ledger`, sessions and certificates go by it. */
   clock: { now: Date }
   addPerson(identity: string, other?: { administrator?: boolean }): Promise<void>
@@ -31,33 +42,49 @@ export type Rooms = {
   close(): Promise<void>
 }
 
-export async function openRooms(
-  options: {
-    store?: StoreConfig
-    keystore?: KeystoreConfig
-    logKeystore?: KeystoreConfig
-    standbyKeystore?: KeystoreConfig
-    algorithm?: 'ed25519' | 'ecdsa-p256'
-    folder?: string
-    hosts?: readonly HostName[]
-    /** Those that grants choose from. */
-    living?: readonly SelectableHost[]
-    now?: () => Date
-    /** Stands between authority and keystore, where a test has to see or spoil what passes. */
-    wrapKeystore?: (keystore: Keystore) => Keystore
-  } = {},
-): Promise<Rooms> {
+export type RoomsOptions = {
+  store?: StoreConfig
+  keystore?: KeystoreConfig
+  logKeystore?: KeystoreConfig
+  standbyKeystore?: KeystoreConfig
+  algorithm?: 'ed25519' | 'ecdsa-p256'
+  folder?: string
+  hosts?: readonly HostName[]
+  /** Those that grants choose from. */
+  living?: readonly SelectableHost[]
+  /** As the configuration of a server without a memory of its own names it. */
+  rootFingerprint?: string
+  machinesUrl?: string
+  now?: () => Date
+  /** Stands between authority and keystore, where a test has to see or spoil what passes. */
+  wrapKeystore?: (keystore: Keystore) => Keystore
+}
+
+/** Where a start is refused, what it had opened is closed. */
+export async function openRooms(options: RoomsOptions = {}): Promise<Rooms> {
+  const opened: { close(): Promise<void> }[] = []
+  try {
+    return await open(options, opened)
+  } catch (error) {
+    for (const part of opened.reverse()) await part.close()
+    throw error
+  }
+}
+
+async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]): Promise<Rooms> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'keyman-rooms-')))
   const clock = { now: new Date(Math.floor(Date.now() / 1000) * 1000) }
   const now = options.now ?? (() => clock.now)
   const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
   const store = await openStore(options.store ?? { engine: 'pglite', folder: join(folder, 'db') })
+  closing.push(store)
   const software: KeystoreConfig = {
     kind: 'software',
     folder: join(folder, 'keys'),
     unlock: { keyFile: join(folder, 'keys.key') },
   }
   const opened = await openKeystore(options.keystore ?? software)
+  closing.push(opened)
   const keystore = options.wrapKeystore?.(opened) ?? opened
   const standbyKeystore = options.standbyKeystore && (await openKeystore(options.standbyKeystore))
   const logKeystore = options.logKeystore ? await openKeystore(options.logKeystore) : opened
@@ -70,6 +97,15 @@ export async function openRooms(
     now,
   })
   const ledger = await createLedger({ store, origin, logKey, sealKey, now })
+  const said: string[] = []
+  const alarm = (message: string) => void said.push(message)
+  const bundles = await openBundles({
+    store,
+    pins: openPins(folder),
+    dataFolder: folder,
+    rootFingerprint: options.rootFingerprint,
+    alarm,
+  })
   const late: { authority?: Authority; trust?: Trust } = {}
   const identity = await createIdentity({
     store,
@@ -103,6 +139,8 @@ export async function openRooms(
     ledger,
     keystore,
     ...(standbyKeystore ? { standbyKeystore } : {}),
+    verifiedBundle: () => bundles.current(),
+    alarm,
     logKey,
     access,
     now,
@@ -121,10 +159,11 @@ export async function openRooms(
     logKey,
     now,
     random,
-    dataFolder: folder,
+    bundles,
+    rootKeyFile: rootKeyFileIn(folder),
     organisation: 'acme',
     publicUrl: 'https://keyman.example.com',
-    machinesUrl: 'https://keyman.example.com:4443',
+    machinesUrl: options.machinesUrl ?? 'https://keyman.example.com:4443',
     hostSuffixes: ['prod.example.com'],
   })
   late.trust = trust
@@ -141,6 +180,7 @@ export async function openRooms(
     authority,
     trust,
     folder,
+    said,
     clock,
     async addPerson(name, { administrator = false } = {}) {
       await insertPerson({ store, ledger }, { identity: name, administrator, at: now() })

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import type { By } from '#server/access/index.ts'
 import type { Act } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
@@ -8,17 +7,20 @@ import { toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, parsePublicKey } from '#shared/ssh/index.ts'
 import {
+  compareNext,
   encodeTrustDocument,
+  type NamedChange,
   parseTrustDocument,
   rootFingerprint,
   type SignedBundle,
   type TrustBundle,
   type TrustRoots,
-  verifyTrustChain,
+  verifyNext,
 } from '#shared/trust/index.ts'
 import type { Authority, LogKey } from '../port.ts'
-import { insertBundle, type StoredBundle, selectBundles } from './records.ts'
+import { insertBundle } from './records.ts'
 import { makeRootKey, type RootKey, readRootKey } from './root-key.ts'
+import { type Addresses, bundleFact, type VerifiedBundles } from './verified.ts'
 
 export type TrustDeps = {
   readonly store: Store
@@ -28,8 +30,8 @@ export type TrustDeps = {
   readonly logKey: Pick<LogKey, 'name' | 'publicKey'>
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
-  /** `root/root_key` lies below it. */
-  readonly dataFolder: string
+  readonly bundles: VerifiedBundles
+  readonly rootKeyFile: string
   readonly organisation: string
   /** Hears of failures in the background. */
   readonly onError?: (error: unknown) => void
@@ -61,85 +63,141 @@ export interface Trust {
   stop(): Promise<void>
 }
 
-/** Reads the newest bundle; makes root key and first bundle where there is none; publishes what changed if it can sign. */
+/**
+ * Makes root key and first bundle where there is none; publishes what changed if it can sign. Throws `denied` where this
+ * server is not one of the organisation and history whose bundle was verified, `conflict` where its addresses are others.
+ */
 export async function createTrust(deps: TrustDeps): Promise<Trust> {
-  const rootKeyFile = join(deps.dataFolder, 'root', 'root_key')
-  let newest = await newestBundle(deps.store)
-  if (!newest) {
-    const root = (await readRootKey(rootKeyFile)) ?? (await makeRootKey(rootKeyFile, deps.random))
-    const roots = { threshold: 1, keys: [formatPublicKey(root.publicKey)] }
-    await insert(
-      deps,
-      signedBy(root, encodeTrustDocument({ ...held(deps), version: 1, roots })),
-      undefined,
-      SERVER(deps),
-    )
-    newest = await newestBundle(deps.store)
-    if (!newest) throw new KeymanError('internal', 'the first trust bundle is not there')
+  const { bundles, rootKeyFile } = deps
+  if (!bundles.current()) {
+    const made = (await readRootKey(rootKeyFile)) ?? (await makeRootKey(rootKeyFile, deps.random))
+    const roots = { threshold: 1, keys: [formatPublicKey(made.publicKey)] }
+    const first = signedBy(made, encodeTrustDocument({ ...held(deps), version: 1, roots }))
+    await insert(deps, first, undefined, SERVER(deps))
+    await bundles.begin(first)
   }
   const nextDocument = (base: TrustBundle, roots = base.roots) =>
     encodeTrustDocument({ ...held(deps), version: base.version + 1, roots })
   const changed = (base: TrustBundle) =>
     encodeTrustDocument({ ...held(deps), version: base.version, roots: base.roots }) !== encodeTrustDocument(base)
+  const current = (): TrustBundle => {
+    const bundle = bundles.current()
+    if (!bundle) throw new KeymanError('internal', 'there is no trust bundle to go on from')
+    return bundle
+  }
+  /** Throws `unavailable` where the database holds another. */
+  const newest = async () => (await bundles.refresh()) ?? current()
+  /** What this server has itself, once it is the bundle's: from then on a difference is a change of its configuration. */
+  const agree = async () => {
+    if (sameAddresses(addressesOf(deps), current())) await bundles.agree(addressesOf(deps))
+  }
 
-  let current = parseTrustDocument(newest.signed.document)
+  refuseForeign(deps, await newest())
   const root = await readRootKey(rootKeyFile)
-  if (changed(current) && root && signsAlone(root, current.roots)) {
-    await insert(deps, signedBy(root, nextDocument(current)), current, SERVER(deps))
-    current = (await readNewest(deps.store)) ?? current
+  if (changed(current()) && root && signsAlone(root, current().roots)) {
+    const signed = signedBy(root, nextDocument(current()))
+    compareNext(current(), parseTrustDocument(signed.document), HELD_CHANGES)
+    await insert(deps, signed, current(), SERVER(deps))
+    await newest()
   }
+  await agree()
 
-  const reload = async (): Promise<void> => {
-    current = (await readNewest(deps.store)) ?? current
-  }
   const stops: (() => void | Promise<void>)[] = []
+  const onError = deps.onError ?? (() => {})
+  const follow = async () => {
+    await bundles.read()
+    await agree()
+  }
 
   return {
     rootKeyFile,
-    reload,
+    reload: follow,
     async start() {
-      const hearing = insist(reload, deps.onError ?? (() => {}))
+      const hearing = insist(follow, onError)
       stops.push(await deps.store.listen('trust', hearing.run), hearing.stop)
+      // Whoever deletes a row or puts an older database in place notifies nobody.
+      const timer = setInterval(hearing.run, LOOK_EVERY)
+      timer.unref()
+      stops.push(() => clearInterval(timer))
     },
     async stop() {
       for (const stop of stops.splice(0)) await stop()
     },
-    async bundles(after = 0) {
-      return (await selectBundles(deps.store, after)).map(({ signed }) => signed)
-    },
-    rootFingerprint: () => rootFingerprint(current.roots),
+    bundles: after => bundles.read(after),
+    rootFingerprint: () => rootFingerprint(current().roots),
     async holdsRootKey() {
       const key = await readRootKey(rootKeyFile)
-      return key !== undefined && current.roots.keys.includes(formatPublicKey(key.publicKey))
+      return key !== undefined && current().roots.keys.includes(formatPublicKey(key.publicKey))
     },
     async pending() {
-      const base = (await readNewest(deps.store)) ?? current
+      const base = await newest()
       return changed(base) ? nextDocument(base) : undefined
     },
     async next(roots) {
-      const base = (await readNewest(deps.store)) ?? current
       const plain = roots && { threshold: roots.threshold, keys: roots.keys.map(withoutComment) }
-      return nextDocument(base, plain)
+      return nextDocument(await newest(), plain)
     },
     async publish(signed, by) {
-      const base = await newestBundle(deps.store)
+      const before = await newest()
+      const base = bundles.signed()
       if (!base) throw new KeymanError('internal', 'there is no trust bundle to go on from')
-      const before = parseTrustDocument(base.signed.document)
       const bundle = parseTrustDocument(signed.document)
       if (bundle.version <= before.version)
         throw new KeymanError('conflict', `trust bundle ${before.version} is published already`, {
           hint: 'fetch the next document anew: keyman trust sign',
         })
-      verifyTrustChain([base.signed, signed], { held: base.signed })
+      verifyNext(base, signed, CEREMONY_CHANGES)
       if (signed.document !== nextDocument(before, bundle.roots))
         throw new KeymanError('conflict', 'the document is not what this server holds now', {
           hint: 'fetch the next document anew: keyman trust sign',
         })
       await insert(deps, signed, before, by)
-      current = bundle
+      await newest()
+      await agree()
       return { version: bundle.version }
     },
   }
+}
+
+const LOOK_EVERY = 30_000
+/** What this server's own set-up may change. Never the incarnation: a history is taken up anew by an operator's command alone. */
+const HELD_CHANGES: readonly NamedChange[] = ['addresses', 'host-suffixes', 'log-key']
+/** And what those decide who sign: they have named it to their own `keyman trust`. */
+const CEREMONY_CHANGES: readonly NamedChange[] = [...HELD_CHANGES, 'roots', 'threshold']
+
+const addressesOf = ({ publicUrl, machinesUrl, hostSuffixes }: Addresses): Addresses => ({
+  publicUrl,
+  machinesUrl,
+  hostSuffixes,
+})
+const spelled = (of: Addresses): string => JSON.stringify([of.publicUrl, of.machinesUrl, [...of.hostSuffixes].sort()])
+const sameAddresses = (a: Addresses, b: Addresses): boolean => spelled(a) === spelled(b)
+
+/** A second server on the database that is set up otherwise is not one of ours: nothing of it is published. */
+function refuseForeign(deps: TrustDeps, bundle: TrustBundle): void {
+  if (deps.organisation !== bundle.organisation)
+    throw new KeymanError(
+      'denied',
+      `this server is of the organisation ${deps.organisation}, its database of ${bundle.organisation}`,
+      { hint: `set organisation = "${bundle.organisation}", or give it a database of its own` },
+    )
+  if (deps.store.incarnation !== bundle.incarnation)
+    throw new KeymanError(
+      'denied',
+      `the database is of the incarnation ${deps.store.incarnation}, which the root of trust has not signed`,
+      { hint: 'somebody changed the database: no server takes a new history on its own; see docs/trust.md' },
+    )
+  if (sameAddresses(deps, bundle)) return
+  // It has had the bundle's addresses, and the bundle is still the same: so its configuration was changed.
+  const agreed = deps.bundles.agreed()
+  if (agreed && sameAddresses(agreed, bundle)) return
+  throw new KeymanError(
+    'conflict',
+    `this server has other addresses than the organisation's: ${spelled(deps)}, where the root of trust signed ${spelled(bundle)}`,
+    {
+      hint: 'set public_url, machines.url and host_suffixes as the other servers have them; a change begins at a server that has run with those of today',
+    },
+  )
 }
 
 /** Everything but version and roots: what this server would have others trust. */
@@ -176,18 +234,13 @@ async function insert(deps: TrustDeps, signed: SignedBundle, before: TrustBundle
         kind: 'trust-bundle',
         target: `version ${bundle.version}`,
         details: { documentHash, root: fingerprint },
+        facts: [bundleFact(signed)],
       },
     ])
     await t.execute(`select pg_notify('trust', $1)`, [String(bundle.version)])
   })
 }
 
-const newestBundle = async (store: Store): Promise<StoredBundle | undefined> =>
-  (await selectBundles(store, 2 ** 31 - 1)).at(-1)
-const readNewest = async (store: Store): Promise<TrustBundle | undefined> => {
-  const bundle = await newestBundle(store)
-  return bundle && parseTrustDocument(bundle.signed.document)
-}
 const signedBy = (root: RootKey, document: string): SignedBundle => ({ document, signatures: [root.sign(document)] })
 const signsAlone = (root: RootKey, roots: TrustRoots): boolean =>
   roots.threshold === 1 && roots.keys.includes(formatPublicKey(root.publicKey))

@@ -1,6 +1,6 @@
 import { sign } from 'node:crypto'
 import { lstat, mkdir, open, readFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
@@ -23,6 +23,8 @@ import { TRUST_NAMESPACE } from '#shared/trust/index.ts'
  * where the file is not there any more the server can't sign one, and must not.
  */
 export type RootKey = { readonly publicKey: SshPublicKey; sign(document: string): string }
+
+export const rootKeyFileIn = (dataFolder: string): string => join(dataFolder, 'root', 'root_key')
 
 /** `undefined` where there is no file. Throws `unavailable` for a file that others can read. */
 export async function readRootKey(path: string): Promise<RootKey | undefined> {

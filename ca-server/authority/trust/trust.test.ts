@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openPins } from '#server/pins/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseTrustDocument, verifyTrustChain } from '#shared/trust/index.ts'
 import { openRooms, type Rooms } from '#test/support/rooms.ts'
@@ -82,6 +83,7 @@ test('where the root key is elsewhere, what changed waits to be signed', async (
   const { folder } = rooms
   renameSync(rooms.trust.rootKeyFile, join(keys, 'kept-elsewhere'))
   const { createTrust } = await import('./create-trust.ts')
+  const { openBundles } = await import('./verified.ts')
   const moved = await createTrust({
     store: rooms.store,
     ledger: rooms.ledger,
@@ -90,7 +92,8 @@ test('where the root key is elsewhere, what changed waits to be signed', async (
     logKey: { name: 'keyman.example.com/log', publicKey: new Uint8Array(32).fill(1) },
     now: () => rooms.clock.now,
     random: size => new Uint8Array(size),
-    dataFolder: folder,
+    bundles: await openBundles({ store: rooms.store, pins: openPins(folder), dataFolder: folder, alarm: () => {} }),
+    rootKeyFile: rooms.trust.rootKeyFile,
     organisation: 'acme',
     publicUrl: 'https://keyman.example.com',
     machinesUrl: 'https://keyman.example.com:8443',
