@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import type { Authenticator } from '#test/support/authenticator.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { Authenticator } from '#test/support/authenticator.ts'
 import {
+  as,
   at,
   enrol,
   type IdentityWorld,
+  login,
   loginRequest,
+  ORIGIN,
   openIdentityWorld,
   operator,
 } from '#test/support/identity-world.ts'
@@ -90,4 +94,45 @@ describe('rows that strangers cause', () => {
     await identity.signIns.complete(alice.get(options), at(), undefined)
     await world.store.execute(`delete from webauthn_challenge where purpose = 'sign-in'`, [])
   })
+})
+
+it('are twenty actions of one session that wait for a touch, of which the oldest gives way', async () => {
+  const admin = await enrol(world, 'busy@example.com', { administrator: true })
+  const { caller } = await login(world, admin.authenticator)
+  world.pass(601)
+  const asked: string[] = []
+  for (let n = 0; n < 22; n++) {
+    world.pass(1)
+    const refused = await world.identity.requireFreshAssertion(caller, 'person disable', `p${n}@example.com`, 'x').then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    asked.push(refused instanceof KeymanError ? (refused.transaction?.id ?? '') : '')
+  }
+  const shown = await Promise.all(
+    asked.map(id =>
+      world.identity.actions.show(id).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  )
+  expect(shown).toEqual(asked.map((_, n) => n >= 2))
+})
+
+it('are twenty passkeys of one person', async () => {
+  const { authenticator, who } = await enrol(world, 'collector@example.com')
+  const { caller } = await world.identity.signIns.complete(
+    authenticator.get(await world.identity.signIns.options()),
+    at(),
+    undefined,
+  )
+  const { passkeys } = world.identity
+  const add = async (name: string) => {
+    const registration = new Authenticator(ORIGIN).create(await passkeys.addOptions(caller))
+    await passkeys.add(as(caller), { name, registration })
+  }
+  for (let n = 2; n <= 20; n++) await add(`number ${n}`)
+  await expect(add('number 21')).rejects.toMatchObject({ message: expect.stringContaining('20') })
+  expect(await passkeys.list(who)).toHaveLength(20)
 })
