@@ -103,7 +103,14 @@ it('are twenty actions of one session that wait for a touch, of which the oldest
   const asked: string[] = []
   for (let n = 0; n < 22; n++) {
     world.pass(1)
-    const refused = await world.identity.requireFreshAssertion(caller, 'person disable', `p${n}@example.com`, 'x').then(
+    const request = {
+      action: 'person disable',
+      mandated: false,
+      request: `number ${n}`,
+      shown: async () => [],
+      from: 'x',
+    }
+    const refused = await world.identity.touches.require(caller, request, undefined).then(
       () => undefined,
       (error: unknown) => error,
     )
