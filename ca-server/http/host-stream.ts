@@ -39,7 +39,7 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
     clientTracking: false,
   })
   return (incoming, socket, head, { requestId, from }) => {
-    const refuse = (error: unknown) => refuseUpgrade(socket, error, requestId)
+    const refuse = (error: unknown) => refuseUpgrade(socket, counted(deps, from, error), requestId)
     if (incoming.url !== HOST_STREAM_PATH)
       return refuse(new KeymanError('not-found', 'there is no stream at this address'))
     // A browser's page has an origin; agents have none.
@@ -47,15 +47,24 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
       return refuse(new KeymanError('denied', 'the host stream is not for pages'))
     const check = () => callerOf(deps, incoming)
     const open = async () => {
-      const caller = await check().catch((error: unknown) => {
-        if (error instanceof KeymanError && error.code === 'not-signed-in') deps.strangers.take(addressKey(from))
-        throw error
-      })
+      const caller = await check()
       deps.streams.take(caller.name)
       if (socket.destroyed) return
       server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => attach(deps, caller, webSocket, check))
     }
     open().catch(refuse)
+  }
+}
+
+/** Whoever asks for what is not for them, or is not there, is a stranger, however well known. */
+function counted({ strangers }: HostStreamDeps, from: string, error: unknown): unknown {
+  if (!(error instanceof KeymanError) || error.code === 'unavailable' || error.code === 'too-many-requests')
+    return error
+  try {
+    strangers.take(addressKey(from))
+    return error
+  } catch (tooMany) {
+    return tooMany
   }
 }
 

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/client.ts'
+import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { api } from '#shared/api/index.ts'
 import { confirm, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
 import {
@@ -14,6 +15,7 @@ import {
   refusal,
   tlsOf,
 } from '#test/support/attack-world.ts'
+import { rawExchange } from '#test/support/raw-http.ts'
 
 /** Callers who take more than their share of a small server: one that may have 600 files open, as little as any would have. */
 
@@ -158,6 +160,17 @@ describe('one limit is in front of everything', () => {
     for (let n = 0; n < 700 && answers.at(-1) !== 429; n++) answers.push(await asked())
     expect(answers[0] === 403 || answers[0] === 429).toBe(true)
     expect(answers.at(-1)).toBe(429)
+  })
+
+  it('nor is an upgrade free that is refused, whoever asks for it', async () => {
+    const upgrade = `GET ${HOST_STREAM_PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
+    const asked = async () =>
+      (await rawExchange({ port: world.port.machines, tls: tlsOf(world.bob.connection) }, upgrade)).status
+    const answers = []
+    for (let n = 0; n < 700 && answers.at(-1) !== 429; n++) answers.push(await asked())
+    expect([403, 429]).toContain(answers[0])
+    expect(answers.at(-1)).toBe(429)
+    await bobIsServed()
   })
 
   it('a flood of refusals leaves a few lines in the log, with how many were left out', async () => {
