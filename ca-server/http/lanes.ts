@@ -3,8 +3,8 @@ import type { Duplex } from 'node:stream'
 
 /** Of one connection, beside the one that is served: no client of ours sends a request before it has the last answer. */
 const MOST_WAITING = 8
-/** Those that came with the same packets, and are not answered any more. */
-const MOST_IGNORED = 2_000
+/** Those behind, which are not answered any more: Node keeps each, some 8 kB, until the connection ends. */
+const MOST_IGNORED = 64
 
 type Lane = { readonly waiting: (() => void)[]; ignored: number | undefined }
 

@@ -83,7 +83,7 @@ const DOORS: Readonly<Record<string, () => Promise<unknown>>> = {
   'requests that are sent ahead': async () => {
     const socket = await secure(world.bob.connection)
     const whole = text(socket)
-    socket.write(GET.repeat(500))
+    socket.write(GET.repeat(40))
     return (await whole).includes('HTTP/1.1 429') && 'told'
   },
   'answers that nobody takes': async () => {
