@@ -40,7 +40,7 @@ export function createActions(room: Room): Actions {
       const action = await waiting(id)
       if (!(await countActionAttempt(store, id, MAX_ATTEMPTS)))
         throw new KeymanError('too-many-requests', 'this was tried too often', { hint: 'run the command again' })
-      const own = (await selectPasskeys(store, action.person)).map(passkey => passkey.credentialId)
+      const own = await selectPasskeys(store, action.person)
       return beginAssertion(
         room,
         { purpose: 'action', subject: id, challengeFor: nonce => challengeOf(action, nonce) },

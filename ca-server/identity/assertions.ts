@@ -10,13 +10,13 @@ import { advanceCounter, type PasskeyRow } from './person-records.ts'
 import type { At, WebauthnJson } from './port.ts'
 import type { Room } from './room.ts'
 import { vouchedCredential } from './vouched.ts'
-import { parseAssertion, refused, requestOptions, verifyAssertion } from './webauthn.ts'
+import { type Allowed, parseAssertion, refused, requestOptions, verifyAssertion } from './webauthn.ts'
 
 /** Begins an assertion: stores the challenge, and gives the options for the browser. */
 export async function beginAssertion(
   room: Room,
   ceremony: Ceremony,
-  allowed?: readonly Uint8Array[],
+  allowed?: readonly Allowed[],
 ): Promise<WebauthnJson> {
   return requestOptions(room.rp, await giveChallenge(room, ceremony), allowed)
 }

@@ -57,18 +57,25 @@ export async function creationOptions(
   return { ...options }
 }
 
-/** `allowed`: credential IDs; without them the authenticator offers what it has for us. */
+/** What `allowCredentials` may say of where a credential is: a browser then asks no other authenticator. */
+const TRANSPORTS = ['ble', 'cable', 'hybrid', 'internal', 'nfc', 'smart-card', 'usb'] as const
+export type Allowed = { readonly credentialId: Uint8Array; readonly transports: readonly string[] }
+
+/** `allowed`: without them the authenticator offers what it has for us. */
 export async function requestOptions(
   rp: RelyingParty,
   challenge: Uint8Array,
-  allowed: readonly Uint8Array[] = [],
+  allowed: readonly Allowed[] = [],
 ): Promise<WebauthnJson> {
   const options = await generateAuthenticationOptions({
     rpID: rp.id,
     challenge: Uint8Array.from(challenge),
     timeout: CEREMONY_SECONDS * 1000,
     userVerification: 'required',
-    allowCredentials: allowed.map(id => ({ id: toBase64Url(id) })),
+    allowCredentials: allowed.map(({ credentialId, transports }) => ({
+      id: toBase64Url(credentialId),
+      transports: TRANSPORTS.filter(known => transports.includes(known)),
+    })),
   })
   return { ...options }
 }
