@@ -410,6 +410,51 @@ describe('whoever is calling', () => {
       })
     })
 
+    it('gets nothing by a touch or a mandate that somebody wrote into the database; by those that were given it does', async () => {
+      const caller = await signedIn()
+      const id = await stepUpOf(require(caller))
+      await world.store.execute(`update action_transaction set state = 'confirmed' where id = $1`, [id])
+      await stepUpOf(require(caller, about(), id))
+      // One that was confirmed, for another request than it was confirmed for.
+      const other = await stepUpOf(require(caller, about('POST /v1/other')))
+      await confirm(other, admin.authenticator)
+      expect(await require(caller, about('POST /v1/other'), other)).toHaveProperty('consent')
+      await world.store.execute(
+        `update action_transaction set request = (select request from action_transaction where id = $1) where id = $2`,
+        [id, other],
+      )
+      await stepUpOf(require(caller, about(), other))
+      await world.store.execute(
+        `insert into mandate (id, session, begun_at, ends_at) values ('mandate_byhand', $1, $2::timestamptz, $3::timestamptz)`,
+        [caller.session, world.clock.now.toISOString(), new Date(world.clock.now.getTime() + 600_000).toISOString()],
+      )
+      await stepUpOf(require(caller))
+      // Nor is one longer than it was given for, nor another session's.
+      const given = await world.identity.touches.beginMandate(as(caller, 'administrator'), 600)
+      await world.store.execute(`delete from mandate where id = 'mandate_byhand'`, []).catch(() => undefined)
+      await world.store.execute(`update mandate set ended_at = ends_at where id = 'mandate_byhand'`, [])
+      expect(await require(caller)).toMatchObject({ consent: { id: given.id } })
+      await world.store.execute(`update mandate set ends_at = ends_at + interval '1 day' where id = $1`, [given.id])
+      await stepUpOf(require(caller))
+    })
+
+    it('gets nothing by a touch whose passkey was removed before it was used, or by one who is no administrator any more', async () => {
+      const { who, authenticator } = await enrol(world, 'second@example.com', { administrator: true })
+      const { caller } = await login(world, authenticator)
+      const use = async (asked: ReturnType<typeof about>) => {
+        const id = await stepUpOf(require(caller, asked))
+        await confirm(id, authenticator)
+        const consented = await require(caller, asked, id)
+        if (!('consent' in consented)) throw new Error('no consent')
+        const by = as(caller, 'administrator', consented.consent)
+        return () => world.identity.act(by, { name: 'test' }, async () => 'done')
+      }
+      const [before, after] = [await use(about('one')), await use(about('two'))]
+      expect(await before()).toBe('done')
+      await world.identity.persons.disable(who, operator())
+      await expect(after()).rejects.toEqual(code('not-signed-in'))
+    })
+
     it('may without a touch under a mandate of this session, until it ends, is ended, or the session is; each is recorded under it', async () => {
       const { touches } = world.identity
       const begin = (caller: MachineCaller) => touches.beginMandate(as(caller, 'administrator'), 600)
