@@ -55,6 +55,8 @@ export type ComposeOptions = {
   ) => Promise<void>
 }
 
+/** How often the whole log is read again; one reading is over long before the next. `docs/internals/bounds.md`. */
+const CHECK_HISTORY_MS = 3_600_000
 /** For another server to make its keys. */
 const FIRST_KEYS_MS = 60_000
 
@@ -247,6 +249,9 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     })
     comparing.start()
     closing.push(async () => comparing.stop())
+    const history = setInterval(() => void ledger.checkHistory().catch(onError), CHECK_HISTORY_MS)
+    history.unref()
+    closing.push(async () => clearInterval(history))
     return Object.assign(services, {
       config,
       store,

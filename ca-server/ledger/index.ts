@@ -137,6 +137,8 @@ export interface Ledger {
   onFacts(listener: (ids: readonly string[]) => void): () => void
   /** Reads what is committed. Throws `internal` where the log was tampered with. */
   follow(): Promise<void>
+  /** Reads the whole log once more, slowly, and holds it against what was followed. Throws `internal` as `follow` does. */
+  checkHistory(): Promise<void>
   /** Throws `unavailable` where the log was last followed more than five seconds ago, `internal` where it was tampered with. */
   assertFresh(): void
   /** The newest checkpoint, a signed note, of at least everything committed before the call. May wait for the next second. */
@@ -200,6 +202,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     now,
     readTile,
     follower,
+    sealKey,
     memory,
     trusted,
     sawEmpty,
@@ -339,6 +342,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     },
     onFacts: listener => follower.onFacts(listener),
     follow: async () => void (await sequencer.integrate()),
+    checkHistory: () => sequencer.checkHistory(),
     assertFresh: () => sequencer.assertFresh(),
 
     checkpoint: () => sequencer.checkpoint(),

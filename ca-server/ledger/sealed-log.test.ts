@@ -177,6 +177,29 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
     await (await open()).follow()
   })
 
+  it('changes, moves and takes out no old record unnoticed: the whole log is read again by the clock', async () => {
+    for (const [sql, what] of [
+      [`update ledger_record set record = replace(record, 'alice', 'mallo') where index = 2`, /seal of record 2 /],
+      ['delete from ledger_record where index = 3', /record 3 of the audit log is missing/],
+      [
+        `update ledger_record set index = -index - 1 where index in (1, 2);
+         update ledger_record set index = index + 4 where index < 0`,
+        /first 6 records .* are not those of the log that this server has read/,
+      ],
+    ] as const) {
+      const ledger = await open()
+      for (let n = 0; n < 6; n++) await ledger.append(entry())
+      await ledger.follow()
+      await ledger.checkHistory()
+      await admin.query(`alter table ledger_record drop constraint if exists ledger_record_index_check; ${sql}`)
+      await ledger.follow()
+      await expect(ledger.checkHistory()).rejects.toMatchObject({ message: expect.stringMatching(what) })
+      await expect(ledger.append(entry())).rejects.toMatchObject({ code: 'internal' })
+      await admin.query(`delete from ledger_record; delete from ledger_tile; delete from ledger_checkpoint;
+        update ledger_head set size = 0; update ledger_tree set size = 0`)
+    }
+  })
+
   it('writes no other history of the same length: the remembered head tells', async () => {
     const memory = memoryOf()
     const ledger = await open(memory)

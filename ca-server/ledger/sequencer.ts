@@ -10,6 +10,7 @@ import {
   TreeEdge,
   verifyCheckpoint,
 } from '#shared/merkle/index.ts'
+import { checkHistory } from './check-history.ts'
 import { tampered } from './errors.ts'
 import { type Follower, rolledBack } from './follower.ts'
 import type { LogMemory } from './memory.ts'
@@ -18,6 +19,7 @@ import { advanceTree, headSize, newestNote, putNote, treeSize } from './tree-sto
 export type LogKey = { name: string; publicKey: Uint8Array; sign(data: Uint8Array): Promise<Uint8Array> }
 export type SequencerDeps = {
   store: Store
+  sealKey: Uint8Array
   origin: string
   logKey: LogKey
   now: () => Date
@@ -107,6 +109,22 @@ export class Sequencer {
     this.#timer.unref()
   }
 
+  /** Reads the whole log once more: see `check-history.ts`. What it finds stops everything, as it does when it is followed. */
+  async checkHistory(): Promise<void> {
+    const { store, sealKey, readTile, now, follower } = this.#deps
+    this.assertWhole()
+    await this.#orBroken(() => checkHistory({ store, sealKey, readTile, now }, follower))
+  }
+
+  async #orBroken<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof KeymanError && error.code === 'internal') this.#broken = error
+      throw error
+    }
+  }
+
   /** A last checkpoint, so that a stopped server leaves a tree that is signed to its end, and remembers it. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
@@ -135,14 +153,9 @@ export class Sequencer {
 
   async #followOnce(): Promise<void> {
     this.assertWhole()
-    try {
-      const begun = this.#deps.monotonic()
-      await this.#follow()
-      this.#followedAt = begun
-    } catch (error) {
-      if (error instanceof KeymanError && error.code === 'internal') this.#broken = error
-      throw error
-    }
+    const begun = this.#deps.monotonic()
+    await this.#orBroken(() => this.#follow())
+    this.#followedAt = begun
     await this.#keepHead()
   }
 
