@@ -169,6 +169,14 @@ describe('revoking', () => {
     expect(await refused(rooms.authority.issueUserCertificate(one, request()))).toBe('not-signed-in')
   })
 
+  test('a certificate whose row somebody took away is revoked with its person all the same: its record names it', async () => {
+    const one = await rooms.addSession(alice)
+    const certificate = await issue(rooms, one)
+    await rooms.store.execute('delete from issued_certificate', [])
+    await rooms.authority.revoke({ person: alice }, undefined, by())
+    expect(await sshKeygenSays(rooms, [certificate])).toEqual(['REVOKED'])
+  })
+
   test('what was never issued and who never was is not found; a person without certificates may be revoked', async () => {
     expect(await refused(rooms.authority.revoke({ serial: 999_999_999n }, undefined, by()))).toBe('not-found')
     expect(await refused(rooms.authority.revoke({ keyId: parseKeyId('a@b/c', 'test') }, undefined, by()))).toBe(

@@ -29,6 +29,7 @@ import {
   selectEpochs,
   selectLiveCertificates,
   selectRecord,
+  selectRecordedCertificates,
   selectRecords,
   takeEpochs,
 } from './records.ts'
@@ -105,7 +106,7 @@ export interface Ledger {
    * makes everything decided under them be decided anew. What it has to find is found by the next statement.
    */
   bumpEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
-  /** Certificates that have not ended, by a clock that may be a day ahead. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them. */
+  /** Certificates that have not ended, by a clock that may be a day ahead; of a person or host those too whose row was taken away. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them. */
   liveCertificates(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
   /** In order: from `from` on; without `from` the last `limit`, below `before` where given. */
   list(filter: {
@@ -308,8 +309,14 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
 
     takeEpochs: (t, rows) => take(t, rows),
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
-    liveCertificates: (t, by) =>
-      selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)),
+    async liveCertificates(t, by) {
+      const since = BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
+      const found = await selectLiveCertificates(t, by, since)
+      if (!('person' in by || 'host' in by)) return found
+      const known = new Set(found.map(({ authority, serial }) => `${authority} ${serial}`))
+      const recorded = await selectRecordedCertificates(t, by, since)
+      return [...found, ...recorded.filter(({ authority, serial }) => !known.has(`${authority} ${serial}`))]
+    },
 
     list: async filter => stored(await selectRecords(store, filter)),
     async show(index) {

@@ -81,6 +81,46 @@ export function selectLiveCertificates(
   return select('authority = $2 and serial = $3::numeric', by.authority, by.serial.toString())
 }
 
+const recordText = z.object({ index: z.bigint(), record: z.string() })
+const certificateOfRecord = z.object({
+  certificate: z.object({
+    authority: z.string(),
+    serial: z.string().transform(BigInt),
+    keyId: z.string(),
+    subjectKey: z.string(),
+    person: z.string().optional(),
+    session: z.string().optional(),
+    host: z.string().optional(),
+    validAfter: z.string().transform(BigInt),
+    validBefore: z.string().transform(BigInt),
+  }),
+})
+
+/**
+ * The same of a person or host, read from the records themselves: `issued_certificate` is there to search in, and whoever takes
+ * its rows away must not keep anybody in.
+ */
+export async function selectRecordedCertificates(
+  t: Queryable,
+  by: { person: string } | { host: string },
+  now: bigint,
+): Promise<IssuedCertificate[]> {
+  const rows = await t.query(
+    `select index, record from ledger_record where actor = $1 and kind in ('ssh-user-certificate', 'ssh-host-certificate', 'client-certificate')
+     order by index desc limit $2::int`,
+    ['person' in by ? by.person : `host:${by.host}`, MAX_RECORDED],
+    recordText,
+  )
+  return rows.flatMap(({ index, record }) => {
+    const parsed = certificateOfRecord.safeParse(JSON.parse(record))
+    if (!parsed.success || parsed.data.certificate.validBefore <= now) return []
+    const { person, session, host, ...rest } = parsed.data.certificate
+    return [{ ...rest, person: person ?? null, session: session ?? null, host: host ?? null, record: index }]
+  })
+}
+/** A person has some ten a day: of the newest so many, all that have not ended. */
+const MAX_RECORDED = 10_000
+
 export type RecordFilter = { from?: bigint; before?: bigint; limit: number; kind?: string; actor?: string }
 
 /** In order of index: from `from` on; without `from` the last ones, before `before` where given. */
