@@ -7,6 +7,7 @@ import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
 import { adopt } from './adopt.ts'
 import { loadConfig, type ServerConfig } from './config.ts'
+import { listAuthorityKeys } from './list-authority-keys.ts'
 import { createLog } from './log.ts'
 import { askServer } from './operator.ts'
 import { start } from './start.ts'
@@ -22,6 +23,8 @@ usage: keyman-server COMMAND [--config FILE]
   check-config          check file and variables, say what is wrong and where
   admin-link [PERSON]   a link, good once for 15 minutes, with which somebody becomes administrator:
                         the recovery when nobody can sign in any more (recorded)
+  authority list        the authority keys as the keystore holds them, not as the database says, to
+                        compare with what a trust bundle adds before it is signed; --json for a file
 
   --config FILE         TOML; else KEYMAN_CONFIG, else defaults. KEYMAN_* variables win over it
 
@@ -38,6 +41,7 @@ async function main(args: string[]): Promise<number> {
       config: { type: 'string' },
       demo: { type: 'boolean' },
       checkpoint: { type: 'string' },
+      json: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean' },
       yes: { type: 'boolean' },
@@ -70,6 +74,9 @@ async function main(args: string[]): Promise<number> {
     }
     case 'admin-link':
       return adminLink(config(), rest[0])
+    case 'authority':
+      if (rest[0] === 'list') return authorityList(config(), values.json === true)
+      throw new KeymanError('invalid-input', 'keyman-server authority knows: list')
     default:
       throw new KeymanError('invalid-input', `there is no command ${JSON.stringify(command)}`, {
         hint: 'keyman-server --help lists them',
@@ -127,6 +134,15 @@ async function adoptDatabase(config: ServerConfig, yes: boolean): Promise<number
     return /^y(es)?$/i.test(answer.trim())
   })
   process.stdout.write(outcome === 'adopted' ? 'Sealed. Start the server.\n' : 'Nothing was changed.\n')
+  return EXIT.done
+}
+
+async function authorityList(config: ServerConfig, json: boolean): Promise<number> {
+  const keys = await listAuthorityKeys(config)
+  const lines = keys.map(({ label, purpose, state, fingerprint, keystore }) =>
+    [label.padEnd(12), purpose.padEnd(9), state.padEnd(12), fingerprint, keystore].join(' '),
+  )
+  process.stdout.write(json ? `${JSON.stringify({ keys }, undefined, 2)}\n` : lines.map(line => `${line}\n`).join(''))
   return EXIT.done
 }
 

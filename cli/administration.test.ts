@@ -185,19 +185,28 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
       const next = join(laptop.home, 'next.json')
       expect((await laptop.keyman(['trust', 'move-root', ...to, '--threshold', '2', '--out', next])).code).toBe(0)
       const first = await signature(next, join(laptop.home, 'root1'), '1.sig')
-      const refused = await laptop.keyman(['trust', 'sign', '--in', next, ...first])
+      const old = await signature(next, rootKey(), 'old.sig')
+      const meant = [one, two, three, pinned().rootFingerprint].flatMap(print => ['--key', print])
+      const sign = ['trust', 'sign', '--in', next, '--change', 'roots', '--change', 'threshold', ...meant]
+      const refused = await laptop.keyman([...sign, ...first])
       expect(refused.code).toBe(2)
       expect(refused.stderr).toContain(
         `keyman: error: too few signatures: today's root of trust needs 1, and 1 more of ${pinned().rootFingerprint}; ` +
           `and the new root of trust needs 2, and 1 more of ${two}, ${three}\n`,
       )
       expect(refused.stderr).toMatch(/\nkeyman: hint: have it signed by them: ssh-keygen -Y sign /)
-      expect(refused.stderr).not.toContain(one)
+      expect(refused.stderr).not.toContain(`more of ${one}`)
+      const unproven = await laptop.keyman([
+        ...sign,
+        ...first,
+        ...(await signature(next, join(laptop.home, 'root2'), '2.sig')),
+        ...old,
+      ])
+      expect(unproven.stderr).toContain(`keyman: error: a root that is added has not signed: ${three}\n`)
 
       const second = await signature(next, join(laptop.home, 'root2'), '2.sig')
-      const old = await signature(next, rootKey(), 'old.sig')
       const third = await signature(next, join(laptop.home, 'root3'), '3.sig')
-      const signed = await laptop.keyman(['trust', 'sign', '--in', next, ...first, ...second, ...third, ...old])
+      const signed = await laptop.keyman([...sign, ...first, ...second, ...third, ...old])
       expect([signed.code, signed.stderr]).toEqual([0, expect.stringContaining('Published version 3')])
       expect((await laptop.keyman(['trust', 'show'])).stdout).toMatch(
         /^local, version 3\n +root of trust +\S+ \(2 of 3\)/,

@@ -9,12 +9,14 @@ import {
   encodeSignature,
   encodeSshsig,
   fingerprint,
+  formatPublicKey,
   parsePublicKey,
   sshsigSignedData,
   toPrivateKeyObject,
 } from '#shared/ssh/index.ts'
 import { told } from '#shared/told.ts'
 import {
+  NAMED_CHANGES,
   parseTrustDocument,
   rootFingerprint,
   type SignedBundle,
@@ -22,12 +24,14 @@ import {
   TRUST_NAMESPACE,
   type TrustBundle,
   type TrustRoots,
+  unprovenRoots,
 } from '#shared/trust/index.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { type Context, currentContext } from '../context.ts'
 import { readGiven, writeFile } from '../files.ts'
 import { folders } from '../folders.ts'
 import { followTrust } from '../follow-trust.ts'
+import { confirmChanges, type Expected, expectedFrom, REVIEW_OPTIONS, showChanges } from '../review-bundle.ts'
 import { callAsPerson } from '../session-call.ts'
 import { refreshSshFiles } from '../ssh-files.ts'
 import { print, printJson, remark, shown } from '../terminal.ts'
@@ -35,18 +39,33 @@ import { print, printJson, remark, shown } from '../terminal.ts'
 const show = command({
   help: `keyman trust show: the signed trust bundle, what hosts and laptops believe
 usage: keyman trust show [--document FILE --signature FILE] [--json]
+       keyman trust show --next FILE [--change NAME …] [--authority-list FILE]
 
   --document F --signature F   write both out, so that OpenSSH checks them too (a second signature is F.2):
       ssh-keygen -Y verify -n keyman-trust -f ALLOWED_SIGNERS -I root -s F < DOCUMENT
   --json                       the document itself
+  --next FILE                  what this document would change of what is pinned here, key by key: look at it
+      before you sign it with ssh-keygen; --change and --authority-list as for keyman trust sign
 
 It takes in the newest that the root of trust has signed. Where the server is not reached, it shows what is
 pinned here, and says so. More: docs/trust.md`,
-  options: { document: { type: 'string' }, signature: { type: 'string' }, json: { type: 'boolean' } },
+  options: {
+    document: { type: 'string' },
+    signature: { type: 'string' },
+    next: { type: 'string' },
+    change: REVIEW_OPTIONS.change,
+    'authority-list': REVIEW_OPTIONS['authority-list'],
+    json: { type: 'boolean' },
+  },
   async run(values, positionals) {
     take(positionals, [])
     const context = await newestOrPinned(pinned())
     const bundle = parseTrustDocument(context.bundle.document)
+    if (values.next !== undefined) {
+      const differences = showChanges(bundle, readGiven(values.next, '--next'), expectedFrom(values))
+      if (values.json) printJson(differences)
+      return EXIT.done
+    }
     if (values.document !== undefined) writeFile(values.document, context.bundle.document, 0o644)
     if (values.signature !== undefined) writeSignatures(values.signature, context.bundle.signatures)
     if (values.json) printJson(bundle)
@@ -98,34 +117,41 @@ function writeSignatures(file: string, signatures: readonly string[]): void {
 
 const signDocument = command({
   help: `keyman trust sign: sign the next trust bundle with a root key, and publish it
-usage: keyman trust sign --root-key FILE            fetch, sign, publish
+usage: keyman trust sign --root-key FILE            fetch, compare, sign, publish
        keyman trust sign --out FILE                 only fetch the document, to sign elsewhere:
                                                     ssh-keygen -Y sign -n keyman-trust -f ROOTKEY FILE
        keyman trust sign --in FILE --signature FILE.sig …   publish what was signed elsewhere
 
-  --json    what was published, or the document that is to be signed
-A root key may be a hardware sk- key or lie offline. More: docs/trust.md`,
+  --change NAME          a change that is meant; what was not named is not signed:
+                         ${NAMED_CHANGES.join(', ')}
+  --key FINGERPRINT      a key whose change is meant (else you are asked, key by key)
+  --authority-list FILE  what keyman-server authority list --json printed at the keystore:
+                         an authority key that is added has to be in it
+  --json                 what was published, or the document that is to be signed
+Each difference from what is pinned here is shown. A root key may be a hardware sk- key or lie
+offline; each root that is added signs too. More: docs/trust.md`,
   options: {
     'root-key': { type: 'string' },
     out: { type: 'string' },
     in: { type: 'string' },
     signature: { type: 'string', multiple: true },
+    ...REVIEW_OPTIONS,
     json: { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
+    const expected = expectedFrom(values)
     if (values.in !== undefined) {
       if (!values.signature) throw usage('--in wants --signature too')
-      return publish(
-        readGiven(values.in, '--in'),
-        values.signature.map(file => readGiven(file, '--signature').trim()),
-        values.json,
-      )
+      const document = readGiven(values.in, '--in')
+      const signatures = values.signature.map(file => readGiven(file, '--signature').trim())
+      return publish(document, () => signatures, expected, values.json)
     }
-    if ((values.out === undefined) === (values['root-key'] === undefined))
-      throw usage('one of --root-key, --out and --in')
+    const rootKey = values['root-key']
+    if ((values.out === undefined) === (rootKey === undefined)) throw usage('one of --root-key, --out and --in')
     const { document } = await callAsPerson(api.trust.next, { body: {} })
-    return signOrWrite(document, values['root-key'], values.out, values.json)
+    if (values.out !== undefined) return write(document, values.out, expected, values.json)
+    return publish(document, () => [signWith(rootKey ?? '', document)], expected, values.json)
   },
 })
 
@@ -135,10 +161,11 @@ usage: keyman trust move-root --to NEW.pub [--to …] [--threshold K] (--root-ke
 
   --to FILE        a new root's public key; repeatable; sk- keys too
   --threshold K    how many of them must sign (default: all)
-  --root-key FILE  today's root, where it is a file
-  --out FILE       write the document instead; old and new roots sign it with
+  --root-key FILE  a root's key, today's or a new one's, where it is a file; repeatable
+  --out FILE       write the document instead; today's roots and each new one sign it with
                    ssh-keygen -Y sign -n keyman-trust -f KEY FILE
                    then: keyman trust sign --in FILE --signature FILE.sig …
+  --change, --key, --authority-list   for what else changes: see keyman trust sign
   --json           what was published, or the document that is to be signed
 More: docs/trust.md`,
   options: {
@@ -146,40 +173,45 @@ More: docs/trust.md`,
     threshold: { type: 'string' },
     out: { type: 'string' },
     'root-key': { type: 'string', multiple: true },
+    ...REVIEW_OPTIONS,
     json: { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
     if (!values.to) throw usage('--to names the new root keys')
-    const keys = values.to.map(file => {
-      const line = readGiven(file, '--to').trim()
-      parsePublicKey(line, `--to ${file}`)
-      return line
-    })
-    if ((values.out === undefined) === (values['root-key'] === undefined)) throw usage('either --root-key or --out')
+    const keys = values.to.map(file => formatPublicKey(parsePublicKey(readGiven(file, '--to').trim(), `--to ${file}`)))
+    const rootKeys = values['root-key']
+    if ((values.out === undefined) === (rootKeys === undefined)) throw usage('either --root-key or --out')
     const threshold = values.threshold === undefined ? keys.length : Number(values.threshold)
     if (!Number.isInteger(threshold) || threshold < 1 || threshold > keys.length)
       throw usage(`--threshold is a number from 1 to ${keys.length}`)
+    const given = expectedFrom(values)
     const { document } = await callAsPerson(api.trust.next, { body: { roots: { keys, threshold } } })
-    if (values.out !== undefined) return signOrWrite(document, undefined, values.out, values.json)
-    return publish(
-      document,
-      (values['root-key'] ?? []).map(file => signWith(file, document)),
-      values.json,
-    )
+    // What the server made of it is not its word: these roots, and no other.
+    const { roots } = parseTrustDocument(document)
+    if (rootFingerprint(roots) !== rootFingerprint({ keys, threshold }))
+      throw new KeymanError('denied', `the server names other roots than --to: ${rootFingerprint(roots)}`, {
+        hint: 'nothing was signed',
+      })
+    const today = parseTrustDocument(pinned().bundle.document).roots.keys
+    const meant = [...keys, ...today].map(key => fingerprint(parsePublicKey(key, 'roots')))
+    const expected: Expected = {
+      ...given,
+      named: [...given.named, 'roots', 'threshold'],
+      keys: [...given.keys, ...meant],
+    }
+    if (values.out !== undefined) return write(document, values.out, expected, values.json)
+    return publish(document, () => (rootKeys ?? []).map(file => signWith(file, document)), expected, values.json)
   },
 })
 
-async function signOrWrite(
-  document: string,
-  rootKey: string | undefined,
-  out: string | undefined,
-  json: boolean | undefined,
-): Promise<number> {
-  if (rootKey !== undefined) return publish(document, [signWith(rootKey, document)], json)
-  if (out === undefined) throw usage('either --root-key or --out')
+/** Whoever signs it elsewhere looks at it there, too: `keyman trust show --next`. */
+async function write(document: string, out: string, expected: Expected, json: boolean | undefined): Promise<number> {
+  const context = await takeIn(pinned())
+  showChanges(parseTrustDocument(context.bundle.document), document, expected)
   writeFile(out, document, 0o644)
-  remark(`Wrote ${out}. Sign it: ssh-keygen -Y sign -n ${TRUST_NAMESPACE} -f ROOTKEY ${out}`)
+  remark(`Wrote ${out}. Look at it: keyman trust show --next ${out}`)
+  remark(`Sign it: ssh-keygen -Y sign -n ${TRUST_NAMESPACE} -f ROOTKEY ${out}`)
   remark(`Then: keyman trust sign --in ${out} --signature ${out}.sig`)
   if (json) printJson({ document })
   return EXIT.done
@@ -194,10 +226,18 @@ function signWith(file: string, document: string): string {
   )
 }
 
-async function publish(document: string, signatures: string[], json: boolean | undefined): Promise<number> {
-  const signed = { document, signatures }
+/** `sign` is called once all that changes was shown and confirmed. */
+async function publish(
+  document: string,
+  sign: () => string[],
+  expected: Expected,
+  json: boolean | undefined,
+): Promise<number> {
   const context = await takeIn(pinned())
-  refuseUnsigned(signed, parseTrustDocument(context.bundle.document))
+  const before = parseTrustDocument(context.bundle.document)
+  await confirmChanges(showChanges(before, document, expected), expected)
+  const signed = { document, signatures: sign() }
+  refuseUnsigned(signed, before)
   const published = await callAsPerson(api.trust.publish, { body: signed })
   if (json) printJson(published)
   else remark(`Published version ${published.version}. Hosts have it as they confirm: keyman host list`)
@@ -211,8 +251,6 @@ async function publish(document: string, signatures: string[], json: boolean | u
 /** The server refuses it as well; but whoever signs wants to know which of their keys have not signed yet. */
 function refuseUnsigned(signed: SignedBundle, before: TrustBundle): void {
   const next = parseTrustDocument(signed.document)
-  // One that was published meanwhile is refused for that.
-  if (next.version <= before.version) return
   const moves = rootFingerprint(before.roots) !== rootFingerprint(next.roots)
   const missing = [
     ...missingOf(signed, before.roots, moves ? "today's root of trust" : 'the root of trust'),
@@ -222,6 +260,12 @@ function refuseUnsigned(signed: SignedBundle, before: TrustBundle): void {
     throw usage(
       `too few signatures: ${missing.join('; and ')}`,
       `have it signed by them: ssh-keygen -Y sign -n ${TRUST_NAMESPACE} -f KEY FILE, then give every signature with --signature`,
+    )
+  const unproven = unprovenRoots(before, signed)
+  if (unproven.length > 0)
+    throw usage(
+      `a root that is added has not signed: ${unproven.join(', ')}`,
+      'each new root proves by a signature of its own that somebody has its key, whatever the threshold is',
     )
 }
 
