@@ -8,7 +8,7 @@ import { openPins } from '#server/pins/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { ServerConfig } from './config.ts'
 import { explained } from './explain-rows.ts'
-import { logKeyName, openBase } from './open-base.ts'
+import { openBase } from './open-base.ts'
 
 /** What the operator is shown before anything is taken over. */
 export type Adoption = {
@@ -33,7 +33,7 @@ export async function adopt(
     const { store, logKeystore, wrappingKeystore: keystore } = base
     const now = () => new Date()
     const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
-    const logKey = await openLogKey(logKeystore, logKeyName(config))
+    const logKey = await openLogKey(logKeystore, logName(config.organisation, store.incarnation))
     const log = await readUnsealedLog(store, { logKey, origin: logKey.name })
     if (log.size === 0n)
       throw new KeymanError('conflict', 'the audit log of this database is empty: there is nothing to take over', {

@@ -15,7 +15,7 @@ import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
 import { createIdentity, type Identity, identityRows } from '#server/identity/index.ts'
 import { compareRows } from '#server/jobs/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
-import { createLedger, isEmptyLog, type Ledger, openLogMemory, openSealKey } from '#server/ledger/index.ts'
+import { createLedger, isEmptyLog, type Ledger, logName, openLogMemory, openSealKey } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import type { Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -23,7 +23,7 @@ import type { HostName } from '#shared/names.ts'
 import type { ServerConfig } from './config.ts'
 import { createRateLimiter } from './http/rate-limit.ts'
 import type { Log } from './log.ts'
-import { logKeyName, openBase } from './open-base.ts'
+import { openBase } from './open-base.ts'
 
 /** Every service of the server, built once. The only place that knows every adapter. */
 export type Services = {
@@ -107,7 +107,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     const unlock = await store.lock('first keys', FIRST_KEYS_MS)
     closing.push(unlock)
     const alarm = (message: string) => log.error(message)
-    const logKey = await openLogKey(logKeystore, logKeyName(config))
+    const logKey = await openLogKey(logKeystore, logName(config.organisation, store.incarnation))
     const sealKey = await openSealKey({ store, keystore: wrappingKeystore, random, now })
     const ledger = await createLedger({
       store,
@@ -227,7 +227,6 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       readyToSign: () => authority.ready(),
       issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
       revokeHostIn: (t, host, by: By) => authority.revokeHostIn(t, host, by),
-      logKey,
       failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: () => performance.now() }),
       alarm,
       onError,

@@ -57,7 +57,11 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   const common = { handled, gate: gate(services), strangers, callers, onInternalError }
   let draining = false
   const health = healthRoutes({
-    checks: { database: () => services.store.ping(), keystore: () => services.keystore.health() },
+    checks: {
+      database: () => services.store.ping(),
+      keystore: () => services.keystore.health(),
+      log: async () => services.ledger.assertFresh(),
+    },
     now: () => performance.now(),
     draining: () => draining,
     onFailure: (check, error) => log.error(`the check of the ${check} fails`, error),

@@ -17,9 +17,6 @@ export type Base = {
   close(): Promise<void>
 }
 
-/** As checkpoints and the trust bundle have it. */
-export const logKeyName = ({ organisation }: ServerConfig): string => `${organisation}/keyman-log`
-
 export async function openBase(config: ServerConfig, onError: (error: unknown) => void): Promise<Base> {
   const opened: { close(): Promise<void> }[] = []
   const close = async () => {
@@ -48,7 +45,7 @@ export function keystoreConfig(settings: KeystoreSettings) {
   return { ...settings, unlock: 'passphrase' in unlock ? { passphrase: unlock.passphrase.reveal() } : unlock }
 }
 
-function storeConfig({ database }: ServerConfig) {
+export function storeConfig({ database }: ServerConfig) {
   if (database.engine === 'pglite') return database
   const { engine, url, migrationUrl } = database
   return { engine, url: url.reveal(), ...(migrationUrl ? { migrationUrl: migrationUrl.reveal() } : {}) }
@@ -58,7 +55,7 @@ function storeConfig({ database }: ServerConfig) {
  * Checkpoints are Ed25519 (C2SP), and the servers' own secrets are wrapped: where the HSM has not both, a software keystore
  * does what is missing, and no authority key is ever in it. Which is said.
  */
-async function openHelperKeystore(config: ServerConfig, keystore: Keystore) {
+export async function openHelperKeystore(config: ServerConfig, keystore: Keystore) {
   const signs = keystore.capabilities.algorithms.includes('ed25519')
   const wraps = keystore.capabilities.wrapsDataKeys
   const folder = join(config.dataFolder, 'log-keystore')

@@ -2,7 +2,7 @@ import type { HostCaller } from '#server/identity/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseCheckpoint, verifyCheckpoint } from '#shared/merkle/index.ts'
+import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import type { LogHead } from './log-head.ts'
@@ -153,6 +153,8 @@ export class Connection {
     if (hello.incarnation === store.incarnation) {
       if (hello.revision > host.revision) {
         if (!this.#mayBeHeard()) return
+        // A number alone is this host's alarm; a tree head that the log's key signed is everybody's.
+        if (hello.checkpoint !== undefined) await this.#show(hello.checkpoint)
         alarm(
           `${host.name} has revision ${hello.revision} in force, the database knows ${host.revision}: rows were lost`,
         )
@@ -162,7 +164,8 @@ export class Connection {
       if (size === undefined) return this.close(CLOSE.policy, 'not a checkpoint')
       this.#logSize = size
       this.#remembered = hello.checkpoint
-    }
+      // Of another history: a newer one tells this server that its own was given up.
+    } else if (hello.checkpoint !== undefined) await this.#show(hello.checkpoint)
     await this.#events.opened({ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd })
     if (hello.incarnation === store.incarnation && hello.revision === host.revision)
       this.#holds = { revision: hello.revision, hash: host.contentHash }
@@ -178,7 +181,10 @@ export class Connection {
     // A failure between two states (a check by the clock, a tree head) is heard too; 'in force' only of what was asked for.
     if (frame.type === 'failed') {
       if (!this.#mayBeHeard()) return
-      if (frame.message.startsWith('ALARM')) alarm(`${host.name}: ${frame.message}`)
+      if (frame.message.startsWith('ALARM')) {
+        alarm(`${host.name}: ${frame.message}`)
+        if (this.#remembered !== undefined) await this.#show(this.#remembered)
+      }
       await setFailed(store, host.id, frame.revision, frame.message, now())
     }
     if (waiting?.revision !== frame.revision) {
@@ -287,11 +293,7 @@ export class Connection {
       const head = await this.#log.frameFrom(this.#logSize)
       if (head === 'behind') {
         if (!this.#mayBeHeard()) return undefined
-        this.#deps.alarm(
-          this.#isSigned()
-            ? `${this.caller.name} remembers a log of ${this.#logSize} records, the database has fewer: rows were lost`
-            : `${this.caller.name} shows a tree head of ${this.#logSize} records that the log's key has not signed`,
-        )
+        if (this.#remembered !== undefined) await this.#show(this.#remembered)
         return undefined
       }
       return head?.frame
@@ -301,14 +303,17 @@ export class Connection {
     }
   }
 
-  /** Whether the tree head that the host came with is this log's own: only then does it tell of rows that were lost. */
-  #isSigned(): boolean {
-    const { name, publicKey } = this.#deps.logKey
+  /** Holds the log against the tree head that the host came with: only one that the log's key signed tells of rows that were lost. */
+  async #show(checkpoint: string): Promise<void> {
+    const { ledger, alarm } = this.#deps
     try {
-      verifyCheckpoint(this.#remembered ?? '', { origin: name, logKey: publicKey })
-      return true
-    } catch {
-      return false
+      const wrong = await ledger.hear(checkpoint)
+      if (wrong !== undefined)
+        alarm(`ALARM: ${wrong}; ${this.caller.name} shows it by a signed tree head. Nothing is issued any more`)
+    } catch (error) {
+      if (!(error instanceof KeymanError) || error.code !== 'invalid-input') throw error
+      const size = sizeOf(checkpoint) ?? 'unknown'
+      alarm(`${this.caller.name} shows a tree head of ${size} records that the log's key has not signed`)
     }
   }
 

@@ -31,7 +31,15 @@ export type HostsDeps = {
   readonly store: Store
   readonly ledger: Pick<
     Ledger,
-    'append' | 'appendIn' | 'bumpEpochs' | 'readEpochs' | 'checkpoint' | 'consistencyProof' | 'vouched' | 'onFacts'
+    | 'append'
+    | 'appendIn'
+    | 'bumpEpochs'
+    | 'readEpochs'
+    | 'checkpoint'
+    | 'consistencyProof'
+    | 'hear'
+    | 'vouched'
+    | 'onFacts'
   >
   /** `identity.act`. */
   readonly act: Act
@@ -81,8 +89,6 @@ export type HostsDeps = {
    * lists of revocation. Gives how many.
    */
   readonly revokeHostIn: (t: Queryable, host: HostName, by: By) => Promise<number>
-  /** By which the log's tree heads are signed; 32 bytes, Ed25519. */
-  readonly logKey: { readonly name: string; readonly publicKey: Uint8Array }
   /** By host: how often one may say what nobody asked it, which is written down, and shown where it is an alarm. */
   readonly failureLimiter: { take(key: string): void }
   /** Something that an operator must see: hosts know more than the database, a log that does not extend. */

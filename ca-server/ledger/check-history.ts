@@ -17,7 +17,7 @@ export async function checkHistory(
   const { edge } = followed
   const head = { size: edge.size, root: edge.root(), name: 'the log that this server has read' }
   const again = new Follower(deps)
-  await again.begin(head.size, [head])
+  await again.begin(head.size, [head], false)
   while (again.size < head.size) {
     const left = head.size - again.size
     const step = await again.look(left < A_STEP ? left : A_STEP)

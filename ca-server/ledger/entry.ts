@@ -39,6 +39,8 @@ export const RECORD_KINDS = [
   'server-stopped',
   /** What stood in a database of an earlier release, whose records had no seal. */
   'log-adopted',
+  /** A backup was put back, and its history taken up anew. */
+  'restored',
   'denied',
 ] as const
 export type RecordKind = (typeof RECORD_KINDS)[number]

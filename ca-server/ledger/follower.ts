@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { incarnationNumber, type Queryable } from '#server/store/index.ts'
 import { equalBytes, fromHex, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { leafHash, type Tile, type TileReader, TreeEdge } from '#shared/merkle/index.ts'
@@ -86,14 +86,15 @@ export class Follower {
     return this.edge.size
   }
 
-  /** Begins where this server's memory ends; `heads` are trusted heads that the log has to come by. Throws `internal`. */
-  async begin(committed: bigint, heads: readonly KnownHead[]): Promise<void> {
-    const { store, memory, readTile } = this.#deps
+  /**
+   * Begins where this server's memory ends; `heads` are trusted heads that the log has to come by. With `anew` a memory of an
+   * earlier history is given up, because an operator trusts a checkpoint of this one. Throws `internal`.
+   */
+  async begin(committed: bigint, heads: readonly KnownHead[], anew: boolean): Promise<void> {
+    const { readTile } = this.#deps
+    const memory = this.#remembered(anew)
     const head = memory?.head()
     const state = memory?.state()
-    for (const kept of [head, state])
-      if (kept && kept.incarnation !== store.incarnation)
-        throw rolledBack(`the database is of another history (${store.incarnation}) than this server knows`)
     const known = head
       ? [{ size: head.size, root: fromHex(head.root), name: 'the log that this server remembers' }]
       : []
@@ -113,6 +114,19 @@ export class Follower {
     this.#heads = this.#heads.filter(({ size }) => size >= edge.size)
     this.#read = { edge, facts: state ? Facts.from(state.facts) : Facts.none() }
     this.#assertHeads()
+  }
+
+  #remembered(anew: boolean): LogMemory | undefined {
+    const { store, memory } = this.#deps
+    const kept = memory?.head() ?? memory?.state()
+    if (!kept || kept.incarnation === store.incarnation) return memory
+    const isNewer = incarnationNumber(store.incarnation) > incarnationNumber(kept.incarnation)
+    if (isNewer && anew) return undefined
+    const what = `the database is of another history (${store.incarnation}) than this server knows`
+    if (!isNewer) throw rolledBack(what)
+    throw new KeymanError('internal', what, {
+      hint: 'was it restored by keyman-server restore on another server? Then: keyman-server start --checkpoint FILE, with the checkpoint that it has written there',
+    })
   }
 
   /** What was written and must be found again: called when the statement has come back. */
@@ -217,7 +231,8 @@ export class Follower {
 }
 
 /** A database that knows less than was known: a backup was put back, or somebody took rows away. */
-export const rolledBack = (message: string): KeymanError =>
-  new KeymanError('internal', message, {
-    hint: 'if a backup was restored: keyman-server restore; else keep the database as it is, and run keyman audit verify from a laptop',
-  })
+export const rolledBack = (message: string): KeymanError => new KeymanError('internal', message, { hint: RESTORE })
+/** The same, seen by others while this server serves: so everybody is told. */
+export const recordsLost = (message: string): KeymanError => new KeymanError('unavailable', message, { hint: RESTORE })
+const RESTORE =
+  'if a backup was restored: keyman-server restore; else keep the database as it is, and run keyman audit verify from a laptop'

@@ -2,7 +2,7 @@
  * The ledger: the audit log and the one way to a certificate's record. Record, then sign, then release: what exists is always
  * a subset of what the log says, whatever crashes when.
  */
-import { assertOutsideTransaction, type Queryable, type Store } from '#server/store/index.ts'
+import { assertOutsideTransaction, incarnationNumber, type Queryable, type Store } from '#server/store/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
@@ -14,10 +14,11 @@ import {
   type RecordKind,
   type RecordParts,
 } from './entry.ts'
-import { EpochsChanged, proofUsed, requestUsed, translate } from './errors.ts'
+import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
 import type { Fact } from './facts.ts'
 import { Follower } from './follower.ts'
 import { Group } from './group.ts'
+import { incarnationFact } from './history.ts'
 import type { LogMemory } from './memory.ts'
 import { makeRecorded, type Recorded } from './recorded.ts'
 import {
@@ -43,6 +44,7 @@ export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
 export type { Fact } from './facts.ts'
+export { incarnationFact, logName } from './history.ts'
 export { type LogMemory, openLogMemory } from './memory.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
@@ -142,6 +144,12 @@ export interface Ledger {
   checkHistory(): Promise<void>
   /** Throws `unavailable` where the log was last followed more than five seconds ago, `internal` where it was tampered with. */
   assertFresh(): void
+  /**
+   * Holds the log against a checkpoint that a host shows. Where the log's key has signed it and this log does not come by it, records
+   * were lost: nothing is recorded or issued any more (`unavailable`), after a restart neither; gives what is wrong. Throws
+   * `invalid-input` for one that the key has not signed.
+   */
+  hear(note: string): Promise<string | undefined>
   /** The newest checkpoint, a signed note, of at least everything committed before the call. May wait for the next second. */
   checkpoint(): Promise<string>
   /** Throws `not-found` where the tree of that size has no such record, or does not exist. */
@@ -214,6 +222,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
   const group = new Group(store, (index, row) => follower.wrote(index, row.record))
   // Reads the log, holding it against what is remembered and signed: a server does not start on one that was tampered with.
   await sequencer.integrate()
+  if (incarnationNumber(store.incarnation) > 1 && !follower.facts.holds(incarnationFact(store.incarnation)))
+    throw tampered(`nobody has recorded that the history ${store.incarnation} was begun`)
 
   const makeRow = (entry: Entry, parts: RecordParts & { part?: number; epochs?: Row['epochs'] } = {}): Row => {
     const { part = 0, epochs = [], certificate, proof } = parts
@@ -352,6 +362,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     checkHistory: () => sequencer.checkHistory(),
     assertFresh: () => sequencer.assertFresh(),
 
+    hear: note => sequencer.hear(note),
     checkpoint: () => sequencer.checkpoint(),
     async inclusionProof(index, size) {
       await assertInTree(size)

@@ -1,20 +1,23 @@
 import type { Store } from '#server/store/index.ts'
-import { equalBytes } from '#shared/bytes.ts'
+import { equalBytes, toHex } from '#shared/bytes.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   encodeCheckpoint,
   noteKeyId,
+  parseCheckpoint,
   signedNote,
   type TileReader,
   TreeEdge,
   verifyCheckpoint,
 } from '#shared/merkle/index.ts'
+import { told } from '#shared/told.ts'
 import { checkHistory } from './check-history.ts'
 import { tampered } from './errors.ts'
-import { type Follower, rolledBack } from './follower.ts'
+import { type Follower, type KnownHead, recordsLost, rolledBack } from './follower.ts'
+import { newerBy } from './history.ts'
 import type { LogMemory } from './memory.ts'
-import { advanceTree, headSize, newestNote, putNote, treeSize } from './tree-store.ts'
+import { advanceTree, headSize, historyHead, newestNote, putNote, treeSize } from './tree-store.ts'
 
 export type LogKey = { name: string; publicKey: Uint8Array; sign(data: Uint8Array): Promise<Uint8Array> }
 export type SequencerDeps = {
@@ -83,6 +86,42 @@ export class Sequencer {
         retryAfter: 1,
         hint: 'try again in a moment',
       })
+  }
+
+  /**
+   * Holds the log against a checkpoint that somebody outside shows, which our key must have signed: throws `invalid-input` where it has
+   * not. Where this log does not come by it, records were lost: nothing is recorded or issued from then on, nor after the
+   * next start; gives what is wrong.
+   */
+  async hear(note: string): Promise<string | undefined> {
+    const shown = this.#verify(note)
+    // A history that was given up is no measure for the one that is kept.
+    if (shown.olderBy > 0) return undefined
+    if (shown.olderBy < 0) {
+      this.#broken ??= supersededBy(parseCheckpoint(note).origin)
+      return told(this.#broken).message
+    }
+    // What was found wrong before stays; somebody may know of more that is missing.
+    if (this.#broken === undefined) await this.#catchUp()
+    const { size } = this.#deps.follower
+    if (shown.size <= size) return this.#assertComesBy(shown)
+    this.#broken ??= recordsLost(
+      `the audit log had ${shown.size} records once, and the database holds ${size}: ${shown.size - size} were lost`,
+    )
+    if (shown.size > this.#keptHead) {
+      this.#keptHead = shown.size
+      const { incarnation } = this.#deps.follower.kept()
+      await this.#deps.memory?.keepHead({ incarnation, size: shown.size, root: toHex(shown.root) })
+    }
+    return told(this.#broken).message
+  }
+
+  async #assertComesBy({ size, root }: { size: bigint; root: Uint8Array }): Promise<string | undefined> {
+    if (equalBytes((await TreeEdge.load(size, this.#deps.readTile)).root(), root)) return undefined
+    this.#broken ??= recordsLost(
+      `the first ${size} records of the audit log are not those that its key once signed: records were lost`,
+    )
+    return told(this.#broken).message
   }
 
   /** The newest checkpoint of at least the records that are committed now: signs one where it has to, in its turn. */
@@ -161,7 +200,8 @@ export class Sequencer {
 
   async #follow(): Promise<void> {
     const { store, follower } = this.#deps
-    const committed = await headSize(store)
+    const { size: committed, incarnation } = await historyHead(store)
+    if (incarnation !== store.incarnation) throw supersededBy(incarnation ?? 'none')
     if (!this.#begun) await this.#begin(committed)
     if (committed < follower.size)
       throw rolledBack(`the database holds ${committed} records; this server has read ${follower.size}`)
@@ -184,10 +224,13 @@ export class Sequencer {
   async #begin(committed: bigint): Promise<void> {
     const { store, follower, memory, trusted } = this.#deps
     const signed = await newestNote(store)
-    const heads = signed ? [{ ...this.#open(signed.note), name: 'the newest checkpoint in the database' }] : []
+    const given = trusted.map(note => ({ ...this.#open(note), name: 'the checkpoint that was given' }))
+    const heads: (KnownHead & { olderBy: number })[] = signed
+      ? [{ ...this.#open(signed.note), name: 'the newest checkpoint in the database' }]
+      : []
     for (const head of heads)
       if (signed && head.size !== signed.size) throw tampered('a checkpoint in the database is not of the size it says')
-    for (const note of trusted) heads.push({ ...this.#open(note), name: 'the checkpoint that was given' })
+    heads.push(...given)
     // Any history would do for a server that remembers none.
     if (memory && !memory.head() && committed > 0n && trusted.length === 0 && !this.#deps.sawEmpty)
       throw new KeymanError(
@@ -197,7 +240,11 @@ export class Sequencer {
           hint: 'if its data folder is new, give it a checkpoint of the log that you trust: keyman audit checkpoint > FILE on a laptop that has signed in, then keyman-server start --checkpoint FILE',
         },
       )
-    await follower.begin(committed, heads)
+    await follower.begin(
+      committed,
+      heads,
+      given.some(({ olderBy }) => olderBy === 0),
+    )
     this.#signed = signed
     this.#begun = true
   }
@@ -243,11 +290,20 @@ export class Sequencer {
     await memory?.keepState({ ...follower.kept(), facts: follower.facts.kept() })
   }
 
-  /** A checkpoint of the database, which our own key must have signed. */
-  #open(note: string): { size: bigint; root: Uint8Array } {
+  #verify(note: string): Shown {
     const { origin, logKey } = this.#deps
+    const named = parseCheckpoint(note).origin
+    const olderBy = newerBy(origin, named)
+    const of = olderBy === undefined ? origin : named
+    return { ...verifyCheckpoint(note, { origin: of, logKey: logKey.publicKey }), olderBy: olderBy ?? 0 }
+  }
+
+  /** A checkpoint of the database, which our own key must have signed. */
+  #open(note: string): Shown {
     try {
-      return verifyCheckpoint(note, { origin, logKey: logKey.publicKey, name: logKey.name })
+      const shown = this.#verify(note)
+      if (shown.olderBy < 0) throw supersededBy(parseCheckpoint(note).origin)
+      return shown
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new KeymanError('internal', `a checkpoint of the audit log is not ours: ${why}`, {
@@ -257,6 +313,18 @@ export class Sequencer {
     }
   }
 }
+
+/** What a checkpoint says; by how many histories it is older than ours. */
+type Shown = { readonly size: bigint; readonly root: Uint8Array; readonly olderBy: number }
+
+const supersededBy = (history: string): KeymanError =>
+  new KeymanError(
+    'internal',
+    `this server runs on a history of the database that was given up: ${history} came after it`,
+    {
+      hint: 'a backup was restored: stop this server, give it the restored database, and start it with the checkpoint that keyman-server restore wrote',
+    },
+  )
 
 /** Runs what it is given one after the other, whatever comes of each. */
 function oneAtATime(): <T>(work: () => Promise<T>) => Promise<T> {

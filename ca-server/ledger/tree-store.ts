@@ -15,6 +15,17 @@ const oneSize = async (on: Queryable, sql: string): Promise<bigint> => {
 
 /** How many records are committed. */
 export const headSize = (on: Queryable): Promise<bigint> => oneSize(on, 'select size from ledger_head')
+const headRow = z.object({ size: z.bigint(), incarnation: z.string().nullable() })
+/** The same, and of which history. */
+export async function historyHead(on: Queryable): Promise<z.infer<typeof headRow>> {
+  const [row] = await on.query(
+    'select size, (select id from incarnation order by number desc limit 1) as incarnation from ledger_head',
+    [],
+    headRow,
+  )
+  if (!row) throw new TypeError('a table of one row is empty')
+  return row
+}
 /** How many of them are in the tree. */
 export const treeSize = (on: Queryable): Promise<bigint> => oneSize(on, 'select size from ledger_tree')
 

@@ -32,7 +32,6 @@ export function hostsBeside(
     readyToSign: () => authority.ready(),
     issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
     revokeHostIn: (t, host, by) => authority.revokeHostIn(t, host, by),
-    logKey: { name: 'no log', publicKey: new Uint8Array(32) },
     failureLimiter: { take: () => {} },
     alarm: message => {
       throw new Error(message)
