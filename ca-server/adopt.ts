@@ -3,7 +3,15 @@ import { accessRows } from '#server/access/index.ts'
 import { openLogKey, revokedRows } from '#server/authority/index.ts'
 import { hostRows } from '#server/hosts/index.ts'
 import { endEverything, identityRows } from '#server/identity/index.ts'
-import { adoptLog, createLedger, type Fact, makeSealKey, openLogMemory, readUnsealedLog } from '#server/ledger/index.ts'
+import {
+  adoptLog,
+  createLedger,
+  type Fact,
+  logName,
+  makeSealKey,
+  openLogMemory,
+  readUnsealedLog,
+} from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { ServerConfig } from './config.ts'
