@@ -64,6 +64,14 @@ test('a document that the root has not signed is not published, nor one that is 
   expect(await refusal(rooms.trust.publish(good, by()))).toMatch(/^conflict: .*published already/)
 })
 
+test('a root that is added and has not signed is not published, whatever the threshold is', async () => {
+  const [one, two] = [newKey('added-one'), newKey('added-two')]
+  const root = execFileSync('ssh-keygen', ['-y', '-f', rooms.trust.rootKeyFile], { encoding: 'utf8' }).trim()
+  const document = await rooms.trust.next({ threshold: 1, keys: [root, one.line, two.line] })
+  const signatures = [rooms.trust.rootKeyFile, one.file].map(key => signWith(key, document))
+  expect(await refusal(rooms.trust.publish({ document, signatures }, by()))).toMatch(/^denied: .*has not signed/)
+})
+
 test('the root moves to another key with the signatures of both, and machines that pinned the old one follow', async () => {
   const before = rooms.trust.rootFingerprint()
   const next = newKey('new-root')
