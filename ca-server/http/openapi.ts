@@ -13,6 +13,7 @@ export function openApiDocument(server: { version: string; machinesUrl: string; 
         schema: { type: 'string' },
       })),
       ...queryParameters(route.query),
+      ...(route.action ? [TOUCH] : []),
     ]
     const operations = paths[route.path] ?? {}
     paths[route.path] = operations
@@ -52,6 +53,15 @@ export function openApiDocument(server: { version: string; machinesUrl: string; 
       schemas: { Problem: jsonSchema(problem, 'output') },
     },
   }
+}
+
+/** What was confirmed for this very request: without it the refusal names what to confirm, and where. */
+const TOUCH = {
+  name: 'keyman-touch',
+  in: 'header',
+  required: false,
+  description: 'The transaction that a passkey has confirmed for this very request',
+  schema: { type: 'string' },
 }
 
 const json = (schema: z.ZodType, io: 'input' | 'output') => ({ 'application/json': { schema: jsonSchema(schema, io) } })
