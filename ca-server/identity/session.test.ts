@@ -438,7 +438,7 @@ describe('whoever is calling', () => {
       await stepUpOf(require(caller))
     })
 
-    it('gets nothing by a touch whose passkey was removed before it was used, or by one who is no administrator any more', async () => {
+    it('gets nothing by a touch whose passkey was removed, or whose person was disabled, before it was used', async () => {
       const { who, authenticator } = await enrol(world, 'second@example.com', { administrator: true })
       const { caller } = await login(world, authenticator)
       const use = async (asked: ReturnType<typeof about>) => {
@@ -449,8 +449,19 @@ describe('whoever is calling', () => {
         const by = as(caller, 'administrator', consented.consent)
         return () => world.identity.act(by, { name: 'test' }, async () => 'done')
       }
-      const [before, after] = [await use(about('one')), await use(about('two'))]
+      const [before, removed, after] = [await use(about('one')), await use(about('two')), await use(about('three'))]
       expect(await before()).toBe('done')
+      // Removed in this very session, which goes on and does nothing more until another passkey is touched in it.
+      const { passkeys, signIns } = world.identity
+      const browser = await signIns.complete(authenticator.get(await signIns.options()), at(), undefined)
+      const other = new Authenticator(ORIGIN)
+      const registration = other.create(await passkeys.addOptions(browser.caller))
+      await passkeys.add(as(browser.caller), { name: 'other', registration })
+      const first = (await passkeys.list(who)).find(({ name }) => name === 'laptop')
+      await passkeys.remove(as(caller), first?.id ?? '')
+      await expect(removed()).rejects.toEqual(code('not-signed-in'))
+      await confirm(await stepUpOf(require(caller, about('four'))), other)
+      expect(await removed()).toBe('done')
       await world.identity.persons.disable(who, operator())
       await expect(after()).rejects.toEqual(code('not-signed-in'))
     })

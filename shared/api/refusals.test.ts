@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { grantOptions, newGrant, newHost } from './administration.ts'
+import { grantOptions, mandates, newGrant, newHost, teams } from './administration.ts'
 import { label, reason, secondsUpTo, who } from './fields.ts'
 
 const grant = { who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
@@ -8,6 +8,9 @@ describe('a refusal of the API', () => {
   it.each([
     [secondsUpTo(7 * 86_400), 900 * 86_400, 'must be at most 7d'],
     [secondsUpTo(3600), 0, 'must be at least 1s'],
+    [mandates.begin.body, { lifetime: 3601 }, 'must be at most 1h'],
+    [teams.addMembers.body, { persons: Array(201).fill('alice@example.com') }, 'must be at most 200 persons'],
+    [teams.addMembers.body, { persons: [] }, 'must name a person'],
     [label, '', 'must be one line of printable text, 1 to 80 characters'],
     [label, '\n'.repeat(100), 'must be one line of printable text, 1 to 80 characters'],
     [reason, '', 'must be one line of printable text, 1 to 200 characters'],
@@ -22,6 +25,6 @@ describe('a refusal of the API', () => {
       'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix',
     ],
   ])('says once and in words for people what a value must be (%#)', (schema, value, words) => {
-    expect(schema.safeParse(value).error?.issues.map(issue => issue.message)).toEqual([words])
+    expect(schema?.safeParse(value).error?.issues.map(issue => issue.message)).toEqual([words])
   })
 })
