@@ -3,9 +3,10 @@ import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import { CLOSE, Connection } from './connection.ts'
+import { hostFact } from './facts.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
-import { addHost, noSuchHost, removeHost } from './name-host.ts'
+import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
 import type { Hosts, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
@@ -162,10 +163,14 @@ export function createHosts(given: HostsDeps): Hosts {
       return added
     },
     async list() {
-      return (await selectLiving(store)).map(row => viewOf(row, now()))
+      const living = await deps.ledger.vouched(
+        () => selectLiving(store),
+        row => [hostFact(row)],
+      )
+      return living.map(row => viewOf(row, now()))
     },
     async show(name) {
-      const row = await selectByName(store, name)
+      const [row] = await vouchedHost(deps, name)
       if (!row) throw noSuchHost(name)
       return viewOf(row, now())
     },

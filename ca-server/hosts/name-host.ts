@@ -7,7 +7,7 @@ import { formatJoinToken } from '#shared/join-token.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
 import { hostFact, hostId, tokenFact } from './facts.ts'
 import type { HostsDeps, HostView, NewHost } from './port.ts'
-import { bumpChange, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
+import { bumpChange, type HostRow, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
 import { hostSubject } from './snapshot.ts'
 
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
@@ -71,7 +71,8 @@ function checkSuffix(name: HostName, suffixes: readonly string[]): void {
 
 /** Takes a host out. See the door. */
 export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<void> {
-  const row = await selectByName(deps.store, name)
+  // The one that counts: somebody may have put another of this name in its place.
+  const [row] = await vouchedHost(deps, name)
   if (!row) throw noSuchHost(name)
   // Invariant 2: what is being issued to this host ends before, and is then found; or is refused.
   await deps.act(by, { name: 'host remove', changes: [hostSubject(name)] }, async t => {
@@ -91,6 +92,18 @@ export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promi
     ])
   })
 }
+
+export const vouchedHost = (
+  { ledger, store }: Pick<HostsDeps, 'ledger' | 'store'>,
+  name: HostName,
+): Promise<HostRow[]> =>
+  ledger.vouched(
+    async () => {
+      const row = await selectByName(store, name)
+      return row?.name === name ? [row] : []
+    },
+    host => [hostFact(host)],
+  )
 
 export const noSuchHost = (name: string): KeymanError =>
   new KeymanError('not-found', `there is no host ${name}`, { hint: 'keyman host list shows all hosts' })

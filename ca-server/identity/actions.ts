@@ -13,6 +13,7 @@ import type { Room } from './room.ts'
 import { hashSecret, newSecret, sha256 } from './secrets.ts'
 import { announceChange, selectSession, touchAssertion } from './session-records.ts'
 import { ended } from './sessions.ts'
+import { vouchedSession } from './vouched.ts'
 
 const MAX_ATTEMPTS = 10
 const lines = z.array(z.tuple([z.string(), z.string()]))
@@ -62,7 +63,12 @@ export function createActions(room: Room): Actions {
         challengeFor: nonce => challengeOf(action, nonce),
       })
       const fresh = isBrowser ? newSecret(random) : undefined
+      if (!(await vouchedSession(room, action.session))) throw ended()
       await actByPasskey(room, { name: 'confirm', passkey }, async t => {
+        // What is said of the session below is what was said of it before, but for this touch.
+        const before = await selectSession(t, action.session)
+        if (!before || !deps.ledger.facts.holds(sessionFact(before)))
+          throw new KeymanError('conflict', 'the session changes at this moment', { hint: 'load the page again' })
         if (!(await answerAction(t, id, 'confirmed', now()))) throw tooLate('this was answered already')
         if (!(await touchAssertion(t, { id: action.session, at: now(), passkey: passkey.id, cookieHash: fresh?.hash })))
           throw ended()

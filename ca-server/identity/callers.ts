@@ -97,9 +97,11 @@ const notGood = (why: string, cause?: unknown): KeymanError =>
 /** The room's `callerFromCookie`. Pages are called seldom: this asks the database each time. */
 export async function callerFromCookie({ deps, sessions }: Room, cookie: string): Promise<BrowserCaller> {
   const { store, now } = deps
-  const row = /^[A-Za-z0-9_-]{43}$/.test(cookie) ? await selectSessionByCookie(store, hashSecret(cookie)) : undefined
+  const hash = /^[A-Za-z0-9_-]{43}$/.test(cookie) ? hashSecret(cookie) : undefined
+  const row = hash && (await selectSessionByCookie(store, hash))
   if (!row || addSeconds(row.usedAt, BROWSER_IDLE) <= now()) throw signedOut()
-  const caller = await sessions.load(row.id, row.person)
+  // This row only says which session it may be: whose cookie it is says the row that the log vouches for.
+  const caller = await sessions.load(row.id, row.person, hash)
   if (caller.via !== 'browser') throw signedOut()
   if (addSeconds(row.usedAt, NOTE_USE_EVERY) <= now()) await touchUse(store, row.id, now())
   return caller

@@ -4,7 +4,7 @@ import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
-import { gone, linkFact, linkId, passkeyFact, personFact, relyingPartyFact } from './facts.ts'
+import { gone, isEndedWithAll, linkFact, linkId, passkeyFact, personFact, relyingPartyFact } from './facts.ts'
 import { endLinks, insertLink, type LinkRow, selectLink, selectOpenLinks, useLink } from './link-records.ts'
 import {
   fixRelyingParty,
@@ -36,12 +36,14 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
   const { store, now, random, publicUrl } = deps
 
   async function find(secret: string): Promise<LinkRow> {
+    const hash = hashSecret(secret)
     const read = async () => {
-      const row = await selectLink(store, hashSecret(secret))
-      return row && !row.used && row.endsAt > now() ? [row] : []
+      const row = await selectLink(store, hash)
+      return row && equalBytes(row.secretHash, hash) && !row.used && row.endsAt > now() ? [row] : []
     }
     const [link] = await deps.ledger.vouched(read, row => [linkFact(row)])
     if (!link || link.used || link.endsAt <= now()) throw linkOver()
+    if (isEndedWithAll(deps.ledger.facts, linkId(link.id), link.createdBy)) throw linkOver()
     return link
   }
   async function make(
@@ -63,7 +65,10 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
     assertLength(identity)
     if (link.identityFixed && link.identity !== identity)
       throw invalid('identity', `this link is for ${link.identity} alone`)
-    if (!isRecovery(link) && (await selectPerson(store, identity))) throw taken(identity)
+    if (isRecovery(link)) return
+    // An identity is never given twice, though somebody took its row away.
+    const isTaken = deps.ledger.facts.has(`person:${identity}`) || (await selectPerson(store, identity))
+    if (isTaken) throw taken(identity)
   }
 
   return {
@@ -121,28 +126,29 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
     },
 
     async openLinks() {
-      return (await selectOpenLinks(store, now())).map(
-        ({ id, identity, administrator, createdBy, createdAt, endsAt }) => ({
-          id,
-          identity,
-          administrator,
-          createdBy,
-          createdAt,
-          endsAt,
-        }),
+      const open = await deps.ledger.vouched(
+        () => selectOpenLinks(store, now()),
+        link => [linkFact(link)],
       )
+      return open.map(({ id, identity, administrator, createdBy, createdAt, endsAt }) => ({
+        id,
+        identity,
+        administrator,
+        createdBy,
+        createdAt,
+        endsAt,
+      }))
     },
 
     endLink: (id, by) =>
       act(by, { name: 'invitation remove' }, async t => {
         const ended = await endLinks(t, { id }, now())
-        if (ended.length === 0)
+        // By the log: its row may be hidden, and put back.
+        if (ended.length === 0 && !deps.ledger.facts.has(linkId(id)))
           throw new KeymanError('not-found', `there is no invitation ${id.slice(0, 64)} that could still be used`, {
             hint: 'see keyman invitation list',
           })
-        await deps.ledger.appendIn(t, [
-          { ...by, kind: 'invitation-removed', target: id, facts: ended.map(each => gone(linkId(each))) },
-        ])
+        await deps.ledger.appendIn(t, [{ ...by, kind: 'invitation-removed', target: id, facts: [gone(linkId(id))] }])
       }),
 
     async createAdminLink(identity, by) {

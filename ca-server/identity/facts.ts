@@ -1,5 +1,5 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). What is only shown is left out. */
-import type { Fact } from '#server/ledger/index.ts'
+import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { toBase64Url, toHex } from '#shared/bytes.ts'
 
 export const personFact = (person: {
@@ -53,6 +53,20 @@ export const sessionFact = (session: {
   until: session.endsAt,
 })
 
+/**
+ * That all sessions of a person ended at once, and the invitations that the person had made, but for one session. It says nothing of
+ * rows: one that is kept from the statement which ends them, and put back later, is older than this.
+ */
+const endedId = (person: string): string => `ended:${person}`
+export const endedFact = (person: string, except?: string): Fact => ({ id: endedId(person), is: { except } })
+/** Whether what is known under this ID came to be before all that the person had was ended. */
+export const isEndedWithAll = (
+  facts: Pick<Ledger['facts'], 'isOlder' | 'holds'>,
+  id: string,
+  person: string,
+): boolean =>
+  facts.isOlder(id, endedId(person)) && !(id.startsWith('session:') && facts.holds(endedFact(person, id.slice(8))))
+
 export const linkId = (id: string): string => `link:${id}`
 export const linkFact = (link: {
   readonly id: string
@@ -104,14 +118,15 @@ export const touchFact = (touch: {
   until: touch.endsAt,
 })
 
-export const mandateId = (id: string): string => `mandate:${id}`
+/** A session has one at a time, so that its end is said without a look at any row. */
+export const mandateId = (session: string): string => `mandate:${session}`
 export const mandateFact = (mandate: {
   readonly id: string
   readonly session: string
   readonly endsAt: Date
 }): Fact => ({
-  id: mandateId(mandate.id),
-  is: { session: mandate.session, endsAt: mandate.endsAt.toISOString() },
+  id: mandateId(mandate.session),
+  is: { id: mandate.id, endsAt: mandate.endsAt.toISOString() },
   until: mandate.endsAt,
 })
 

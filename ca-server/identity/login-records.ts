@@ -30,6 +30,7 @@ const loginRow = z
     redirect_uri: z.string().nullable(),
     code_challenge: z.string().nullable(),
     oauth_state: z.string().nullable(),
+    user_code_hash: bytes.nullable(),
     device_code_hash: bytes.nullable(),
     poll_interval: z.int(),
     polled_at: z.date().nullable(),
@@ -55,6 +56,7 @@ const loginRow = z
       row.redirect_uri !== null && row.code_challenge !== null && row.oauth_state !== null
         ? { uri: row.redirect_uri, codeChallenge: row.code_challenge, state: row.oauth_state }
         : undefined,
+    userCodeHash: row.user_code_hash ?? undefined,
     deviceCodeHash: row.device_code_hash ?? undefined,
     pollInterval: row.poll_interval,
     polledAt: row.polled_at ?? undefined,
@@ -74,7 +76,7 @@ const loginRow = z
   }))
 export type LoginRow = z.infer<typeof loginRow>
 const LOGIN = `select id, kind, state, ssh_key, client_spki, lifetime, device, started_from, redirect_uri, code_challenge,
-  oauth_state, device_code_hash, poll_interval, polled_at, ends_at, person, asserted_at, asserted_from, assertion, code_hash,
+  oauth_state, user_code_hash, device_code_hash, poll_interval, polled_at, ends_at, person, asserted_at, asserted_from, assertion, code_hash,
   code_ends_at from login_transaction`
 
 export async function selectLogin(on: Queryable, id: string): Promise<LoginRow | undefined> {
@@ -218,11 +220,11 @@ export const notePoll = (t: Queryable, id: string, at: Date, interval: number): 
   ])
 
 /** What this person has consented to and nobody has redeemed yet; gives it. Waits for whoever is redeeming. */
-export const refuseConsented = (t: Queryable, person: PersonIdentity): Promise<{ id: string; codeEndsAt: Date }[]> =>
-  t.query(
-    `update login_transaction set state = 'refused' where person = $1 and state = 'confirmed' returning id, code_ends_at`,
-    [person],
-    z
-      .object({ id: z.string(), code_ends_at: z.date() })
-      .transform(row => ({ id: row.id, codeEndsAt: row.code_ends_at })),
-  )
+export const refuseConsented = (t: Queryable, person: PersonIdentity): Promise<string[]> =>
+  t
+    .query(
+      `update login_transaction set state = 'refused' where person = $1 and state = 'confirmed' returning id`,
+      [person],
+      z.object({ id: z.string() }),
+    )
+    .then(rows => rows.map(({ id }) => id))

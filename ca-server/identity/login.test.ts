@@ -272,7 +272,7 @@ describe('the login of a machine', () => {
       await forward.consent(counting.get(forward.options))
     })
 
-    it('binds keys, lifetime and device: swapped before the touch, the passkey signs something else', async () => {
+    it('binds keys, lifetime and device: swapped before the touch, it is no login any more', async () => {
       const other = makeMachine()
       for (const [column, value] of [
         ['ssh_key', other.ssh.publicKey.blob],
@@ -281,7 +281,7 @@ describe('the login of a machine', () => {
       ] as const) {
         const { transaction, options, consent } = await begin()
         await world.store.execute(`update login_transaction set ${column} = $2 where id = $1`, [transaction, value])
-        await expect(consent(alice.get(options))).rejects.toEqual(code('denied'))
+        await expect(consent(alice.get(options))).rejects.toEqual(code('not-found'))
       }
     })
 

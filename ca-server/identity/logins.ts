@@ -1,10 +1,11 @@
 import { StoreError } from '#server/store/index.ts'
-import { fromBase64, toHex } from '#shared/bytes.ts'
+import { equalBytes, fromBase64, toHex } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { loginChallenge } from '#shared/login-challenge.ts'
 import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
 import { readSpki } from '#shared/x509/index.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
+import { CONSENT_WITHIN, makeLoginId, REDEEM_WITHIN } from './login-id.ts'
 import {
   boundLogins,
   confirmLogin,
@@ -16,23 +17,10 @@ import {
   selectLoginByUserCode,
 } from './login-records.ts'
 import type { Logins, LoginTransaction, Proofs } from './port.ts'
-import { redeemLogin } from './redeem.ts'
+import { asBegun, redeemLogin } from './redeem.ts'
 import { addSeconds, type Room } from './room.ts'
-import {
-  hashSecret,
-  newId,
-  newSecret,
-  newUserCode,
-  noSuchCode,
-  parseUserCode,
-  sha256,
-  showUserCode,
-} from './secrets.ts'
+import { hashSecret, newSecret, newUserCode, noSuchCode, parseUserCode, sha256, showUserCode } from './secrets.ts'
 
-/** Seconds from the start of a login to the touch of the passkey. */
-const CONSENT_WITHIN = 300
-/** Seconds from there to the certificates. */
-const REDEEM_WITHIN = 60
 /** Seconds between polls of a device login (RFC 8628 section 3.2). */
 const POLL_INTERVAL = 2
 /** Logins between two looks at how many there are of all addresses. */
@@ -41,9 +29,9 @@ const LOOK_AT_ALL_EVERY = 20
 const MAX_ATTEMPTS = 10
 
 export function createLogins(room: Room, proofs: Proofs): Logins {
-  const { deps, rp } = room
+  const { deps, rp, ceremonyKey } = room
   const { store, now, random, publicUrl } = deps
-  let begun = 0
+  let started = 0
 
   /** What the passkey of this login signs, as the rows say now. */
   const challengeOf = (login: LoginRow, nonce: Uint8Array): Uint8Array =>
@@ -57,7 +45,7 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
     })
 
   async function waiting(id: string): Promise<LoginRow> {
-    const login = await selectLogin(store, id)
+    const login = asBegun(room, id, await selectLogin(store, id))
     if (!login) throw noSuchLogin()
     return stillWaiting(login)
   }
@@ -83,37 +71,38 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
       const sshPublicKey = parsePublicKey(request.sshPublicKey, 'sshPublicKey')
       const clientSpki = parseClientKey(request.clientPublicKey)
       const proof = proofs.checkBoth({ purpose: 'login', sshPublicKey, clientSpki, proof: request.proof })
-      await boundLogins(store, from, begun++ % LOOK_AT_ALL_EVERY === 0)
+      await boundLogins(store, from, started++ % LOOK_AT_ALL_EVERY === 0)
       const at = now()
-      const common = {
-        id: newId('login', random),
+      const begun = {
         sshKey: sshPublicKey.blob,
         clientSpki,
         lifetime: Math.min(request.lifetime, deps.maxLifetime),
         device: request.device,
         startedFrom: from,
-        proof,
-        pollInterval: POLL_INTERVAL,
-        createdAt: at,
         endsAt: addSeconds(at, CONSENT_WITHIN),
       }
-      const started = { transaction: common.id, interval: POLL_INTERVAL, endsAt: common.endsAt.toISOString() }
+      const rest = { proof, pollInterval: POLL_INTERVAL, createdAt: at }
+      const ended = { interval: POLL_INTERVAL, endsAt: begun.endsAt.toISOString() }
       if (request.flow.kind === 'loopback') {
         const { redirectUri: uri, codeChallenge, state } = request.flow
-        await once(insertLogin(store, { ...common, kind: 'loopback', redirect: { uri, codeChallenge, state } }))
-        return { ...started, page: `${publicUrl}/login/${common.id}` }
+        const login = { ...begun, kind: 'loopback', redirect: { uri, codeChallenge, state } } as const
+        const id = makeLoginId(ceremonyKey, random(16), login)
+        await once(insertLogin(store, { ...login, ...rest, id }))
+        return { ...ended, transaction: id, page: `${publicUrl}/login/${id}` }
       }
       const userCode = newUserCode(random)
       const deviceCode = newSecret(random)
-      await once(
-        insertLogin(store, {
-          ...common,
-          kind: 'device',
-          userCodeHash: hashSecret(userCode),
-          deviceCodeHash: deviceCode.hash,
-        }),
-      )
-      return { ...started, page: `${publicUrl}/device`, userCode: showUserCode(userCode), deviceCode: deviceCode.text }
+      const hashes = { userCodeHash: hashSecret(userCode), deviceCodeHash: deviceCode.hash }
+      const login = { ...begun, ...hashes, kind: 'device' } as const
+      const id = makeLoginId(ceremonyKey, random(16), login)
+      await once(insertLogin(store, { ...login, ...rest, id }))
+      return {
+        ...ended,
+        transaction: id,
+        page: `${publicUrl}/device`,
+        userCode: showUserCode(userCode),
+        deviceCode: deviceCode.text,
+      }
     },
 
     async show(id) {
@@ -127,7 +116,10 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
     },
 
     async find(userCode) {
-      const login = await selectLoginByUserCode(store, hashSecret(parseUserCode(userCode)))
+      const hash = hashSecret(parseUserCode(userCode))
+      const found = await selectLoginByUserCode(store, hash)
+      const isAsked = found?.userCodeHash !== undefined && equalBytes(found.userCodeHash, hash)
+      const login = isAsked ? asBegun(room, found.id, found) : undefined
       if (login?.state !== 'waiting' || login.endsAt <= now()) throw noSuchCode()
       return view(login)
     },

@@ -1,7 +1,7 @@
 import { KeymanError } from '#shared/errors.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
-import { gone, passkeyId } from './facts.ts'
+import { gone, passkeyFact, passkeyId } from './facts.ts'
 import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
 import { endSessions } from './persons.ts'
 import type { Act, Passkeys, PasskeyView } from './port.ts'
@@ -18,7 +18,13 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
   const { store, now, random } = deps
 
   return {
-    list: async person => (await selectPasskeys(store, person)).map(toView),
+    list: async person =>
+      (
+        await deps.ledger.vouched(
+          () => selectPasskeys(store, person),
+          passkey => [passkeyFact(passkey)],
+        )
+      ).map(toView),
 
     async addOptions(caller) {
       const own = await selectPasskeys(store, caller.identity)

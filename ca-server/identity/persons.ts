@@ -2,12 +2,13 @@ import type { Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { gone, linkId, loginFact, personFact, sessionId } from './facts.ts'
+import { endedFact, gone, linkId, loginFact, personFact, sessionId } from './facts.ts'
 import { endLinks } from './link-records.ts'
+import { CONSENT_WITHIN, REDEEM_WITHIN } from './login-id.ts'
 import { refuseConsented } from './login-records.ts'
 import { lockAdministrators, type PersonRow, selectPerson, updateState } from './person-records.ts'
 import type { Act, Persons, PersonView } from './port.ts'
-import type { Room } from './room.ts'
+import { addSeconds, type Room } from './room.ts'
 import { announceChange, endSessionRows, type WhoseSessions } from './session-records.ts'
 import { vouchedPerson, vouchedPersons } from './vouched.ts'
 
@@ -19,6 +20,14 @@ export function createPersons(room: Room, act: Act): Persons {
     if (!person)
       throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
     return person
+  }
+
+  const isKnown = (person: PersonRow): boolean => ledger.facts.holds(personFact(person))
+  /** What the log does not say of a person must not come to be said by the next change: then no administrator is disabled. */
+  async function known(person: PersonRow): Promise<PersonRow> {
+    const isVouched = () => isKnown({ ...person, state: 'active' }) || isKnown({ ...person, state: 'disabled' })
+    if (!isVouched()) await ledger.follow()
+    return isVouched() ? person : { ...person, administrator: false }
   }
 
   return {
@@ -35,7 +44,9 @@ export function createPersons(room: Room, act: Act): Persons {
         const before = found(await selectPerson(t, identity), identity)
         await updateState(t, identity, 'disabled')
         const { sessions, facts } = await endSessions(room, t, { person: identity })
-        const isChanged = before.state === 'active'
+        // By the log, or whoever writes 'disabled' into the row beforehand is not disabled when the row says 'active' again.
+        const disabled = personFact({ ...(await known(before)), state: 'disabled' })
+        const isChanged = !ledger.facts.holds(disabled)
         const more = await within(t)
         if (isChanged || facts.length > 0 || more.length > 0)
           await ledger.appendIn(t, [
@@ -44,7 +55,7 @@ export function createPersons(room: Room, act: Act): Persons {
               kind: 'person-disabled',
               target: identity,
               details: { sessions: sessions.length },
-              facts: [...(isChanged ? [personFact({ ...before, state: 'disabled' })] : []), ...facts],
+              facts: [...(isChanged ? [disabled] : []), ...facts],
             },
             ...more,
           ])
@@ -57,6 +68,7 @@ export function createPersons(room: Room, act: Act): Persons {
     async enable(identity, by) {
       const person = await act(by, { name: 'person enable', changes: [`person:${identity}`] }, async t => {
         const before = found(await selectPerson(t, identity), identity)
+        if (!isKnown(before)) throw notWhatTheLogSays(identity)
         if (before.state === 'active') return toView(before)
         await updateState(t, identity, 'active')
         await announceChange(t, [`person:${identity}`])
@@ -70,6 +82,11 @@ export function createPersons(room: Room, act: Act): Persons {
     },
   }
 }
+
+const notWhatTheLogSays = (identity: PersonIdentity): KeymanError =>
+  new KeymanError('conflict', `what the database says of ${identity} is not what the audit log says`, {
+    hint: 'somebody changed it: see the server log; an invitation by keyman-server admin-link makes an administrator anew',
+  })
 
 const toView = ({ userHandle: _, ...person }: PersonRow): PersonView => person
 
@@ -88,7 +105,9 @@ export async function endSessions(
   const sessions = await endSessionRows(t, by, deps.now())
   await announceChange(t, 'person' in by ? [`person:${by.person}`] : sessions.map(id => `session:${id}`))
   const facts = [
-    ...logins.map(({ id, codeEndsAt }) => loginFact(id, 'refused', codeEndsAt)),
+    // Also what no row tells of.
+    ...('person' in by ? [endedFact(by.person, by.except)] : []),
+    ...logins.map(id => loginFact(id, 'refused', addSeconds(deps.now(), CONSENT_WITHIN + REDEEM_WITHIN))),
     ...links.map(id => gone(linkId(id))),
     ...sessions.map(id => gone(sessionId(id))),
   ]

@@ -7,6 +7,7 @@ import { fingerprint } from '#shared/ssh/index.ts'
 import { anew, epochsOf } from './acting.ts'
 import { keyText } from './assertions.ts'
 import { assertionFact, assertionId, loginFact, loginId, passkeyFact, sessionFact } from './facts.ts'
+import { isBegunAs, REDEEM_WITHIN } from './login-id.ts'
 import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
 import { lockPerson, selectCredential, touchLogin } from './person-records.ts'
 import type { At, Epoch, LoginToken, Redeemed } from './port.ts'
@@ -20,6 +21,18 @@ import { CEREMONY_SECONDS, verifyAssertion } from './webauthn.ts'
 /** RFC 8628 section 3.5: who polls too fast has to wait this many seconds longer. */
 const SLOW_DOWN = 5
 
+/** The login that was begun under this ID, whoever wrote what stands in its row: `undefined` where anything is otherwise. */
+export function asBegun({ ceremonyKey, deps }: Room, id: string, login: LoginRow | undefined): LoginRow | undefined {
+  if (!login || (login.id === id && isBegunAs(ceremonyKey, id, login))) return login
+  deps.onError?.(
+    new KeymanError(
+      'internal',
+      `${id} in the database is not what was begun: somebody changed it; it counts for nothing`,
+    ),
+  )
+  return undefined
+}
+
 /** What a transaction came to: a refusal has to be committed too, so it is thrown after it. */
 type Outcome = { session: string } | { pending: number } | { refused: true } | { error: KeymanError }
 
@@ -31,7 +44,8 @@ export async function redeemLogin(
   challengeOf: (login: LoginRow, nonce: Uint8Array) => Uint8Array,
 ): Promise<Redeemed> {
   // A look without a lock tells whose row to take first: whoever disables a person takes person, then logins.
-  const seen = (await selectLogin(room.deps.store, request.transaction))?.consent
+  const id = request.transaction
+  const seen = asBegun(room, id, await selectLogin(room.deps.store, id))?.consent
   const person = seen?.person
   // Also follows the log, so that what it says below is of now.
   if (seen) await vouchedCredential(room, seen.evidence.credentialId)
@@ -41,7 +55,7 @@ export async function redeemLogin(
     inTransaction(room, 'login redeem', undefined, async (t): Promise<Outcome> => {
       await room.deps.ledger.takeEpochs(t, { share })
       const state = person && (await lockPerson(t, person))?.state
-      const login = await lockLogin(t, request.transaction)
+      const login = asBegun(room, id, await lockLogin(t, id))
       if (!login || !isHeldBy(login, request)) return { error: wrongCode() }
       if (login.state === 'refused') return { refused: true }
       if (login.state === 'redeemed')
@@ -54,7 +68,8 @@ export async function redeemLogin(
       }
       // Consented between the two looks: the next poll finds it.
       if (!consent || consent.person !== person) return { pending: login.pollInterval }
-      if (consent.codeEndsAt <= room.deps.now())
+      // When the code ends says a row that somebody may have changed; when the login ended says its ID.
+      if (consent.codeEndsAt <= room.deps.now() || addSeconds(login.endsAt, REDEEM_WITHIN) <= room.deps.now())
         return refuse(new KeymanError('expired', 'this login has ended', AGAIN))
       if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
         return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
@@ -133,8 +148,8 @@ async function makeSession(
       },
       facts: [
         sessionFact(session),
-        loginFact(login.id, 'redeemed', consent.codeEndsAt),
-        assertionFact(consent.challenge, addSeconds(consent.codeEndsAt, CEREMONY_SECONDS)),
+        loginFact(login.id, 'redeemed', addSeconds(login.endsAt, REDEEM_WITHIN)),
+        assertionFact(consent.challenge, addSeconds(login.endsAt, REDEEM_WITHIN + CEREMONY_SECONDS)),
       ],
     },
   ])

@@ -1,4 +1,4 @@
-import { toHex } from '#shared/bytes.ts'
+import { equalBytes, toHex } from '#shared/bytes.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
@@ -86,9 +86,9 @@ export class Sessions {
 
   #forget(subject: string): void {
     this.#changes++
-    const [, kind, name = ''] = /^(person|session):(.*)$/.exec(subject) ?? []
+    const [, kind, name = ''] = /^(person|session|ended):(.*)$/.exec(subject) ?? []
     if (kind === 'session') this.#callers.delete(name)
-    if (kind === 'person')
+    if (kind === 'person' || kind === 'ended')
       for (const [id, caller] of this.#callers) if (caller.identity === name) this.#callers.delete(id)
   }
 
@@ -121,8 +121,8 @@ export class Sessions {
     return caller
   }
 
-  /** From the database, in any case. */
-  async load(id: string, identity: PersonIdentity): Promise<PersonCaller> {
+  /** From the database, in any case. `cookieHash`: only if it is the session's. */
+  async load(id: string, identity: PersonIdentity, cookieHash?: Uint8Array): Promise<PersonCaller> {
     const { ledger, now } = this.deps
     const changes = this.#changes
     // Epochs first: a change in between makes the caller newer than its epochs, and what is issued is decided anew; never older.
@@ -131,6 +131,7 @@ export class Sessions {
     // Nothing comes back that the log says is gone.
     if (ledger.facts.isGone(sessionId(id)) || (row && row.endsAt <= now())) bounded(this.#ended.add(id), MAX_ENDED)
     if (!row || row.person !== identity || row.endsAt <= now() || row.state !== 'active') throw ended()
+    if (cookieHash && !(row.cookieHash && equalBytes(row.cookieHash, cookieHash))) throw ended()
     const caller = toCaller(row, epochs)
     // What was read while something changed is good for this one request, and is not kept.
     if (caller.via === 'machine' && changes === this.#changes) {

@@ -94,6 +94,7 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
         await insertMandate(t, mandate)
         const endsAt = mandate.endsAt.toISOString()
         await deps.ledger.appendIn(t, [
+          // Said of its session once, by the new one.
           ...before.map(ended(by)),
           { ...by, kind: 'mandate-begun', target: mandate.id, details: { endsAt }, facts: [mandateFact(mandate)] },
         ])
@@ -102,7 +103,14 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
 
     endMandate: by =>
       act(by, { name: 'mandate end', ends: true }, async t => {
-        await deps.ledger.appendIn(t, (await endMandates(t, by.standing.caller.session, now())).map(ended(by)))
+        const { session } = by.standing.caller
+        const rows = await endMandates(t, session, now())
+        // One whose row is hidden ends with them.
+        if (rows.length > 0 || deps.ledger.facts.has(mandateId(session)))
+          await deps.ledger.appendIn(
+            t,
+            [rows.at(-1) ?? session].map(id => ({ ...ended(by)(id), facts: [gone(mandateId(session))] })),
+          )
       }),
   }
 
@@ -127,7 +135,7 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
 
 const ended =
   (by: PersonBy) =>
-  (id: string): Entry => ({ ...by, kind: 'mandate-ended', target: id, facts: [gone(mandateId(id))] })
+  (id: string): Entry => ({ ...by, kind: 'mandate-ended', target: id })
 
 /** As it is stored, shown and signed. Nobody confirms what nobody can read. */
 function showable(lines: readonly Line[]): string {

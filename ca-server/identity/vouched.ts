@@ -1,12 +1,15 @@
-import { fromBase64Url } from '#shared/bytes.ts'
+import { equalBytes, fromBase64Url } from '#shared/bytes.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { type ActionRow, type MandateRow, selectAction, selectMandate } from './action-records.ts'
-import { mandateFact, passkeyFact, personFact, sessionFact, touchFact } from './facts.ts'
+import { isEndedWithAll, mandateFact, passkeyFact, personFact, sessionFact, sessionId, touchFact } from './facts.ts'
 import { type PasskeyRow, type PersonRow, selectCredential, selectPerson, selectPersons } from './person-records.ts'
 import type { Room } from './room.ts'
 import { type SessionRow, selectSession } from './session-records.ts'
 
-/** Rows of this room that let somebody in, read so that they count only if the log says the same (`Ledger.vouched`). */
+/**
+ * Rows of this room that let somebody in, read so that they count only if the log says the same (`Ledger.vouched`). That a row is
+ * the one that was asked for is looked at here: the database may answer with one that is true, and another's.
+ */
 
 const one = <Row>(row: Row | undefined): Row[] => (row === undefined ? [] : [row])
 
@@ -18,7 +21,7 @@ export const vouchedPersons = ({ deps }: Room): Promise<PersonRow[]> =>
 
 export async function vouchedPerson({ deps }: Room, identity: PersonIdentity): Promise<PersonRow | undefined> {
   const [row] = await deps.ledger.vouched(
-    async () => one(await selectPerson(deps.store, identity)),
+    async () => one(await selectPerson(deps.store, identity)).filter(row => row.identity === identity),
     person => [personFact(person)],
   )
   return row
@@ -26,8 +29,9 @@ export async function vouchedPerson({ deps }: Room, identity: PersonIdentity): P
 
 /** The passkey of this credential ID (base64url), with its person. */
 export async function vouchedCredential({ deps }: Room, credentialId: string): Promise<PasskeyRow | undefined> {
+  const wanted = fromBase64Url(credentialId)
   const [row] = await deps.ledger.vouched(
-    async () => one(await selectCredential(deps.store, fromBase64Url(credentialId))),
+    async () => one(await selectCredential(deps.store, wanted)).filter(found => equalBytes(found.credentialId, wanted)),
     passkey => [passkeyFact(passkey), personFact({ ...passkey, identity: passkey.person })],
   )
   return row
@@ -37,20 +41,20 @@ export async function vouchedCredential({ deps }: Room, credentialId: string): P
 export async function vouchedSession({ deps }: Pick<Room, 'deps'>, id: string): Promise<SessionRow | undefined> {
   const read = async () => {
     const row = await selectSession(deps.store, id)
-    return one(row?.ended ? undefined : row)
+    return one(row?.ended || row?.id !== id ? undefined : row)
   }
   const [row] = await deps.ledger.vouched(read, session => [
     sessionFact(session),
     personFact({ ...session, identity: session.person }),
   ])
-  return row
+  return row && !isEndedWithAll(deps.ledger.facts, sessionId(id), row.person) ? row : undefined
 }
 
 /** A touch that was confirmed, or used since: one that waits gives nothing. */
 export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRow | undefined> {
   const read = async () => {
     const row = await selectAction(deps.store, id)
-    return one(row?.state === 'confirmed' || row?.state === 'used' ? row : undefined)
+    return one(row?.id === id && (row.state === 'confirmed' || row.state === 'used') ? row : undefined)
   }
   const [row] = await deps.ledger.vouched(read, touch => [touchFact(touch)])
   return row
@@ -59,7 +63,7 @@ export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRo
 /** The session's mandate that still counts. */
 export async function vouchedMandate({ deps }: Room, session: string): Promise<MandateRow | undefined> {
   const [row] = await deps.ledger.vouched(
-    async () => one(await selectMandate(deps.store, session, deps.now())),
+    async () => one(await selectMandate(deps.store, session, deps.now())).filter(row => row.session === session),
     mandate => [mandateFact(mandate)],
   )
   return row

@@ -108,6 +108,12 @@ export class Facts {
     return this.#known.has(id)
   }
 
+  /** Whether the newest that was said of the one was said before the newest of the other. */
+  isOlder(id: string, than: string): boolean {
+    const [one, other] = [this.#known.get(id), this.#known.get(than)]
+    return other !== undefined && (one === undefined || one.index < other.index)
+  }
+
   /** The IDs of all that there are whose ID begins so. */
   *ids(prefix: string): Generator<string> {
     for (const [id, { digest }] of this.#known) if (digest !== null && id.startsWith(prefix)) yield id

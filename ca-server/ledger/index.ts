@@ -133,6 +133,8 @@ export interface Ledger {
     /** Whether it said that there was such a thing, and then that it is gone. */
     isGone(id: string): boolean
     holds(fact: Fact): boolean
+    /** Whether the newest that it said of the one was said before the newest of the other. */
+    isOlder(id: string, than: string): boolean
     /** All IDs that there are and that begin so. */
     ids(prefix: string): Iterable<string>
   }
@@ -355,6 +357,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       has: id => follower.facts.has(id),
       isGone: id => follower.facts.knows(id) && !follower.facts.has(id),
       holds: fact => follower.facts.holds(fact),
+      isOlder: (id, than) => follower.facts.isOlder(id, than),
       ids: prefix => follower.facts.ids(prefix),
     },
     onFacts: listener => follower.onFacts(listener),

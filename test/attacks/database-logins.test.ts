@@ -1,0 +1,290 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { api } from '#shared/api/index.ts'
+import { toBase64Url } from '#shared/bytes.ts'
+import {
+  type ApiPerson,
+  beginLogin,
+  inviteAndEnrol,
+  logIn,
+  page,
+  pageCall,
+  touchedPage,
+} from '#test/support/api-person.ts'
+import { bodyOf, outcome } from '#test/support/attack-world.ts'
+import { Authenticator } from '#test/support/authenticator.ts'
+import { type DatabaseWorld, hashOf, openDatabaseWorld } from '#test/support/database-world.ts'
+import { requires } from '#test/support/requires.ts'
+
+/** Whoever may write any row of the database signs in as nobody else by it, and nobody comes back who has gone. */
+
+describe.skipIf(!requires('postgresql'))('rows of the database that somebody wrote', () => {
+  let world: DatabaseWorld
+  let alice: ApiPerson
+  let mallory: ApiPerson
+  beforeAll(async () => {
+    world = await openDatabaseWorld()
+    alice = world.alice.person
+    mallory = await inviteAndEnrol(world.server, world.alice, 'mallory@example.com')
+  })
+  afterAll(() => world?.close())
+
+  /** The outcome of signing in, and of a login, by this authenticator. */
+  const gets = async (person: ApiPerson, options: { userHandle?: string } = {}) => [
+    await outcome(world.signIn(person, asked => person.authenticator.get(asked, options))).catch(String),
+    await loginOutcome(person, options),
+  ]
+  async function loginOutcome(person: ApiPerson, options: { userHandle?: string }) {
+    const { started } = await beginLogin(world.stranger)
+    const params = { transaction: started.transaction }
+    const asked = await page(world.server, api.login.consentOptions, { params })
+    const body = { assertion: person.authenticator.get(asked.options, options) }
+    const { problem } = await pageCall(world.server, api.login.consent, { params, body })
+    return problem?.code ?? 'done'
+  }
+  const handleOf = ({ authenticator }: ApiPerson) => authenticator.credentials[0]?.userHandle ?? ''
+  const REFUSED = ['Error: no cookie: denied', 'denied']
+  const LET_IN = ['done', 'done']
+  const credentialOf = ({ authenticator }: ApiPerson) => Buffer.from(authenticator.credentials[0]?.id ?? [])
+
+  describe('a passkey', () => {
+    it("of the attacker's own authenticator, written for Alice, signs nobody in as her; her own does", async () => {
+      await world.sql(
+        `insert into passkey select 'passkey_evil', 'alice@example.com', 'mine', $1, public_key, 0, transports, synced,
+           backed_up, now(), null from passkey where person = 'mallory@example.com'`,
+        [Buffer.from('another credential')],
+      )
+      // The same key under another credential ID, which the attacker's authenticator gives as it likes.
+      const forged = { ...mallory, authenticator: mallory.authenticator }
+      const [credential] = mallory.authenticator.credentials
+      if (!credential) throw new Error('no credential')
+      const evil = { ...credential, id: new Uint8Array(Buffer.from('another credential')) }
+      const touch = (asked: Record<string, unknown>) =>
+        forged.authenticator.get(asked, { userHandle: handleOf(alice) }, evil)
+      expect(await outcome(world.signIn(mallory, touch)).catch(String)).toBe(REFUSED[0])
+      await world.tells(/passkey:passkey_evil in the database is not what the audit log says/)
+      await world.sql(`delete from passkey where id = 'passkey_evil'`)
+      expect(await gets(alice)).toEqual(LET_IN)
+    })
+
+    it('that was moved to another person signs in as neither; moved back it does', async () => {
+      const asAlice = { userHandle: handleOf(alice) }
+      await world.sql(`update passkey set person = 'alice@example.com' where person = 'mallory@example.com'`)
+      expect(await gets(mallory, asAlice)).toEqual(REFUSED)
+      expect(await gets(mallory)).toEqual(REFUSED)
+      await world.sql(`update passkey set person = 'mallory@example.com' where credential_id = $1`, [
+        credentialOf(mallory),
+      ])
+      expect(await gets(mallory)).toEqual(LET_IN)
+    })
+
+    it('whose public key was exchanged signs nobody in; with its own key it does', async () => {
+      const [own] = await world.sql(`select public_key from passkey where credential_id = $1`, [credentialOf(alice)])
+      await world.sql(
+        `update passkey set public_key = (select public_key from passkey where credential_id = $2) where credential_id = $1`,
+        [credentialOf(alice), credentialOf(mallory)],
+      )
+      const [credential] = mallory.authenticator.credentials
+      const [hers] = alice.authenticator.credentials
+      if (!credential || !hers) throw new Error('no credential')
+      const evil = { ...credential, id: hers.id }
+      const touch = (asked: Record<string, unknown>) =>
+        mallory.authenticator.get(asked, { userHandle: hers.userHandle }, evil)
+      expect(await outcome(world.signIn(alice, touch)).catch(String)).toBe(REFUSED[0])
+      expect(await gets(alice)).toEqual(REFUSED)
+      await world.sql(`update passkey set public_key = $2 where credential_id = $1`, [
+        credentialOf(alice),
+        own?.public_key,
+      ])
+      expect(await gets(alice)).toEqual(LET_IN)
+    })
+
+    it('that was removed signs nobody in when its row is put back; one that was not removed does', async () => {
+      const dan = await inviteAndEnrol(world.server, world.alice, 'dan@example.com')
+      const cookie = await world.signIn(dan)
+      const creation = await page(world.server, api.passkeys.addOptions, { cookie })
+      const second = new Authenticator(world.server.pagesUrl)
+      const body = { name: 'second', registration: second.create(creation.options) }
+      expect((await touchedPage(world.server, dan, api.passkeys.add, { cookie, body })).answer.status).toBe(201)
+      const own = await logIn(world.server, { ...dan, authenticator: second })
+      await world.sql(`create table kept as select * from passkey where credential_id = $1`, [credentialOf(dan)])
+      const { passkeys } = await call(own.connection, api.passkeys.list)
+      const lost = passkeys.find(({ name }) => name !== 'second')?.id ?? ''
+      await call(own.connection, api.passkeys.remove, { params: { id: lost } })
+      await world.sql(`insert into passkey select * from kept`)
+      expect(await gets(dan)).toEqual(REFUSED)
+      expect(await gets({ ...dan, authenticator: second })).toEqual(LET_IN)
+    })
+  })
+
+  describe('a session', () => {
+    it('of a browser that somebody wrote, or whose cookie or person was changed, is nobody; its own cookie is', async () => {
+      const cookie = await world.signIn(alice)
+      expect(await world.seenAs(cookie)).toBe('alice@example.com')
+      const mine = toBase64Url(new Uint8Array(32).fill(7))
+      const columns = `kind, person, device, $1::bytea, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at, ended_at, passkey`
+      await world.sql(
+        `insert into person_session (id, kind, person, device, cookie_hash, ssh_key, client_spki, started_at, ends_at,
+           asserted_at, used_at, ended_at, passkey)
+         select 'session_evil', ${columns} from person_session where cookie_hash = $2`,
+        [hashOf(mine), hashOf(cookie)],
+      )
+      expect(await world.seenAs(mine)).toBe('not-signed-in')
+      await world.tells(/session:session_evil in the database is not what the audit log says/)
+      await world.sql(`delete from person_session where id = 'session_evil'`)
+      await world.sql(`update person_session set cookie_hash = $1 where cookie_hash = $2`, [
+        hashOf(mine),
+        hashOf(cookie),
+      ])
+      expect(await world.seenAs(mine)).toBe('not-signed-in')
+      await world.sql(`update person_session set cookie_hash = $2 where cookie_hash = $1`, [
+        hashOf(mine),
+        hashOf(cookie),
+      ])
+      expect(await world.seenAs(cookie)).toBe('alice@example.com')
+      const hers = await world.signIn(mallory)
+      await world.sql(`update person_session set person = 'alice@example.com' where cookie_hash = $1`, [hashOf(hers)])
+      expect(await world.seenAs(hers)).toBe('not-signed-in')
+      await world.sql(`update person_session set person = 'mallory@example.com' where cookie_hash = $1`, [hashOf(hers)])
+      expect(await world.seenAs(hers)).toBe('mallory@example.com')
+    })
+
+    it("under Alice's ID beside her own, with another cookie, is nobody; hers is Alice", async () => {
+      const cookie = await world.signIn(alice)
+      const mine = toBase64Url(new Uint8Array(32).fill(8))
+      await world.sql(`alter table action_transaction drop constraint action_transaction_session_fkey;
+        alter table mandate drop constraint mandate_session_fkey;
+        alter table person_session drop constraint person_session_pkey`)
+      await world.sql(
+        `insert into person_session (id, kind, person, device, cookie_hash, ssh_key, client_spki, started_at, ends_at,
+           asserted_at, used_at, ended_at, passkey)
+         select id, kind, person, device, $1, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at, ended_at, passkey
+         from person_session where cookie_hash = $2`,
+        [hashOf(mine), hashOf(cookie)],
+      )
+      expect(await world.seenAs(mine)).toBe('not-signed-in')
+      await world.sql(`delete from person_session where cookie_hash = $1`, [hashOf(mine)])
+      await world.sql(`alter table person_session add primary key (id)`)
+      expect(await world.seenAs(cookie)).toBe('alice@example.com')
+    })
+
+    it('that was logged out is nobody when its row says that it goes on; one that was not is somebody', async () => {
+      const cookie = await world.signIn(alice)
+      const [out, on] = [await logIn(world.server, alice), await logIn(world.server, alice)]
+      await call(out.connection, api.session.end)
+      await pageCall(world.server, api.session.end, { cookie })
+      await world.sql(`update person_session set ended_at = null`)
+      expect(await world.seenAs(cookie)).toBe('not-signed-in')
+      expect(await outcome(call(out.connection, api.session.show))).toBe('not-signed-in')
+      await world.server.kill()
+      await world.server.restart()
+      expect(await world.seenAs(cookie)).toBe('not-signed-in')
+      expect(await outcome(call(out.connection, api.session.show))).toBe('not-signed-in')
+      expect(await outcome(call(on.connection, api.session.show))).toBe('done')
+    })
+  })
+
+  describe('a login', () => {
+    const begun = async (person = alice) => {
+      const { started, codeVerifier } = await beginLogin(world.stranger)
+      const params = { transaction: started.transaction }
+      const { options } = await page(world.server, api.login.consentOptions, { params })
+      const assertion = person.authenticator.get(options)
+      return { params, codeVerifier, assertion, options }
+    }
+    const consent = async ({ params, assertion }: Awaited<ReturnType<typeof begun>>) => {
+      const { redirectTo } = await page(world.server, api.login.consent, { params, body: { assertion } })
+      return new URL(redirectTo ?? '').searchParams.get('code') ?? ''
+    }
+    const redeem = (transaction: string, code: string, codeVerifier: string) =>
+      outcome(call(world.stranger, api.login.token, { body: { grant: 'code', transaction, code, codeVerifier } }))
+
+    it('that was redeemed or refused gives no session when its row is confirmed again; a new one does', async () => {
+      const one = await begun()
+      const code = await consent(one)
+      const transaction = one.params.transaction
+      expect(await redeem(transaction, code, one.codeVerifier)).toBe('done')
+      const back = () => world.sql(`update login_transaction set state = 'confirmed' where id = $1`, [transaction])
+      await back()
+      expect(await redeem(transaction, code, one.codeVerifier)).toBe('expired')
+      const fay = await inviteAndEnrol(world.server, world.alice, 'fay@example.com')
+      const two = await begun(fay)
+      const second = await consent(two)
+      const own = await logIn(world.server, fay)
+      await call(own.connection, api.revocations.own)
+      await world.sql(`update login_transaction set state = 'confirmed' where id = $1`, [two.params.transaction])
+      expect(await redeem(two.params.transaction, second, two.codeVerifier)).toBe('expired')
+      const three = await begun()
+      expect(await redeem(three.params.transaction, await consent(three), three.codeVerifier)).toBe('done')
+    })
+
+    it('is not allowed by an answer from the audit log whose challenge was put back; by a new one it is', async () => {
+      const one = await begun()
+      const copy = `create table if not exists kept_challenge as select * from webauthn_challenge`
+      await world.sql(copy)
+      await consent(one)
+      await world.sql(`insert into webauthn_challenge select * from kept_challenge on conflict do nothing;
+        update login_transaction set state = 'waiting'; drop table kept_challenge`)
+      const body = { assertion: one.assertion }
+      const again = await pageCall(world.server, api.login.consent, { params: one.params, body })
+      // Not used until it is redeemed: then it stands in the log.
+      const code = new URL(again.body.redirectTo ?? 'x:').searchParams.get('code') ?? ''
+      expect(await redeem(one.params.transaction, code, one.codeVerifier)).toBe('done')
+      expect(await redeem(one.params.transaction, code, one.codeVerifier)).toBe('expired')
+    })
+
+    it('signs no browser in by an answer from the audit log whose challenge was put back; a new answer does', async () => {
+      const { options } = await page(world.server, api.signIn.options)
+      const assertion = alice.authenticator.get(options)
+      await world.sql(`create table kept_challenge as select * from webauthn_challenge`)
+      const complete = () => pageCall(world.server, api.signIn.complete, { body: { assertion } })
+      expect((await complete()).status).toBe(200)
+      await world.sql(`insert into webauthn_challenge select * from kept_challenge on conflict do nothing;
+        update webauthn_challenge set ends_at = now() + interval '1 day'; drop table kept_challenge`)
+      expect((await complete()).problem?.code).toBe('denied')
+      await world.signIn(alice)
+    })
+
+    it('is of the keys that it was begun with: keys, device or codes that were exchanged are refused; its own are not', async () => {
+      const thief = await beginLogin(world.stranger)
+      for (const change of [
+        `ssh_key = t.ssh_key, client_spki = t.client_spki`,
+        `code_challenge = t.code_challenge`,
+        `lifetime = 5`,
+        `device = 'another'`,
+        `redirect_uri = 'http://127.0.0.1:6666/callback'`,
+      ]) {
+        const { started } = await beginLogin(world.stranger)
+        const params = { transaction: started.transaction }
+        expect((await pageCall(world.server, api.login.show, { params })).status).toBe(200)
+        await world.sql(
+          `update login_transaction l set ${change} from login_transaction t where l.id = $1 and t.id = $2`,
+          [started.transaction, thief.started.transaction],
+        )
+        expect((await pageCall(world.server, api.login.show, { params })).problem?.code, change).toBe('not-found')
+        expect((await pageCall(world.server, api.login.consentOptions, { params })).problem?.code).toBe('not-found')
+      }
+    })
+  })
+
+  it('an invitation or administrator link that somebody wrote, or changed, makes nobody; a real one does', async () => {
+    const invite = (identity: string) =>
+      call(world.alice.connection, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }) })
+    const open = async (secret: string) =>
+      (await pageCall(world.server, api.enrolment.open, { body: { secret } })).problem?.code ?? 'done'
+    const { link } = await invite('ed@example.com')
+    const secret = new URL(link).hash.slice(1)
+    const mine = toBase64Url(new Uint8Array(32).fill(9))
+    await world.sql(
+      `insert into enrolment_link select 'link_evil', $1, 'administrator', false, 'evil@example.com', true, true, 'operator',
+         now(), now() + interval '1 day', null, null`,
+      [hashOf(mine)],
+    )
+    expect(await open(mine)).toBe('expired')
+    await world.tells(/link:link_evil in the database is not what the audit log says/)
+    await world.sql(`update enrolment_link set administrator = true where secret_hash = $1`, [hashOf(secret)])
+    expect(await open(secret)).toBe('expired')
+    await world.sql(`update enrolment_link set administrator = false where secret_hash = $1`, [hashOf(secret)])
+    expect(await open(secret)).toBe('done')
+  })
+})
