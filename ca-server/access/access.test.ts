@@ -181,3 +181,31 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
     expect(await rooms.access.listGrants()).toHaveLength(24)
   })
 })
+
+test('a decision by what is known to be older than five seconds is refused, until it has been read anew', async () => {
+  let monotonic = 0
+  const rooms = await openRooms({ hosts: [web1.name], monotonic: () => monotonic })
+  try {
+    await rooms.addPerson(alice)
+    const { id } = await rooms.access.addGrant(newGrant(), by())
+    const decides = () => refusal((async () => rooms.access.reachableBy(alice, [web1]))())
+    // Somebody else's change stands in the log; what it changed can't be read.
+    await rooms.store.execute('alter table access_grant rename to elsewhere', [])
+    const facts = [{ id: `grant:${id} is something else`, is: 'told' }]
+    await rooms.store.transaction({ name: 'another server', deadlineMs: 5_000 }, t =>
+      rooms.ledger.appendIn(t, [{ ...by(), kind: 'grant-removed', target: id, facts }]),
+    )
+    await rooms.ledger.follow()
+    monotonic += 5_000
+    expect(await decides()).toBe('accepted')
+    monotonic += 1
+    expect(await decides()).toMatch(/^unavailable: .* who may do what/)
+    expect(await refusal(rooms.access.reload())).not.toBe('accepted')
+    expect(await decides()).toMatch(/^unavailable/)
+    await rooms.store.execute('alter table elsewhere rename to access_grant', [])
+    await rooms.access.reload()
+    expect(await decides()).toBe('accepted')
+  } finally {
+    await rooms.close()
+  }
+})

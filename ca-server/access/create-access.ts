@@ -34,9 +34,11 @@ import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 
 export type AccessDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow'>
+  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow' | 'assertFresh'>
   readonly act: Act
   readonly now: () => Date
+  /** Milliseconds, of a clock that only goes on: no jump of the day's makes an old snapshot young. */
+  readonly monotonic?: () => number
   readonly random: (bytes: number) => Uint8Array
   /** Everybody who was enrolled, read from the database. */
   readonly persons: () => Promise<readonly PersonState[]>
@@ -48,6 +50,9 @@ export type AccessDeps = {
   readonly onError?: (error: unknown) => void
 }
 
+/** What was read longer ago says nothing about who may do what now. */
+const MAX_AGE_MS = 5_000
+
 /** Decisions by a snapshot in memory, and the changes of what it holds. */
 export function createAccess(deps: AccessDeps): Access {
   let snapshot: Snapshot | undefined
@@ -58,11 +63,23 @@ export function createAccess(deps: AccessDeps): Access {
     assertFits: (change, field) => assertFits(change(current()), deps.hosts(), deps.now(), field),
   }
 
-  /** Whether the log said something that the snapshot was read without. */
+  const monotonic = deps.monotonic ?? (() => performance.now())
+  /** Whether the log said something that no reading has begun after. */
   let isBehind = false
+  /** Since when it has said something that the snapshot was read without. */
+  let behindSince: number | undefined
+  let told = 0
+  const fallBehind = (): void => {
+    told++
+    isBehind = true
+    behindSince ??= monotonic()
+  }
   const read = async (): Promise<void> => {
     isBehind = false
+    const [begun, toldBefore] = [monotonic(), told]
     snapshot = await readSnapshot(deps)
+    // Only a reading that came to its end catches up, and only with what had been said when it began.
+    behindSince = told === toldBefore ? undefined : begun
     for (const listener of listeners) listener()
   }
   const readOnce = coalesce(read)
@@ -78,6 +95,12 @@ export function createAccess(deps: AccessDeps): Access {
   }
   const current = (): Snapshot => {
     if (!snapshot) throw new KeymanError('unavailable', 'the server is starting', { retryAfter: 1 })
+    deps.ledger.assertFresh()
+    if (behindSince !== undefined && monotonic() - behindSince > MAX_AGE_MS)
+      throw new KeymanError('unavailable', 'the server does not know at the moment who may do what', {
+        retryAfter: 1,
+        hint: 'try again in a moment',
+      })
     return snapshot
   }
   const changed = async <T>(result: Promise<T>): Promise<T> => {
@@ -134,7 +157,7 @@ export function createAccess(deps: AccessDeps): Access {
     },
     async start() {
       const hearing = insist(catchUp, error => {
-        isBehind = true
+        fallBehind()
         deps.onError?.(error)
       })
       endings.push(hearing.stop)
@@ -142,7 +165,7 @@ export function createAccess(deps: AccessDeps): Access {
       // The log is followed each second: it tells of changes whose notification was lost.
       const hear = (ids: readonly string[]) => {
         if (!ids.some(concernsAccess)) return
-        isBehind = true
+        fallBehind()
         hearing.run()
       }
       endings.push(deps.ledger.onFacts(hear))

@@ -56,6 +56,8 @@ export type RoomsOptions = {
   rootFingerprint?: string
   machinesUrl?: string
   now?: () => Date
+  /** By which the age of what decisions read is told. */
+  monotonic?: () => number
   /** Stands between authority and keystore, where a test has to see or spoil what passes. */
   wrapKeystore?: (keystore: Keystore) => Keystore
 }
@@ -129,6 +131,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     ledger,
     act: identity.act,
     now,
+    ...(options.monotonic ? { monotonic: options.monotonic } : {}),
     random,
     persons: () => identity.persons.list(),
     hostKnown: name => hosts.has(name),
