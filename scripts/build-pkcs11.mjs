@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import './umask.mjs'
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
 const INSTALL = 'install a C++ compiler (Debian, Ubuntu: apt-get install g++) and run: node scripts/build-pkcs11.mjs'

@@ -6,6 +6,7 @@
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import './umask.mjs'
 
 /** Packages that hold the libraries which Node and sshd are linked with and which may be missing; the first that apt knows. */
 const LIBRARIES = {

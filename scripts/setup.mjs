@@ -9,6 +9,7 @@ import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { findNode } from './find-node.mjs'
 import { withLock } from './lock.mjs'
+import './umask.mjs'
 
 /** The project's folder. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)))

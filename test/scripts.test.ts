@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -43,6 +43,22 @@ describe('the lock of set-up', () => {
     await expect(failing).rejects.toThrow('no space')
     expect(existsSync(path)).toBe(false)
   })
+})
+
+describe('under umask 000', () => {
+  /** The mode of a file that is made once this has been imported. */
+  const modeAfter = (what: string) => {
+    const file = join(folder, 'made')
+    const program = `import(${JSON.stringify(what)}).then(() => require('node:fs').writeFileSync(${JSON.stringify(file)}, ''))`
+    execFileSync('sh', ['-c', 'umask 000; exec "$0" -e "$1"', process.execPath, program])
+    return statSync(file).mode & 0o777
+  }
+
+  it.each(['build', 'setup', 'build-pkcs11', 'debian-packages'])('what %s makes nobody else may write', name =>
+    expect(modeAfter(join(root, 'scripts', `${name}.mjs`))).toBe(0o644),
+  )
+
+  it('what a script makes that does not see to it, everybody may write', () => expect(modeAfter('node:fs')).toBe(0o666))
 })
 
 // `npm test` has bundled the programs before it comes here.
