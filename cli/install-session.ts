@@ -5,8 +5,9 @@ import { remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { type LoginKeys, privateKeyFile } from './keys.ts'
 import type { LoginAnswer } from './login.ts'
+import { writeRevokedHosts } from './revoked-hosts.ts'
 import { addToAgent, localAgent, removeFromAgent } from './ssh-agent.ts'
-import { refreshSshFiles } from './ssh-files.ts'
+import { refreshSshFiles, sshFiles } from './ssh-files.ts'
 import { zoneOf } from './times.ts'
 import { takeTurn } from './turn.ts'
 
@@ -58,6 +59,8 @@ export async function installAnswer(
   keyIn: Session['keyIn'],
 ): Promise<Session> {
   const files = sessionFiles(folders, context.organisation)
+  if (answer.revokedHosts !== undefined)
+    writeRevokedHosts(sshFiles(folders).revokedHosts(context.organisation), answer.revokedHosts)
   if (answer.ssh) writeFile(files.certificate, `${answer.ssh.certificate}\n`, 0o644)
   else remove(files.certificate)
   writeFile(files.clientCertificate, answer.client.certificate, 0o600)

@@ -32,13 +32,13 @@ async function renew(folders: Folders, known: Context | undefined): Promise<void
   const context = await followTrust(folders, held)
   const connection = sessionConnection(folders, context)
   const publicKey = readIfThere(sessionFiles(folders, context.organisation).publicKey)?.trim() ?? ''
-  const [ssh, client, { hosts }, now] = await Promise.all([
+  const [ssh, client, { hosts, revokedHosts }, now] = await Promise.all([
     certificateOrDenial(call(connection, api.ssh.issueUserCertificate, { body: { publicKey } })),
     call(connection, api.session.renewClientCertificate),
     call(connection, api.session.hosts),
     call(connection, api.session.show),
   ])
-  await installAnswer(folders, context, { session: now, ...ssh, client, hosts }, session.keyIn)
+  await installAnswer(folders, context, { session: now, ...ssh, client, hosts, revokedHosts }, session.keyIn)
   await rememberCheckpoint(folders, context)
   if ('denial' in ssh) throw new KeymanError('denied', ssh.denial)
 }

@@ -17,6 +17,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { requires } from '#test/support/requires.ts'
 import { newSshd, ownLogin } from '#test/support/sshd.ts'
 import { folders } from './folders.ts'
+import { ensureRevokedHosts } from './revoked-hosts.ts'
 import {
   checkScript,
   includeHolds,
@@ -47,6 +48,7 @@ const input = (change: Partial<SshConfigInput> = {}): SshConfigInput => ({
   identityFile: '/run/user/1000/keyman/acme/id_ed25519',
   certificateFile: '/run/user/1000/keyman/acme/id_ed25519-cert.pub',
   knownHostsFile: '/home/alice/.config/keyman/known_hosts/acme',
+  revokedHostsFile: '/home/alice/.config/keyman/revoked_hosts/acme',
   ...change,
 })
 
@@ -101,6 +103,7 @@ describe('the include file', () => {
       for (const [name, variable] of [
         ['check', 'XDG_CONFIG_HOME'],
         ['knownHostsFile', 'XDG_CONFIG_HOME'],
+        ['revokedHostsFile', 'XDG_CONFIG_HOME'],
         ['identityFile', 'XDG_RUNTIME_DIR'],
         ['certificateFile', 'XDG_RUNTIME_DIR'],
       ] as const)
@@ -363,7 +366,9 @@ describe.skipIf(!requires('ssh', 'sshd'))('a home with blanks', () => {
       identityFile: at('id_ed25519'),
       certificateFile: at('id_ed25519-cert.pub'),
       knownHostsFile: at('known hosts'),
+      revokedHostsFile: at('revoked hosts'),
     })
+    ensureRevokedHosts(at('revoked hosts'))
     writeFileSync(at('ssh config'), sshConfigText(given))
     writeFileSync(at('known hosts'), knownHostsText([readFileSync(at('authority.pub'), 'utf8').trim()], given))
     writeFileSync(at('config'), withInclude('', { path: at('ssh config'), home }))

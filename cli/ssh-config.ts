@@ -16,6 +16,8 @@ export type SshConfigInput = {
   readonly identityFile: string
   readonly certificateFile: string
   readonly knownHostsFile: string
+  /** A KRL; ssh refuses every host where it can't read it. */
+  readonly revokedHostsFile: string
   /** From the local server's data folder, never from a server's answer. */
   readonly demo?: { readonly name: string; readonly address: string; readonly port: number; readonly login: string }
 }
@@ -39,6 +41,7 @@ export function sshConfigText(input: SshConfigInput): string {
           // Whatever key is offered, the host shows a certificate of its authority.
           `Match originalhost ${patterns}`,
           `  UserKnownHostsFile ${path(input.knownHostsFile, 'XDG_CONFIG_HOME')} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
+          `  RevokedHostKeys ${path(input.revokedHostsFile, 'XDG_CONFIG_HOME')}`,
           // Holds only while a certificate is live: IdentityFile drops ssh's default keys, which are else the break-glass.
           `Match originalhost ${patterns} exec ${command(input.check, 'XDG_CONFIG_HOME')}`,
           `  IdentityFile ${path(input.identityFile, RUNTIME)}`,

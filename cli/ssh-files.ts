@@ -4,6 +4,7 @@ import { type Context, listContexts, readContext, sessionFiles } from './context
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
+import { ensureRevokedHosts } from './revoked-hosts.ts'
 import { checkScript, knownHostsText, type SshConfigInput, sshConfigText } from './ssh-config.ts'
 import { wordsAfter } from './ssh-lines.ts'
 
@@ -12,12 +13,13 @@ export const sshFiles = (folders: Folders) => ({
   include: join(folders.config, 'ssh_config'),
   check: (organisation: string) => join(folders.config, 'ssh-check', organisation),
   knownHosts: (organisation: string) => join(folders.config, 'known_hosts', organisation),
+  revokedHosts: (organisation: string) => join(folders.config, 'revoked_hosts', organisation),
   userConfig: join(process.env.HOME || homedir(), '.ssh', 'config'),
 })
 
 /** The folders of ours that a login writes into. */
 export const ownFolders = (folders: Folders): string[] => [
-  ...['', 'contexts', 'ssh-check', 'known_hosts'].map(name => join(folders.config, name)),
+  ...['', 'contexts', 'ssh-check', 'known_hosts', 'revoked_hosts'].map(name => join(folders.config, name)),
   folders.runtime,
 ]
 
@@ -31,6 +33,7 @@ export function refreshSshFiles(folders: Folders): void {
     if (!context) return []
     const input = inputOf(folders, context)
     writeFile(input.knownHostsFile, knownHostsText(context.hostAuthorities, input), 0o644)
+    ensureRevokedHosts(input.revokedHostsFile)
     writeFile(input.check, checkOf(folders, context), 0o700)
     return [sshConfigText(input)]
   })
@@ -62,6 +65,7 @@ function inputOf(folders: Folders, context: Context): SshConfigInput {
     identityFile: own.key,
     certificateFile: own.certificate,
     knownHostsFile: files.knownHosts(context.organisation),
+    revokedHostsFile: files.revokedHosts(context.organisation),
     // Left out where the person's own configuration names it (invariant 14).
     ...(demo && !namesHost(readIfThere(files.userConfig) ?? '', 'demo') ? { demo } : {}),
   }

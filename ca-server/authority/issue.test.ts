@@ -12,9 +12,11 @@ import { proofMessage } from '#shared/login-challenge.ts'
 import { parseHostName } from '#shared/names.ts'
 import {
   armorSshsig,
+  decodeKrl,
   encodeSignature,
   encodeSshsig,
   formatPublicKey,
+  isRevoked,
   parseCertificate,
   parsePublicKey,
   publicKeyFromSpki,
@@ -264,6 +266,25 @@ describe('a host certificate', () => {
     expect(verifyCertificate(certificate, hostAuthorities)).toBe(true)
     // What sshd trusts for users would take it for nobody's: a host certificate is no user certificate.
     expect(verifyCertificate(certificate, userAuthorities)).toBe(false)
+  })
+
+  test('a host that was taken out stands on the list for laptops, where nothing of persons stands', async () => {
+    const issued = await rooms.authority.issueHostCertificate(await host(), prove('host-key'))
+    const certificate = parseCertificate(issued.certificate)
+    const listed = async () => decodeKrl((await rooms.authority.currentKrl()).ofHosts)
+    expect(isRevoked(await listed(), certificate)).toBe(false)
+    await rooms.store.transaction({ name: 'test', deadlineMs: 5_000 }, async t => {
+      await rooms.ledger.bumpEpochs(t, [`host:${web1}`])
+      await rooms.authority.revokeHostIn(t, web1, { actor: { kind: 'operator' }, ...request() })
+    })
+    expect(isRevoked(await listed(), certificate)).toBe(true)
+    const all = decodeKrl((await rooms.authority.currentKrl()).bytes)
+    const hostAuthorities = rooms.authority.trusted().hostAuthorities.map(({ key }) => key)
+    // The canary at least stands on the hosts' own.
+    expect(all.certificates.length).toBeGreaterThan(1)
+    expect((await listed()).certificates.map(({ authority }) => authority && formatPublicKey(authority))).toEqual(
+      hostAuthorities,
+    )
   })
 
   test('a proof of possession is used once', async () => {

@@ -8,7 +8,13 @@ it('what hosts with the same principals are to have is made once, and anew when 
   const line = { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false }
   const files = { deploy: [{ principal: parsePersonIdentity('alice@example.com', 'test'), ...line }] }
   const parts = {
-    krl: { version: 1n, bytes: new Uint8Array([1]), signature: 'by the log key', canaries: ['canary'] },
+    krl: {
+      version: 1n,
+      bytes: new Uint8Array([1]),
+      ofHosts: new Uint8Array([1]),
+      signature: 'by the log key',
+      canaries: ['canary'],
+    },
     bundles: [{ document: 'names', signatures: ['by the root'] }],
     incarnation: 'first',
     files,
@@ -55,7 +61,13 @@ it('a login with more persons than a host can be told of is left out, so that th
       {
         store: { incarnation: 'first' } as HostsDeps['store'],
         principalsFor: () => principals,
-        currentKrl: async () => ({ version: 1n, bytes: new Uint8Array([1]), signature: SIGNATURE, canaries: [] }),
+        currentKrl: async () => ({
+          version: 1n,
+          bytes: new Uint8Array([1]),
+          ofHosts: new Uint8Array([1]),
+          signature: SIGNATURE,
+          canaries: [],
+        }),
         trustBundles: async () => [{ document: 'names', signatures: [SIGNATURE] }],
       },
       { name: parseHostName('web1.prod.example.com', 'test'), labels: {} },

@@ -3,6 +3,7 @@ import type { Authority, IssuedSshCertificate } from '#server/authority/index.ts
 import type { Hosts } from '#server/hosts/index.ts'
 import type { At, Identity, MachineCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
 import { type Handled, handle } from './handle.ts'
@@ -11,7 +12,7 @@ import { reachableHosts } from './ssh.ts'
 
 export type LoginRoutesDeps = {
   readonly identity: Pick<Identity, 'proofs' | 'logins' | 'describe'>
-  readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issuePersonClientCertificate'>
+  readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
   readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'living'>
   /** Codes of device logins that are tried, by address (RFC 8628 section 5.1). */
@@ -49,16 +50,18 @@ export function loginRoutes(deps: LoginRoutesDeps): Handled[] {
 
 /** What a machine gets that has just signed in. Without any grant there is no SSH certificate; signing in works none the less. */
 async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, caller: MachineCaller, at: At) {
-  const [session, client, ssh] = await Promise.all([
+  const [session, client, ssh, krl] = await Promise.all([
     identity.describe(caller),
     authority.issuePersonClientCertificate(caller, at),
     certificateOrDenial(authority, caller, at),
+    authority.currentKrl(),
   ])
   return {
     session,
     ...ssh,
     client: { certificate: client.pem, endsAt: client.endsAt.toISOString() },
     hosts: reachableHosts(access, hosts.living(), caller.identity),
+    revokedHosts: toBase64(krl.ofHosts),
   }
 }
 

@@ -2,12 +2,13 @@ import type { Access } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts, LivingHost } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { machineOf, personOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
 
 export type SshRoutesDeps = {
-  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate'>
+  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
   readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'living'>
 }
@@ -31,6 +32,7 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
     }),
     handle(api.session.hosts, async request => ({
       hosts: reachableHosts(access, hosts.living(), personOf(request).identity),
+      revokedHosts: toBase64((await authority.currentKrl()).ofHosts),
     })),
   ]
 }

@@ -5,6 +5,7 @@ import { parsePersonIdentity } from '#shared/names.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
+import { CONNECTIONS_GO_ON } from '../connections-go-on.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -94,7 +95,10 @@ The last administrator can't be disabled. Undo: keyman person enable PERSON`,
     if (!(await confirmRemoval(identity, values.yes))) return EXIT.failed
     const person = await callAsPerson(api.persons.disable, { params: { identity }, deadline: 15_000 })
     if (values.json) printJson(person)
-    else remark(`${person.identity} is ${person.state}.`)
+    else {
+      remark(`${person.identity} is ${person.state}.`)
+      remark(CONNECTIONS_GO_ON)
+    }
     return EXIT.done
   },
 })

@@ -4,6 +4,7 @@ import { parseKeyId, parsePersonIdentity } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
+import { CONNECTIONS_GO_ON } from '../connections-go-on.ts'
 import { requireSession } from '../context.ts'
 import { readGiven } from '../files.ts'
 import { folders } from '../folders.ts'
@@ -59,6 +60,7 @@ Exit code 9: not every connected host has confirmed in time.`,
       remark(
         `Revoked ${count(answer.revoked, 'certificate')} and ended ${count(answer.sessions, 'session')} (${shown(answer.target)}).`,
       )
+      remark(CONNECTIONS_GO_ON)
       if (oneself) remark('That was you: keyman login signs in again.')
       if (answer.hosts.length > 0)
         print(

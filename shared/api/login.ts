@@ -111,6 +111,12 @@ export const sessionAnswer = z.object({
   device: z.string(),
 })
 
+/** A KRL of host certificates and of keys, in base64; a server of before does not say it. */
+const revokedHosts = z
+  .string()
+  .max(16_000_000)
+  .regex(/^[A-Za-z0-9+/]+={0,2}$/, 'must be base64')
+
 export const loginAnswer = z.object({
   session: sessionAnswer,
   /** Absent where no grant gives this person any certificate yet; `denial` says why. */
@@ -118,6 +124,7 @@ export const loginAnswer = z.object({
   denial: z.string().optional(),
   client: clientCertificateAnswer,
   hosts: z.array(reachableHost),
+  revokedHosts: revokedHosts.optional(),
 })
 
 export const loginTransaction = z.object({
@@ -253,7 +260,7 @@ export const session = {
     listeners: ['machines'],
     caller: 'person',
     summary: 'The hosts that I may log in to',
-    answer: z.object({ hosts: z.array(reachableHost) }),
+    answer: z.object({ hosts: z.array(reachableHost), revokedHosts: revokedHosts.optional() }),
   }),
 }
 

@@ -57,25 +57,32 @@ async function makeKrl({ ledger, logKey, organisation, keys, reloadKeys }: KrlDe
   for (const label of intervals.keys())
     if (!isKnown(label))
       throw new KeymanError('internal', `the authority key ${label}, whose certificates are revoked, is unknown`)
-  const bytes = encodeKrl({
+  const common = {
     version,
     generatedAt: newest?.at ?? 0n,
     comment: `keyman ${organisation}`,
-    certificates: keys().ssh.flatMap(({ label, purpose, ssh: authority }) => {
-      // The canary of each user authority is on it whatever anybody says.
-      const canary = purpose === 'ssh-user' ? [{ from: CANARY_SERIAL, to: CANARY_SERIAL }] : []
-      const serials = merged([...canary, ...(intervals.get(label) ?? [])])
-      return serials.length === 0 ? [] : [{ authority, serials, keyIds: [] }]
-    }),
     keys: [],
     fingerprints: fingerprints.map(text => fromBase64(`${text.slice('SHA256:'.length)}=`)),
-  })
+  }
+  const certificates = (purposes: readonly string[]) =>
+    keys()
+      .ssh.filter(key => purposes.includes(key.purpose))
+      .flatMap(({ label, purpose, ssh: authority }) => {
+        // The canary of each user authority is on it whatever anybody says.
+        const canary = purpose === 'ssh-user' ? [{ from: CANARY_SERIAL, to: CANARY_SERIAL }] : []
+        const serials = merged([...canary, ...(intervals.get(label) ?? [])])
+        return serials.length === 0 ? [] : [{ authority, serials, keyIds: [] }]
+      })
+  const bytes = encodeKrl({ ...common, certificates: certificates(['ssh-user', 'ssh-host']) })
+  // What users had is no matter of clients, which would read a hundred thousand entries at each connection.
+  const ofHosts = encodeKrl({ ...common, certificates: certificates(['ssh-host']) })
   const publicKey = ed25519Key(logKey.publicKey)
   const raw = await logKey.sign(sshsigSignedData(KRL_NAMESPACE, bytes))
   const signature = encodeSshsig({ publicKey, namespace: KRL_NAMESPACE, signature: encodeSignature(publicKey, raw) })
   return {
     version,
     bytes,
+    ofHosts,
     signature: armorSshsig(signature),
     canaries: keys().ssh.flatMap(key => (key.canary === undefined ? [] : [key.canary])),
   }
