@@ -2,6 +2,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { anyRow, storeContract } from '#test/support/contract/store.ts'
 import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { proxyPostgres } from '#test/support/proxy-postgres.ts'
 import { openStore, type Queryable, type Store, StoreError } from './index.ts'
 
 describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
@@ -180,6 +181,19 @@ describe.skipIf(!postgresPrograms())('a store on PostgreSQL', () => {
       expect(one.remarks.join()).toContain('keyman_migrate can change the audit log')
       await one.close()
       expect(store.remarks).toEqual([])
+    })
+
+    it('says so where notifications do not arrive, as behind a pooler in transaction mode', async () => {
+      for (const passesNotifications of [false, true]) {
+        const between = await proxyPostgres(Number(new URL(cluster.url).port), passesNotifications)
+        const url = Object.assign(new URL(cluster.url), { port: String(between.port) }).href
+        const behind = await openStore({ engine: 'postgresql', url })
+        expect(behind.remarks).toEqual(
+          passesNotifications ? [] : [expect.stringMatching(/no notifications .* pooler in transaction mode/)],
+        )
+        await behind.close()
+        await between.close()
+      }
     })
 
     it('says how a missing migration is applied, where its role may not', async () => {

@@ -9,6 +9,7 @@ import type { Parameter, Queryable, RowParser, Store } from './port.ts'
 import { preparePostgres } from './prepare-postgresql.ts'
 import { isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.ts'
 import { assertOutsideTransaction, Guarded, runInside, type TransactionMark } from './transaction-guard.ts'
+import { tryNotifications } from './try-notifications.ts'
 
 /** Migrates and checks the database, then opens it. */
 export async function openPostgres(
@@ -17,9 +18,13 @@ export async function openPostgres(
   onError: (error: unknown) => void,
 ): Promise<Store> {
   const urls = splitHosts(url, 'database.url')
+  let store: PostgresStore | undefined
   try {
-    return new PostgresStore(urls, await preparePostgres(url, migrationUrl), onError)
+    store = new PostgresStore(urls, await preparePostgres(url, migrationUrl), onError)
+    store.remarks.push(...(await tryNotifications(store)))
+    return store
   } catch (error) {
+    await store?.close()
     throw classify(error, 'connecting')
   }
 }
@@ -27,14 +32,14 @@ export async function openPostgres(
 class PostgresStore implements Store {
   readonly engine = 'postgresql'
   readonly incarnation: string
-  readonly remarks: readonly string[]
+  readonly remarks: string[]
   readonly #pool: Pool
   readonly #listener: Listener
   readonly #urls: readonly string[]
 
   constructor(
     urls: readonly string[],
-    { incarnation, remarks }: { incarnation: string; remarks: readonly string[] },
+    { incarnation, remarks }: { incarnation: string; remarks: string[] },
     onError: (error: unknown) => void,
   ) {
     this.incarnation = incarnation
