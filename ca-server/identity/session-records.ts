@@ -171,12 +171,21 @@ export const selectChanges = (on: Queryable) =>
     changeRow,
   )
 
-/** What nobody needs any more. Rows of sessions are kept for a week after their end. */
+/** Long after the end: what is gone can't be looked at again, and a clock may be days ahead. */
+const KEPT_AFTER_END = '30 days'
+
+/**
+ * What nobody needs any more. It can't be undone, so it goes by the later-going of two clocks, the server's and the database's:
+ * one that is ahead takes nothing away.
+ */
 export async function sweep(on: Queryable, now: Date): Promise<void> {
-  const before = (hours: number) => new Date(now.getTime() - hours * 3_600_000).toISOString()
+  const ended = (table: string, ago: string) =>
+    on.execute(`delete from ${table} where ends_at < least(clock_timestamp(), $1::timestamptz) - interval '${ago}'`, [
+      now.toISOString(),
+    ])
   await on.execute(`delete from identity_change where at < clock_timestamp() - interval '10 minutes'`, [])
-  await on.execute('delete from webauthn_challenge where ends_at < $1::timestamptz', [before(0)])
-  await on.execute('delete from login_transaction where ends_at < $1::timestamptz', [before(1)])
-  await on.execute('delete from action_transaction where ends_at < $1::timestamptz', [before(1)])
-  await on.execute('delete from person_session where ends_at < $1::timestamptz', [before(7 * 24)])
+  await ended('webauthn_challenge', '0 hours')
+  await ended('login_transaction', '1 hour')
+  await ended('action_transaction', '1 hour')
+  await ended('person_session', KEPT_AFTER_END)
 }

@@ -128,8 +128,8 @@ export class Sessions {
     // Epochs first: a change in between makes the caller newer than its epochs, and what is issued is decided anew; never older.
     const epochs = await ledger.readEpochs([`person:${identity}`, `session:${id}`])
     const row = await vouchedSession(this, id)
-    // Nothing comes back that the log says is gone.
-    if (ledger.facts.isGone(sessionId(id)) || (row && row.endsAt <= now())) bounded(this.#ended.add(id), MAX_ENDED)
+    // Nothing comes back that the log says is gone. What the clock alone says has ended does, once the clock is right.
+    if (ledger.facts.isGone(sessionId(id))) bounded(this.#ended.add(id), MAX_ENDED)
     if (!row || row.person !== identity || row.endsAt <= now() || row.state !== 'active') throw ended()
     if (cookieHash && !(row.cookieHash && equalBytes(row.cookieHash, cookieHash))) throw ended()
     const caller = toCaller(row, epochs)

@@ -24,7 +24,8 @@ export type KrlDeps = Pick<AuthorityDeps, 'ledger' | 'logKey' | 'organisation'> 
 
 /**
  * The KRL as the log has it now; made and signed anew only when its version has grown. One version has one content,
- * byte for byte, on every server: its time is the version's own. OpenSSH refuses signatures inside, so it stands beside.
+ * byte for byte, on every server: its time is the version's own, and what has ended stays on it until it is taken off the log
+ * (`prune-krl.ts`), since to leave it out sooner would need a clock. Serials follow each other, so a month costs little. OpenSSH refuses signatures inside, so it stands beside.
  */
 export function krlOf(deps: KrlDeps): { current(): Promise<Krl> } {
   let cached: Promise<Krl> | undefined
