@@ -12,7 +12,7 @@ import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.
 
 export type ChangeDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts'>
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
@@ -57,7 +57,8 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
   const grant = await selectGrant(deps.store, id)
   if (!grant) throw missing()
   await change(deps, 'grant remove', holders(grant.who), by, async t => {
-    if (!(await deleteGrant(t, id))) throw missing()
+    // By the log: a trigger may keep the row, which counts for nothing from now on.
+    if (!(await deleteGrant(t, id)) && !deps.ledger.facts.has(grantId(id))) throw missing()
     await deps.ledger.appendIn(t, [
       { ...grantEntry('grant-removed', grant, by), facts: [{ id: grantId(id), is: null }] },
     ])
@@ -75,7 +76,7 @@ export async function changeTeam(deps: ChangeDeps, team: TeamName, members: Team
       if (await insertMember(t, team, person, deps.now().toISOString()))
         entries.push(teamEntry(team, person, 'added', by))
     for (const person of new Set(remove)) {
-      if (!(await deleteMember(t, team, person)))
+      if (!(await deleteMember(t, team, person)) && !deps.ledger.facts.has(memberId(team, person)))
         throw new KeymanError('not-found', `${person} is not in a team ${team}`, { hint: 'see `keyman team list`' })
       entries.push(teamEntry(team, person, 'removed', by))
     }

@@ -34,7 +34,10 @@ import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 
 export type AccessDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow' | 'assertFresh'>
+  readonly ledger: Pick<
+    Ledger,
+    'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow' | 'facts' | 'assertFresh'
+  >
   readonly act: Act
   readonly now: () => Date
   /** Milliseconds, of a clock that only goes on: no jump of the day's makes an old snapshot young. */

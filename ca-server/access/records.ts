@@ -22,8 +22,9 @@ const grantRow = z
     created_at: z.date(),
     created_by: z.string(),
   })
-  .transform(row =>
-    administration.grant.parse({
+  .transform((row, context) => {
+    // Not by `parse`: what that throws from in here, `safeParse` of the row does not catch.
+    const grant = administration.grant.safeParse({
       id: row.id,
       who: row.who,
       login: row.login,
@@ -33,8 +34,11 @@ const grantRow = z
       ...(row.ends_at === null ? {} : { endsAt: row.ends_at.toISOString() }),
       createdAt: row.created_at.toISOString(),
       createdBy: row.created_by,
-    }),
-  )
+    })
+    if (grant.success) return grant.data
+    context.addIssue('this is no grant')
+    return z.NEVER
+  })
 
 /** A row that does not fit gives nothing, and is told of: it must not take away what the others give. */
 export async function selectGrants(on: Queryable, onError: (error: unknown) => void = () => {}): Promise<Grant[]> {

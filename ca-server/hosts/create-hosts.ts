@@ -176,6 +176,8 @@ export function createHosts(given: HostsDeps): Hosts {
     },
     async remove(name, by) {
       await removeHost(deps, name, by)
+      // By what the log says, whatever became of the row.
+      await deps.ledger.follow()
       // Here at once, elsewhere by the notification.
       await hostsChanged()
       await store.notify('hosts', '')

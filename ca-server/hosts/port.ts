@@ -39,6 +39,8 @@ export type HostsDeps = {
     | 'consistencyProof'
     | 'hear'
     | 'vouched'
+    | 'facts'
+    | 'follow'
     | 'onFacts'
   >
   /** `identity.act`. */

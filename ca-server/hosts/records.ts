@@ -57,8 +57,15 @@ export type HostRow = z.infer<typeof hostRow>
 const COLUMNS = `id, name, labels, port, address, joined_at, client_spki, revision, content_hash, krl_version, in_force,
   in_force_krl, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
 
-export const selectLiving = (q: Queryable): Promise<HostRow[]> =>
-  q.query(`select ${COLUMNS} from host where removed_at is null order by name`, [], hostRow)
+/** A row that does not fit is no host: it must not keep the others from being read. */
+export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
+  (
+    await q.query(
+      `select ${COLUMNS} from host where removed_at is null order by name`,
+      [],
+      hostRow.or(z.unknown().transform(() => [])),
+    )
+  ).flat()
 
 export async function selectByName(q: Queryable, name: HostName): Promise<HostRow | undefined> {
   const [row] = await q.query(`select ${COLUMNS} from host where name = $1 and removed_at is null`, [name], hostRow)

@@ -22,12 +22,18 @@ export function createPersons(room: Room, act: Act): Persons {
     return person
   }
 
-  const isKnown = (person: PersonRow): boolean => ledger.facts.holds(personFact(person))
-  /** What the log does not say of a person must not come to be said by the next change: then no administrator is disabled. */
-  async function known(person: PersonRow): Promise<PersonRow> {
-    const isVouched = () => isKnown({ ...person, state: 'active' }) || isKnown({ ...person, state: 'disabled' })
-    if (!isVouched()) await ledger.follow()
-    return isVouched() ? person : { ...person, administrator: false }
+  /** Whether the log says the same of the person, in this state or the other. */
+  const isKnown = (person: PersonRow): boolean =>
+    (['active', 'disabled'] as const).some(state => ledger.facts.holds(personFact({ ...person, state })))
+  /** Inside of a transaction the log can't be followed: so once more, where it may only be behind. */
+  async function followed<T>(work: (isLast: boolean) => Promise<T>): Promise<T> {
+    try {
+      return await work(false)
+    } catch (error) {
+      if (!(error instanceof Unknown)) throw error
+      await ledger.follow()
+      return work(true)
+    }
   }
 
   return {
@@ -35,54 +41,63 @@ export function createPersons(room: Room, act: Act): Persons {
     show: async identity => toView(found(await vouchedPerson(room, identity), identity)),
 
     async disable(identity, by, within = async () => []) {
-      const person = await act(by, { name: 'person disable', changes: [`person:${identity}`] }, async t => {
-        const administrators = await lockAdministrators(t)
-        if (administrators.length === 1 && administrators[0] === identity)
-          throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
-            hint: 'make another one first: keyman person invite --administrator',
-          })
-        const before = found(await selectPerson(t, identity), identity)
-        await updateState(t, identity, 'disabled')
-        const { sessions, facts } = await endSessions(room, t, { person: identity })
-        // By the log, or whoever writes 'disabled' into the row beforehand is not disabled when the row says 'active' again.
-        const disabled = personFact({ ...(await known(before)), state: 'disabled' })
-        const isChanged = !ledger.facts.holds(disabled)
-        const more = await within(t)
-        if (isChanged || facts.length > 0 || more.length > 0)
-          await ledger.appendIn(t, [
-            {
-              ...by,
-              kind: 'person-disabled',
-              target: identity,
-              details: { sessions: sessions.length },
-              facts: [...(isChanged ? [disabled] : []), ...facts],
-            },
-            ...more,
-          ])
-        return toView({ ...before, state: 'disabled' })
-      })
+      const attempt = (isLast: boolean) =>
+        act(by, { name: 'person disable', changes: [`person:${identity}`] }, async t => {
+          const administrators = await lockAdministrators(t)
+          if (administrators.length === 1 && administrators[0] === identity)
+            throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
+              hint: 'make another one first: keyman person invite --administrator',
+            })
+          const before = found(await selectPerson(t, identity), identity)
+          if (!isKnown(before) && !isLast) throw new Unknown()
+          await updateState(t, identity, 'disabled')
+          const { sessions, facts } = await endSessions(room, t, { person: identity })
+          // By the log, or whoever writes 'disabled' into the row beforehand is not disabled when the row says 'active' again.
+          // And what it does not say, it does not come to say by this: then no administrator is disabled.
+          const administrator = isKnown(before) && before.administrator
+          const disabled = personFact({ ...before, administrator, state: 'disabled' })
+          const isChanged = !ledger.facts.holds(disabled)
+          const more = await within(t)
+          if (isChanged || facts.length > 0 || more.length > 0)
+            await ledger.appendIn(t, [
+              {
+                ...by,
+                kind: 'person-disabled',
+                target: identity,
+                details: { sessions: sessions.length },
+                facts: [...(isChanged ? [disabled] : []), ...facts],
+              },
+              ...more,
+            ])
+          return toView({ ...before, state: 'disabled' })
+        })
+      const person = await followed(attempt)
       await room.sessions.refresh()
       return person
     },
 
     async enable(identity, by) {
-      const person = await act(by, { name: 'person enable', changes: [`person:${identity}`] }, async t => {
-        const before = found(await selectPerson(t, identity), identity)
-        if (!isKnown(before)) throw notWhatTheLogSays(identity)
-        if (before.state === 'active') return toView(before)
-        await updateState(t, identity, 'active')
-        await announceChange(t, [`person:${identity}`])
-        await ledger.appendIn(t, [
-          { ...by, kind: 'person-enabled', target: identity, facts: [personFact({ ...before, state: 'active' })] },
-        ])
-        return toView({ ...before, state: 'active' })
-      })
+      const attempt = (isLast: boolean) =>
+        act(by, { name: 'person enable', changes: [`person:${identity}`] }, async t => {
+          const before = found(await selectPerson(t, identity), identity)
+          if (!ledger.facts.holds(personFact(before))) throw isLast ? notWhatTheLogSays(identity) : new Unknown()
+          if (before.state === 'active') return toView(before)
+          await updateState(t, identity, 'active')
+          await announceChange(t, [`person:${identity}`])
+          await ledger.appendIn(t, [
+            { ...by, kind: 'person-enabled', target: identity, facts: [personFact({ ...before, state: 'active' })] },
+          ])
+          return toView({ ...before, state: 'active' })
+        })
+      const person = await followed(attempt)
       await room.sessions.refresh()
       return person
     },
   }
 }
 
+/** The row is not what the log says, as far as it was followed. */
+class Unknown extends Error {}
 const notWhatTheLogSays = (identity: PersonIdentity): KeymanError =>
   new KeymanError('conflict', `what the database says of ${identity} is not what the audit log says`, {
     hint: 'somebody changed it: see the server log; an invitation by keyman-server admin-link makes an administrator anew',

@@ -73,7 +73,9 @@ export async function stateOf(world: AttackWorld, { connection }: JoinedHost): P
   const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
   const stream = await openStream({ url, roots, client }, first.resolve)
   stream.send({ type: 'hello', revision: 0, incarnation, agent: 'test', sshd: 'none' })
-  const frame = await first.promise
+  const closed = stream.ended.then(why => Promise.reject(new Error(`the stream was closed: ${why}`)))
+  const frame = await Promise.race([first.promise, closed])
+  closed.catch(() => {})
   stream.close()
   if (frame.type !== 'state') throw new Error(`a ${frame.type}`)
   return frame.state

@@ -1,0 +1,203 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { api } from '#shared/api/index.ts'
+import { type ApiSession, enrol, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
+import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome } from '#test/support/attack-world.ts'
+import { type DatabaseWorld, hashOf, openDatabaseWorld, stateOf } from '#test/support/database-world.ts'
+import { requires } from '#test/support/requires.ts'
+
+/** Whoever may write any row of the database gives nobody anything by it, and keeps nobody who was put out. */
+
+describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
+  let world: DatabaseWorld
+  let mallory: ApiSession
+  beforeAll(async () => {
+    world = await openDatabaseWorld()
+    mallory = await logIn(world.server, await inviteAndEnrol(world.server, world.alice, 'mallory@example.com'))
+  })
+  afterAll(() => world?.close())
+
+  const person = (identity: string) => ({ params: { identity } })
+  const grant = (who: string) => ({
+    body: bodyOf(api.grants.add, { who, login: 'deploy', hosts: { labels: { env: 'test' } } }),
+  })
+  const members = (name: string, persons: readonly string[]) => ({
+    params: { name },
+    body: bodyOf(api.teams.addMembers, { persons }),
+  })
+  const certificate = ({ connection, keys }: ApiSession) =>
+    outcome(call(connection, api.ssh.issueUserCertificate, { body: { publicKey: keys.ssh.line } }))
+  const isAlive = ({ connection }: ApiSession) => outcome(call(connection, api.session.show))
+  const administers = ({ connection }: ApiSession) => outcome(call(connection, api.persons.list))
+  /** Something that the server reads all rights anew for. */
+  const change = () =>
+    call(world.alice.connection, api.teams.addMembers, members(`team${++teams}`, ['bob@example.com']))
+  let teams = 0
+  const triggers: string[] = []
+  let lies = 0
+  /** Makes the database do otherwise than it is told, at the rows that `which` says: `what` is what the trigger returns. */
+  async function trigger(table: string, when: string, what: 'old' | 'null', which: string): Promise<void> {
+    const name = `lie${++lies}`
+    triggers.push(`drop trigger ${name} on ${table}`)
+    await world.sql(`create function ${name}() returns trigger language plpgsql as $$ begin return ${what}; end $$;
+      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
+  }
+  const honest = async () => {
+    for (const each of triggers.splice(0)) await world.sql(each)
+  }
+  const enrolled = async (name: string, options = {}) =>
+    logIn(world.server, await inviteAndEnrol(world.server, world.alice, name, options))
+
+  it('gives nobody a grant or a team by a row; an administrator does', async () => {
+    await call(world.alice.connection, api.teams.addMembers, members('sre', ['bob@example.com']))
+    await call(world.alice.connection, api.grants.add, grant('team:sre'))
+    await world.sql(`insert into access_grant select 'grant_evilevilevil', 'mallory@example.com', login, hosts, options,
+      max_lifetime, ends_at, created_at, created_by from access_grant limit 1`)
+    await world.sql(`insert into team_member values ('sre', 'mallory@example.com')`)
+    // Nor does one that is no grant at all keep the others from being read.
+    await world.sql(`insert into access_grant select 'evil', who, 'no login', '[]', options, 1, null, created_at, created_by
+      from access_grant limit 1;
+      insert into person (identity, administrator, state, user_handle, created_at)
+        values ('no person', true, 'active', decode(repeat('00', 64), 'hex'), now())`)
+    await change()
+    expect(await certificate(mallory)).toBe('denied')
+    await world.tells(/grant evil in the database is not well-formed/)
+    await world.tells(/grant:grant_evilevilevil in the database is not what the audit log says/)
+    await world.tells(/member:sre mallory@example.com in the database is not what the audit log says/)
+    await world.sql(
+      `delete from access_grant where id in ('evil', 'grant_evilevilevil'); delete from team_member where person like 'mallory%'`,
+    )
+    await world.sql(`update access_grant set who = 'mallory@example.com'`)
+    await change()
+    expect(await certificate(mallory)).toBe('denied')
+    await world.sql(`update access_grant set who = 'team:sre'`)
+    await call(world.alice.connection, api.teams.addMembers, members('sre', ['mallory@example.com']))
+    expect(await certificate(mallory)).toBe('done')
+  })
+
+  it('gives a grant or team that was taken away back to nobody; one that was not stays', async () => {
+    const kim = await enrolled('kim@example.com')
+    const { id } = await call(world.alice.connection, api.grants.add, grant('kim@example.com'))
+    await call(world.alice.connection, api.teams.addMembers, members('ops', ['kim@example.com']))
+    await call(world.alice.connection, api.grants.add, grant('team:ops'))
+    expect(await certificate(kim)).toBe('done')
+    await world.sql(`create table kept_grant as select * from access_grant;
+      create table kept_member as select * from team_member`)
+    await call(world.alice.connection, api.grants.remove, { params: { id } })
+    expect(await certificate(kim)).toBe('done')
+    await call(world.alice.connection, api.teams.removeMembers, members('ops', ['kim@example.com']))
+    await world.sql(`insert into access_grant select * from kept_grant on conflict do nothing;
+      insert into team_member select * from kept_member on conflict do nothing; drop table kept_grant, kept_member`)
+    await change()
+    expect(await certificate(kim)).toBe('denied')
+  })
+
+  it('takes no removal of a grant, member or host back by a trigger that swallows it', async () => {
+    const lee = await enrolled('lee@example.com')
+    const { id } = await call(world.alice.connection, api.grants.add, grant('lee@example.com'))
+    const host = await joinHost(world, 'web7.keyman.localhost')
+    expect(await certificate(lee)).toBe('done')
+    await trigger('access_grant', 'delete', 'null', 'true')
+    await trigger('host', 'update', 'null', 'true')
+    await call(world.alice.connection, api.grants.remove, { params: { id } })
+    await call(world.alice.connection, api.hosts.remove, { params: { name: host.name } })
+    await honest()
+    expect(await certificate(lee)).toBe('denied')
+    await expect(stateOf(world, host)).rejects.toThrow()
+    await call(world.alice.connection, api.grants.add, grant('lee@example.com'))
+    expect(await certificate(lee)).toBe('done')
+  })
+
+  it('makes nobody an administrator, not even by what an administrator does next', async () => {
+    await world.sql(`update person set administrator = true where identity = 'mallory@example.com'`)
+    await world.sql(`insert into identity_change (subject) values ('person:mallory@example.com')`)
+    await expect.poll(() => administers(mallory), { timeout: 10_000 }).toBe('not-signed-in')
+    await world.tells(/person:mallory@example.com in the database is not what the audit log says/)
+    // What stands in the row when she is disabled, and enabled again, is not said by the log from then on.
+    await call(world.alice.connection, api.persons.disable, person('mallory@example.com'))
+    expect(await outcome(call(world.alice.connection, api.persons.enable, person('mallory@example.com')))).toBe(
+      'conflict',
+    )
+    await world.sql(`update person set administrator = false where identity = 'mallory@example.com'`)
+    await call(world.alice.connection, api.persons.enable, person('mallory@example.com'))
+    mallory = await logIn(world.server, mallory.person)
+    expect(await administers(mallory)).toBe('denied')
+    const eve = await enrolled('eve@example.com', { administrator: true })
+    await expect.poll(() => administers(eve), { timeout: 10_000 }).toBe('done')
+  })
+
+  it('keeps nobody in who was disabled: neither by the row, nor by a trigger that swallows it, nor by writing it beforehand', async () => {
+    const nia = await enrolled('nia@example.com')
+    await trigger('person', 'update', 'old', `old.identity = 'nia@example.com'`)
+    await trigger('person_session', 'update', 'null', `old.person = 'nia@example.com'`)
+    await call(world.alice.connection, api.persons.disable, person('nia@example.com'))
+    expect(await isAlive(nia)).toBe('not-signed-in')
+    await expect(logIn(world.server, nia.person)).rejects.toThrow()
+    await honest()
+    expect(await isAlive(nia)).toBe('not-signed-in')
+
+    const oli = await enrolled('oli@example.com')
+    await world.sql(`update person set state = 'disabled' where identity = 'oli@example.com'`)
+    await call(world.alice.connection, api.persons.disable, person('oli@example.com'))
+    await world.sql(`update person set state = 'active' where identity = 'oli@example.com'`)
+    expect(await isAlive(oli)).toBe('not-signed-in')
+    await expect(logIn(world.server, oli.person)).rejects.toThrow()
+    await world.sql(`update person set state = 'disabled' where identity = 'oli@example.com'`)
+    await call(world.alice.connection, api.persons.enable, person('oli@example.com'))
+    expect(await isAlive(await logIn(world.server, oli.person))).toBe('done')
+  })
+
+  it('keeps no session and no invitation from its end by hiding its row meanwhile; those of others go on', async () => {
+    const pam = await enrolled('pam@example.com', { administrator: true })
+    const invite = (session: ApiSession, identity: string) =>
+      call(session.connection, api.persons.invite, {
+        body: bodyOf(api.persons.invite, { identity, administrator: true }),
+      })
+    const sleeper = await invite(pam, 'sleeper@example.com')
+    const friend = await invite(world.alice, 'friend@example.com')
+    await world.sql(`create table kept_session as select * from person_session where person = 'pam@example.com';
+      create table kept_link as select * from enrolment_link where created_by = 'pam@example.com';
+      update person_session set person = 'bob@example.com' where person = 'pam@example.com';
+      delete from enrolment_link where created_by = 'pam@example.com'`)
+    await call(world.alice.connection, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target: { person: 'pam@example.com' }, wait: 0 }),
+    })
+    await world.sql(`update person_session set person = 'pam@example.com' where id in (select id from kept_session);
+      insert into enrolment_link select * from kept_link`)
+    expect(await isAlive(pam)).toBe('not-signed-in')
+    await expect(enrol(world.server, sleeper.link, 'sleeper@example.com')).rejects.toThrow('expired')
+    await enrol(world.server, friend.link, 'friend@example.com')
+    expect(await isAlive(await logIn(world.server, pam.person))).toBe('done')
+  })
+
+  it('lets no host in by a row or another key, and makes none by a join token; a joined one is let in', async () => {
+    const [one, two] = [await joinHost(world, 'web1.keyman.localhost'), await joinHost(world, 'web2.keyman.localhost')]
+    const spkiOf = async (name: string) => (await world.sql(`select client_spki from host where name = $1`, [name]))[0]
+    const own = await spkiOf(one.name)
+    await world.sql(`alter table host drop constraint if exists none; drop index host_living_key`)
+    await world.sql(
+      `update host set client_spki = (select client_spki from host where name = 'web2.keyman.localhost') where name = $1;`.replace(
+        '$1',
+        `'${one.name}'`,
+      ),
+    )
+    await world.sql('update host_change set version = version + 1')
+    await world.tells(/host:\S+ in the database is not what the audit log says/)
+    await expect(stateOf(world, one)).rejects.toThrow()
+    expect((await stateOf(world, two)).revision).toBeGreaterThan(0)
+    await world.sql('update host set client_spki = $1 where name = $2', [own?.client_spki, one.name])
+    await world.sql('update host_change set version = version + 1')
+    await expect.poll(() => stateOf(world, one).then(() => 'let in', String), { timeout: 10_000 }).toBe('let in')
+
+    const { secret } = await addHost(world, 'web3.keyman.localhost')
+    await world.sql(
+      `insert into join_token select $1, id, now(), now() + interval '1 day', null from host where name = 'web3.keyman.localhost'`,
+      [hashOf(`keyman-join-v1\n${'A'.repeat(43)}`)],
+    )
+    const join = async (token: string) =>
+      outcome(call(world.stranger, api.hostSelf.join, { body: await joinBody(world.stranger, token, newKeys()) }))
+    expect(await join('A'.repeat(43))).toBe('denied')
+    await world.tells(/join-token:\S+ in the database is not what the audit log says/)
+    expect(await join(secret)).toBe('done')
+  })
+})
