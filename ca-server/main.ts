@@ -10,6 +10,7 @@ import { loadConfig, type ServerConfig } from './config.ts'
 import { listAuthorityKeys } from './list-authority-keys.ts'
 import { createLog } from './log.ts'
 import { askServer } from './operator.ts'
+import { restoreCommand } from './restore-command.ts'
 import { start } from './start.ts'
 
 const HELP = `keyman-server: the certificate authority, its pages and its API
@@ -25,6 +26,10 @@ usage: keyman-server COMMAND [--config FILE]
                         the recovery when nobody can sign in any more (recorded)
   authority list        the authority keys as the keystore holds them, not as the database says, to
                         compare with what a trust bundle adds before it is signed; --json for a file
+  restore [--yes]       after a backup of the database was put back, while no server runs: shows what
+                        was lost, and with --yes takes its history up anew (docs/server.md)
+        [--keep PERSON] who goes on without being confirmed; may stand several times
+        [--checkpoint FILE]  the newest checkpoint that anybody has
 
   --config FILE         TOML; else KEYMAN_CONFIG, else defaults. KEYMAN_* variables win over it
 
@@ -42,6 +47,7 @@ async function main(args: string[]): Promise<number> {
       demo: { type: 'boolean' },
       checkpoint: { type: 'string' },
       json: { type: 'boolean' },
+      keep: { type: 'string', multiple: true },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean' },
       yes: { type: 'boolean' },
@@ -77,6 +83,8 @@ async function main(args: string[]): Promise<number> {
     case 'authority':
       if (rest[0] === 'list') return authorityList(config(), values.json === true)
       throw new KeymanError('invalid-input', 'keyman-server authority knows: list')
+    case 'restore':
+      return restoreCommand(config(), values)
     default:
       throw new KeymanError('invalid-input', `there is no command ${JSON.stringify(command)}`, {
         hint: 'keyman-server --help lists them',

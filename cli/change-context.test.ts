@@ -12,8 +12,8 @@ const parent = mkdtempSync(join(tmpdir(), 'keyman-change-context-'))
 afterAll(() => rmSync(parent, { recursive: true, force: true }))
 
 const signature = Buffer.alloc(68).toString('base64')
-const checkpoint = (size: number) =>
-  `acme/log\n${size}\n${Buffer.alloc(32, size).toString('base64')}\n\n— acme/log ${signature}\n`
+const checkpoint = (size: number, log = 'acme/log') =>
+  `${log}\n${size}\n${Buffer.alloc(32, size).toString('base64')}\n\n— ${log} ${signature}\n`
 const bundle = (version: number, machinesUrl = 'https://keys.example.com:4443') => ({
   organisation: 'acme',
   machinesUrl,
@@ -56,6 +56,19 @@ describe('a context', () => {
     expect(onDisk()).toEqual(held)
     await changeContext(places, 'acme', () => ({ ...bundle(6), checkpoint: checkpoint(2) }))
     expect(onDisk()).toEqual({ ...held, ...bundle(6) })
+  })
+  it('takes a smaller checkpoint of another log once the root of trust has signed that log, and none of the old one then', async () => {
+    const next = checkpoint(7, 'acme/log-2')
+    await changeContext(places, 'acme', () => ({ checkpoint: next }))
+    expect(onDisk()).toEqual(held)
+    const logKey = { name: 'acme/log-2', key: '' }
+    await pinContext(places, { ...bundle(6), logKey, hostSuffixes: [] })
+    // Until then the old one stands, so that the person is told of both.
+    expect(onDisk()).toMatchObject({ checkpoint: checkpoint(50), logKey })
+    await changeContext(places, 'acme', () => ({ checkpoint: next }))
+    expect(onDisk()).toMatchObject({ checkpoint: next })
+    await changeContext(places, 'acme', () => ({ checkpoint: checkpoint(90) }))
+    expect(onDisk()).toMatchObject({ checkpoint: next })
   })
   it('goes forward, and keeps what the change does not name', async () => {
     const moved = bundle(5, 'https://localhost:4444')

@@ -59,11 +59,14 @@ function forward(held: Context, change: Partial<Context>): Context {
     change.bundle.document === held.bundle.document
   // Names are agreed to for what a bundle claims, so they belong to it.
   const kept = newer ? { ...held, ...change } : { ...held, hosts: change.hosts ?? held.hosts }
-  const checkpoint = larger(held.checkpoint, change.checkpoint)
+  const checkpoint = newest(held.checkpoint, change.checkpoint, kept.logKey.name)
   return { ...kept, ...(checkpoint === undefined ? {} : { checkpoint }) }
 }
 
-function larger(held: string | undefined, offered: string | undefined): string | undefined {
+/** The larger one; where the root of trust has signed another log since, that log's. */
+function newest(held: string | undefined, offered: string | undefined, log: string): string | undefined {
   if (held === undefined || offered === undefined) return held ?? offered
-  return parseCheckpoint(offered).size > parseCheckpoint(held).size ? offered : held
+  const [before, after] = [parseCheckpoint(held), parseCheckpoint(offered)]
+  if (after.origin !== log) return held
+  return before.origin !== log || after.size > before.size ? offered : held
 }

@@ -47,15 +47,24 @@ function checkPair(key: string, cert: string): void {
 
 export type LogMemory = { state: 'extends'; checkpoint: string } | { state: 'forked'; message: string }
 
+/**
+ * What this machine remembers of the log. A restored backup begins another log, whose name the root of trust has signed: of the
+ * one that was given up nothing is remembered any more.
+ */
+export function heldCheckpoint({ checkpoint, logKey }: Pick<Context, 'checkpoint' | 'logKey'>): string | undefined {
+  // Verified when it was remembered, by the log key of that time.
+  return checkpoint !== undefined && parseCheckpoint(checkpoint).origin === logKey.name ? checkpoint : undefined
+}
+
 /** Fetches the newest checkpoint and checks that it extends the one remembered here. */
 export async function compareCheckpoint(folders: Folders, context: Context): Promise<LogMemory> {
   const connection = sessionConnection(folders, context)
   const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
   const { checkpoint } = await call(connection, api.auditTrail.checkpoint)
   const newest = verifyCheckpoint(checkpoint, trusted)
-  if (context.checkpoint === undefined) return { state: 'extends', checkpoint }
-  // Verified when it was remembered, by the log key of that time.
-  const held = parseCheckpoint(context.checkpoint)
+  const remembered = heldCheckpoint(context)
+  if (remembered === undefined) return { state: 'extends', checkpoint }
+  const held = parseCheckpoint(remembered)
   if (held.size > newest.size)
     return {
       state: 'forked',
@@ -78,6 +87,10 @@ export async function rememberCheckpoint(folders: Folders, { organisation }: Pic
   if (!context) return
   try {
     const memory = await compareCheckpoint(folders, context)
+    if (context.checkpoint !== undefined && heldCheckpoint(context) === undefined)
+      remark(
+        `keyman: warning: a backup of ${shown(organisation)} was restored, and the root of trust has signed its new history: the log of ${parseCheckpoint(context.checkpoint).size} records that was seen from here goes on as another`,
+      )
     if (memory.state === 'extends')
       await changeContext(folders, organisation, () => ({ checkpoint: memory.checkpoint }))
     else remark(`keyman: warning: ${memory.message}; tell your security team, keyman audit verify says more`)

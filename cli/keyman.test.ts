@@ -209,6 +209,16 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect(renewed.stderr).toContain('keyman: warning: the log has')
     writeFileSync(path, held)
   })
+  it('a log that the root of trust has signed in place of the one that was remembered is told of, and remembered from then on', async () => {
+    const path = join(near.home, 'config', 'keyman', 'contexts', 'local.json')
+    const context = JSON.parse(readFileSync(path, 'utf8'))
+    const [, , ...rest] = context.checkpoint.split('\n')
+    writeFileSync(path, JSON.stringify({ ...context, checkpoint: ['local/before', '100000', ...rest].join('\n') }))
+    const renewed = await near.keyman(['ssh', 'renew'])
+    expect(renewed.stderr).toContain('a backup of local was restored')
+    expect((await near.keyman(['ssh', 'renew'])).stderr).not.toContain('restored')
+    expect((await near.keyman(['audit', 'verify'])).code).toBe(0)
+  })
   it("invites somebody, whose machine trusts by the invitation's line alone", async () => {
     const answer = await json(near, 'person', 'invite', 'bob@example.com')
     invitation = answer.login

@@ -19,7 +19,8 @@ export type {
   ServerCertificate,
   UserCertificateRequest,
 } from './port.ts'
+export { beginSerialsIn } from './revocation/restore.ts'
 export { revokedRows } from './revocation/stated-rows.ts'
 export { createTrust, type Trust, type TrustDeps } from './trust/create-trust.ts'
 export { rootKeyFileIn } from './trust/root-key.ts'
-export { openBundles, pinnedBundle, type VerifiedBundles } from './trust/verified.ts'
+export { openBundles, pinnedBundle, putBackBundleIn, type VerifiedBundles } from './trust/verified.ts'

@@ -13,4 +13,5 @@ export type {
   PrincipalsLine,
   SignedBundle,
 } from './port.ts'
+export { endTokensIn } from './records.ts'
 export { hostRows } from './stated-rows.ts'

@@ -115,6 +115,10 @@ export async function selectToken(
   return host && { host, endsAt: row.ends_at, used: row.used_at !== null }
 }
 
+/** Whatever token nobody has used yet. */
+export const endTokensIn = (t: Queryable, at: Date): Promise<number> =>
+  t.execute('update join_token set used_at = $1::timestamptz where used_at is null', [at.toISOString()])
+
 /** Uses a token up, once: `false` where somebody was faster. */
 export async function useToken(t: Queryable, hash: Uint8Array, at: Date): Promise<boolean> {
   const changed = await t.execute(

@@ -38,4 +38,5 @@ export type {
   WebauthnJson,
   Within,
 } from './port.ts'
+export { suspendAllIn } from './restore.ts'
 export { identityRows } from './stated-rows.ts'

@@ -48,6 +48,7 @@ export { incarnationFact, logName } from './history.ts'
 export { type LogMemory, openLogMemory } from './memory.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
+export { beginIncarnation, type Lost, whatIsLost } from './restore.ts'
 export type { StatedRows } from './rows.ts'
 export { makeSealKey, openSealKey, serverSecret } from './server-secret.ts'
 

@@ -12,7 +12,7 @@ import {
   verifyInclusion,
 } from '#shared/merkle/index.ts'
 import { changeContext } from '../change-context.ts'
-import { compareCheckpoint, sessionConnection } from '../checkpoint.ts'
+import { compareCheckpoint, heldCheckpoint, sessionConnection } from '../checkpoint.ts'
 import { type Connection, call } from '../client.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { requireSession } from '../context.ts'
@@ -126,7 +126,7 @@ Exit code 0: as it should be; 9: something was found.`,
     const { context } = requireSession(places, new Date())
     const connection = sessionConnection(places, context)
     const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
-    const remembered = context.checkpoint
+    const remembered = heldCheckpoint(context)
     const memory = await compareCheckpoint(places, context)
     const heads: TrustedHead[] = []
     if (remembered !== undefined)

@@ -200,7 +200,7 @@ export async function joinBody(connection: Connection, secret: string, keys = ne
 export type JoinedHost = { readonly name: string; readonly keys: LoginKeys; readonly connection: Connection }
 
 /** A whole host, without its agent. */
-export async function joinHost(world: AttackWorld, name: string): Promise<JoinedHost> {
+export async function joinHost(world: Pick<AttackWorld, 'alice' | 'stranger'>, name: string): Promise<JoinedHost> {
   const { secret } = await addHost(world, name)
   const keys = newKeys()
   const { client } = await call(world.stranger, api.hostSelf.join, {

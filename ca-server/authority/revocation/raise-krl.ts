@@ -5,15 +5,17 @@ import { raiseKrlVersion } from './records.ts'
 
 /**
  * Takes the lock under which the KRL's versions and contents go forward together, until the commit, and tells the other servers at
- * it. Gives the new version, above all that the log knows, and the facts that the change's first record has to say.
+ * it. Gives the new version, above all that the log knows and above `atLeast`, and the facts that the change's first record has to say.
  */
 export async function raiseKrl(
   { ledger }: { readonly ledger: Pick<Ledger, 'facts'> },
   t: Queryable,
   now: Date,
+  atLeast = 0n,
 ): Promise<{ version: bigint; facts: Fact[] }> {
   const { newest, all } = krlVersions(ledger.facts.ids)
-  const { version, at } = await raiseKrlVersion(t, { above: newest?.version ?? 0n, at: now })
+  const known = newest?.version ?? 0n
+  const { version, at } = await raiseKrlVersion(t, { above: known > atLeast ? known : atLeast, at: now })
   await t.execute(`select pg_notify('revocations', $1)`, [version.toString()])
   return { version, facts: [versionFact(version, at), ...all.map(id => ({ id, is: null }))] }
 }

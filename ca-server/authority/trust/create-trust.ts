@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { By } from '#server/access/index.ts'
 import type { Act } from '#server/identity/index.ts'
-import type { Ledger } from '#server/ledger/index.ts'
+import { incarnationFact, type Ledger } from '#server/ledger/index.ts'
 import { insist, type Store } from '#server/store/index.ts'
 import { toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -24,7 +24,7 @@ import { type Addresses, bundleFact, type VerifiedBundles } from './verified.ts'
 
 export type TrustDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts'>
   readonly act: Act
   readonly authority: Pick<Authority, 'trusted'>
   readonly logKey: Pick<LogKey, 'name' | 'publicKey'>
@@ -160,8 +160,8 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
 }
 
 const LOOK_EVERY = 30_000
-/** What this server's own set-up may change. Never the incarnation: a history is taken up anew by an operator's command alone. */
-const HELD_CHANGES: readonly NamedChange[] = ['addresses', 'host-suffixes', 'log-key']
+/** What this server's own set-up may change. The incarnation only by an operator's command, whose record `refuseForeign` asks for. */
+const HELD_CHANGES: readonly NamedChange[] = ['incarnation', 'addresses', 'host-suffixes', 'log-key']
 /** And what those decide who sign: they have named it to their own `keyman trust`. */
 const CEREMONY_CHANGES: readonly NamedChange[] = [...HELD_CHANGES, 'roots', 'threshold']
 
@@ -181,10 +181,11 @@ function refuseForeign(deps: TrustDeps, bundle: TrustBundle): void {
       `this server is of the organisation ${deps.organisation}, its database of ${bundle.organisation}`,
       { hint: `set organisation = "${bundle.organisation}", or give it a database of its own` },
     )
-  if (deps.store.incarnation !== bundle.incarnation)
+  const { incarnation } = deps.store
+  if (incarnation !== bundle.incarnation && !deps.ledger.facts.holds(incarnationFact(incarnation)))
     throw new KeymanError(
       'denied',
-      `the database is of the incarnation ${deps.store.incarnation}, which the root of trust has not signed`,
+      `the database is of the incarnation ${incarnation}, which the root of trust has not signed`,
       { hint: 'somebody changed the database: no server takes a new history on its own; see docs/trust.md' },
     )
   if (sameAddresses(deps, bundle)) return

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Pins } from '#server/pins/index.ts'
-import type { Store } from '#server/store/index.ts'
+import type { Queryable, Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import {
@@ -13,7 +13,7 @@ import {
   type TrustBundle,
   verifyTrustChain,
 } from '#shared/trust/index.ts'
-import { type StoredBundle, selectBundles } from './records.ts'
+import { insertBundle, type StoredBundle, selectBundles } from './records.ts'
 import { readRootKey, rootKeyFileIn } from './root-key.ts'
 
 /**
@@ -74,6 +74,22 @@ type Verified = { readonly signed: SignedBundle; readonly bundle: TrustBundle }
 export async function pinnedBundle(pins: Pick<Pins, 'read'>): Promise<TrustBundle | undefined> {
   const kept = await pins.read('trust-bundle', pin)
   return kept && ownWord({ document: kept.document, signatures: kept.signatures }).bundle
+}
+
+/**
+ * A backup was put back: the bundle that this server has verified last is newer than those of the database, and nobody accepts an older one
+ * any more. Gives what the record has to say.
+ */
+export async function putBackBundleIn(t: Queryable, pins: Pick<Pins, 'read'>, at: Date): Promise<readonly Fact[]> {
+  const kept = await pins.read('trust-bundle', pin)
+  if (!kept) return []
+  const { signed, bundle } = ownWord({ document: kept.document, signatures: kept.signatures })
+  const newest = (await selectBundles(t, 2 ** 31 - 1)).at(-1)
+  if (!newest || newest.version >= bundle.version) return []
+  const before = parseTrustDocument(newest.signed.document)
+  const changesRoots = rootFingerprint(before.roots) !== rootFingerprint(bundle.roots)
+  await insertBundle(t, { version: bundle.version, signed, changesRoots, at: at.toISOString() })
+  return [bundleFact(signed)]
 }
 
 /** Throws `denied` for a database whose bundles do not follow from what is pinned, `unavailable` where nothing is pinned but should be. */

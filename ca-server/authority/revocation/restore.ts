@@ -1,0 +1,43 @@
+import { z } from 'zod'
+import type { Fact, Ledger } from '#server/ledger/index.ts'
+import { incarnationNumber, type Queryable } from '#server/store/index.ts'
+import { selectKeys } from '../records.ts'
+import { revokedFact } from './facts.ts'
+import { raiseKrl } from './raise-krl.ts'
+
+/** Serials, and versions of the KRL, of one history: no history gives so many. */
+const SPAN = 1n << 40n
+/** 1 is the canary's. */
+const FIRST_SERIAL = 2n
+
+/**
+ * A backup was put back. Whatever was issued before is revoked, up to where the new history begins: what was issued after the
+ * backup stands in no record, what was revoked after it in no list, and nobody who signs in anew needs any of it. Host
+ * certificates stay: hosts could not be reached without. Gives what the record has to say. `held`: labels of the keystore's keys.
+ */
+export async function beginSerialsIn(
+  ledger: Pick<Ledger, 'facts'>,
+  t: Queryable,
+  { incarnation, held, at }: { readonly incarnation: string; readonly held: readonly string[]; readonly at: Date },
+): Promise<{ readonly krlVersion: bigint; readonly facts: readonly Fact[] }> {
+  const base = BigInt(incarnationNumber(incarnation) - 1) * SPAN
+  const { version, facts } = await raiseKrl({ ledger }, t, at, base)
+  for (const { label, purpose } of await selectKeys(t)) {
+    // A row that somebody wrote is no key of ours.
+    if (purpose === 'machines' || !held.includes(label)) continue
+    const [row] = await t.query(
+      'select coalesce(max(next), 0) as next from serial_block where authority = $1',
+      [label],
+      z.object({ next: z.bigint() }),
+    )
+    const given = row?.next ?? 0n
+    const next = given < base ? base : (given / SPAN + 1n) * SPAN
+    await t.execute('insert into serial_block (authority, incarnation, next) values ($1, $2, $3::bigint)', [
+      label,
+      incarnation,
+      next,
+    ])
+    if (purpose === 'ssh-user') facts.push(revokedFact({ authority: label, from: FIRST_SERIAL, to: next - 1n }))
+  }
+  return { krlVersion: version, facts }
+}

@@ -1,0 +1,92 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { incarnationId, openStore, type Store } from '#server/store/index.ts'
+import { encodeCheckpoint, noteKeyId, signedNote } from '#shared/merkle/index.ts'
+import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
+import { beginIncarnation, createLedger, incarnationFact, type Ledger, type LogMemory, whatIsLost } from './index.ts'
+import type { KeptHead } from './memory.ts'
+
+let folder: string
+let store: Store
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'keyman-restore-'))
+  store = await openStore({ engine: 'pglite', folder })
+})
+afterAll(async () => {
+  await store.close()
+  rmSync(folder, { recursive: true })
+})
+
+function memoryOf(head?: KeptHead): LogMemory {
+  let kept = head
+  return {
+    head: () => kept,
+    state: () => undefined,
+    keepState: async () => {},
+    async keepHead(next) {
+      kept = next
+    },
+  }
+}
+const open = (
+  name: string,
+  more: { memory?: LogMemory; trusted?: string[]; sawEmpty?: boolean } = {},
+): Promise<Ledger> =>
+  createLedger({ store, origin: name, logKey: { ...logKey, name }, sealKey, now: () => new Date(), ...more })
+const note = (size: bigint, name: string) =>
+  signedNote(encodeCheckpoint({ origin: name, size, root: new Uint8Array(32).fill(7) }), {
+    name,
+    keyId: noteKeyId(name, logKey.publicKey),
+    sign: logKey.sign,
+  })
+const lostBy = (memory: LogMemory, checkpoint?: string) => whatIsLost({ store, memory, logKey }, checkpoint)
+
+it('what is lost is what this server or a checkpoint remembers and the database does not hold; nothing is said of what nobody remembers', async () => {
+  const memory = memoryOf()
+  const ledger = await open(origin, { memory, sawEmpty: true })
+  for (let n = 0; n < 3; n++) await ledger.append(entry())
+  const newest = await ledger.checkpoint()
+  expect(await lostBy(memory)).toBe(undefined)
+  expect(await lostBy(memoryOf(), newest)).toBe(undefined)
+  await expect(lostBy(memoryOf())).rejects.toMatchObject({ code: 'unavailable' })
+
+  const { incarnation } = store
+  const longer = { incarnation, size: 10n, root: '07'.repeat(32) }
+  expect(await lostBy(memoryOf(longer))).toMatchObject({ held: 3n, size: 10n, number: 1, by: 'this server' })
+  // Of the same length, and another.
+  expect(await lostBy(memoryOf({ ...longer, size: 3n }))).toMatchObject({ held: 3n, size: 3n })
+  expect(await lostBy(memory, await note(12n, origin))).toMatchObject({
+    size: 12n,
+    by: expect.stringContaining('given'),
+  })
+  // The newest history that anybody remembers counts: its serials must not be given again.
+  const third = await lostBy(memoryOf(longer), await note(2n, `${origin}-3`))
+  expect(third).toMatchObject({ number: 3, size: 2n })
+  await expect(lostBy(memory, await note(12n, 'other.example.com/log'))).rejects.toMatchObject({
+    code: 'invalid-input',
+  })
+})
+
+it('another server, which remembers the history that was given up, takes the new one by a checkpoint of it alone', async () => {
+  const memory = memoryOf({ incarnation: store.incarnation, size: 10n, root: '07'.repeat(32) })
+  const id = incarnationId(2, '6c2f1de8-0000-4000-8000-000000000000')
+  const before = await open(origin)
+  await store.transaction({ name: 'restore', deadlineMs: 10_000 }, async t => {
+    await beginIncarnation(t, id, new Date())
+    await before.appendIn(t, [entry({ kind: 'restored', actor: { kind: 'operator' }, facts: [incarnationFact(id)] })])
+  })
+  await store.close()
+  store = await openStore({ engine: 'pglite', folder })
+  const name = `${origin}-2`
+  const [old] = [await note(2n, origin)]
+  const first = await open(name)
+  const checkpoint = await first.checkpoint()
+  await expect(open(name, { memory })).rejects.toMatchObject({ hint: expect.stringContaining('start --checkpoint') })
+  await expect(open(name, { memory, trusted: [old] })).rejects.toMatchObject({ code: 'internal' })
+  await (await open(name, { memory, trusted: [checkpoint] })).append(entry())
+  expect(memory.head()).toMatchObject({ incarnation: id })
+  // And no server goes back to the first.
+  await expect(open(origin)).rejects.toMatchObject({ message: expect.stringContaining('was given up') })
+})

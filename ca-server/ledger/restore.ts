@@ -1,0 +1,71 @@
+import { incarnationNumber, type Queryable, type Store } from '#server/store/index.ts'
+import { equalBytes, fromHex, toHex } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parseCheckpoint, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
+import { newerBy } from './history.ts'
+import type { LogMemory } from './memory.ts'
+import { headSize, tileReader } from './tree-store.ts'
+
+export const beginIncarnation = (t: Queryable, id: string, at: Date): Promise<number> =>
+  t.execute('insert into incarnation (number, id, taken_at) values ($1::int, $2, $3::timestamptz)', [
+    incarnationNumber(id),
+    id,
+    at.toISOString(),
+  ])
+
+/** What somebody remembers of the log that the database does not hold any more. */
+export type Lost = {
+  /** What the database holds. */
+  readonly held: bigint
+  /** How long the log was, and its root, hex. */
+  readonly size: bigint
+  readonly root: string
+  /** The newest history that anybody remembers. */
+  readonly number: number
+  /** Who remembers it. */
+  readonly by: string
+}
+
+type Head = { readonly number: number; readonly size: bigint; readonly root: Uint8Array; readonly by: string }
+
+/**
+ * Holds the log, which was followed to its end, against what this server remembers and against a checkpoint that an operator gives; undefined
+ * where it holds all of that. Throws `unavailable` where there is nothing to hold it against, `invalid-input` for a
+ * checkpoint that is not this log's.
+ */
+export async function whatIsLost(
+  { store, memory, logKey }: { store: Store; memory: LogMemory; logKey: { name: string; publicKey: Uint8Array } },
+  checkpoint: string | undefined,
+): Promise<Lost | undefined> {
+  const own = incarnationNumber(store.incarnation)
+  const heads: Head[] = []
+  const kept = memory.head()
+  if (kept) {
+    const { size, root, incarnation } = kept
+    heads.push({ number: incarnationNumber(incarnation), size, root: fromHex(root), by: 'this server' })
+  }
+  if (checkpoint !== undefined) {
+    const { origin } = parseCheckpoint(checkpoint)
+    const olderBy = newerBy(logKey.name, origin)
+    const name = olderBy === undefined ? logKey.name : origin
+    const head = verifyCheckpoint(checkpoint, { origin: name, logKey: logKey.publicKey })
+    heads.push({ ...head, number: own - (olderBy ?? 0), by: 'the checkpoint that was given' })
+  }
+  const held = await headSize(store)
+  if (heads.length === 0)
+    throw new KeymanError('unavailable', 'nothing says what this database has lost: this server remembers no log', {
+      hint: 'give it the newest checkpoint that anybody has: --checkpoint FILE (keyman audit checkpoint > FILE on a laptop made one)',
+    })
+  const readTile = tileReader(store)
+  const lost: Head[] = []
+  for (const head of heads) {
+    if (head.number < own) continue
+    const isHeld =
+      head.number === own &&
+      head.size <= held &&
+      equalBytes((await TreeEdge.load(head.size, readTile)).root(), head.root)
+    if (!isHeld) lost.push(head)
+  }
+  const [newest] = lost.toSorted((a, b) => b.number - a.number || (a.size < b.size ? 1 : -1))
+  return newest && { held, size: newest.size, root: toHex(newest.root), number: newest.number, by: newest.by }
+}

@@ -1,0 +1,214 @@
+import { spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { checkpointToKeep } from '#agent/checkpoint-memory.ts'
+import type { Memory } from '#agent/memory.ts'
+import { openStream } from '#agent/stream.ts'
+import { type VerifiedState, verifyState } from '#agent/verify-state.ts'
+import { call } from '#cli/client.ts'
+import { api, type hostStream } from '#shared/api/index.ts'
+import { parseCheckpoint } from '#shared/merkle/index.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
+import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
+import { type ApiPerson, logIn, machinesConnection } from '#test/support/api-person.ts'
+import { type JoinedHost, joinHost } from '#test/support/attack-world.ts'
+import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger } from '#test/support/crash-world.ts'
+import { postgresPrograms } from '#test/support/postgres.ts'
+
+const main = join(import.meta.dirname, '..', '..', 'ca-server', 'main.ts')
+const ADMIN = 'admin@example.com'
+const BOB = 'bob@example.com'
+
+/** What a host remembers, by the agent's own rules, without sshd's files. */
+class RememberingHost {
+  memory: Memory
+  state: VerifiedState | undefined
+  /** As it came. */
+  sent: hostStream.DesiredState | undefined
+  readonly #host: JoinedHost
+  constructor(host: JoinedHost, bundle: { document: string; signatures: string[] }, incarnation: string) {
+    this.#host = host
+    this.memory = { bundle, incarnation, revision: 0, krlVersion: '0', canary: [], reloadPending: false }
+  }
+
+  /** Says hello, takes the state that comes, or throws what speaks against it. */
+  async comeBack(): Promise<void> {
+    const { url, root = '', client } = this.#host.connection
+    if (!client) throw new Error('a host has a certificate')
+    const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
+    const first = Promise.withResolvers<hostStream.FrameToAgent>()
+    const stream = await openStream({ url, roots, client }, first.resolve)
+    const { incarnation, revision, checkpoint } = this.memory
+    stream.send({
+      type: 'hello',
+      revision,
+      incarnation,
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+      agent: 'test',
+      sshd: 'none',
+    })
+    void stream.ended.then(why => first.reject(new Error(why)))
+    try {
+      const frame = await first.promise
+      if (frame.type !== 'state') return
+      const state = verifyState(frame.state, this.memory)
+      const known = state.incarnation === incarnation ? checkpoint : undefined
+      this.memory = {
+        ...this.memory,
+        bundle: { document: state.trust.signed.document, signatures: [...state.trust.signed.signatures] },
+        incarnation: state.incarnation,
+        revision: state.revision,
+        krlVersion: String(state.krl.version),
+        checkpoint: frame.log ? checkpointToKeep(frame.log, known, state.trust.bundle) : known,
+      }
+      this.state = state
+      this.sent = frame.state
+      stream.send({ type: 'in-force', revision: state.revision })
+    } finally {
+      stream.close()
+    }
+  }
+
+  refuses(line: string): boolean {
+    const { bytes } = this.state?.krl ?? {}
+    return bytes !== undefined && isRevoked(decodeKrl(bytes, 'krl'), parseCertificate(line, 'certificate'))
+  }
+}
+
+const setUps: CrashSetUp[] = ['PGlite and the software keystore', 'PostgreSQL and SoftHSM']
+describe.each(setUps)('a backup that was put back, on %s', setUp => {
+  const skip = setUp === 'PostgreSQL and SoftHSM' && !postgresPrograms()
+  let world: CrashWorld
+  let host: RememberingHost
+  let before: { certificate: string; krlVersion: string; size: bigint }
+  let lostCertificate: string
+
+  const database = () => join(world.server.dataFolder, 'database')
+  const copy = () => join(world.server.folder, 'backup')
+  const sql = async (...statements: string[]) => {
+    const admin = new pg.Client((world.postgres?.adminUrl ?? '').replace(/keyman$/, 'postgres'))
+    await admin.connect()
+    for (const statement of statements) await admin.query(statement)
+    await admin.end()
+  }
+  const backUp = () =>
+    world.postgres
+      ? sql('create database backup template keyman')
+      : cpSync(database(), copy(), { recursive: true, preserveTimestamps: true })
+  const putBack = async () => {
+    if (world.postgres)
+      return sql('drop database keyman', 'create database keyman template backup owner keyman_migrate')
+    rmSync(database(), { recursive: true })
+    cpSync(copy(), database(), { recursive: true })
+  }
+  const command = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+      env: world.server.env,
+      encoding: 'utf8',
+    })
+    return { status, stdout, stderr }
+  }
+  const certificateOf = async (n: number): Promise<string> => {
+    const outcome = await world.machines[n]?.renew()
+    if (outcome?.kind !== 'certificate') throw new Error(JSON.stringify(outcome))
+    return outcome.certificate
+  }
+  const person = (n: number): ApiPerson => {
+    const { person } = world.sessions[n] ?? {}
+    if (!person) throw new Error('no such session')
+    return person
+  }
+
+  beforeAll(async () => {
+    if (skip) return
+    world = await openCrashWorld(setUp, { machines: 2 })
+    const { server, sessions } = world
+    const stranger = await machinesConnection(server)
+    const joined = await joinHost({ alice: sessions[0], stranger }, 'web1.keyman.localhost')
+    const { bundles } = await call(stranger, api.trust.show)
+    const bundle = bundles.at(-1)
+    if (!bundle) throw new Error('no bundle')
+    host = new RememberingHost(joined, bundle, JSON.parse(bundle.document).incarnation)
+    await host.comeBack()
+    const certificate = await certificateOf(1)
+    await server.stop()
+    await backUp()
+    await server.restart()
+
+    lostCertificate = await certificateOf(1)
+    await call(sessions[0].connection, api.persons.disable, {
+      params: { identity: parsePersonIdentity(BOB, 'identity') },
+    })
+    await host.comeBack()
+    expect(host.refuses(certificate)).toBe(true)
+    const { size } = await readLedger(sessions[0])
+    before = { certificate, krlVersion: host.memory.krlVersion, size }
+    await server.stop()
+    await putBack()
+  }, 300_000)
+  afterAll(() => world?.close())
+
+  it.skipIf(skip)('keeps the server from starting, and the command says how much is missing', async () => {
+    await expect(world.server.restart()).rejects.toThrow(
+      /the log that this server remembers has \d+.*keyman-server restore/s,
+    )
+    const { status, stdout } = command('restore')
+    expect(status).toBe(9)
+    expect(stdout).toMatch(/The database holds \d+ records.*are lost/s)
+    expect(stdout).toContain('Nothing was changed')
+    expect(command('restore', '--yes', '--keep', 'nobody@example.com').stderr).toContain(
+      'nobody@example.com is no person',
+    )
+  })
+
+  it.skipIf(skip)(
+    'goes on as a new history: all sessions have ended, and who may have been disabled waits',
+    async () => {
+      const done = command('restore', '--yes', '--keep', ADMIN)
+      expect(done, done.stderr).toMatchObject({ status: 0, stdout: expect.stringContaining(`  ${BOB}\n`) })
+      // Nothing is lost any more.
+      expect(command('restore')).toMatchObject({ status: 7, stderr: expect.stringContaining('nothing was lost') })
+      await world.server.restart()
+      for (const machine of world.machines)
+        expect(await machine.renew()).toMatchObject({ kind: 'refused', status: 401 })
+      await expect(logIn(world.server, person(1))).rejects.toThrow(/denied|disabled|403/)
+
+      const admin = await logIn(world.server, person(0))
+      const { persons } = await call(admin.connection, api.persons.list)
+      expect(persons).toMatchObject([
+        { identity: ADMIN, state: 'active' },
+        { identity: BOB, state: 'disabled' },
+      ])
+      const serial = parseCertificate(admin.login.ssh?.certificate ?? '', 'certificate').serial
+      expect(serial).toBeGreaterThanOrEqual(1n << 40n)
+      // What ended stands in rows and log alike.
+      expect(world.server.output()).not.toContain('not what the audit log says')
+      const { kinds } = await readLedger(admin)
+      expect(kinds).toContain('restored')
+      await call(admin.connection, api.persons.enable, { params: { identity: parsePersonIdentity(BOB, 'identity') } })
+      await logIn(world.server, person(1))
+    },
+  )
+
+  it.skipIf(skip)(
+    'is taken as forward by a host that was away: what was revoked stays so, and what nobody recorded is revoked',
+    async () => {
+      const old = host.memory
+      const lostState = host.sent
+      if (!lostState) throw new Error('no state came')
+      await host.comeBack()
+      expect(host.memory.incarnation).not.toBe(old.incarnation)
+      expect(BigInt(host.memory.krlVersion)).toBeGreaterThan(BigInt(before.krlVersion))
+      expect(host.refuses(before.certificate)).toBe(true)
+      expect(host.refuses(lostCertificate)).toBe(true)
+      const admin = await logIn(world.server, person(0))
+      expect(host.refuses(admin.login.ssh?.certificate ?? '')).toBe(false)
+      const note = readFileSync(join(world.server.dataFolder, 'restored-checkpoint'), 'utf8')
+      expect(parseCheckpoint(note).origin).toMatch(/keyman-log-2$/)
+      // And the state of the history that was given up is refused from then on.
+      expect(() => verifyState(lostState, host.memory)).toThrow(/older/)
+    },
+  )
+})
