@@ -165,7 +165,10 @@ export class Connection {
       this.#logSize = size
       this.#remembered = hello.checkpoint
       // Of another history: a newer one tells this server that its own was given up.
-    } else if (hello.checkpoint !== undefined) await this.#show(hello.checkpoint)
+    } else if (hello.checkpoint !== undefined) {
+      await this.#show(hello.checkpoint)
+      if (this.#ended) return
+    }
     await this.#events.opened({ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd })
     if (hello.incarnation === store.incarnation && hello.revision === host.revision)
       this.#holds = { revision: hello.revision, hash: host.contentHash }
@@ -292,7 +295,6 @@ export class Connection {
     try {
       const head = await this.#log.frameFrom(this.#logSize)
       if (head === 'behind') {
-        if (!this.#mayBeHeard()) return undefined
         if (this.#remembered !== undefined) await this.#show(this.#remembered)
         return undefined
       }
@@ -308,10 +310,11 @@ export class Connection {
     const { ledger, alarm } = this.#deps
     try {
       const wrong = await ledger.hear(checkpoint)
-      if (wrong !== undefined)
+      if (wrong !== undefined && this.#mayBeHeard())
         alarm(`ALARM: ${wrong}; ${this.caller.name} shows it by a signed tree head. Nothing is issued any more`)
     } catch (error) {
       if (!(error instanceof KeymanError) || error.code !== 'invalid-input') throw error
+      if (!this.#mayBeHeard()) return
       const size = sizeOf(checkpoint) ?? 'unknown'
       alarm(`${this.caller.name} shows a tree head of ${size} records that the log's key has not signed`)
     }

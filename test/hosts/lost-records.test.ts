@@ -11,20 +11,21 @@ import { addJoined, spkiOf } from './hosts-beside.ts'
 /** A backup was put back, and a host remembers more than it holds. */
 
 const web1 = parseHostName('web1.keyman.localhost', 'name')
+const taken = parseHostName('web2.keyman.localhost', 'name')
 let server: HostsServer
 beforeAll(async () => {
   server = await startHostsServer()
-  await addJoined(server.services, [web1])
+  await addJoined(server.services, [web1, taken])
 })
 afterAll(() => server?.close())
 
 /** A host that says hello; the stream is open until it is closed. */
-async function hello(other: { revision?: number; checkpoint?: string }) {
+async function hello(other: { revision?: number; checkpoint?: string; incarnation?: string }, name = web1) {
   const { hosts, store } = server.services
-  await expect.poll(() => hosts.find(web1), { timeout: 20_000 }).toBeTruthy()
+  await expect.poll(() => hosts.find(name), { timeout: 20_000 }).toBeTruthy()
   let reason = ''
   const connection = hosts.connect(
-    { kind: 'host', name: web1, clientSpki: spkiOf(web1), clientFingerprint: '', epochs: [] },
+    { kind: 'host', name, clientSpki: spkiOf(name), clientFingerprint: '', epochs: [] },
     {
       async send() {},
       close: (_, why) => {
@@ -58,6 +59,20 @@ it('a host whose agent finds that the log does not extend what it remembers: wha
   // It does, so that was this host's alarm alone.
   await revokeSomeKey()
   connection.closed()
+})
+
+it('false tree heads of another history, one after the other, are heard a few times', async () => {
+  const checkpoint = await longer(async () => new Uint8Array(64).fill(1))
+  const alarms = () => server.said().split("that the log's key has not signed").length - 1
+  const before = alarms()
+  let last = ''
+  for (let n = 0; n < 40; n++) {
+    const { reason } = await hello({ incarnation: 'another', checkpoint }, taken)
+    last = reason()
+  }
+  expect(alarms() - before).toBeGreaterThan(0)
+  expect(alarms() - before).toBeLessThanOrEqual(25)
+  expect(last).toContain('unasked')
 })
 
 it('a bare number, or a tree head that the key has not signed, is an alarm and stops nobody', async () => {

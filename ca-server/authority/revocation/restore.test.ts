@@ -1,0 +1,56 @@
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { z } from 'zod'
+import { incarnationId } from '#server/store/index.ts'
+import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { readRevoked } from './facts.ts'
+import { beginSerialsIn } from './restore.ts'
+
+const SPAN = 1n << 40n
+let rooms: Rooms
+beforeAll(async () => {
+  rooms = await openRooms()
+})
+afterAll(() => rooms.close())
+
+const begin = (number: number, held: readonly string[]) => {
+  const incarnation = incarnationId(number, crypto.randomUUID())
+  return rooms.store.transaction({ name: 'restore', deadlineMs: 10_000 }, async t => {
+    const { krlVersion, facts } = await beginSerialsIn(rooms.ledger, t, { incarnation, held, at: new Date() })
+    const row = z.object({ authority: z.string(), next: z.bigint() })
+    const blocks = await t.query(
+      'select authority, next from serial_block where incarnation = $1 order by authority',
+      [incarnation],
+      row,
+    )
+    return {
+      krlVersion,
+      blocks,
+      revoked: readRevoked(prefix => facts.map(({ id }) => id).filter(id => id.startsWith(prefix))),
+    }
+  })
+}
+
+it('serials and KRL versions of a history begin where no earlier one can have come, by its number', async () => {
+  const held = ['ssh-user-1', 'ssh-host-1', 'machines-1']
+  const second = await begin(2, held)
+  expect(second.blocks).toEqual([
+    { authority: 'ssh-host-1', next: SPAN },
+    { authority: 'ssh-user-1', next: SPAN },
+  ])
+  expect(second.krlVersion).toBeGreaterThan(SPAN)
+  expect(second.revoked).toMatchObject([{ authority: 'ssh-user-1', from: 2n, to: SPAN - 1n }])
+  // The same backup put back once more: what the second history gave is not given by the fourth.
+  const fourth = await begin(4, held)
+  expect(fourth.blocks.map(({ next }) => next)).toEqual([3n * SPAN, 3n * SPAN])
+  expect(fourth.krlVersion).toBeGreaterThan(3n * SPAN)
+  // One that has given more than a span goes on behind all of that.
+  await rooms.store.execute('update serial_block set next = $1::bigint where authority = $2', [
+    9n * SPAN + 5n,
+    'ssh-user-1',
+  ])
+  expect((await begin(5, held)).blocks.find(({ authority }) => authority === 'ssh-user-1')?.next).toBe(10n * SPAN)
+})
+
+it('a row that somebody wrote is no authority: nothing of it comes onto the list', async () => {
+  expect((await begin(6, ['ssh-host-1'])).revoked).toEqual([])
+})
