@@ -60,6 +60,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
     checks: {
       database: () => services.store.ping(),
       keystore: () => services.keystore.health(),
+      // Nothing is recorded, so nothing issued, once the log is not what it was.
       log: async () => services.ledger.assertFresh(),
     },
     now: () => performance.now(),

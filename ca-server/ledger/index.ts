@@ -30,7 +30,6 @@ import {
   selectEpochs,
   selectLiveCertificates,
   selectRecord,
-  selectRecordedCertificates,
   selectRecords,
   takeEpochs,
 } from './records.ts'
@@ -322,14 +321,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
 
     takeEpochs: (t, rows) => take(t, rows),
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
-    async liveCertificates(t, by) {
-      const since = BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
-      const found = await selectLiveCertificates(t, by, since)
-      if (!('person' in by || 'host' in by)) return found
-      const known = new Set(found.map(({ authority, serial }) => `${authority} ${serial}`))
-      const recorded = await selectRecordedCertificates(t, by, since)
-      return [...found, ...recorded.filter(({ authority, serial }) => !known.has(`${authority} ${serial}`))]
-    },
+    liveCertificates: (t, by) =>
+      selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)),
 
     list: async filter => stored(await selectRecords(store, filter)),
     async show(index) {

@@ -55,71 +55,81 @@ const certificateRow = z
 
 export type CertificateSelector =
   | { person: string }
-  | { session: string }
+  /** `person`: whose it is, where that is known. */
+  | { session: string; person?: string }
   | { host: string }
   | { authority: string; serial: bigint }
   | { keyId: string }
   | { subjectKey: string }
 
-/** Whoever revokes reads these with its second statement, after the epochs were bumped: see `bumpEpochs`. */
-export function selectLiveCertificates(
+/**
+ * Whoever revokes reads these with its second statement, after the epochs were bumped: see `bumpEpochs`. What was issued says the
+ * log; the table beside it finds it fast, and somebody may have taken rows out of it, or changed them.
+ */
+export async function selectLiveCertificates(
   t: Queryable,
   by: CertificateSelector,
   now: bigint,
 ): Promise<IssuedCertificate[]> {
+  const found = new Map<string, IssuedCertificate>()
+  for (const each of [...(await selectIndexed(t, by, now)), ...(await selectRecorded(t, by, now))])
+    found.set(`${each.authority} ${each.serial}`, each)
+  return [...found.values()]
+}
+
+function selectIndexed(t: Queryable, by: CertificateSelector, now: bigint): Promise<IssuedCertificate[]> {
   const select = (where: string, ...values: string[]) =>
     t.query(
       `select ${CERTIFICATE_COLUMNS} from issued_certificate where valid_before > $1 and ${where} order by authority, serial`,
       [now, ...values],
       certificateRow,
     )
-  if ('person' in by) return select('person = $2', by.person)
   if ('session' in by) return select('session = $2', by.session)
+  if ('person' in by) return select('person = $2', by.person)
   if ('host' in by) return select('host = $2', by.host)
   if ('keyId' in by) return select('key_id = $2', by.keyId)
   if ('subjectKey' in by) return select('subject_key = $2', by.subjectKey)
   return select('authority = $2 and serial = $3::numeric', by.authority, by.serial.toString())
 }
 
-const recordText = z.object({ index: z.bigint(), record: z.string() })
-const certificateOfRecord = z.object({
-  certificate: z.object({
-    authority: z.string(),
-    serial: z.string().transform(BigInt),
-    keyId: z.string(),
-    subjectKey: z.string(),
-    person: z.string().optional(),
-    session: z.string().optional(),
-    host: z.string().optional(),
-    validAfter: z.string().transform(BigInt),
-    validBefore: z.string().transform(BigInt),
-  }),
-})
-
-/**
- * The same of a person or host, read from the records themselves: `issued_certificate` is there to search in, and whoever takes
- * its rows away must not keep anybody in.
- */
-export async function selectRecordedCertificates(
-  t: Queryable,
-  by: { person: string } | { host: string },
-  now: bigint,
-): Promise<IssuedCertificate[]> {
-  const rows = await t.query(
-    `select index, record from ledger_record where actor = $1 and kind in ('ssh-user-certificate', 'ssh-host-certificate', 'client-certificate')
-     order by index desc limit $2::int`,
-    ['person' in by ? by.person : `host:${by.host}`, MAX_RECORDED],
-    recordText,
-  )
-  return rows.flatMap(({ index, record }) => {
-    const parsed = certificateOfRecord.safeParse(JSON.parse(record))
-    if (!parsed.success || parsed.data.certificate.validBefore <= now) return []
-    const { person, session, host, ...rest } = parsed.data.certificate
-    return [{ ...rest, person: person ?? null, session: session ?? null, host: host ?? null, record: index }]
-  })
+/** Of whom certificates are asked for, where that is one: who asked for a certificate stands beside its record. */
+function actorOf(by: CertificateSelector): string | undefined {
+  if ('host' in by) return `host:${by.host}`
+  if ('keyId' in by) return by.keyId.replace(/\/passkey\/session_[a-z0-9]+$/, '')
+  return 'person' in by ? by.person : undefined
 }
-/** A person has some ten a day: of the newest so many, all that have not ended. */
-const MAX_RECORDED = 10_000
+
+/** No certificate is good for longer, in days. */
+const LONGEST = 400
+
+async function selectRecorded(t: Queryable, by: CertificateSelector, now: bigint): Promise<IssuedCertificate[]> {
+  const actor = actorOf(by)
+  if (actor === undefined) return []
+  const [field, value] =
+    'session' in by ? ['session', by.session] : 'keyId' in by ? ['keyId', by.keyId] : [undefined, undefined]
+  return t.query(
+    `select index as record, c.* from (select index, record::jsonb -> 'certificate' as said from ledger_record
+       where actor = $1 and kind in ('ssh-user-certificate', 'ssh-host-certificate', 'client-certificate')
+         and at > to_timestamp($2::bigint) - interval '${LONGEST} days' offset 0) as r,
+       jsonb_to_record(r.said) as c(authority text, serial text, "keyId" text, "subjectKey" text, person text, session text,
+         host text, "validAfter" bigint, "validBefore" bigint)
+     where c."validBefore" > $2::bigint and ($3::text is null or r.said ->> $3 = $4)`,
+    [actor, now, field ?? null, value ?? null],
+    recordedRow,
+  )
+}
+const recordedRow = z.object({
+  authority: z.string(),
+  serial: z.string().transform(BigInt),
+  keyId: z.string(),
+  subjectKey: z.string(),
+  person: z.string().nullable(),
+  session: z.string().nullable(),
+  host: z.string().nullable(),
+  validAfter: z.bigint(),
+  validBefore: z.bigint(),
+  record: z.bigint(),
+})
 
 export type RecordFilter = { from?: bigint; before?: bigint; limit: number; kind?: string; actor?: string }
 

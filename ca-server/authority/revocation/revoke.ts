@@ -48,7 +48,7 @@ export async function revoke(
     ends: by.standing?.role === 'person',
   }
   const revocation = await identity.act(by, how, async t => {
-    const certificates = await collect(deps, t, target)
+    const certificates = await collect(deps, t, target, by)
     // A session may live on without a certificate that is still good: it is what would get the next one.
     const ends = certificates.length > 0 || concerned.sessions.length > 0
     if (!ends && ('keyId' in target || 'serial' in target))
@@ -96,7 +96,7 @@ export async function revokeSessionsIn(
   by: By,
 ): Promise<readonly Entry[]> {
   const certificates: IssuedCertificate[] = []
-  for (const session of sessions) certificates.push(...(await collect(deps, t, { session })))
+  for (const session of sessions) certificates.push(...(await collect(deps, t, { session }, by)))
   return listIn(deps, t, certificates, `${sessions.length} sessions of ${actorName(by.actor)}`, by)
 }
 
@@ -138,9 +138,17 @@ async function concernedBy({ ledger, keys }: RevokeDeps, t: Queryable, target: R
   return { subjects, sessions: 'serial' in target ? [] : sessions.map(session => ({ session })) }
 }
 
-const collect = async (deps: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<IssuedCertificate[]> => {
+/** `by`: a session is ended by its own person only. */
+const collect = async (
+  deps: RevokeDeps,
+  t: Queryable,
+  target: RevocationTarget,
+  by?: By,
+): Promise<IssuedCertificate[]> => {
   const found: IssuedCertificate[] = []
-  for (const by of selectorsOf(deps.keys(), target)) found.push(...(await deps.ledger.liveCertificates(t, by)))
+  const whose = 'session' in target && by?.actor.kind === 'person' ? { person: by.actor.identity } : {}
+  for (const selector of selectorsOf(deps.keys(), target))
+    found.push(...(await deps.ledger.liveCertificates(t, { ...selector, ...whose })))
   return sshOnly(deps, found)
 }
 

@@ -1,0 +1,140 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { api } from '#shared/api/index.ts'
+import { type ApiSession, logIn } from '#test/support/api-person.ts'
+import { bodyOf, type JoinedHost, joinHost, outcome } from '#test/support/attack-world.ts'
+import { type DatabaseWorld, isRevokedAt, openDatabaseWorld, stateOf } from '#test/support/database-world.ts'
+import { requires } from '#test/support/requires.ts'
+
+/** What the log says stays said: by a running server, and by one that starts. Each attack is taken back after it. */
+
+describe.skipIf(!requires('postgresql'))('a database that is changed behind the log', () => {
+  let world: DatabaseWorld
+  let host: JoinedHost
+  beforeAll(async () => {
+    world = await openDatabaseWorld()
+    host = await joinHost(world, 'web1.keyman.localhost')
+    for (const who of ['alice@example.com', 'bob@example.com'])
+      await call(world.alice.connection, api.grants.add, {
+        body: bodyOf(api.grants.add, { who, login: 'deploy', hosts: { labels: { env: 'test' } } }),
+      })
+  })
+  afterAll(() => world?.close())
+
+  const issue = ({ connection, keys }: ApiSession) =>
+    call(connection, api.ssh.issueUserCertificate, { body: { publicKey: keys.ssh.line } })
+  const issues = (session: ApiSession) => outcome(issue(session))
+  const revoke = (target: object) =>
+    call(world.alice.connection, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target, wait: 0 }),
+    })
+  /** With the database as it is meanwhile; then as it was before, and the server runs. */
+  async function restarts(changed: string, back: string): Promise<string> {
+    await world.server.stop()
+    await world.sql(changed)
+    const outcome = await world.server.restart().then(
+      () => 'started',
+      (error: unknown) => String(error),
+    )
+    if (outcome === 'started') await world.server.stop()
+    await world.sql(back)
+    await world.server.restart()
+    return outcome
+  }
+
+  it('takes nothing off the KRL by a row that is taken away, changed or set back; what was not revoked is not on it', async () => {
+    const bob = await logIn(world.server, world.bob.person)
+    const [lost, kept] = [await issue(bob), await issue(world.alice)]
+    await revoke({ keyId: lost.keyId })
+    expect(await isRevokedAt(world, host, lost.certificate)).toBe(true)
+    expect(await isRevokedAt(world, host, kept.certificate)).toBe(false)
+    await world.sql(`delete from revoked_certificate; delete from revoked_key; delete from revocation;
+      update krl_state set version = 1`)
+    const { krl } = await stateOf(world, host)
+    // Something that is revoked after it goes on from where the KRL was.
+    await revoke({ serial: kept.serial })
+    expect(await isRevokedAt(world, host, lost.certificate)).toBe(true)
+    expect(await isRevokedAt(world, host, kept.certificate)).toBe(true)
+    expect(BigInt((await stateOf(world, host)).krl.version)).toBeGreaterThan(BigInt(krl.version))
+    await world.server.kill()
+    await world.server.restart()
+    expect(await isRevokedAt(world, host, lost.certificate)).toBe(true)
+    expect(await isRevokedAt(world, host, (await issue(world.alice)).certificate)).toBe(false)
+  })
+
+  it('hides no certificate from its revocation by taking its row away beforehand', async () => {
+    const bob = await logIn(world.server, world.bob.person)
+    const [hidden, changed, other] = [await issue(bob), await issue(bob), await issue(world.alice)]
+    await world.sql(`delete from issued_certificate where serial = ${hidden.serial};
+      update issued_certificate set person = 'carol@example.com', session = 'session_none' where serial = ${changed.serial}`)
+    await revoke({ keyId: changed.keyId })
+    expect(await isRevokedAt(world, host, hidden.certificate)).toBe(true)
+    expect(await isRevokedAt(world, host, changed.certificate)).toBe(true)
+    expect(await isRevokedAt(world, host, other.certificate)).toBe(false)
+  })
+
+  it("keeps a server from starting where the key of the seals, the passkeys' place or the history is another", async () => {
+    expect(
+      await restarts(
+        `create table kept as select * from server_secret; delete from server_secret where name = 'record seal'`,
+        `delete from server_secret; insert into server_secret select * from kept; drop table kept`,
+      ),
+    ).toMatch(/the key that seals the audit log's records is not in the database/)
+    expect(
+      await restarts(
+        `create table kept as select * from relying_party; update relying_party set rp_id = 'evil.example'`,
+        `delete from relying_party; insert into relying_party select * from kept; drop table kept`,
+      ),
+    ).toMatch(/the passkeys here were made for evil.example/)
+    expect(await restarts('select 1', 'select 1')).toBe('started')
+    expect(await issues(world.alice)).toBe('done')
+  })
+
+  it('gives no session its end back by an older epoch; what was not ended goes on', async () => {
+    const bob = await logIn(world.server, world.bob.person)
+    await world.sql(`create table kept as select * from access_epoch`)
+    await call(bob.connection, api.revocations.own)
+    await world.sql(
+      `update access_epoch e set epoch = k.epoch from kept k where k.subject = e.subject; drop table kept`,
+    )
+    await world.sql(`update person_session set ended_at = null where id = '${bob.login.session.session}'`)
+    expect(await issues(bob)).toBe('not-signed-in')
+    expect(await issues(await logIn(world.server, world.bob.person))).toBe('done')
+  })
+
+  const COPY = `create schema kept; create table kept.r as select * from ledger_record; create table kept.h as select * from ledger_head;
+    create table kept.t as select * from ledger_tree; create table kept.l as select * from ledger_tile;
+    create table kept.c as select * from ledger_checkpoint`
+  const BACK = `delete from ledger_record; delete from ledger_head; delete from ledger_tree; delete from ledger_tile;
+    delete from ledger_checkpoint; insert into ledger_record select * from kept.r; insert into ledger_head select * from kept.h;
+    insert into ledger_tree select * from kept.t; insert into ledger_tile select * from kept.l;
+    insert into ledger_checkpoint select * from kept.c; drop schema kept cascade`
+  const CUT = `delete from ledger_record where index >= 5; update ledger_head set size = 5`
+
+  it('keeps a running server from issuing once its log is shorter, and a stopped one from starting; with all of it they do', async () => {
+    expect(await restarts(`${COPY}; ${CUT}`, BACK)).toMatch(/the database holds 5 records, but .* has \d+/)
+    expect(await issues(world.alice)).toBe('done')
+    await world.sql(`${COPY}; ${CUT}`)
+    await world.tells(/the database holds 5 records; this server has read \d+/)
+    expect(await issues(world.alice)).not.toBe('done')
+    await world.server.kill()
+    await world.sql(BACK)
+    await world.server.restart()
+    expect(await issues(world.alice)).toBe('done')
+  })
+
+  it('puts no other name into a record: the server that wrote it stops issuing, and none starts; a trigger that changes nothing stops nobody', async () => {
+    const lying = (change: string) => `create or replace function lie() returns trigger language plpgsql as
+      $$ begin ${change} return new; end $$;
+      create or replace trigger lie before insert on ledger_record for each row execute function lie()`
+    await world.sql(lying(''))
+    expect(await issues(world.alice)).toBe('done')
+    await world.sql(lying(`new.record := replace(new.record, 'alice@', 'carol@');`))
+    await issues(world.alice)
+    await world.tells(/record \d+ of the audit log is not what this server wrote/)
+    expect(await issues(world.alice)).toBe('internal')
+    expect((await fetch(`${world.server.pagesUrl}/readyz`)).status).toBe(503)
+    await world.server.kill()
+    await expect(world.server.restart()).rejects.toThrow(/the seal of record \d+ of the audit log does not fit/)
+  })
+})
