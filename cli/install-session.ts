@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { parseTrustDocument } from '#shared/trust/index.ts'
 import { changeContext } from './change-context.ts'
 import { type Context, type Session, sessionFiles, writeSession } from './context.ts'
 import { remove, writeFile } from './files.ts'
@@ -60,7 +61,7 @@ export async function installAnswer(
 ): Promise<Session> {
   const files = sessionFiles(folders, context.organisation)
   if (answer.revokedHosts !== undefined)
-    writeRevokedHosts(sshFiles(folders).revokedHosts(context.organisation), answer.revokedHosts)
+    writeRevokedHosts(sshFiles(folders).revokedHosts(context.organisation), answer.revokedHosts, trustedList(context))
   if (answer.ssh) writeFile(files.certificate, `${answer.ssh.certificate}\n`, 0o644)
   else remove(files.certificate)
   writeFile(files.clientCertificate, answer.client.certificate, 0o600)
@@ -71,6 +72,12 @@ export async function installAnswer(
   writeSession(folders, context.organisation, session)
   return session
 }
+
+/** What vouches for the list of revoked hosts: as the pinned bundle says it. */
+const trustedList = ({ organisation, bundle, logKey }: Context) => ({
+  logKey: logKey.key,
+  history: `keyman ${organisation} ${parseTrustDocument(bundle.document).incarnation}`,
+})
 
 const known = ({ name, logins, port, address }: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
   name,

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
+import { decodeKrl } from '#shared/ssh/index.ts'
 import { type ApiPerson, confirm, enrol, page } from '#test/support/api-person.ts'
 import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
 import { requires } from '#test/support/requires.ts'
@@ -75,6 +76,10 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect([code, stdout, stderr]).toEqual([3, '', 'You are not signed in.\nNext: keyman login\n'])
     expect((await near.keyman(['why', 'demo'])).code).toBe(3)
   })
+  const listOfRevokedHosts = () => {
+    const { comment, version } = decodeKrl(readFileSync(join(near.home, 'config', 'keyman', 'revoked_hosts', 'local')))
+    return { comment, version }
+  }
   it("on the server's own machine nothing has to be given; results go to stdout, remarks to stderr", async () => {
     const { code, stdout, stderr } = await login(near, ['--ssh-config', 'yes'])
     expect(code, stderr).toBe(0)
@@ -83,6 +88,8 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect(stderr).toContain('Signed in as alice@example.com')
     expect(stderr).toContain('Make a second: keyman passkey add')
     expect(readFileSync(join(near.home, '.ssh', 'config'), 'utf8')).toMatch(/^Include \S+\/ssh_config\n$/)
+    // Of the server, signed: a list of our own making names no history.
+    expect(listOfRevokedHosts().comment).toMatch(/^keyman local \S+$/)
   })
   it('leaves certificate and public key as files, the key in the agent alone, and nothing open to others', async () => {
     const names = readdirSync(files(near)).sort()
@@ -130,6 +137,12 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     expect((await near.keyman(['status', '--check', '--for', '3h'])).code).toBe(9)
     const fields = await near.run('ssh-keygen', ['-L', '-f', join(files(near), 'id_ed25519-cert.pub')])
     expect(fields.stdout).toMatch(/Principals: \n\s+alice@example\.com\n/)
+  })
+  it('a renewal brings the list of revoked hosts, and the next a newer one', async () => {
+    const { version } = listOfRevokedHosts()
+    await near.keyman(['revoke', '--serial', (await json(near, 'status')).ssh.serial])
+    await near.keyman(['ssh', 'renew'])
+    expect(listOfRevokedHosts().version).toBeGreaterThan(version)
   })
   it('a renewal keeps the same two keys and gets a new serial', async () => {
     const before = await json(near, 'status')

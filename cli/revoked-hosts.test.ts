@@ -3,13 +3,17 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { encodeKrl, parsePublicKey } from '#shared/ssh/index.ts'
+import { utf8 } from '#shared/bytes.ts'
+import { armorSshsig, decodeKrl, encodeKrl, encodeSshsig, parsePublicKey, sshsigSignedData } from '#shared/ssh/index.ts'
 import { requires } from '#test/support/requires.ts'
+import { newKey, type TestKey } from '#test/support/ssh-keys.ts'
 import { newSshd, ownLogin, type TestSshd } from '#test/support/sshd.ts'
 import { ensureRevokedHosts, writeRevokedHosts } from './revoked-hosts.ts'
 import { knownHostsText, sshConfigText } from './ssh-config.ts'
 
 const name = 'web1.prod.example.com'
+const signed = (message: Uint8Array, { publicKey, sign }: TestKey, namespace: string): string =>
+  armorSshsig(encodeSshsig({ publicKey, namespace, signature: sign(sshsigSignedData(namespace, message)) }))
 
 describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
   let folder: string
@@ -55,17 +59,29 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
     const args = ['-F', file('config'), '-l', ownLogin(), ...options.flatMap(option => ['-o', option]), name, 'echo in']
     return new Promise<string>(done => execFile('ssh', args, (_, out, err) => done(out.trim() || err)))
   }
-  const krl = (serial: bigint) => {
+  const history = 'keyman acme 1-a'
+  const log = newKey('ssh-ed25519')
+  const trusted = { logKey: log.publicKey.blob.slice(-32).toBase64(), history }
+  /** As a server says it: the list, and the log key's signature beside. */
+  const krl = (
+    serial: bigint,
+    { version = 3n, comment = history, key = log, namespace = 'keyman-revoked-hosts' } = {},
+  ) => {
     const certificates = [
       { authority: parsePublicKey(authority, 'authority'), serials: [{ from: serial, to: serial }], keyIds: [] },
     ]
-    return encodeKrl({ version: 3n, generatedAt: 0n, comment: '', certificates, keys: [], fingerprints: [] }).toBase64()
+    const bytes = encodeKrl({ version, generatedAt: 0n, comment, certificates, keys: [], fingerprints: [] })
+    return { base64: bytes.toBase64(), signature: signed(bytes, key, namespace) }
+  }
+  const held = () => {
+    const { certificates, version } = decodeKrl(readFileSync(revokedHostsFile))
+    return `${version}: ${certificates[0]?.serials[0]?.from}`
   }
 
   it('are refused by ssh; with another serial on the list the same host lets in', async () => {
-    writeRevokedHosts(revokedHostsFile, krl(7n))
+    writeRevokedHosts(revokedHostsFile, krl(7n), trusted)
     expect(await ssh()).toMatch(/revoked/i)
-    writeRevokedHosts(revokedHostsFile, krl(8n))
+    writeRevokedHosts(revokedHostsFile, krl(8n), trusted)
     expect(await ssh()).toBe('in')
   })
 
@@ -81,9 +97,35 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
   })
 
   it('a list stays as it is where the server sends what is none, or says nothing', async () => {
-    writeRevokedHosts(revokedHostsFile, krl(7n))
-    for (const none of ['', 'bm90IGEgbGlzdA==']) expect(() => writeRevokedHosts(revokedHostsFile, none)).toThrow()
+    writeRevokedHosts(revokedHostsFile, krl(7n), trusted)
+    for (const none of [new Uint8Array(), utf8('not a list')]) {
+      const said = { base64: none.toBase64(), signature: signed(none, log, 'keyman-revoked-hosts') }
+      expect(() => writeRevokedHosts(revokedHostsFile, said, trusted)).toThrow()
+    }
     ensureRevokedHosts(revokedHostsFile)
     expect(await ssh()).toMatch(/revoked/i)
+  })
+
+  it('a list that the pinned log key has not signed, for laptops, is not taken; the same with its signature is', () => {
+    writeRevokedHosts(revokedHostsFile, krl(7n), trusted)
+    for (const other of [{ key: newKey('ssh-ed25519') }, { namespace: 'keyman-krl' }])
+      expect(() => writeRevokedHosts(revokedHostsFile, krl(8n, other), trusted)).toThrow('not signed by the log key')
+    expect(held()).toBe('3: 7')
+    writeRevokedHosts(revokedHostsFile, krl(8n), trusted)
+    expect(held()).toBe('3: 8')
+  })
+
+  it('a list goes forward within its history: an older one, or one of another history, leaves what is there', () => {
+    writeRevokedHosts(revokedHostsFile, krl(7n), trusted)
+    for (const other of [{ version: 2n }, { version: 9n, comment: 'keyman acme 2-b' }])
+      writeRevokedHosts(revokedHostsFile, krl(8n, other), trusted)
+    expect(held()).toBe('3: 7')
+    writeRevokedHosts(revokedHostsFile, krl(8n, { version: 4n }), trusted)
+    expect(held()).toBe('4: 8')
+    // A history that the root of trust has signed begins again where it likes.
+    const next = 'keyman acme 2-b'
+    writeRevokedHosts(revokedHostsFile, krl(9n, { version: 1n, comment: next }), { ...trusted, history: next })
+    expect(held()).toBe('1: 9')
+    rmSync(revokedHostsFile)
   })
 })

@@ -271,7 +271,7 @@ describe('a host certificate', () => {
   test('a host that was taken out stands on the list for laptops, where nothing of persons stands', async () => {
     const issued = await rooms.authority.issueHostCertificate(await host(), prove('host-key'))
     const certificate = parseCertificate(issued.certificate)
-    const listed = async () => decodeKrl((await rooms.authority.currentKrl()).ofHosts)
+    const listed = async () => decodeKrl((await rooms.authority.currentKrl()).ofHosts.bytes)
     expect(isRevoked(await listed(), certificate)).toBe(false)
     await rooms.store.transaction({ name: 'test', deadlineMs: 5_000 }, async t => {
       await rooms.ledger.bumpEpochs(t, [`host:${web1}`])

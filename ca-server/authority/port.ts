@@ -53,8 +53,8 @@ export type Krl = {
   /** Only forward; one version has one content. */
   readonly version: bigint
   readonly bytes: Uint8Array
-  /** The part about hosts alone, for their clients: header only where no host's certificate is revoked. */
-  readonly ofHosts: Uint8Array
+  /** The part about hosts alone, for their clients: header only where no host's certificate is revoked. Signed in `keyman-revoked-hosts`. */
+  readonly ofHosts: { readonly bytes: Uint8Array; readonly signature: string }
   /** Armored SSHSIG by the log key, namespace `keyman-krl`. */
   readonly signature: string
   /** The canary certificates, one line each: a reader of the real KRL finds them revoked. */

@@ -11,7 +11,7 @@ it('what hosts with the same principals are to have is made once, and anew when 
     krl: {
       version: 1n,
       bytes: new Uint8Array([1]),
-      ofHosts: new Uint8Array([1]),
+      ofHosts: { bytes: new Uint8Array(), signature: '' },
       signature: 'by the log key',
       canaries: ['canary'],
     },
@@ -64,7 +64,7 @@ it('a login with more persons than a host can be told of is left out, so that th
         currentKrl: async () => ({
           version: 1n,
           bytes: new Uint8Array([1]),
-          ofHosts: new Uint8Array([1]),
+          ofHosts: { bytes: new Uint8Array(), signature: '' },
           signature: SIGNATURE,
           canaries: [],
         }),

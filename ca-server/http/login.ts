@@ -3,12 +3,11 @@ import type { Authority, IssuedSshCertificate } from '#server/authority/index.ts
 import type { Hosts } from '#server/hosts/index.ts'
 import type { At, Identity, MachineCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
-import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
 import { type Handled, handle } from './handle.ts'
 import { createRateLimiter, type RateLimiter } from './rate-limit.ts'
-import { reachableHosts } from './ssh.ts'
+import { reachableHosts, revokedHosts } from './ssh.ts'
 
 export type LoginRoutesDeps = {
   readonly identity: Pick<Identity, 'proofs' | 'logins' | 'describe'>
@@ -61,7 +60,7 @@ async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, c
     ...ssh,
     client: { certificate: client.pem, endsAt: client.endsAt.toISOString() },
     hosts: reachableHosts(access, hosts.living(), caller.identity),
-    revokedHosts: toBase64(krl.ofHosts),
+    revokedHosts: revokedHosts(krl),
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Access } from '#server/access/index.ts'
-import type { Authority } from '#server/authority/index.ts'
+import type { Authority, Krl } from '#server/authority/index.ts'
 import type { Hosts, LivingHost } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
@@ -32,10 +32,13 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
     }),
     handle(api.session.hosts, async request => ({
       hosts: reachableHosts(access, hosts.living(), personOf(request).identity),
-      revokedHosts: toBase64((await authority.currentKrl()).ofHosts),
+      revokedHosts: revokedHosts(await authority.currentKrl()),
     })),
   ]
 }
+
+/** The list for whoever connects to hosts, as the API shows it; the answer to a login has it too. */
+export const revokedHosts = ({ ofHosts }: Krl) => ({ base64: toBase64(ofHosts.bytes), signature: ofHosts.signature })
 
 /** The hosts of a person as the API shows them; the answer to a login has them too. */
 export function reachableHosts(

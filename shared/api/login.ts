@@ -111,11 +111,15 @@ export const sessionAnswer = z.object({
   device: z.string(),
 })
 
-/** A KRL of host certificates and of keys, in base64; a server of before does not say it. */
-const revokedHosts = z
-  .string()
-  .max(16_000_000)
-  .regex(/^[A-Za-z0-9+/]+={0,2}$/, 'must be base64')
+/** A KRL of host certificates and of keys, signed beside by the log key; a server of before does not say it. */
+const revokedHosts = z.object({
+  base64: z
+    .string()
+    .max(16_000_000)
+    .regex(/^[A-Za-z0-9+/]+={0,2}$/, 'must be base64'),
+  /** SSHSIG in the namespace `keyman-revoked-hosts`. */
+  signature: armoredSignature,
+})
 
 export const loginAnswer = z.object({
   session: sessionAnswer,

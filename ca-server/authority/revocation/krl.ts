@@ -15,8 +15,10 @@ import { krlVersions, readRevoked, revokedKeys } from './facts.ts'
 import { merged } from './ranges.ts'
 
 export const KRL_NAMESPACE = 'keyman-krl'
+/** One of its own: the list for laptops lacks what users had, and must serve no host in the place of its own. */
+export const REVOKED_HOSTS_NAMESPACE = 'keyman-revoked-hosts'
 
-export type KrlDeps = Pick<AuthorityDeps, 'ledger' | 'logKey' | 'organisation'> & {
+export type KrlDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'logKey' | 'organisation'> & {
   readonly keys: () => KeyRing
   /** Reads the authority keys anew: another server may have made one. */
   readonly reloadKeys: () => Promise<unknown>
@@ -46,7 +48,7 @@ export function krlOf(deps: KrlDeps): { current(): Promise<Krl> } {
   }
 }
 
-async function makeKrl({ ledger, logKey, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
+async function makeKrl({ store, ledger, logKey, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
   // Read together: nothing is followed in between.
   const { newest } = krlVersions(ledger.facts.ids)
   const intervals = Map.groupBy(readRevoked(ledger.facts.ids), ({ authority }) => authority)
@@ -76,15 +78,20 @@ async function makeKrl({ ledger, logKey, organisation, keys, reloadKeys }: KrlDe
       })
   const bytes = encodeKrl({ ...common, certificates: certificates(['ssh-user', 'ssh-host']) })
   // What users had is no matter of clients, which would read a hundred thousand entries at each connection.
-  const ofHosts = encodeKrl({ ...common, certificates: certificates(['ssh-host']) })
-  const publicKey = ed25519Key(logKey.publicKey)
-  const raw = await logKey.sign(sshsigSignedData(KRL_NAMESPACE, bytes))
-  const signature = encodeSshsig({ publicKey, namespace: KRL_NAMESPACE, signature: encodeSignature(publicKey, raw) })
+  // It names its history: laptops know no other word of it, and versions go forward within one history alone.
+  const comment = `${common.comment} ${store.incarnation}`
+  const ofHosts = encodeKrl({ ...common, comment, certificates: certificates(['ssh-host']) })
   return {
     version,
     bytes,
-    ofHosts,
-    signature: armorSshsig(signature),
+    ofHosts: { bytes: ofHosts, signature: await signBeside(logKey, REVOKED_HOSTS_NAMESPACE, ofHosts) },
+    signature: await signBeside(logKey, KRL_NAMESPACE, bytes),
     canaries: keys().ssh.flatMap(key => (key.canary === undefined ? [] : [key.canary])),
   }
+}
+
+async function signBeside(logKey: KrlDeps['logKey'], namespace: string, message: Uint8Array): Promise<string> {
+  const publicKey = ed25519Key(logKey.publicKey)
+  const signature = encodeSignature(publicKey, await logKey.sign(sshsigSignedData(namespace, message)))
+  return armorSshsig(encodeSshsig({ publicKey, namespace, signature }))
 }
