@@ -35,7 +35,7 @@ import {
 } from './records.ts'
 import { sealOf } from './seal.ts'
 import { type LogKey, Sequencer } from './sequencer.ts'
-import { headSize, leafHashesAt, tileReader } from './tree-store.ts'
+import { headSize, leafHashesAt, lockHead, tileReader } from './tree-store.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
 export { adoptLog, readUnsealedLog, type UnsealedLog } from './adopt.ts'
@@ -288,7 +288,9 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       if (entries.length === 0) return
       for (const entry of entries) assertStanding(t, entry)
       sequencer.assertWhole()
-      const after = entries.some(({ facts }) => facts && facts.length > 0) ? await headSize(t) : undefined
+      // Locked: two that say something of the same thing at once, under no other lock, would each be an old record to the
+      // other, and the log would be taken for one that was tampered with.
+      const after = entries.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
       const seen = new Map<string, number>()
       const rows = entries.map(entry => {
         const key = `${entry.kind} ${entry.requestId}`

@@ -63,6 +63,24 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
     alarms.length = 0
   })
 
+  it('is not suspected where two of us say something of the same thing at once', async () => {
+    const ledger = await open()
+    // Both have begun before either says it; no lock of theirs keeps them apart.
+    const begun = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    await Promise.all(
+      begun.map(({ resolve }) =>
+        store.transaction({ name: 'say', deadlineMs: 10_000 }, async t => {
+          await t.execute('select 1', [])
+          resolve()
+          await Promise.all(begun.map(({ promise }) => promise))
+          await ledger.appendIn(t, [entry({ actor: { kind: 'operator' }, facts: [{ id: 'mandate:1', is: null }] })])
+        }),
+      ),
+    )
+    await ledger.follow()
+    await ledger.append(entry())
+  })
+
   it('adds no record: one without a seal, or with the seal of another, stops the server; its own goes on', async () => {
     const forge = (seal: string) =>
       admin.query(`insert into ledger_record (index, request_id, kind, actor, at, record, seal)

@@ -15,6 +15,8 @@ const oneSize = async (on: Queryable, sql: string): Promise<bigint> => {
 
 /** How many records are committed. */
 export const headSize = (on: Queryable): Promise<bigint> => oneSize(on, 'select size from ledger_head')
+/** The same in a transaction, of which nobody commits a record before it has ended. */
+export const lockHead = (t: Queryable): Promise<bigint> => oneSize(t, 'select size from ledger_head for update')
 const headRow = z.object({ size: z.bigint(), incarnation: z.string().nullable() })
 /** The same, and of which history. */
 export async function historyHead(on: Queryable): Promise<z.infer<typeof headRow>> {
