@@ -27,6 +27,21 @@ beforeAll(async () => {
 })
 afterAll(() => world.close())
 
+it('sessions of one person, however many, keep nobody from disabling her', async () => {
+  const { who } = await enrol(world, 'busy@example.com')
+  await world.store.execute(
+    `insert into person_session (id, kind, person, device, cookie_hash, started_at, ends_at, asserted_at, used_at)
+     select 'session_' || lpad(n::text, 16, '0'), 'browser', $1, 'browser', sha256(n::text::bytea), now(), now() + interval '1 hour', now(), now()
+     from generate_series(1, 3000) as n`,
+    [who],
+  )
+  const disabled = await world.identity.persons.disable(who, operator())
+  expect(disabled.state).toBe('disabled')
+  const records = await world.ledger.list({ limit: 100, kind: 'person-disabled' })
+  expect(records.length).toBeGreaterThan(1)
+  expect(JSON.parse(records[0]?.record ?? '').details).toEqual({ sessions: 3001 })
+})
+
 it('sign-ins of a disabled person, again and again, leave a few records; each is refused', async () => {
   const { authenticator, who } = await enrol(world, 'persistent@example.com')
   await world.identity.persons.disable(who, operator())

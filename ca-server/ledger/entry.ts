@@ -95,6 +95,36 @@ export function actorName(actor: Actor): string {
   return actor.kind === 'host' ? `host:${actor.name}` : actor.kind
 }
 
+/** Characters of one record's facts; there is as much room left for the rest of it. */
+const MAX_FACTS_LENGTH = MAX_RECORD_LENGTH / 2
+/** Of a fact beside its ID: digest, end and punctuation. */
+const FACT_LENGTH = 70
+
+/**
+ * The same in as many entries as its facts take, the first with all the rest: nothing that takes something away may fail because
+ * somebody has much. Throws TypeError where one thing is said twice.
+ */
+export function inRecords(entries: readonly Entry[]): Entry[] {
+  const said = new Set<string>()
+  return entries.flatMap(entry => {
+    const parts: Fact[][] = [[]]
+    let length = 0
+    for (const fact of entry.facts ?? []) {
+      if (said.has(fact.id)) throw new TypeError(`${entry.kind} says something of ${fact.id} twice`)
+      said.add(fact.id)
+      length += fact.id.length + FACT_LENGTH
+      if (length > MAX_FACTS_LENGTH) {
+        parts.push([])
+        length = fact.id.length + FACT_LENGTH
+      }
+      parts.at(-1)?.push(fact)
+    }
+    const [facts = [], ...more] = parts
+    const { details: _, ...rest } = entry
+    return [{ ...entry, facts }, ...more.map(part => ({ ...rest, facts: part }))]
+  })
+}
+
 export type RecordParts = {
   readonly certificate?: { facts: CertificateFacts; bodyHash: string } | undefined
   readonly proof?: string | undefined

@@ -11,6 +11,7 @@ import {
   type CertificateFacts,
   type Entry,
   encodeRecord,
+  inRecords,
   type RecordKind,
   type RecordParts,
 } from './entry.ts'
@@ -82,7 +83,7 @@ export interface Ledger {
   /**
    * Records with the caller's change, in its transaction: as its last statements, because the lock on the log's head is held until
    * the commit. Everything that the entries' facts are about is locked by then. Entries of one call may share request ID and
-   * kind. Throws `conflict` where such a record exists already, and `internal` for an entry in the name of a person whose epoch
+   * kind; of one whose facts are too many for a record several are made. Throws `conflict` where such a record exists already, and `internal` for an entry in the name of a person whose epoch
    * this transaction did not take: whether that person may still do it was looked at before the transaction, and may not hold
    * any more (see `identity.act`).
    */
@@ -290,9 +291,10 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       sequencer.assertWhole()
       // Locked: two that say something of the same thing at once, under no other lock, would each be an old record to the
       // other, and the log would be taken for one that was tampered with.
-      const after = entries.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
+      const split = inRecords(entries)
+      const after = split.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
       const seen = new Map<string, number>()
-      const rows = entries.map(entry => {
+      const rows = split.map(entry => {
         const key = `${entry.kind} ${entry.requestId}`
         const part = seen.get(key) ?? 0
         seen.set(key, part + 1)
