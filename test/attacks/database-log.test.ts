@@ -86,6 +86,12 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
         `delete from relying_party; insert into relying_party select * from kept; drop table kept`,
       ),
     ).toMatch(/the passkeys here were made for evil.example/)
+    expect(
+      await restarts(
+        `insert into incarnation (number, id) values (2, 'another')`,
+        `delete from incarnation where number = 2`,
+      ),
+    ).toMatch(/another history/)
     expect(await restarts('select 1', 'select 1')).toBe('started')
     expect(await issues(world.alice)).toBe('done')
   })
