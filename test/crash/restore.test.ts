@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { get } from 'node:http'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -12,10 +13,12 @@ import { api, type hostStream } from '#shared/api/index.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
+import { parseTrustDocument } from '#shared/trust/index.ts'
 import { type ApiPerson, logIn, machinesConnection } from '#test/support/api-person.ts'
 import { type JoinedHost, joinHost } from '#test/support/attack-world.ts'
 import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger } from '#test/support/crash-world.ts'
 import { postgresPrograms } from '#test/support/postgres.ts'
+import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
 
 const main = join(import.meta.dirname, '..', '..', 'ca-server', 'main.ts')
 const ADMIN = 'admin@example.com'
@@ -77,6 +80,21 @@ class RememberingHost {
   }
 }
 
+/** What the first remembers, the second does too. */
+async function startBeside(first: ServerProcess): Promise<ServerProcess> {
+  const folder = testHome()
+  cpSync(first.dataFolder, join(folder, 'state', 'keyman-server'), {
+    recursive: true,
+    filter: path => !/operator\.(sock|lock)$/.test(path),
+  })
+  const own = ['KEYMAN_PAGES_LISTEN', 'KEYMAN_MACHINES_LISTEN']
+  const env = Object.fromEntries(
+    Object.entries(first.env).filter(([name]) => /^(KEYMAN|SOFTHSM)/.test(name) && !own.includes(name)),
+  )
+  const urls = { KEYMAN_PUBLIC_URL: first.pagesUrl, KEYMAN_MACHINES_URL: first.machinesUrl }
+  return startServerProcess({ folder, env: { ...env, ...urls } })
+}
+
 const setUps: CrashSetUp[] = ['PGlite and the software keystore', 'PostgreSQL and SoftHSM']
 describe.each(setUps)('a backup that was put back, on %s', setUp => {
   const skip = setUp === 'PostgreSQL and SoftHSM' && !postgresPrograms()
@@ -84,6 +102,8 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
   let host: RememberingHost
   let before: { certificate: string; krlVersion: string; size: bigint }
   let lostCertificate: string
+  /** On the same database, with a data folder of its own. */
+  let second: ServerProcess | undefined
 
   const database = () => join(world.server.dataFolder, 'database')
   const copy = () => join(world.server.folder, 'backup')
@@ -99,7 +119,7 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       : cpSync(database(), copy(), { recursive: true, preserveTimestamps: true })
   const putBack = async () => {
     if (world.postgres)
-      return sql('drop database keyman', 'create database keyman template backup owner keyman_migrate')
+      return sql('drop database keyman with (force)', 'create database keyman template backup owner keyman_migrate')
     rmSync(database(), { recursive: true })
     cpSync(copy(), database(), { recursive: true })
   }
@@ -115,6 +135,18 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
     if (outcome?.kind !== 'certificate') throw new Error(JSON.stringify(outcome))
     return outcome.certificate
   }
+  /** `/readyz` of the second server, asked by the organisation's own name. */
+  const secondReady = () =>
+    new Promise<unknown>((resolve, reject) => {
+      const headers = { host: new URL(world.server.pagesUrl).host }
+      get(`${second?.pagesUrl}/readyz`, { headers }, response => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk
+        })
+        response.on('end', () => resolve(JSON.parse(text)))
+      }).on('error', reject)
+    })
   const person = (n: number): ApiPerson => {
     const { person } = world.sessions[n] ?? {}
     if (!person) throw new Error('no such session')
@@ -135,8 +167,11 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
     const certificate = await certificateOf(1)
     await server.stop()
     await backUp()
+    // A bundle that the backup does not hold, and nobody goes back from.
+    server.env.KEYMAN_HOST_SUFFIXES = 'keyman.localhost,prod.example.com'
     await server.restart()
 
+    if (world.postgres) second = await startBeside(server)
     lostCertificate = await certificateOf(1)
     await call(sessions[0].connection, api.persons.disable, {
       params: { identity: parsePersonIdentity(BOB, 'identity') },
@@ -148,7 +183,10 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
     await server.stop()
     await putBack()
   }, 300_000)
-  afterAll(() => world?.close())
+  afterAll(async () => {
+    await second?.close()
+    await world?.close()
+  })
 
   it.skipIf(skip)('keeps the server from starting, and the command says how much is missing', async () => {
     await expect(world.server.restart()).rejects.toThrow(
@@ -162,6 +200,14 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       'nobody@example.com is no person',
     )
   })
+
+  it.skipIf(skip || setUp === 'PGlite and the software keystore')(
+    'stops a second server that still runs: it finds that the log is shorter, and gives out nothing any more',
+    async () => {
+      await expect.poll(secondReady, { timeout: 20_000 }).toMatchObject({ checks: { database: 'ok', log: 'failed' } })
+      expect(second?.output()).toMatch(/the database holds \d+ records; this server has read \d+/)
+    },
+  )
 
   it.skipIf(skip)(
     'goes on as a new history: all sessions have ended, and who may have been disabled waits',
@@ -185,6 +231,12 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       expect(serial).toBeGreaterThanOrEqual(1n << 40n)
       // What ended stands in rows and log alike.
       expect(world.server.output()).not.toContain('not what the audit log says')
+      if (second) {
+        expect(await secondReady()).toMatchObject({ checks: { log: 'failed' } })
+        // Nor does it start again without being told which history to trust.
+        await second.stop()
+        await expect(second.restart()).rejects.toThrow(/is of another history.*start --checkpoint/s)
+      }
       const { kinds } = await readLedger(admin)
       expect(kinds).toContain('restored')
       await call(admin.connection, api.persons.enable, { params: { identity: parsePersonIdentity(BOB, 'identity') } })
@@ -200,6 +252,8 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       if (!lostState) throw new Error('no state came')
       await host.comeBack()
       expect(host.memory.incarnation).not.toBe(old.incarnation)
+      const versions = [old.bundle, host.memory.bundle].map(({ document }) => parseTrustDocument(document).version)
+      expect(versions).toEqual([2, 3])
       expect(BigInt(host.memory.krlVersion)).toBeGreaterThan(BigInt(before.krlVersion))
       expect(host.refuses(before.certificate)).toBe(true)
       expect(host.refuses(lostCertificate)).toBe(true)
