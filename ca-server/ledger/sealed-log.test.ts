@@ -134,6 +134,17 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
     await expect(ledger.follow()).rejects.toMatchObject({ message: expect.stringContaining('is missing') })
   })
 
+  it('puts no older tree there: a server that has read on says so, and does not try for ever to go on from its own', async () => {
+    const ledger = await open()
+    await ledger.append(entry())
+    await ledger.append(entry())
+    await ledger.follow()
+    await admin.query('update ledger_tree set size = 1')
+    await ledger.append(entry())
+    await expect(ledger.follow()).rejects.toMatchObject({ code: 'internal' })
+    await expect(ledger.append(entry())).rejects.toMatchObject({ code: 'internal' })
+  })
+
   it('says nothing again that was said before: an old record at a new place stops the server', async () => {
     const ledger = await open()
     await say(ledger, [{ id: 'grant:1', is: 'x' }])

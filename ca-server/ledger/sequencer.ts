@@ -208,6 +208,8 @@ export class Sequencer {
     const written = follower.written()
     for (;;) {
       const published = await treeSize(store)
+      if (published < follower.size)
+        throw rolledBack(`the database's tree has ${published} records; this server has read ${follower.size}`)
       const behind = follower.size < published
       const step = await follower.look(behind ? min(published - follower.size, LEAVES_A_STEP) : LEAVES_A_STEP)
       if (!step) break
