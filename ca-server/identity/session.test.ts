@@ -559,6 +559,15 @@ describe('whoever is calling', () => {
       await login(world, authenticator)
     })
 
+    it('is disabled, and no administrator, though somebody made one of her in the database', async () => {
+      const { who } = await enrol(world, 'changed@example.com')
+      await world.store.execute('update person set administrator = true where identity = $1', [who])
+      expect(await world.identity.persons.disable(who, operator())).toMatchObject({ state: 'disabled' })
+      await expect(world.identity.persons.enable(who, operator())).rejects.toEqual(code('conflict'))
+      await world.store.execute('update person set administrator = false where identity = $1', [who])
+      expect(await world.identity.persons.show(who)).toMatchObject({ state: 'disabled', administrator: false })
+    })
+
     it('cannot be the last administrator', async () => {
       const { persons } = world.identity
       const others = (await persons.list()).filter(
