@@ -118,6 +118,10 @@ export const touchFact = (touch: {
   until: touch.endsAt,
 })
 
+/** That something was done by a touch: nothing more is, whatever becomes of its row. */
+export const touchUsedId = (id: string): string => `touch-used:${id}`
+export const touchUsedFact = (id: string, until: Date): Fact => ({ id: touchUsedId(id), is: 'used', until })
+
 /** A session has one at a time, so that its end is said without a look at any row. */
 export const mandateId = (session: string): string => `mandate:${session}`
 export const mandateFact = (mandate: {

@@ -363,6 +363,7 @@ export type IdentityDeps = {
     Ledger,
     | 'append'
     | 'appendIn'
+    | 'sayIn'
     | 'bumpEpochs'
     | 'readEpochs'
     | 'takeEpochs'

@@ -438,6 +438,22 @@ describe('whoever is calling', () => {
       await stepUpOf(require(caller))
     })
 
+    it('is used once, though somebody writes into the database that it was not used', async () => {
+      const caller = await signedIn()
+      const id = await stepUpOf(require(caller))
+      await confirm(id, admin.authenticator)
+      const use = async () => {
+        const consented = await require(caller, about(), id)
+        if (!('consent' in consented)) throw new Error('no consent')
+        return world.identity.act(as(caller, 'administrator', consented.consent), { name: 'test' }, t =>
+          world.ledger.appendIn(t, [{ ...as(caller, 'administrator', consented.consent), kind: 'grant-added' }]),
+        )
+      }
+      await use()
+      await world.store.execute(`update action_transaction set state = 'confirmed', used_by = null where id = $1`, [id])
+      await stepUpOf(require(caller, about(), id))
+    })
+
     it('gets nothing by a touch whose passkey was removed, or whose person was disabled, before it was used', async () => {
       const { who, authenticator } = await enrol(world, 'second@example.com', { administrator: true })
       const { caller } = await login(world, authenticator)

@@ -13,7 +13,7 @@ import {
   selectWaitingAction,
   useAction,
 } from './action-records.ts'
-import { gone, mandateFact, mandateId } from './facts.ts'
+import { gone, mandateFact, mandateId, touchUsedFact } from './facts.ts'
 import type { Act, Asked, Consent, PersonBy, PersonCaller, Touches } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
 import { newId, sha256 } from './secrets.ts'
@@ -73,6 +73,7 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
                     hint: 'run the command again',
                   },
                 )
+              deps.ledger.sayIn(t, [touchUsedFact(own.id, addSeconds(now(), CONFIRM_WITHIN))])
             },
           },
         }

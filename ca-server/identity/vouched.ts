@@ -1,7 +1,16 @@
 import { equalBytes, fromBase64Url } from '#shared/bytes.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { type ActionRow, type MandateRow, selectAction, selectMandate } from './action-records.ts'
-import { isEndedWithAll, mandateFact, passkeyFact, personFact, sessionFact, sessionId, touchFact } from './facts.ts'
+import {
+  isEndedWithAll,
+  mandateFact,
+  passkeyFact,
+  personFact,
+  sessionFact,
+  sessionId,
+  touchFact,
+  touchUsedId,
+} from './facts.ts'
 import { type PasskeyRow, type PersonRow, selectCredential, selectPerson, selectPersons } from './person-records.ts'
 import type { Room } from './room.ts'
 import { type SessionRow, selectSession } from './session-records.ts'
@@ -50,14 +59,15 @@ export async function vouchedSession({ deps }: Pick<Room, 'deps'>, id: string): 
   return row && !isEndedWithAll(deps.ledger.facts, sessionId(id), row.person) ? row : undefined
 }
 
-/** A touch that was confirmed, or used since: one that waits gives nothing. */
+/** A touch that was confirmed, or used since: one that waits gives nothing, nor one that was used and says that it was not. */
 export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRow | undefined> {
+  await deps.ledger.follow()
   const read = async () => {
     const row = await selectAction(deps.store, id)
     return one(row?.id === id && (row.state === 'confirmed' || row.state === 'used') ? row : undefined)
   }
   const [row] = await deps.ledger.vouched(read, touch => [touchFact(touch)])
-  return row
+  return row?.state === 'confirmed' && deps.ledger.facts.has(touchUsedId(id)) ? undefined : row
 }
 
 /** The session's mandate that still counts. */

@@ -88,6 +88,8 @@ export interface Ledger {
    * do it was looked at before the transaction, and may not hold any more (see `identity.act`).
    */
   appendIn(t: Queryable, entries: readonly Entry[]): Promise<void>
+  /** What the first record of this transaction says beside its own facts. Where there is none, nothing was done, and nothing is said. */
+  sayIn(t: Queryable, facts: readonly Fact[]): void
   /**
    * Records that this body may be signed, if what the decision was made from still holds. Throws `EpochsChanged` where it does not
    * (nothing was recorded: decide anew), `expired` for a proof that was used, `conflict`, `too-large`, `unavailable`.
@@ -259,6 +261,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     }))
   }
 
+  /** By transaction: see `sayIn`. */
+  const said = new WeakMap<Queryable, readonly Fact[]>()
   /** By transaction: whose epochs it holds to its end. */
   const taken = new WeakMap<Queryable, Set<string>>()
   const take: Ledger['takeEpochs'] = async (t, { bump = [], share = [] }) => {
@@ -285,8 +289,15 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return indexOf(await group.write(makeRow(entry)))
     },
 
-    async appendIn(t, entries) {
-      if (entries.length === 0) return
+    sayIn(t, facts) {
+      said.set(t, [...(said.get(t) ?? []), ...facts])
+    },
+
+    async appendIn(t, given) {
+      const [first, ...others] = given
+      if (!first) return
+      const entries = [{ ...first, facts: [...(said.get(t) ?? []), ...(first.facts ?? [])] }, ...others]
+      said.delete(t)
       for (const entry of entries) assertStanding(t, entry)
       sequencer.assertWhole()
       // Locked: two that say something of the same thing at once, under no other lock, would each be an old record to the
