@@ -42,8 +42,7 @@ export type Restored = {
   readonly checkpointFile: string
 }
 
-/** IDs of 200 characters make records of some 50 kB. */
-const FACTS_A_RECORD = 200
+/** An identity has at most 90 characters: they fit into a record. */
 const NAMES_A_RECORD = 400
 
 /** What `keyman-server restore` shows before it does anything. Throws `conflict` where nothing was lost. */
@@ -77,7 +76,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   return { ...done, checkpointFile: await rememberAnew(options.config, now) }
 }
 
-/** The first says what happened; the others the names and facts that find no room there. */
+/** The first says what happened, the others who was suspended. */
 function entriesOf(
   about: {
     readonly lost: Lost
@@ -102,11 +101,9 @@ function entriesOf(
       suspended: suspended.length,
       kept: [...keep],
     },
-    facts: facts.slice(0, FACTS_A_RECORD),
+    facts,
   }
   const entries: Entry[] = [first]
-  for (let from = FACTS_A_RECORD; from < facts.length; from += FACTS_A_RECORD)
-    entries.push({ ...common, target: incarnation, facts: facts.slice(from, from + FACTS_A_RECORD) })
   for (let from = 0; from < suspended.length; from += NAMES_A_RECORD)
     entries.push({
       ...common,
