@@ -16,7 +16,13 @@ export async function restoreCommand(
   }
   const say = (line: string) => process.stdout.write(`${line}\n`)
   if (values.yes !== true) {
-    const { held, size, by } = await showLost(options)
+    const lost = await showLost(options)
+    if (!lost) {
+      say('The history of this database was taken up anew already, and this server does not remember that.')
+      say('Nothing was changed. To remember it: keyman-server restore --yes')
+      return EXIT.found
+    }
+    const { held, size, by } = lost
     say(
       size > held
         ? `The database holds ${held} records of the audit log; by ${by} there were ${size}: records ${held} to ${size - 1n} are lost.`
@@ -27,6 +33,10 @@ export async function restoreCommand(
     return EXIT.found
   }
   const { lost, incarnation, suspended, checkpointFile } = await restore(options)
+  if (!lost) {
+    say(`The history ${incarnation} had been begun before; this server remembers it now. Next: keyman-server start`)
+    return EXIT.done
+  }
   say(`Restored: the history ${incarnation} goes on from record ${lost.held}. It is recorded in the audit log.`)
   say('All sessions, invitations and join tokens have ended; user certificates from before are revoked.')
   if (suspended.length > 0) {

@@ -35,7 +35,8 @@ export type RestoreOptions = {
   readonly now?: () => Date
 }
 export type Restored = {
-  readonly lost: Lost
+  /** Undefined where the history had been begun before: it is remembered now, and that is all. */
+  readonly lost: Lost | undefined
   readonly incarnation: string
   readonly suspended: readonly PersonIdentity[]
   /** Where the first checkpoint of the new history lies, for other servers to start with. */
@@ -46,15 +47,17 @@ export type Restored = {
 const NAMES_A_RECORD = 400
 
 /** What `keyman-server restore` shows before it does anything. Throws `conflict` where nothing was lost. */
-export const showLost = (options: RestoreOptions): Promise<Lost> => opened(options, async ({ lost }) => lost)
+export const showLost = (options: RestoreOptions): Promise<Lost | undefined> =>
+  opened(options, async ({ lost }) => lost)
 
 /**
  * A backup of the database was put back: takes its history up anew, so that nothing of what was given or revoked meanwhile is given twice or
- * good again. One transaction; cut off before its end nothing has happened, and after it a second run begins one more history.
+ * good again. One transaction; cut off before its end nothing has happened, and after it a second run does the rest.
  */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const now = options.now ?? (() => new Date())
   const done = await opened(options, async ({ lost, ledger, base: { store, keystore }, pins }) => {
+    if (!lost) return { lost, incarnation: store.incarnation, suspended: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
     const held = (await keystore.listKeys()).map(({ label }) => label)
@@ -135,7 +138,9 @@ async function opened<T>(
       // What the backup holds has to be whole; that it holds less than is remembered is why we are here.
       const { ledger, logKey, memory } = await openLog(base, config, now)
       const lost = await whatIsLost({ store, memory, logKey }, checkpoint)
-      if (!lost)
+      const known = memory.head()?.incarnation ?? store.incarnation
+      // Else it was cut off before its end, or another server did it.
+      if (!lost && incarnationNumber(known) >= incarnationNumber(store.incarnation))
         throw new KeymanError('conflict', 'the database holds all that is remembered: nothing was lost', {
           hint: 'start the server; if a host or laptop has seen more, give its checkpoint: --checkpoint FILE',
         })
@@ -149,7 +154,7 @@ async function opened<T>(
 }
 
 type Parts = {
-  readonly lost: Lost
+  readonly lost: Lost | undefined
   readonly ledger: Ledger
   readonly base: Base
   readonly pins: Pins

@@ -123,9 +123,10 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
     rmSync(database(), { recursive: true })
     cpSync(copy(), database(), { recursive: true })
   }
-  const command = (...args: string[]) => {
+  const command = (...args: string[]) => commandOf(world.server, ...args)
+  const commandOf = (server: ServerProcess, ...args: string[]) => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-      env: world.server.env,
+      env: server.env,
       encoding: 'utf8',
     })
     return { status, stdout, stderr }
@@ -236,6 +237,11 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
         // Nor does it start again without being told which history to trust.
         await second.stop()
         await expect(second.restart()).rejects.toThrow(/is of another history.*start --checkpoint/s)
+        expect(commandOf(second, 'restore')).toMatchObject({ status: 9, stdout: expect.stringContaining('already') })
+        const done = commandOf(second, 'restore', '--yes')
+        expect(done, done.stderr).toMatchObject({ status: 0, stdout: expect.stringContaining('remembers it now') })
+        await second.restart()
+        expect(await secondReady()).toMatchObject({ status: 'ready' })
       }
       const { kinds } = await readLedger(admin)
       expect(kinds).toContain('restored')
