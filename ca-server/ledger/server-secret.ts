@@ -56,11 +56,11 @@ export async function openSealKey(deps: ServerSecretDeps): Promise<Uint8Array> {
   return serverSecret(deps, SEAL)
 }
 
-/** The same for the operator who takes over the log of an earlier release (`adopt.ts`). Throws `conflict` where there is one. */
-export async function makeSealKey(deps: ServerSecretDeps): Promise<Uint8Array> {
-  if (await read(deps, SEAL)) throw new KeymanError('conflict', 'the audit log of this database is sealed already')
-  return serverSecret(deps, SEAL)
-}
+/**
+ * The same for the operator who takes over the log of an earlier release, once it was read and has no seal (`adopt.ts`). A key
+ * that an adoption left behind which was interrupted is taken: the keystore has wrapped it, for just this.
+ */
+export const makeSealKey = (deps: ServerSecretDeps): Promise<Uint8Array> => serverSecret(deps, SEAL)
 
 async function read({ store, keystore }: ServerSecretDeps, name: string): Promise<Uint8Array | undefined> {
   const [kept] = await store.query('select wrapped from server_secret where name = $1', [name], row)

@@ -1,7 +1,10 @@
+import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { adopt } from '#server/adopt.ts'
 import { loadConfig } from '#server/config.ts'
+import { makeSealKey } from '#server/ledger/index.ts'
+import { openBase } from '#server/open-base.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
@@ -58,6 +61,13 @@ it('a record that was changed is found, and nothing is taken over', async () => 
   await change(store =>
     store.execute(`update ledger_record set record = replace(record, 'mallo', 'alice') where index = 9`, []),
   )
+})
+
+it('an adoption that was interrupted is no hindrance: its key is there, and no seal', async () => {
+  const { store, wrappingKeystore: keystore, close } = await openBase(config(), () => {})
+  const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
+  await makeSealKey({ store, keystore, random, now: () => new Date() }).finally(close)
+  expect(await adopt(config(), async () => false)).toBe('left')
 })
 
 it('what the log explains is sealed as it is; sessions end, persons sign in again, and it can be done once', async () => {
