@@ -4,7 +4,7 @@ import { selectGrants, selectTeamRows } from './records.ts'
 
 /** Grants and members of teams. */
 export const accessRows: StatedRows = {
-  prefixes: ['grant:', 'member:'],
+  kinds: ['grant:', 'member:'],
   async read(on) {
     const members = (await selectTeamRows(on)).flatMap(({ name, person }) =>
       person === null ? [] : [memberFact(name, person)],

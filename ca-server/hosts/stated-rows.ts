@@ -4,6 +4,6 @@ import { selectLiving } from './records.ts'
 
 /** Hosts. Join tokens are looked at when somebody comes with one, and end by themselves. */
 export const hostRows: StatedRows = {
-  prefixes: ['host:'],
+  kinds: ['host:'],
   read: async on => (await selectLiving(on)).map(hostFact),
 }

@@ -14,7 +14,7 @@ const passkeyRow = z
 
 /** Persons and passkeys. Sessions and links are looked at when somebody comes with one, and end by themselves. */
 export const identityRows: StatedRows = {
-  prefixes: ['person:', 'passkey:', 'relying-party'],
+  kinds: ['person:', 'passkey:', 'relying-party'],
   async read(on) {
     const rp = await selectRelyingParty(on)
     const passkeys = await on.query('select id, person, credential_id, public_key from passkey', [], passkeyRow)

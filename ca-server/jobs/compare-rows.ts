@@ -43,14 +43,14 @@ export function compareRows(deps: CompareDeps): { run(): Promise<void>; start():
 
 async function differences({ store, ledger, rooms }: CompareDeps): Promise<Set<string>> {
   const found = new Set<string>()
-  for (const { prefixes, read } of rooms) {
+  for (const { kinds, read } of rooms) {
     const rows: readonly Fact[] = await read(store)
     await ledger.follow()
     for (const fact of rows)
       if (!ledger.facts.holds(fact)) found.add(`${fact.id} in the database is not what the audit log says`)
     const ids = new Set(rows.map(({ id }) => id))
-    for (const prefix of prefixes)
-      for (const id of ledger.facts.ids(prefix))
+    for (const kind of kinds)
+      for (const id of ledger.facts.ids(kind))
         if (!ids.has(id)) found.add(`${id} is not in the database any more, but nothing in the audit log removed it`)
   }
   return found

@@ -48,6 +48,25 @@ describe('what the log says', () => {
     expect(facts.has('grant:1')).toBe(false)
   })
 
+  it('is found by its kind alone, after a restart too', () => {
+    const facts = Facts.none()
+    facts.take(
+      0n,
+      record(0n, [
+        { id: 'revoked:1', is: 'x' },
+        { id: 'revoked-key:1', is: 'x' },
+        { id: 'relying-party', is: 'x' },
+      ]),
+    )
+    for (const read of [facts, Facts.from(facts.kept())])
+      expect(['revoked:', 'revoked-key:', 'relying-party', 'grant:'].map(kind => [...read.ids(kind)])).toEqual([
+        ['revoked:1'],
+        ['revoked-key:1'],
+        ['relying-party'],
+        [],
+      ])
+  })
+
   it('is forgotten a day after it has ended by itself, and kept otherwise', () => {
     const facts = Facts.none()
     const until = new Date('2026-01-02T00:00:00Z')

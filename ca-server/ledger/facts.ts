@@ -54,19 +54,33 @@ export const factsKept = z.array(
 /** A day after its end nothing asks for a fact any more, whichever of two clocks is a little off. */
 const KEEP_ENDED_S = 86_400
 
-export class Facts {
-  readonly #known: Map<string, Known>
+/** What an ID begins with, the colon too; all of it where there is none. */
+const kindOf = (id: string): string => id.slice(0, id.indexOf(':') + 1 || undefined)
 
-  private constructor(known: Map<string, Known>) {
-    this.#known = known
-  }
+export class Facts {
+  readonly #known = new Map<string, Known>()
+  /** What there is, by kind: the KRL is looked for at each host's state, and must not cost a look at everything. */
+  readonly #there = new Map<string, Set<string>>()
+
+  private constructor() {}
 
   static none(): Facts {
-    return new Facts(new Map())
+    return new Facts()
   }
 
   static from(kept: z.infer<typeof factsKept>): Facts {
-    return new Facts(new Map(kept.map(([id, digest, index, until]) => [id, { digest, index: BigInt(index), until }])))
+    const facts = new Facts()
+    for (const [id, digest, index, until] of kept) facts.#set(id, { digest, index: BigInt(index), until })
+    return facts
+  }
+
+  #set(id: string, known: Known): void {
+    this.#known.set(id, known)
+    const kind = kindOf(id)
+    const there = this.#there.get(kind) ?? new Set()
+    this.#there.set(kind, there)
+    if (known.digest === null) there.delete(id)
+    else there.add(id)
   }
 
   /**
@@ -87,7 +101,7 @@ export class Facts {
     }
     for (const [id, value] of Object.entries(facts)) {
       const [digest, until] = Array.isArray(value) ? value : [value, this.#known.get(id)?.until]
-      this.#known.set(id, { digest, until, index })
+      this.#set(id, { digest, until, index })
     }
     return ids
   }
@@ -114,14 +128,18 @@ export class Facts {
     return other !== undefined && (one === undefined || one.index < other.index)
   }
 
-  /** The IDs of all that there are whose ID begins so. */
-  *ids(prefix: string): Generator<string> {
-    for (const [id, { digest }] of this.#known) if (digest !== null && id.startsWith(prefix)) yield id
+  /** The IDs of all that there are of this kind, which ends in a colon, such as `grant:`. */
+  ids(kind: string): Iterable<string> {
+    return this.#there.get(kind) ?? []
   }
 
   forgetEnded(now: Date): void {
     const before = Math.floor(now.getTime() / 1000) - KEEP_ENDED_S
-    for (const [id, { until }] of this.#known) if (until !== undefined && until < before) this.#known.delete(id)
+    for (const [id, { until }] of this.#known) {
+      if (until === undefined || until >= before) continue
+      this.#known.delete(id)
+      this.#there.get(kindOf(id))?.delete(id)
+    }
   }
 
   kept(): z.infer<typeof factsKept> {

@@ -138,8 +138,8 @@ export interface Ledger {
     holds(fact: Fact): boolean
     /** Whether the newest that it said of the one was said before the newest of the other. */
     isOlder(id: string, than: string): boolean
-    /** All IDs that there are and that begin so. */
-    ids(prefix: string): Iterable<string>
+    /** All IDs that there are of this kind, such as `grant:`. */
+    ids(kind: string): Iterable<string>
   }
   /** Hears which facts were set, each time the log has been followed. Gives what ends it. */
   onFacts(listener: (ids: readonly string[]) => void): () => void
@@ -367,7 +367,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       isGone: id => follower.facts.knows(id) && !follower.facts.has(id),
       holds: fact => follower.facts.holds(fact),
       isOlder: (id, than) => follower.facts.isOlder(id, than),
-      ids: prefix => follower.facts.ids(prefix),
+      ids: kind => follower.facts.ids(kind),
     },
     onFacts: listener => follower.onFacts(listener),
     follow: async () => void (await sequencer.integrate()),

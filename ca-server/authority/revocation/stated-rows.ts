@@ -11,7 +11,7 @@ const stateRow = z.object({ version: z.bigint(), at: z.date() })
  * nothing is read from that counts.
  */
 export const revokedRows: StatedRows = {
-  prefixes: ['revoked:', 'revoked-key:', 'krl-version:'],
+  kinds: ['revoked:', 'revoked-key:', 'krl-version:'],
   async read(on) {
     const certificates = await on.query('select authority, serial, until from revoked_certificate', [], certificateRow)
     const keys = await on.query('select fingerprint from revoked_key', [], keyRow)
