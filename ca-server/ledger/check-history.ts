@@ -7,11 +7,13 @@ const PAUSE_MS = 100
 
 /**
  * Reads the whole log once more, as a start without memory does, and holds it against what was followed so far. What is followed
- * is new records; that an old one was changed, moved or taken out is found here, and the record is named. Throws `internal`.
+ * is new records; that an old one was changed, moved or taken out is found here, and the record is named. Ends early once
+ * `isOver` says so. Throws `internal`.
  */
 export async function checkHistory(
   deps: Omit<FollowerDeps, 'memory'>,
   followed: Pick<Follower, 'edge'>,
+  isOver: () => boolean,
   pause: () => Promise<void> = () => new Promise(resolve => setTimeout(resolve, PAUSE_MS).unref()),
 ): Promise<void> {
   const { edge } = followed
@@ -24,5 +26,6 @@ export async function checkHistory(
     if (!step) throw tampered(`record ${again.size} of the audit log is missing`)
     step.take()
     await pause()
+    if (isOver()) return
   }
 }

@@ -67,15 +67,15 @@ describe('what the log says', () => {
       ])
   })
 
-  it('is forgotten a day after it has ended by itself, and kept otherwise', () => {
+  it('is forgotten a week after it has ended by itself, and kept otherwise', () => {
     const facts = Facts.none()
     const until = new Date('2026-01-02T00:00:00Z')
     facts.take(0n, record(0n, [{ id: 'session:1', is: 'x', until }]))
     facts.take(1n, record(1n, [{ id: 'grant:1', is: 'x' }]))
     facts.take(2n, record(2n, [{ id: 'session:1', is: null }]))
-    facts.forgetEnded(new Date('2026-01-02T23:59:00Z'))
+    facts.forgetEnded(new Date('2026-01-08T23:59:00Z'))
     expect(facts.knows('session:1')).toBe(true)
-    facts.forgetEnded(new Date('2026-01-03T00:01:00Z'))
+    facts.forgetEnded(new Date('2026-01-09T00:01:00Z'))
     expect(facts.knows('session:1')).toBe(false)
     expect(facts.has('grant:1')).toBe(true)
   })

@@ -51,8 +51,8 @@ export const factsKept = z.array(
   ]),
 )
 
-/** A day after its end nothing asks for a fact any more, whichever of two clocks is a little off. */
-const KEEP_ENDED_S = 86_400
+/** A week after its end nothing asks for a fact any more, even by a clock that is days off. */
+const KEEP_ENDED_S = 7 * 86_400
 
 /** What an ID begins with, the colon too; all of it where there is none. */
 const kindOf = (id: string): string => id.slice(0, id.indexOf(':') + 1 || undefined)

@@ -70,6 +70,7 @@ export class Follower {
   /** What this process wrote and has not read again: its own word for what has to stand there. */
   readonly #written = new Map<bigint, string>()
   #writtenTo = 0n
+  #newestAt: Date | undefined
   readonly #listeners = new Set<(ids: readonly string[]) => void>()
 
   constructor(deps: FollowerDeps) {
@@ -81,6 +82,10 @@ export class Follower {
   }
   get edge(): TreeEdge {
     return this.#read.edge
+  }
+  /** When the newest record that this process has read was made, by whoever made it. */
+  get newestAt(): Date | undefined {
+    return this.#newestAt
   }
   get size(): bigint {
     return this.edge.size
@@ -173,6 +178,7 @@ export class Follower {
       const changed: string[] = []
       for (const found of looked) {
         this.#written.delete(found.index)
+        this.#newestAt = new Date(found.at)
         // What has no seal says nothing: what it made is said by the record that takes it over.
         if (found.seal) changed.push(...this.#takeFacts(facts, found))
       }

@@ -61,6 +61,8 @@ export class Sequencer {
   #signedAt = Number.NEGATIVE_INFINITY
   #followedAt = Number.NEGATIVE_INFINITY
   #keptHead = 0n
+  #keptState = -1n
+  #stopped = false
   #keptStateAt: number
   #timer: NodeJS.Timeout | undefined
 
@@ -152,7 +154,7 @@ export class Sequencer {
   async checkHistory(): Promise<void> {
     const { store, sealKey, readTile, now, follower } = this.#deps
     this.assertWhole()
-    await this.#orBroken(() => checkHistory({ store, sealKey, readTile, now }, follower))
+    await this.#orBroken(() => checkHistory({ store, sealKey, readTile, now }, follower, () => this.#stopped))
   }
 
   async #orBroken<T>(work: () => Promise<T>): Promise<T> {
@@ -166,6 +168,7 @@ export class Sequencer {
 
   /** A last checkpoint, so that a stopped server leaves a tree that is signed to its end, and remembers it. */
   async stop(): Promise<void> {
+    this.#stopped = true
     clearInterval(this.#timer)
     this.#timer = undefined
     this.#signedAt = Number.NEGATIVE_INFINITY
@@ -288,7 +291,11 @@ export class Sequencer {
   async #keepState(): Promise<void> {
     const { memory, follower, now, monotonic } = this.#deps
     this.#keptStateAt = monotonic()
-    follower.facts.forgetEnded(now())
+    // Not by one clock alone: the log itself has to have come as far.
+    const { newestAt } = follower
+    if (newestAt) follower.facts.forgetEnded(new Date(Math.min(newestAt.getTime(), now().getTime())))
+    if (follower.size === this.#keptState) return
+    this.#keptState = follower.size
     await memory?.keepState({ ...follower.kept(), facts: follower.facts.kept() })
   }
 

@@ -17,5 +17,5 @@ export async function raiseKrl(
   const known = newest?.version ?? 0n
   const { version, at } = await raiseKrlVersion(t, { above: known > atLeast ? known : atLeast, at: now })
   await t.execute(`select pg_notify('revocations', $1)`, [version.toString()])
-  return { version, facts: [versionFact(version, at), ...all.map(id => ({ id, is: null }))] }
+  return { version, facts: [versionFact(version, at), ...all.map(id => ({ id, is: null, until: now }))] }
 }
