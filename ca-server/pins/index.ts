@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -60,9 +59,11 @@ async function readPin<T>(path: string, schema: z.ZodType<T>): Promise<T | undef
 }
 
 async function writePin(folder: string, path: string, value: unknown): Promise<void> {
-  const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`
+  // One name, since one is written at a time: what a killed server left there is taken away by the next.
+  const temporary = `${path}.tmp`
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
+    await unlink(temporary).catch(() => undefined)
     const file = await open(temporary, 'wx', 0o600)
     try {
       // The mode given to `open` is narrowed by the umask.
