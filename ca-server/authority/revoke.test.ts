@@ -177,6 +177,20 @@ describe('revoking', () => {
     expect(await sshKeygenSays(rooms, [certificate])).toEqual(['REVOKED'])
   })
 
+  test('a certificate that somebody hides everywhere while its person is revoked is refused by its key', async () => {
+    const one = await rooms.addSession(alice)
+    const certificate = await issue(rooms, one)
+    await rooms.ledger.follow()
+    await rooms.store.execute('delete from issued_certificate', [])
+    await rooms.store.execute(`update ledger_record set actor = 'x' where actor = $1`, [alice])
+    await rooms.authority.revoke({ person: alice }, undefined, by())
+    await rooms.store.execute(`update ledger_record set actor = $1 where actor = 'x'`, [alice])
+    expect(await sshKeygenSays(rooms, [certificate])).toEqual(['REVOKED'])
+    // A session of before that was not hers, and one of hers that begins now, are good.
+    const [other, later] = [await rooms.addSession(bob), await rooms.addSession(alice)]
+    expect(await sshKeygenSays(rooms, [await issue(rooms, other), await issue(rooms, later)])).toEqual(['ok', 'ok'])
+  })
+
   test('what was never issued and who never was is not found; a person without certificates may be revoked', async () => {
     expect(await refused(rooms.authority.revoke({ serial: 999_999_999n }, undefined, by()))).toBe('not-found')
     expect(await refused(rooms.authority.revoke({ keyId: parseKeyId('a@b/c', 'test') }, undefined, by()))).toBe(

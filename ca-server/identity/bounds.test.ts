@@ -112,7 +112,7 @@ describe('rows that strangers cause', () => {
 })
 
 it('are twenty actions of one session that wait for a touch, of which the oldest gives way', async () => {
-  const admin = await enrol(world, 'busy@example.com', { administrator: true })
+  const admin = await enrol(world, 'asking@example.com', { administrator: true })
   const { caller } = await login(world, admin.authenticator)
   world.pass(601)
   const asked: string[] = []

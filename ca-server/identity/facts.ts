@@ -67,6 +67,26 @@ export const isEndedWithAll = (
 ): boolean =>
   facts.isOlder(id, endedId(person)) && !(id.startsWith('session:') && facts.holds(endedFact(person, id.slice(8))))
 
+const SESSION_KEY = 'session-key:'
+/** Seconds since 1970: nothing is certified for the key after it. */
+export type SessionKey = { readonly id: string; readonly fingerprint: string; readonly until: bigint }
+/**
+ * The SSH key of a machine's session, whose it is and until when, in the ID itself: so what a person may have had certified is known from
+ * the log as it was read, whatever somebody hides in the database while it is revoked.
+ */
+export function sessionKeyFact(person: string, fingerprint: string, endsAt: Date): Fact {
+  const until = Math.ceil(endsAt.getTime() / 1000)
+  return { id: `${SESSION_KEY}${person} ${fingerprint} ${until}`, is: 'key', until: endsAt }
+}
+export function sessionKeysOf(ids: Ledger['facts']['ids'], person: string): SessionKey[] {
+  const found: SessionKey[] = []
+  for (const id of ids(SESSION_KEY)) {
+    const [whose, fingerprint, until] = id.slice(SESSION_KEY.length).split(' ')
+    if (whose === person && fingerprint && until) found.push({ id, fingerprint, until: BigInt(until) })
+  }
+  return found
+}
+
 export const linkId = (id: string): string => `link:${id}`
 export const linkFact = (link: {
   readonly id: string

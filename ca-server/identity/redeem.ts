@@ -6,7 +6,7 @@ import type { PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { anew, epochsOf } from './acting.ts'
 import { keyText } from './assertions.ts'
-import { assertionFact, assertionId, loginFact, loginId, passkeyFact, sessionFact } from './facts.ts'
+import { assertionFact, assertionId, loginFact, loginId, passkeyFact, sessionFact, sessionKeyFact } from './facts.ts'
 import { isBegunAs, REDEEM_WITHIN } from './login-id.ts'
 import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
 import { lockPerson, selectCredential, touchLogin } from './person-records.ts'
@@ -148,6 +148,7 @@ async function makeSession(
       },
       facts: [
         sessionFact(session),
+        sessionKeyFact(person, fingerprint(login.sshKey), session.endsAt),
         loginFact(login.id, 'redeemed', addSeconds(login.endsAt, REDEEM_WITHIN)),
         assertionFact(consent.challenge, addSeconds(login.endsAt, REDEEM_WITHIN + CEREMONY_SECONDS)),
       ],

@@ -1,10 +1,10 @@
 import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { personFact, sessionFact } from '#server/identity/facts.ts'
+import { personFact, sessionFact, sessionKeyFact } from '#server/identity/facts.ts'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
-import { publicKeyFromSpki } from '#shared/ssh/index.ts'
+import { decodePublicKey, fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 
 /** Rows that a test needs and that nobody made by the way that persons take; recorded as that way records them, or they would not count. */
 
@@ -64,7 +64,8 @@ export async function insertSession(
     startedAt: made.at,
     endsAt: made.endsAt,
   }
-  await recorded(where, [sessionFact(session)], t =>
+  const key = sessionKeyFact(session.person, fingerprint(decodePublicKey(session.sshKey)), session.endsAt)
+  await recorded(where, [sessionFact(session), key], t =>
     t.execute(
       `insert into person_session (id, kind, person, device, ssh_key, client_spki, started_at, ends_at, asserted_at, used_at)
        values ($1, 'machine', $2, 'laptop', $3, $4, $5::timestamptz, $6::timestamptz, $5::timestamptz, $5::timestamptz)`,

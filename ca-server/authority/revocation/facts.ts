@@ -2,6 +2,7 @@
  * Pure: what is revoked, as the records say it (`ledger/facts.ts`). The KRL is made from these and from nothing else: whoever takes
  * a row away takes nothing off it. An ID says everything, so that no value has to be looked up.
  */
+import type { SessionKey } from '#server/identity/index.ts'
 import type { Fact } from '#server/ledger/index.ts'
 import { type Interval, ranges } from './ranges.ts'
 
@@ -55,6 +56,19 @@ export const revokedKeyId = (fingerprint: string): string => `${KEYS}${fingerpri
 export const revokedKeyFact = (fingerprint: string): Fact => ({ id: revokedKeyId(fingerprint), is })
 export const revokedKeys = (ids: (prefix: string) => Iterable<string>): string[] =>
   [...ids(KEYS)].map(id => id.slice(KEYS.length)).sort()
+
+const SESSION_KEYS = 'revoked-session-key:'
+/** Of a session that was ended with all that its person had: no certificate of it ends after `until`. */
+export const revokedSessionKeyFact = ({ fingerprint, until }: Pick<SessionKey, 'fingerprint' | 'until'>): Fact => ({
+  id: `${SESSION_KEYS}${fingerprint} ${until}`,
+  is,
+})
+export function revokedSessionKeys(ids: (prefix: string) => Iterable<string>): SessionKey[] {
+  return [...ids(SESSION_KEYS)].flatMap(id => {
+    const [fingerprint, until] = id.slice(SESSION_KEYS.length).split(' ')
+    return fingerprint && until ? [{ id, fingerprint, until: BigInt(until) }] : []
+  })
+}
 
 const VERSION = 'krl-version:'
 export type KrlVersion = {

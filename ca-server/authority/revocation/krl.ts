@@ -11,7 +11,7 @@ import {
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Krl } from '../port.ts'
 import { CANARY_SERIAL } from '../ssh/canary.ts'
-import { krlVersions, readRevoked, revokedKeys } from './facts.ts'
+import { krlVersions, readRevoked, revokedKeys, revokedSessionKeys } from './facts.ts'
 import { merged } from './ranges.ts'
 
 export const KRL_NAMESPACE = 'keyman-krl'
@@ -52,7 +52,8 @@ async function makeKrl({ store, ledger, logKey, organisation, keys, reloadKeys }
   // Read together: nothing is followed in between.
   const { newest } = krlVersions(ledger.facts.ids)
   const intervals = Map.groupBy(readRevoked(ledger.facts.ids), ({ authority }) => authority)
-  const fingerprints = revokedKeys(ledger.facts.ids)
+  const sessionKeys = revokedSessionKeys(ledger.facts.ids).map(({ fingerprint }) => fingerprint)
+  const fingerprints = [...new Set([...revokedKeys(ledger.facts.ids), ...sessionKeys])].sort()
   const version = newest?.version ?? 0n
   const isKnown = (label: string) => keys().ssh.some(key => key.label === label)
   if (![...intervals.keys()].every(isKnown)) await reloadKeys()

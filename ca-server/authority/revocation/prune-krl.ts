@@ -1,6 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
-import { readRevoked } from './facts.ts'
+import { readRevoked, revokedSessionKeys } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { deleteEnded, selectClock } from './records.ts'
 
@@ -22,7 +22,7 @@ export type PruneDeps = {
 /**
  * Takes off the KRL what ended thirty days ago, since it can't be taken for good anywhere any more. This can't be undone, so no one clock
  * decides it: the database's has to agree with the server's, and the log has to hold a record that is as much newer than the
- * end. When something ends the log says, not its row. Gives how many intervals were taken off.
+ * end. When something ends the log says, not its row. Gives how many intervals and keys were taken off.
  */
 export async function pruneKrl({ store, ledger, now, newRequestId, alarm }: PruneDeps): Promise<number> {
   const server = BigInt(Math.floor(now().getTime() / 1000))
@@ -36,12 +36,14 @@ export async function pruneKrl({ store, ledger, now, newRequestId, alarm }: Prun
   const [newest] = await ledger.list({ limit: 1 })
   const written = newest ? BigInt(Math.floor(newest.at.getTime() / 1000)) : 0n
   const before = (written < database ? written : database) - KEPT_AFTER_END
-  const ended = readRevoked(ledger.facts.ids).filter(({ until }) => until !== undefined && until <= before)
+  const isEnded = ({ until }: { readonly until?: bigint | undefined }) => until !== undefined && until <= before
+  const intervals = readRevoked(ledger.facts.ids).filter(isEnded)
+  const ended = [...intervals, ...revokedSessionKeys(ledger.facts.ids).filter(isEnded)]
   for (let from = 0; from < ended.length; from += AT_ONCE) {
     const some = ended.slice(from, from + AT_ONCE)
     await store.transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
       const { version, facts } = await raiseKrl({ ledger }, t, now())
-      await deleteEnded(t, some)
+      await deleteEnded(t, intervals)
       await ledger.appendIn(t, [
         {
           requestId: newRequestId(),

@@ -1,4 +1,5 @@
 import type { By } from '#server/access/index.ts'
+import { sessionKeysOf } from '#server/identity/index.ts'
 import {
   actorName,
   type CertificateSelector,
@@ -14,7 +15,7 @@ import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Revocation, RevocationTarget } from '../port.ts'
-import { revokedFact, revokedIntervals, revokedKeyFact } from './facts.ts'
+import { revokedFact, revokedIntervals, revokedKeyFact, revokedSessionKeyFact } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
 
@@ -36,6 +37,7 @@ export async function revoke(
   const { ledger, identity } = deps
   // A name that was mistyped must not be answered with 'revoked'.
   if ('person' in target) await identity.persons.show(target.person)
+  await ledger.follow()
   let concerned: Concerned = { subjects: [], sessions: [] }
   const how = {
     name: 'revoke',
@@ -58,7 +60,10 @@ export async function revoke(
     const ended: { sessions: readonly string[]; facts: readonly Fact[] }[] = []
     for (const whose of concerned.sessions) ended.push(await identity.endSessions(t, whose))
     const sessions = ended.flatMap(each => each.sessions).length
-    const facts = ended.flatMap(each => each.facts)
+    const facts = [
+      ...ended.flatMap(each => each.facts),
+      ...('person' in target ? sessionKeyFacts(deps, target.person) : []),
+    ]
     const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
     if (key !== undefined) facts.push(revokedKeyFact(key))
     const made = await list(deps, t, { certificates, sessions, facts, target: describe(target), reason, by })
@@ -85,7 +90,8 @@ export async function revokePersonIn(
   person: PersonIdentity,
   by: By,
 ): Promise<readonly Entry[]> {
-  return listIn(deps, t, await collect(deps, t, { person }), describe({ person }), by)
+  const keys = sessionKeyFacts(deps, person)
+  return listIn(deps, t, { certificates: await collect(deps, t, { person }), keys, target: describe({ person }), by })
 }
 
 /** See `Authority.revokeSessionsIn`. */
@@ -97,13 +103,17 @@ export async function revokeSessionsIn(
 ): Promise<readonly Entry[]> {
   const certificates: IssuedCertificate[] = []
   for (const session of sessions) certificates.push(...(await collect(deps, t, { session }, by)))
-  return listIn(deps, t, certificates, `${sessions.length} sessions of ${actorName(by.actor)}`, by)
+  const caller = by.standing?.caller
+  const own = caller?.via === 'machine' ? caller.ssh.fingerprint : undefined
+  const keys = caller ? sessionKeyFacts(deps, caller.identity, own) : []
+  const target = `${sessions.length} sessions of ${actorName(by.actor)}`
+  return listIn(deps, t, { certificates, keys, target, by })
 }
 
 /** See `Authority.revokeHostIn`. */
 export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By): Promise<number> {
   const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { host }))
-  await deps.ledger.appendIn(t, await listIn(deps, t, certificates, `host ${host}`, by))
+  await deps.ledger.appendIn(t, await listIn(deps, t, { certificates, target: `host ${host}`, by }))
   return certificates.length
 }
 
@@ -111,12 +121,19 @@ export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostNam
 async function listIn(
   deps: RevokeDeps,
   t: Queryable,
-  certificates: readonly IssuedCertificate[],
-  target: string,
-  by: By,
+  { keys = [], ...listing }: Pick<Listing, 'certificates' | 'target' | 'by'> & { readonly keys?: readonly Fact[] },
 ): Promise<readonly Entry[]> {
-  if (certificates.length === 0) return []
-  return (await list(deps, t, { certificates, sessions: 0, target, reason: undefined, by })).entries
+  if (listing.certificates.length === 0 && keys.length === 0) return []
+  return (await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })).entries
+}
+
+/**
+ * With all that a person had the keys of the sessions are revoked too, which are known from the log as it was read: certificates are
+ * found in the database, where somebody may hide them at this very moment.
+ */
+function sessionKeyFacts({ ledger }: RevokeDeps, person: PersonIdentity, except?: string): Fact[] {
+  const keys = sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint !== except)
+  return keys.flatMap(key => [revokedSessionKeyFact(key), { id: key.id, is: null }])
 }
 
 type Concerned = {
