@@ -228,7 +228,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
   })
   /** The IDs of rows that an alarm told of. */
   const told = new Set<string>()
-  const group = new Group(store, (index, row) => follower.wrote(index, row.record))
+  const group = new Group(store, (index, row) => follower.wrote(index, row))
   // Reads the log, holding it against what is remembered and signed: a server does not start on one that was tampered with.
   await sequencer.integrate()
   if (incarnationNumber(store.incarnation) > 1 && !follower.facts.holds(incarnationFact(store.incarnation)))

@@ -16,12 +16,13 @@ export type Sealable = {
 const CONTEXT = 'keyman-record-seal-v1'
 
 /**
- * HMAC-SHA256 (RFC 2104), 32 bytes. A JSON array keeps the fields apart, whatever stands in them. That a record stands at
+ * HMAC-SHA256 (RFC 2104), 32 bytes, over the columns as a JSON array, which keeps them apart whatever stands in them, a line feed, which
+ * stands in no JSON text, and the record. That a record stands at
  * another place, or twice, is not for the seal to say: the tree and `facts.ts` do.
  */
 export function sealOf(key: Uint8Array, { requestId, kind, part, actor, at, record, proof }: Sealable): Uint8Array {
-  const text = JSON.stringify([CONTEXT, requestId, kind, part, actor, at, proof ?? null, record])
-  return new Uint8Array(createHmac('sha256', key).update(text).digest())
+  const columns = JSON.stringify([CONTEXT, requestId, kind, part, actor, at, proof ?? null])
+  return new Uint8Array(createHmac('sha256', key).update(`${columns}\n${record}`).digest())
 }
 
 export function isSealed(key: Uint8Array, record: Sealable, seal: Uint8Array): boolean {
