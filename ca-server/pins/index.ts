@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -59,11 +60,9 @@ async function readPin<T>(path: string, schema: z.ZodType<T>): Promise<T | undef
 }
 
 async function writePin(folder: string, path: string, value: unknown): Promise<void> {
-  // One name, since one is written at a time: what a killed server left there is taken away by the next.
-  const temporary = `${path}.tmp`
+  const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    await unlink(temporary).catch(() => undefined)
     const file = await open(temporary, 'wx', 0o600)
     try {
       // The mode given to `open` is narrowed by the umask.
