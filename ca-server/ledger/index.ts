@@ -111,7 +111,10 @@ export interface Ledger {
    * makes everything decided under them be decided anew. What it has to find is found by the next statement.
    */
   bumpEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
-  /** Certificates that have not ended, by a clock that may be a day ahead; of a person or host those too whose row was taken away. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them. */
+  /**
+   * Certificates that have not ended, by a clock that may be a day ahead; those too whose row was taken away, where their record names
+   * whose they are. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them.
+   */
   liveCertificates(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
   /** In order: from `from` on; without `from` the last `limit`, below `before` where given. */
   list(filter: {
