@@ -94,6 +94,18 @@ async function main(args: string[]): Promise<number> {
 
 async function run(config: ServerConfig, demo: boolean, checkpointFile: string | undefined): Promise<number> {
   const log = createLog()
+  process.on('uncaughtException', error => {
+    // Something that nobody expected: a fresh start is safer than going on.
+    log.error('the server stops', error)
+    process.exit(EXIT.failed)
+  })
+  // Heard from the first moment on: a SIGHUP that nobody listens to ends the process, and whoever renews the certificate
+  // may do so while the server starts.
+  let renewed = false
+  let reload = (): void => {
+    renewed = true
+  }
+  process.on('SIGHUP', () => reload())
   const running = await start({
     config,
     log,
@@ -101,12 +113,7 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
     checkpoint: checkpointFile === undefined ? undefined : readFileSync(checkpointFile, 'utf8'),
     say: line => process.stdout.write(`${line}\n`),
   })
-  process.on('uncaughtException', error => {
-    // Something that nobody expected: a fresh start is safer than going on.
-    log.error('the server stops', error)
-    process.exit(EXIT.failed)
-  })
-  process.on('SIGHUP', () => {
+  reload = () => {
     try {
       running.reload()
       log.info('the certificate of the pages was read anew')
@@ -114,7 +121,8 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
       // Whoever renews writes one file after the other: between the two they do not fit.
       log.error('the old certificate of the pages stays, the new one can not be used; send SIGHUP again', error)
     }
-  })
+  }
+  if (renewed) reload()
   const signal = await new Promise<string>(resolve => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name))
   })
