@@ -1,7 +1,8 @@
-import { createPublicKey, type KeyObject, verify } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { type Keystore, QUEUE_BOUND } from '#server/keystore/index.ts'
 import type { Ledger, Recorded } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { createVerifier } from './verifier.ts'
 
 /**
  * The one file that uses an authority key. It takes nothing but what the ledger has recorded, once: so what exists is
@@ -42,13 +43,17 @@ const MAX_UNDER_WAY = QUEUE_BOUND / 2
 /** How long a signature that went well, or a probe, speaks for the keystore's health. */
 const HEALTHY_FOR_MS = 5_000
 
+/** One thread for the process, however many signers it has. */
+const verifies = createVerifier()
+
 export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>): Signer {
   let underWay = 0
   let healthyUntil = Number.NEGATIVE_INFINITY
 
   const signAndVerify = async ({ key, bytes }: Signable): Promise<Uint8Array> => {
+    const { algorithm, publicKey } = key
     const signature = await keystore.sign(key.label, bytes)
-    if (!(await verifies(key, bytes, signature)))
+    if (!(await verifies({ algorithm, publicKey, data: bytes, signature })))
       throw new KeymanError('unavailable', `the keystore gave a signature by ${key.label} that is not valid`)
     healthyUntil = performance.now() + HEALTHY_FOR_MS
     return signature
@@ -104,15 +109,6 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
       }
     },
   }
-}
-
-/** The callback form runs on libuv's threads, beside the event loop. */
-function verifies(key: AuthorityKey, data: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const done = (error: Error | null, result: boolean) => (error ? reject(error) : resolve(result))
-    if (key.algorithm === 'ed25519') verify(undefined, data, key.publicKey, signature, done)
-    else verify('sha256', data, { key: key.publicKey, dsaEncoding: 'ieee-p1363' }, signature, done)
-  })
 }
 
 /** `spki`: DER. */
