@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { accessRows } from '#server/access/index.ts'
-import { openLogKey, revokedRows } from '#server/authority/index.ts'
+import { openLogKey, revokedRows, serialRows } from '#server/authority/index.ts'
 import { hostRows } from '#server/hosts/index.ts'
 import { endEverything, identityRows } from '#server/identity/index.ts'
 import {
@@ -48,7 +48,9 @@ export async function adopt(
         hint: 'start the server: keyman-server start',
       })
     const read = async (): Promise<Fact[]> =>
-      (await Promise.all([identityRows, accessRows, hostRows, revokedRows].map(rows => rows.read(store)))).flat()
+      (
+        await Promise.all([identityRows, accessRows, hostRows, revokedRows, serialRows].map(rows => rows.read(store)))
+      ).flat()
     const facts = await read()
     const isExplained = explained(log.records)
     const adoption: Adoption = {

@@ -9,6 +9,7 @@ import {
   openBundles,
   openLogKey,
   rootKeyFileIn,
+  serialRows,
   type Trust,
 } from '#server/authority/index.ts'
 import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
@@ -242,7 +243,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     const comparing = compareRows({
       store,
       ledger,
-      rooms: [identityRows, accessRows, hostRows],
+      rooms: [identityRows, accessRows, hostRows, serialRows],
       alarm,
       onError,
     })

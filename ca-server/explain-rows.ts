@@ -73,8 +73,8 @@ export function explained(records: readonly string[]): (fact: Fact) => boolean {
     }
   }
   return ({ id, is }) => {
-    // What is revoked lets nobody in, whoever says so.
-    if (/^(revoked|revoked-key|krl-version):/.test(id)) return true
+    // What is revoked, or a serial, lets nobody in, whoever says so.
+    if (/^(revoked|revoked-key|krl-version|serials):/.test(id)) return true
     const row = z.record(z.string(), z.unknown()).catch({}).parse(is)
     const key = id.startsWith('host:') ? `host name ${text.parse(row.name)}` : id
     return said.get(key)?.(row) === true

@@ -55,8 +55,8 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     newRequestId,
     isKeyRevoked: (print: string) => deps.ledger.facts.has(revokedKeyId(print)),
   }
-  const forUsers = { ...common, serials: serialsOf(store, ring.active('ssh-user').label) }
-  const forHosts = { ...common, serials: serialsOf(store, ring.active('ssh-host').label) }
+  const forUsers = { ...common, serials: serialsOf(common, ring.active('ssh-user').label) }
+  const forHosts = { ...common, serials: serialsOf(common, ring.active('ssh-host').label) }
   const krl = krlOf({ ...common, reloadKeys })
 
   const prune = () => pruneKrl({ ...common, alarm: message => onError(new KeymanError('unavailable', message)) })

@@ -21,6 +21,7 @@ export type {
 } from './port.ts'
 export { beginSerialsIn } from './revocation/restore.ts'
 export { revokedRows } from './revocation/stated-rows.ts'
+export { serialRows } from './serials.ts'
 export { createTrust, type Trust, type TrustDeps } from './trust/create-trust.ts'
 export { rootKeyFileIn } from './trust/root-key.ts'
 export { openBundles, pinnedBundle, putBackBundleIn, type VerifiedBundles } from './trust/verified.ts'

@@ -70,7 +70,10 @@ export type LogKey = {
 
 export type AuthorityDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'append' | 'appendIn' | 'issue' | 'liveCertificates' | 'facts' | 'follow' | 'list'>
+  readonly ledger: Pick<
+    Ledger,
+    'append' | 'appendIn' | 'issue' | 'liveCertificates' | 'vouched' | 'facts' | 'follow' | 'list'
+  >
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */
   readonly standbyKeystore?: Keystore

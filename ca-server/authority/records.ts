@@ -25,28 +25,45 @@ export const insertKey = async (t: Queryable, key: KeyRow, incarnation: string, 
     [key.label, key.purpose, key.state, key.spki, key.certificate, incarnation, at],
   )) > 0
 
-/**
- * Reserves `count` serials and gives the first, in one statement. A history that was taken up anew (another incarnation)
- * begins at the next multiple of 2^40: far above whatever the lost history may have given after the backup.
- */
-export async function reserveSerials(
+export type SerialBlock = {
+  readonly authority: string
+  readonly incarnation: string
+  /** The first serial that nobody has reserved. */
+  readonly next: bigint
+}
+const serialBlock = z.object({ authority: z.string(), incarnation: z.string(), next: z.bigint() })
+
+export const selectBlocks = (on: Queryable): Promise<SerialBlock[]> =>
+  on.query('select authority, incarnation, next from serial_block', [], serialBlock)
+
+export async function selectBlock(
   on: Queryable,
   authority: string,
   incarnation: string,
-  count: number,
-): Promise<bigint> {
-  const [row] = await on.query(
-    `insert into serial_block (authority, incarnation, next)
-     select $1, $2, coalesce((max(next) / ${2 ** 40} + 1) * ${2 ** 40}, ${FIRST_SERIAL}) + $3::bigint
-       from serial_block where authority = $1
-     on conflict (authority, incarnation) do update set next = serial_block.next + $3::bigint
-     returning next - $3::bigint as first`,
-    [authority, incarnation, count],
-    z.object({ first: z.bigint() }),
+): Promise<SerialBlock | undefined> {
+  const [found] = await on.query(
+    'select authority, incarnation, next from serial_block where authority = $1 and incarnation = $2',
+    [authority, incarnation],
+    serialBlock,
   )
-  if (!row) throw new TypeError('a reservation gives one row')
-  return row.first
+  return found
 }
 
-/** 1 is the canary's. */
-const FIRST_SERIAL = 2
+/** Moves it on from where it was read, or begins it. `false` where it is not there any more: somebody else was faster. */
+export async function moveBlock(
+  t: Queryable,
+  { authority, incarnation, next }: SerialBlock,
+  from: bigint | undefined,
+): Promise<boolean> {
+  const changed =
+    from === undefined
+      ? await t.execute(
+          `insert into serial_block (authority, incarnation, next) values ($1, $2, $3::bigint) on conflict do nothing`,
+          [authority, incarnation, next],
+        )
+      : await t.execute(
+          `update serial_block set next = $3::bigint where authority = $1 and incarnation = $2 and next = $4::bigint`,
+          [authority, incarnation, next, from],
+        )
+  return changed === 1
+}

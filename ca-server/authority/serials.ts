@@ -1,22 +1,48 @@
-import type { Store } from '#server/store/index.ts'
-import { reserveSerials } from './records.ts'
+import type { Fact, Ledger, StatedRows } from '#server/ledger/index.ts'
+import { incarnationNumber, type Store } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { moveBlock, type SerialBlock, selectBlock, selectBlocks } from './records.ts'
 
 /**
  * Sequential serials without a query a request: this process reserves them a thousand at a time, and the next thousand
- * before the last one is used up. What it leaves unused at its end is a gap, which a KRL need not name.
+ * before the last one is used up. What it leaves unused at its end is a gap, which a KRL need not name. How far they have
+ * come is recorded: a row that was set back gives none a second time.
  */
-const BLOCK = 1000
+const BLOCK = 1000n
+/** Of one history: no history gives so many. Another begins so much higher, above whatever the lost one may have given. */
+export const SPAN = 1n << 40n
+/** 1 is the canary's. */
+export const FIRST_SERIAL = 2n
+/** Other servers that reserve at the same moment. */
+const ATTEMPTS = 20
 
 export type Serials = { next(): bigint | Promise<bigint> }
+export type SerialsDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'appendIn' | 'vouched' | 'follow' | 'facts'>
+  readonly newRequestId: () => string
+}
 
-export function serialsOf(store: Store, authority: string): Serials {
+const KIND = 'serials:'
+/** `next` is the first that nobody has reserved. */
+export const serialsFact = ({ authority, incarnation, next }: SerialBlock): Fact => ({
+  id: `${KIND}${authority} ${incarnation}`,
+  is: next.toString(),
+})
+
+export const serialRows: StatedRows = {
+  kinds: [KIND],
+  read: async on => (await selectBlocks(on)).map(serialsFact),
+}
+
+export function serialsOf(deps: SerialsDeps, authority: string): Serials {
   let at = 0n
   let end = 0n
   let ahead: { first: bigint } | undefined
   let reserving: Promise<void> | undefined
 
   const reserve = (): Promise<void> => {
-    reserving ??= reserveSerials(store, authority, store.incarnation, BLOCK)
+    reserving ??= reserveBlock(deps, authority)
       .then(first => {
         ahead = { first }
       })
@@ -28,12 +54,12 @@ export function serialsOf(store: Store, authority: string): Serials {
   const take = (): bigint | undefined => {
     if (at === end && ahead) {
       at = ahead.first
-      end = at + BigInt(BLOCK)
+      end = at + BLOCK
       ahead = undefined
     }
     if (at === end) return undefined
     // A failure here is met again, and told, by whoever finds nothing left.
-    if (!ahead && end - at <= BLOCK / 2) reserve().catch(() => {})
+    if (!ahead && end - at <= BLOCK / 2n) reserve().catch(() => {})
     return at++
   }
   const wait = async (): Promise<bigint> => {
@@ -44,4 +70,45 @@ export function serialsOf(store: Store, authority: string): Serials {
     }
   }
   return { next: () => take() ?? wait() }
+}
+
+/** Reserves a block and gives its first serial: moves the row from what the log says, or not at all. */
+async function reserveBlock({ store, ledger, newRequestId }: SerialsDeps, authority: string): Promise<bigint> {
+  const { incarnation } = store
+  const read = async () => {
+    const found = await selectBlock(store, authority, incarnation)
+    return found ? [found] : []
+  }
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    // A row that was not moved on is what the log said before, not what it says.
+    await ledger.follow()
+    const [block] = await ledger.vouched(read, found => [serialsFact(found)])
+    const from = block?.next
+    if (from === undefined && ledger.facts.has(serialsFact({ authority, incarnation, next: 0n }).id)) break
+    const first = from ?? firstOf(incarnation)
+    const moved = { authority, incarnation, next: first + BLOCK }
+    const isMoved = await store.transaction({ name: 'reserve serials', deadlineMs: 10_000 }, async t => {
+      if (!(await moveBlock(t, moved, from))) return false
+      await ledger.appendIn(t, [
+        {
+          requestId: newRequestId(),
+          kind: 'serials-reserved',
+          actor: { kind: 'server' },
+          target: authority,
+          details: { from: first.toString(), to: (moved.next - 1n).toString() },
+          facts: [serialsFact(moved)],
+        },
+      ])
+      return true
+    })
+    if (isMoved) return first
+  }
+  throw new KeymanError('unavailable', `the serials of ${authority} in the database are not what the audit log says`, {
+    hint: 'somebody changed the table serial_block: find out who, and put the row back from a backup; nothing is issued without',
+  })
+}
+
+const firstOf = (incarnation: string): bigint => {
+  const number = BigInt(incarnationNumber(incarnation))
+  return number === 1n ? FIRST_SERIAL : (number - 1n) * SPAN
 }

@@ -33,6 +33,7 @@ export const RECORD_KINDS = [
   'host-removed',
   'revoked',
   'krl-pruned',
+  'serials-reserved',
   'trust-bundle',
   'authority-key-created',
   'server-started',

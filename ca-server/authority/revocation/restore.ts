@@ -2,13 +2,9 @@ import { z } from 'zod'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { incarnationNumber, type Queryable } from '#server/store/index.ts'
 import { selectKeys } from '../records.ts'
+import { FIRST_SERIAL, SPAN, serialsFact } from '../serials.ts'
 import { revokedFact } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
-
-/** Serials, and versions of the KRL, of one history: no history gives so many. */
-const SPAN = 1n << 40n
-/** 1 is the canary's. */
-const FIRST_SERIAL = 2n
 
 /**
  * A backup was put back. Whatever was issued before is revoked, up to where the new history begins: what was issued after the
@@ -37,6 +33,7 @@ export async function beginSerialsIn(
       incarnation,
       next,
     ])
+    facts.push(serialsFact({ authority: label, incarnation, next }))
     if (purpose === 'ssh-user') facts.push(revokedFact({ authority: label, from: FIRST_SERIAL, to: next - 1n }))
   }
   return { krlVersion: version, facts }
