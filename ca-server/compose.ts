@@ -16,7 +16,15 @@ import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
 import { createIdentity, type Identity, identityRows } from '#server/identity/index.ts'
 import { compareRows } from '#server/jobs/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
-import { createLedger, isEmptyLog, type Ledger, logName, openLogMemory, openSealKey } from '#server/ledger/index.ts'
+import {
+  createLedger,
+  isEmptyLog,
+  type Ledger,
+  logName,
+  openLogMemory,
+  openSealKey,
+  serverSecret,
+} from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import type { Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -211,6 +219,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     services.hosts = createHosts({
       store,
       ledger,
+      inForceKey: await serverSecret({ store, keystore: wrappingKeystore, random, now }, 'in force'),
       act: identity.act,
       now,
       random,

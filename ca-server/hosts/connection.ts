@@ -5,13 +5,13 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
+import type { InForce } from './in-force.ts'
 import type { LogHead } from './log-head.ts'
 import type { HostChannel, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
   type HostRow,
   type HostStream,
-  type InForce,
   type OpenedStream,
   selectByName,
   setFailed,

@@ -4,6 +4,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import { CLOSE, Connection } from './connection.ts'
 import { hostFact } from './facts.ts'
+import { type InForce, inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
@@ -11,7 +12,6 @@ import type { Hosts, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
   type HostStream,
-  type InForce,
   numberContents,
   type OpenedStream,
   selectByName,
@@ -66,7 +66,10 @@ export function createHosts(given: HostsDeps): Hosts {
     inTurn: inSlices(),
     number: batched((contents: readonly ContentToNumber[]) => numberContents(store, contents), AT_ONCE),
     opened: batched((streams: readonly OpenedStream[]) => setOpened(store, streams, now()), AT_ONCE),
-    inForce: batched((said: readonly InForce[]) => setInForce(store, said, now()), AT_ONCE),
+    inForce: batched((said: readonly InForce[]) => {
+      const sealed = said.map(one => ({ ...one, seal: inForceSeal(given.inForceKey, one) }))
+      return setInForce(store, sealed, now())
+    }, AT_ONCE),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()

@@ -43,6 +43,8 @@ export type HostsDeps = {
     | 'follow'
     | 'onFacts'
   >
+  /** 32 bytes that only the servers of this organisation have: see `in-force.ts`. */
+  readonly inForceKey: Uint8Array
   /** `identity.act`. */
   readonly act: Act
   readonly now: () => Date

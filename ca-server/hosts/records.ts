@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { toHex } from '#shared/bytes.ts'
 import { type HostName, isHostName } from '#shared/names.ts'
+import type { InForce } from './in-force.ts'
 import type { HostView, NewHost } from './port.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
@@ -25,6 +26,7 @@ export const hostRow = z
     krl_version: z.bigint(),
     in_force: number,
     in_force_krl: z.bigint(),
+    in_force_seal: z.instanceof(Uint8Array).nullable(),
     connected: z.boolean(),
     last_seen_at: z.date().nullable(),
     message: z.string().nullable(),
@@ -45,6 +47,7 @@ export const hostRow = z
     krlVersion: row.krl_version,
     inForce: row.in_force,
     inForceKrl: row.in_force_krl,
+    inForceSeal: row.in_force_seal ?? undefined,
     connected: row.connected,
     lastSeenAt: row.last_seen_at ?? undefined,
     message: row.message ?? undefined,
@@ -55,7 +58,7 @@ export const hostRow = z
 export type HostRow = z.infer<typeof hostRow>
 
 const COLUMNS = `id, name, labels, port, address, joined_at, client_spki, revision, content_hash, krl_version, in_force,
-  in_force_krl, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
+  in_force_krl, in_force_seal, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
 export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
@@ -177,19 +180,24 @@ export async function numberContents(
   return contents.map(({ id }) => numbers.get(id))
 }
 
-export type InForce = { readonly id: string; readonly revision: number; readonly krlVersion: bigint }
-
 /** What hosts said is in force; one result an item. */
-export async function setInForce(q: Queryable, hosts: readonly InForce[], at: Date): Promise<true[]> {
+export async function setInForce(
+  q: Queryable,
+  hosts: readonly (InForce & { readonly seal: Uint8Array })[],
+  at: Date,
+): Promise<true[]> {
+  const said = hosts.map(({ id, revision, krlVersion, seal }) => ({
+    id,
+    revision,
+    krl: String(krlVersion),
+    seal: toHex(seal),
+  }))
   await q.execute(
-    `update host set in_force = a.revision, in_force_krl = a.krl, message = null, failed_revision = null, connected = true,
-       last_seen_at = $2::timestamptz
-     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint)
+    `update host set in_force = a.revision, in_force_krl = a.krl, in_force_seal = decode(a.seal, 'hex'), message = null,
+       failed_revision = null, connected = true, last_seen_at = $2::timestamptz
+     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint, seal text)
      where host.id = a.id and removed_at is null`,
-    [
-      JSON.stringify(hosts.map(({ id, revision, krlVersion }) => ({ id, revision, krl: String(krlVersion) }))),
-      at.toISOString(),
-    ],
+    [JSON.stringify(said), at.toISOString()],
   )
   return hosts.map(() => true)
 }

@@ -1,3 +1,5 @@
+import { hostFact } from './facts.ts'
+import { isHeard } from './in-force.ts'
 import type { HostInForce, HostsDeps } from './port.ts'
 import { type HostRow, isConnected, STALE_MS, selectLiving, someoneLacks } from './records.ts'
 
@@ -7,10 +9,10 @@ const LOOK_SOONEST_MS = 20
 
 /**
  * Waits until every joined host that is connected has the KRL in force, or has said that it failed. `nextAnswer` resolves
- * when a host of this server has said something.
+ * when a host of this server has said something. In force is what a server of ours heard the host say, whatever its row says.
  */
 export async function waitInForce(
-  deps: Pick<HostsDeps, 'store' | 'now'>,
+  deps: Pick<HostsDeps, 'store' | 'ledger' | 'inForceKey' | 'now'>,
   krlVersion: bigint,
   seconds: number,
   nextAnswer: () => Promise<void>,
@@ -26,14 +28,19 @@ export async function waitInForce(
     await Promise.race([answered, pause(Math.min(left, LOOK_AGAIN_MS))])
   }
   const now = deps.now()
-  return (await selectLiving(deps.store)).filter(row => row.joined).map(row => inForceOf(row, krlVersion, now))
+  const living = await deps.ledger.vouched(
+    () => selectLiving(deps.store),
+    row => [hostFact(row)],
+  )
+  return living.filter(row => row.joined).map(row => inForceOf(deps.inForceKey, row, krlVersion, now))
 }
 
-function inForceOf(row: HostRow, krlVersion: bigint, now: Date): HostInForce {
+function inForceOf(key: Uint8Array, row: HostRow, krlVersion: bigint, now: Date): HostInForce {
   // What failed before this KRL was sent says nothing of it.
   const failed = row.krlVersion >= krlVersion && row.failedRevision !== undefined && row.failedRevision >= row.revision
-  const state =
-    row.inForceKrl >= krlVersion ? 'in-force' : !isConnected(row, now) ? 'away' : failed ? 'failed' : 'waiting'
+  const said = { id: row.id, revision: row.inForce, krlVersion: row.inForceKrl }
+  const isInForce = row.inForceKrl >= krlVersion && isHeard(key, said, row.inForceSeal)
+  const state = isInForce ? 'in-force' : !isConnected(row, now) ? 'away' : failed ? 'failed' : 'waiting'
   const message = row.message === undefined ? {} : { message: row.message }
   return { name: row.name, state, revision: row.inForce, ...message }
 }

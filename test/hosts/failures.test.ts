@@ -47,7 +47,7 @@ describe('what fails while hosts are connected', () => {
   }
   const begin = async (change: Partial<HostsDeps> = {}): Promise<Hosts> => {
     errors = []
-    hosts = hostsBeside(server.services, { store: fragile(), onError: error => errors.push(error), ...change })
+    hosts = await hostsBeside(server.services, { store: fragile(), onError: error => errors.push(error), ...change })
     await hosts.start()
     return hosts
   }

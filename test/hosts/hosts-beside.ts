@@ -2,22 +2,26 @@ import { randomBytes } from 'node:crypto'
 import type { Services } from '#server/compose.ts'
 import { hostFact } from '#server/hosts/facts.ts'
 import { createHosts, type Hosts, type HostsDeps } from '#server/hosts/index.ts'
+import { serverSecret } from '#server/ledger/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
 import { recorded } from '#test/support/insert-rows.ts'
 
 /** The hosts room as a second server has it, over the rooms of the first, with what a test changes. */
-export function hostsBeside(
-  { store, ledger, config, identity, access, authority, trust }: Services,
+export async function hostsBeside(
+  { store, keystore, ledger, config, identity, access, authority, trust }: Services,
   change: Partial<HostsDeps> = {},
-): Hosts {
+): Promise<Hosts> {
+  const now = () => new Date()
+  const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
   return createHosts({
     store,
     ledger,
+    inForceKey: await serverSecret({ store, keystore, random, now }, 'in force'),
     act: identity.act,
-    now: () => new Date(),
-    random: bytes => new Uint8Array(randomBytes(bytes)),
+    now,
+    random,
     organisation: config.organisation,
     machinesUrl: config.machines.url,
     hostSuffixes: config.hostSuffixes,

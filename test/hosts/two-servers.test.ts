@@ -26,7 +26,7 @@ describe.skipIf(!requires('postgresql'))('two servers on one database', () => {
     await addJoined(server.services, [web1, web2])
     one = server.services.hosts
     store = await openStore({ engine: 'postgresql', url, migrationUrl })
-    two = hostsBeside(server.services, { store })
+    two = await hostsBeside(server.services, { store })
     await two.start()
     await vi.waitFor(() => expect(one.living().length).toBe(2), { timeout: 10_000 })
   })
@@ -59,5 +59,33 @@ describe.skipIf(!requires('postgresql'))('two servers on one database', () => {
     ])
     now.hangUp()
     await expect.poll(() => stateOf(web1)).toBe('away')
+  })
+
+  it('that a revocation is in force is what a server heard a host say, never what somebody writes into its row', async () => {
+    const heard = connectHost(two, web1, server.services.store.incarnation)
+    await heard.inForce
+    const publicKey = parsePublicKey(newKey().line)
+    const { krlVersion } = await server.services.authority.revoke({ publicKey }, 'test', server.by())
+    // With a seal that is good, for another host.
+    const copy = `update host set in_force_krl = $1::bigint, in_force = (select in_force from host where name = $2),
+      in_force_seal = (select in_force_seal from host where name = $2) where name = $3`
+    await server.services.store.execute(copy, [krlVersion, web1, web2])
+    expect(await one.waitInForce({ krlVersion }, 20)).toMatchObject([
+      { name: web1, state: 'in-force' },
+      { name: web2, state: 'away' },
+    ])
+    // With its own, for an older list.
+    const other = connectHost(two, web2, server.services.store.incarnation)
+    await other.inForce
+    await server.services.store.execute('update host set in_force_krl = $1::bigint where name = $2', [
+      krlVersion + 5n,
+      web2,
+    ])
+    expect(await one.waitInForce({ krlVersion: krlVersion + 5n }, 0)).toMatchObject([
+      { name: web1, state: 'waiting' },
+      { name: web2, state: 'waiting' },
+    ])
+    heard.hangUp()
+    other.hangUp()
   })
 })
