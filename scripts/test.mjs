@@ -2,13 +2,13 @@
  * `npm test`: sets up, then type check, lint and tests; `npm test -- shared/ssh -t 'a name'` runs vitest alone with these
  * arguments. The last line is `N passed, N failed[, N skipped]`; a failed type check or lint counts as one failure.
  */
-import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { installForTests } from './install-for-tests.mjs'
 import { REQUIREMENTS } from './requirements.mjs'
 import { root, say, setUp } from './setup.mjs'
+import { withoutTerminal } from './without-terminal.mjs'
 
 const counts = { passed: 0, failed: 0, skipped: 0 }
 const args = process.argv.slice(2)
@@ -26,8 +26,10 @@ try {
     for (const name of missing) fail(`missing for the tests: ${name} (${REQUIREMENTS[name].packages.join(' ')})`)
   }
   if (args.length === 0) {
-    if ((await run(node, [bin('typescript', 'tsc'), '--noEmit'], env)) !== 0) fail('the type check failed')
-    if ((await run(node, [bin('@biomejs/biome', 'biome'), 'check', '.'], env)) !== 0) fail('the lint failed')
+    if ((await withoutTerminal(node, [bin('typescript', 'tsc'), '--noEmit'], { cwd: root, env })) !== 0)
+      fail('the type check failed')
+    if ((await withoutTerminal(node, [bin('@biomejs/biome', 'biome'), 'check', '.'], { cwd: root, env })) !== 0)
+      fail('the lint failed')
   }
   await runTests(node, env)
 } catch (error) {
@@ -41,8 +43,12 @@ async function runTests(node, env) {
   const folder = mkdtempSync(join(tmpdir(), 'keyman-test-'))
   const file = join(folder, 'results.json')
   try {
-    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`]
-    const code = await run(node, [bin('vitest', 'vitest'), 'run', ...reporters, ...args], env)
+    const progress = join(root, 'scripts', 'progress-reporter.mjs')
+    const reporters = ['--reporter=default', '--reporter=json', `--reporter=${progress}`, `--outputFile.json=${file}`]
+    const code = await withoutTerminal(node, [bin('vitest', 'vitest'), 'run', ...reporters, ...args], {
+      cwd: root,
+      env,
+    })
     if (existsSync(file)) count(JSON.parse(readFileSync(file, 'utf8')))
     // What belongs to no test: an unhandled rejection, no test found, vitest itself.
     if (code !== 0 && counts.failed === 0) fail(`vitest ended with exit code ${code}`)
@@ -77,16 +83,4 @@ function bin(name, program) {
   const folder = join(root, 'node_modules', name)
   const { bin: scripts } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
   return join(folder, typeof scripts === 'string' ? scripts : scripts[program])
-}
-
-function run(program, args, env) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
-    // Who stops this stops the tests, which hold sshds and databases of their own.
-    const stop = () => child.kill('SIGTERM') && process.exit(143)
-    process.once('SIGTERM', stop)
-    child.once('exit', () => process.off('SIGTERM', stop))
-    child.once('error', reject)
-    child.once('exit', code => resolve(code ?? 1))
-  })
 }

@@ -79,3 +79,48 @@ describe.skipIf(!existsSync(join(root, 'dist', 'keyman.mjs')))('the launchers', 
     expect(launch(join(root, 'bin', 'keyman'), { KEYMAN_NODE: node })).toMatch(/dist\/keyman\.mjs$/m)
   })
 })
+
+describe('npm test', () => {
+  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
+  const runTests = (content: string) => {
+    writeFileSync(join(folder, 'one.test.mjs'), `import { it } from 'vitest'\n${content}`)
+    writeFileSync(join(folder, 'two.test.mjs'), `import { it } from 'vitest'\nit('does nothing', () => {})`)
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+    const reporter = `--reporter=${join(root, 'scripts', 'progress-reporter.mjs')}`
+    return spawnSync(process.execPath, [vitest, 'run', '--root', folder, '--pool=forks', reporter], {
+      encoding: 'utf8',
+      env: { ...process.env, KEYMAN_TEST_PATIENCE_MS: '2000' },
+    })
+  }
+
+  it('ends and names a test that blocks its worker', () => {
+    const { status, stdout } = runTests(
+      `it('waits for nothing', async () => {
+        await new Promise(resolve => setTimeout(resolve, 500))
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000)
+      })`,
+    )
+    expect(stdout).toMatch(/blocked for 2 s, so the tests end here: .*one\.test\.mjs: waits for nothing/)
+    expect(status).toBe(1)
+  })
+
+  it('says how far it is', () => {
+    const { status, stdout } = runTests(`it('does nothing', () => {})`)
+    expect(stdout).toMatch(/1 of 2 files, 0\.\d min\n(.*\n)*2 of 2 files/)
+    expect(status).toBe(0)
+  })
+
+  it('has no terminal that anything could ask on, though it was started in one', () => {
+    const open = `require('node:fs').openSync('/dev/tty')`
+    const program = join(folder, 'program.mjs')
+    writeFileSync(
+      program,
+      `import { withoutTerminal } from ${JSON.stringify(join(root, 'scripts', 'without-terminal.mjs'))}
+      const code = await withoutTerminal(process.execPath, ['-e', ${JSON.stringify(open)}])
+      console.log('without: ' + code)`,
+    )
+    const inTerminal = (line: string) => spawnSync('script', ['-qec', line, '/dev/null'], { encoding: 'utf8' }).stdout
+    expect(inTerminal(`"${process.execPath}" "${program}"`)).toMatch(/ENXIO[\s\S]*without: 1/)
+    expect(inTerminal(`"${process.execPath}" -e "${open}; console.log('a terminal')"`)).toMatch('a terminal')
+  })
+})
