@@ -1,5 +1,17 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -77,6 +89,86 @@ describe.skipIf(!existsSync(join(root, 'dist', 'keyman.mjs')))('the launchers', 
     const node = join(folder, 'node')
     writeFileSync(node, '#!/bin/sh\necho "$1"\n', { mode: 0o755 })
     expect(launch(join(root, 'bin', 'keyman'), { KEYMAN_NODE: node })).toMatch(/dist\/keyman\.mjs$/m)
+  })
+})
+
+describe('the launchers of a clone', () => {
+  const PROGRAMS = ['keyman', 'keyman-agent', 'keyman-server']
+  /** A machine with little on it. */
+  const bare = () => {
+    mkdirSync(join(folder, 'path'))
+    for (const name of ['sh', 'sed', 'cat', 'readlink'])
+      symlinkSync(execFileSync('which', [name], { encoding: 'utf8' }).trim(), join(folder, 'path', name))
+    return join(folder, 'path')
+  }
+  const clone = (...paths: string[]) => {
+    for (const path of paths) cpSync(join(root, path), join(folder, 'clone', path), { recursive: true })
+    return (program: string, args: string[], env: NodeJS.ProcessEnv = {}) => {
+      const { KEYMAN_NODE: _, ...rest } = process.env
+      return spawnSync(join(folder, 'clone', 'bin', program), args, { encoding: 'utf8', env: { ...rest, ...env } })
+    }
+  }
+
+  it.each(PROGRAMS)('say what %s is without setting anything up, in the words of the program itself', program => {
+    const run = clone('bin', 'package.json')
+    const PATH = bare()
+    for (const flag of ['--help', '--version']) {
+      const { stdout, status } = spawnSync(join(root, 'bin', program), [flag], { encoding: 'utf8' })
+      expect(run(program, [flag], { PATH })).toMatchObject({ stdout, status, stderr: '' })
+    }
+    expect(readdirSync(join(folder, 'clone')).sort()).toEqual(['bin', 'package.json'])
+  })
+
+  it('say what to install where Node is not', () => {
+    const run = clone('bin', 'package.json')
+    const { status, stderr } = run('keyman', ['status'], { PATH: bare() })
+    expect(stderr).toMatch(/Node, which does that, is not installed\n.*hint: install Node 20 or newer/)
+    expect(status).toBe(1)
+  })
+
+  it('look whether the programs are old only where something happened in the clone since they were built', () => {
+    const run = clone('bin')
+    const node = join(folder, 'node')
+    writeFileSync(node, '#!/bin/sh\necho "$1"\n', { mode: 0o755 })
+    const at = (path: string, seconds: number) => {
+      mkdirSync(dirname(join(folder, 'clone', path)), { recursive: true })
+      writeFileSync(join(folder, 'clone', path), '')
+      utimesSync(join(folder, 'clone', path), seconds, seconds)
+    }
+    at('dist/keyman.mjs', 1000)
+    at('dist/.built', 1000)
+    at('.git/index', 900)
+    expect(run('keyman', [], { KEYMAN_NODE: node }).stdout).toMatch(/^.*dist\/keyman\.mjs\n$/)
+    at('.git/index', 1100)
+    expect(run('keyman', [], { KEYMAN_NODE: node }).stdout).toMatch(/refresh\.mjs\n.*dist\/keyman\.mjs\n$/)
+  })
+
+  it('build what was pulled; where that can not be built they say so, and the old program goes on', () => {
+    const run = clone(
+      'bin',
+      'package.json',
+      'package-lock.json',
+      ...['scripts', 'shared', 'ca-server', 'agent', 'cli', 'web', 'migrations'],
+    )
+    symlinkSync(join(root, 'node_modules'), join(folder, 'clone', 'node_modules'))
+    const help = join(folder, 'clone', 'cli', 'main.ts')
+    const pull = (text: string) => {
+      writeFileSync(help, text)
+      mkdirSync(join(folder, 'clone', '.git'), { recursive: true })
+      // As a pull leaves it, at a moment that is later by any clock's grain.
+      writeFileSync(join(folder, 'clone', '.git', 'index'), '')
+      const later = Date.now() / 1000 + 60
+      utimesSync(join(folder, 'clone', '.git', 'index'), later, later)
+    }
+    const before = readFileSync(help, 'utf8')
+    expect(run('keyman', ['status', '--help']).stderr).toMatch('built keyman')
+    expect(before).toMatch('SSH certificates instead of keys')
+    pull(before.replace('SSH certificates instead of keys', 'what was pulled'))
+    expect(run('keyman', ['--help'])).toMatchObject({ stdout: expect.stringMatching('keyman: what was pulled') })
+    pull('no program(')
+    const { stdout, stderr } = run('keyman', ['--help'])
+    expect(stderr).toMatch('the sources are newer than the programs in dist/')
+    expect(stdout).toMatch('keyman: what was pulled')
   })
 })
 
