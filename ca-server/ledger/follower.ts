@@ -2,7 +2,14 @@ import { z } from 'zod'
 import { incarnationNumber, type Queryable } from '#server/store/index.ts'
 import { equalBytes, fromHex, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { leafHash, type Tile, type TileReader, TreeEdge } from '#shared/merkle/index.ts'
+import {
+  inclusionProof,
+  leafHash,
+  type Tile,
+  type TileReader,
+  TreeEdge,
+  verifyInclusion,
+} from '#shared/merkle/index.ts'
 import { tampered } from './errors.ts'
 import { Facts } from './facts.ts'
 import type { LogMemory } from './memory.ts'
@@ -96,6 +103,8 @@ export class Follower {
   /** What this process wrote and has not read again: its own word for what has to stand there. */
   readonly #written = new Map<bigint, Written>()
   #writtenTo = 0n
+  /** The same of what has been read before its writing was heard of, or never was there. */
+  #unproven: { readonly index: bigint; readonly written: Written }[] = []
   #newestAt: Date | undefined
   readonly #listeners = new Set<(ids: readonly string[]) => void>()
 
@@ -160,10 +169,28 @@ export class Follower {
     })
   }
 
-  /** What was written and must be found again: called when the statement has come back. */
+  /**
+   * What was written and must be found again: called when the statement has come back, or the transaction was committed. At which
+   * place says the database, which may name one that another record has.
+   */
   wrote(index: bigint, written: Written): void {
-    if (index >= this.size) this.#written.set(index, written)
+    const other = this.#written.get(index)
+    if (index < this.size || (other && !equalBytes(other.seal, written.seal))) this.#unproven.push({ index, written })
+    else this.#written.set(index, written)
     if (index >= this.#writtenTo) this.#writtenTo = index + 1n
+  }
+  /** That what was said to stand where this process has read on is what it read there. Throws `internal`. */
+  async prove(): Promise<void> {
+    const { edge } = this
+    const due = this.#unproven.filter(({ index }) => index < edge.size)
+    if (due.length === 0) return
+    this.#unproven = this.#unproven.filter(({ index }) => index >= edge.size)
+    const root = edge.root()
+    for (const { index, written } of due) {
+      const proof = await inclusionProof(index, edge.size, this.#deps.readTile).catch(() => [])
+      if (!verifyInclusion(leafHash(utf8(written.record)), index, edge.size, proof, root))
+        throw tampered(`record ${index} of the audit log is not what this server wrote: its own is not there`)
+    }
   }
   /** How long the log has to be, by what this process wrote itself: a view of yesterday's log is shorter. */
   written(): bigint {
@@ -203,6 +230,8 @@ export class Follower {
       this.#read = { edge: grown, facts }
       const changed: string[] = []
       for (const found of looked) {
+        // What was heard of since this was read.
+        this.#assertWritten(found)
         this.#written.delete(found.index)
         this.#newestAt = new Date(found.at)
         // What has no seal says nothing: what it made is said by the record that takes it over.
@@ -220,11 +249,10 @@ export class Follower {
   }
 
   #assertOurs(found: LogRow, edge: TreeEdge, offset: bigint): void {
-    const { index, record, seal } = found
+    const { index, seal } = found
     if (index !== edge.size + offset)
       throw tampered(`record ${edge.size + offset} of the audit log is missing, and was not in the tree yet`)
-    const own = this.#written.get(index)
-    if (own && own.record !== record) throw tampered(`record ${index} of the audit log is not what this server wrote`)
+    const own = this.#assertWritten(found)
     if (seal === null) {
       if (this.#unsealed) return
       throw tampered(`record ${index} of the audit log has no seal: no server of this organisation wrote it`)
@@ -233,6 +261,12 @@ export class Follower {
     if (!(own && isSameRow(own, found, seal)) && !isSealed(this.#deps.sealKey, found, seal))
       throw tampered(`the seal of record ${index} of the audit log does not fit: somebody else wrote or changed it`)
     if (this.#unsealed) this.#endUnsealed(found, edge)
+  }
+
+  #assertWritten({ index, record }: LogRow): Written | undefined {
+    const own = this.#written.get(index)
+    if (own && own.record !== record) throw tampered(`record ${index} of the audit log is not what this server wrote`)
+    return own
   }
 
   /** The first record with a seal: if records without one stand before it, it has to say which. */

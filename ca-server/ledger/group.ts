@@ -85,6 +85,7 @@ export class Group {
             continue
           }
           if (typeof outcome === 'bigint') this.#wrote(outcome, row)
+          else if (typeof outcome === 'object') this.#wrote(outcome.again, row)
           resolve(outcome)
         }
         return

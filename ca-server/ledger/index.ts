@@ -2,7 +2,13 @@
  * The ledger: the audit log and the one way to a certificate's record. Record, then sign, then release: what exists is always
  * a subset of what the log says, whatever crashes when.
  */
-import { assertOutsideTransaction, incarnationNumber, type Queryable, type Store } from '#server/store/index.ts'
+import {
+  afterCommit,
+  assertOutsideTransaction,
+  incarnationNumber,
+  type Queryable,
+  type Store,
+} from '#server/store/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
@@ -322,7 +328,14 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
         throw translateUnique(error)
       })
       // In a caller's transaction a record that is there already means that the change was made already.
-      if (!outcomes.every(outcome => typeof outcome === 'bigint')) throw requestUsed()
+      const written = rows.map((row, n) => {
+        const index = outcomes[n]
+        if (typeof index !== 'bigint') throw requestUsed()
+        return { index, row }
+      })
+      afterCommit(() => {
+        for (const { index, row } of written) follower.wrote(index, row)
+      })
     },
 
     async issue({ entry, body, bodyHash, certificate, epochs, proof }) {

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { openStore, type Store } from '#server/store/index.ts'
+import { openStore, type Parameter, type RowParser, type Store } from '#server/store/index.ts'
 import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
 import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { createLedger, type Fact, type Ledger, type LogMemory } from './index.ts'
@@ -27,9 +27,9 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
   let store: Store
   let admin: pg.Client
   const alarms: string[] = []
-  const open = (memory?: LogMemory): Promise<Ledger> =>
+  const open = (memory?: LogMemory, on = store): Promise<Ledger> =>
     createLedger({
-      store,
+      store: on,
       origin,
       logKey,
       sealKey,
@@ -123,6 +123,73 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
       create trigger drop_it before insert on ledger_record for each row execute function drop_it()`)
     await ledger.append(entry())
     await expect(ledger.follow()).rejects.toMatchObject({ message: expect.stringContaining('is missing') })
+  })
+
+  /** At each record of a change: it is not written, and the head is as if it had never been; `twin` writes it. */
+  const swallowing = (twin = false) =>
+    admin.query(`create or replace function swallow() returns trigger language plpgsql as
+      $$ begin ${twin ? 'return new;' : 'update ledger_head set size = size - 1; return null;'} end $$;
+      create or replace trigger swallow before insert on ledger_record for each row when (new.kind = 'grant-added')
+        execute function swallow()`)
+
+  it('swallows no change with its record: the server that made it misses it at once; one that is let through it does not', async () => {
+    const ledger = await open()
+    await swallowing(true)
+    await say(ledger, [{ id: 'grant:1', is: 'x' }])
+    await ledger.follow()
+    await swallowing()
+    await say(ledger, [{ id: 'grant:1', is: null }])
+    await expect(ledger.follow()).rejects.toMatchObject({
+      code: 'internal',
+      message: 'record 1 of the audit log is missing',
+    })
+    await expect(ledger.append(entry())).rejects.toMatchObject({ code: 'internal' })
+  })
+
+  it('puts no other record of ours where one was swallowed', async () => {
+    const ledger = await open()
+    await ledger.append(entry())
+    await swallowing()
+    await say(ledger, [{ id: 'grant:1', is: null }])
+    // At the very place, before anybody has looked.
+    await ledger.append(entry())
+    await expect(ledger.follow()).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining('not what this server wrote'),
+    })
+  })
+
+  it('says of no record that it stands where another does; one that was read before its writing was heard of does', async () => {
+    const ledger = await open()
+    for (let n = 0; n < 3; n++) await ledger.append(entry())
+    await ledger.follow()
+    // Its answer comes when another request has had the log followed already.
+    const late: Store = Object.assign(Object.create(store), {
+      incarnation: store.incarnation,
+      transaction: store.transaction.bind(store),
+      execute: store.execute.bind(store),
+      async query<Row>(sql: string, ...rest: [readonly Parameter[], RowParser<Row>]): Promise<Row[]> {
+        const rows = await store.query(sql, ...rest)
+        if (sql.includes('insert into ledger_record')) await behind.follow()
+        return rows
+      },
+    })
+    const behind = await open(undefined, late)
+    await behind.append(entry())
+    await behind.follow()
+    await ledger.follow()
+    await admin.query(`alter table ledger_head rename to real_head;
+      create view ledger_head as select * from real_head;
+      grant select, update on ledger_head to keyman_runtime;
+      create function lie() returns trigger language plpgsql as $$ begin new.size := 2; return new; end $$;
+      create trigger lie instead of update on ledger_head for each row execute function lie();
+      create function drop_it() returns trigger language plpgsql as $$ begin return null; end $$;
+      create trigger drop_it before insert on ledger_record for each row execute function drop_it()`)
+    await ledger.append(entry())
+    await expect(ledger.follow()).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining('its own is not there'),
+    })
   })
 
   it('shows no view of yesterday: a server finds what it wrote itself, or stops', async () => {

@@ -215,7 +215,7 @@ export class Sequencer {
         throw rolledBack(`the database's tree has ${published} records; this server has read ${follower.size}`)
       const behind = follower.size < published
       // What was committed since is for the next time: on a busy server there is always more, in ever smaller steps.
-      if (!behind && follower.size >= committed && follower.size >= written) return
+      if (!behind && follower.size >= committed && follower.size >= written) break
       const step = await follower.look(behind ? min(published - follower.size, LEAVES_A_STEP) : LEAVES_A_STEP)
       if (!step) break
       // Another server was faster: what it put there is read, and held against what we make of it.
@@ -226,6 +226,7 @@ export class Sequencer {
     // A record that was committed is not there; whoever asks for a checkpoint of it would wait for ever.
     if (follower.size < committed || follower.size < written)
       throw tampered(`record ${follower.size} of the audit log is missing`)
+    await follower.prove()
   }
 
   async #begin(committed: bigint): Promise<void> {

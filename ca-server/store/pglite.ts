@@ -10,7 +10,7 @@ import { migrate, readMigrations } from './migrate.ts'
 import type { Parameter, Queryable, RowParser, Store } from './port.ts'
 import { currentIncarnation, isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.ts'
 import { tell } from './tell.ts'
-import { assertOutsideTransaction, Guarded, runInside, type TransactionMark } from './transaction-guard.ts'
+import { assertOutsideTransaction, committed, Guarded, markOf, runInside } from './transaction-guard.ts'
 
 const INT8 = 20
 
@@ -127,7 +127,7 @@ class PGliteStore implements Store {
     work: (t: Queryable) => Promise<T>,
   ): Promise<T> {
     assertOutsideTransaction(`the transaction ${name}`)
-    const mark: TransactionMark = { name, open: true }
+    const mark = markOf(name)
     let late = false
     // What `work` threw passes unchanged; all else is the driver's.
     let ours: { error: unknown } | undefined
@@ -157,7 +157,9 @@ class PGliteStore implements Store {
       }
     })
     try {
-      return await withDeadline(whole, deadlineMs + 50, tooLate)
+      const result = await withDeadline(whole, deadlineMs + 50, tooLate)
+      committed(mark)
+      return result
     } catch (error) {
       throw error === ours?.error ? error : classify(error, stage)
     } finally {

@@ -8,7 +8,7 @@ import { Pool } from './pool.ts'
 import type { Parameter, Queryable, RowParser, Store } from './port.ts'
 import { preparePostgres } from './prepare-postgresql.ts'
 import { isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.ts'
-import { assertOutsideTransaction, Guarded, runInside, type TransactionMark } from './transaction-guard.ts'
+import { assertOutsideTransaction, committed, Guarded, markOf, runInside } from './transaction-guard.ts'
 import { tryNotifications } from './try-notifications.ts'
 
 /** Migrates and checks the database, then opens it. */
@@ -93,7 +93,7 @@ class PostgresStore implements Store {
     assertOutsideTransaction(`the transaction ${name}`)
     const end = performance.now() + deadlineMs
     const client = await this.#acquire(deadlineMs)
-    const mark: TransactionMark = { name, open: true }
+    const mark = markOf(name)
     let stage: Stage = 'in transaction'
     let healthy = false
     const inTime = <R>(step: Promise<R>): Promise<R> =>
@@ -115,6 +115,7 @@ class PostgresStore implements Store {
       // So says PostgreSQL where a statement had failed before and `work` went on.
       if (command !== 'COMMIT')
         throw new StoreError('fatal', `the transaction ${name} was rolled back: a statement failed`)
+      committed(mark)
       return result
     } catch (error) {
       mark.open = false

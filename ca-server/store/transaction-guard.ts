@@ -3,13 +3,27 @@ import { StoreError } from './errors.ts'
 import type { Parameter, Queryable, RowParser } from './port.ts'
 
 /** Which transaction the running code is inside of. `open` goes false at its end, so that what it left running is free again. */
-export type TransactionMark = { readonly name: string; open: boolean }
+export type TransactionMark = { readonly name: string; open: boolean; readonly afterCommit: (() => void)[] }
+export const markOf = (name: string): TransactionMark => ({ name, open: true, afterCommit: [] })
 const current = new AsyncLocalStorage<TransactionMark>()
 
 /** Throws where the caller is inside a transaction: its statements would not belong to it, and on PGlite wait for ever. */
 export function assertOutsideTransaction(what: string): void {
   const mark = current.getStore()
   if (mark?.open) throw new StoreError('fatal', `${what} inside the transaction ${mark.name}: use its own handle`)
+}
+
+/**
+ * Runs `work` once the database has said that the transaction around the caller is committed; never where it was rolled back, or
+ * where nobody knows. It must not throw.
+ */
+export function afterCommit(work: () => void): void {
+  const mark = current.getStore()
+  if (!mark?.open) throw new StoreError('fatal', 'there is no transaction to be committed')
+  mark.afterCommit.push(work)
+}
+export function committed({ afterCommit }: TransactionMark): void {
+  for (const work of afterCommit) work()
 }
 
 export const runInside = <T>(mark: TransactionMark, work: () => Promise<T>): Promise<T> => current.run(mark, work)

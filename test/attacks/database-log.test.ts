@@ -129,6 +129,49 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
     expect(await issues(world.alice)).toBe('done')
   })
 
+  it('keeps nobody in by swallowing the end of a person together with its record: the server that was asked says so and stops', async () => {
+    const bob = await logIn(world.server, world.bob.person)
+    const swallowing = (what: string) => `create or replace function swallow() returns trigger language plpgsql as
+        $$ begin ${what} end $$;
+      create or replace trigger swallow before insert on ledger_record for each row when (new.kind = 'revoked')
+        execute function swallow()`
+    await world.sql(swallowing('return new;'))
+    expect(await outcome(revoke({ keyId: (await issue(bob)).keyId }))).toBe('done')
+    const again = await logIn(world.server, world.bob.person)
+    // As if the whole transaction had never been.
+    await world.sql(`create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+      create trigger keep before update on person_session for each row when (new.ended_at is not null)
+        execute function keep();
+      create trigger keep before insert on identity_change for each row execute function keep()`)
+    await world.sql(swallowing('update ledger_head set size = size - 1; return null;'))
+    expect(await outcome(revoke({ person: world.bob.person.identity }))).toBe('internal')
+    expect(await issues(again)).toBe('internal')
+    await world.tells(/record \d+ of the audit log is missing/)
+  })
+
+  it('has nothing signed in the place of another record', async () => {
+    await world.server.kill()
+    await world.sql(`drop trigger swallow on ledger_record; drop trigger keep on person_session;
+      drop trigger keep on identity_change`)
+    await world.server.restart()
+    const bob = await logIn(world.server, world.bob.person)
+    expect(await issues(bob)).toBe('done')
+    await world.sql(`alter table ledger_head rename to real_head; create view ledger_head as select * from real_head;
+      grant select, update on ledger_head to keyman_runtime;
+      create function elsewhere() returns trigger language plpgsql as $$ begin new.size := 1; return new; end $$;
+      create trigger elsewhere instead of update on ledger_head for each row execute function elsewhere();
+      create trigger keep before insert on ledger_record for each row execute function keep()`)
+    await issues(bob)
+    await world.tells(/record 0 of the audit log is not what this server wrote: its own is not there/)
+    expect(await issues(bob)).toBe('internal')
+    await world.server.kill()
+    await world.sql(
+      `drop trigger keep on ledger_record; drop view ledger_head; alter table real_head rename to ledger_head`,
+    )
+    await world.server.restart()
+    expect(await issues(await logIn(world.server, world.bob.person))).toBe('done')
+  })
+
   it('puts no other name into a record: the server that wrote it stops issuing, and none starts; a trigger that changes nothing stops nobody', async () => {
     const lying = (change: string) => `create or replace function lie() returns trigger language plpgsql as
       $$ begin ${change} return new; end $$;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Queryable, type Store, StoreError } from '#server/store/index.ts'
+import { afterCommit, type Queryable, type Store, StoreError } from '#server/store/index.ts'
 
 /** Rows as they are. */
 export const anyRow = { parse: (row: unknown): Record<string, unknown> => ({ ...(row as Record<string, unknown>) }) }
@@ -89,6 +89,27 @@ export function storeContract(open: () => Store, failures: readonly unknown[]): 
         }),
       ).toBe('done')
       expect(await ids()).toEqual([1, 2])
+    })
+
+    it('does once it is committed what waits for that, and not where it is rolled back', async () => {
+      await empty()
+      const seen: unknown[] = []
+      const noting = (id: number) =>
+        open().transaction(on, async t => {
+          afterCommit(() => seen.push(id))
+          await insert(t, id)
+          expect(seen).not.toContain(id)
+        })
+      await noting(1)
+      expect(seen).toEqual([1])
+      await noting(2)
+      const refused = open().transaction(on, async t => {
+        afterCommit(() => seen.push('rolled back'))
+        await insert(t, 1)
+      })
+      await expect(refused).rejects.toMatchObject({ kind: 'unique' })
+      expect(seen).toEqual([1, 2])
+      expect(() => afterCommit(() => {})).toThrow('no transaction')
     })
 
     it('is rolled back when its work throws, and throws the same', async () => {
