@@ -5,17 +5,12 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
+import { hostId } from './facts.ts'
 import type { InForce } from './in-force.ts'
 import type { LogHead } from './log-head.ts'
+import { vouchedHost } from './name-host.ts'
 import type { HostChannel, HostsDeps } from './port.ts'
-import {
-  type ContentToNumber,
-  type HostRow,
-  type HostStream,
-  type OpenedStream,
-  selectByName,
-  setFailed,
-} from './records.ts'
+import { type ContentToNumber, type HostRow, type HostStream, type OpenedStream, setFailed } from './records.ts'
 import type { InTurn } from './slices.ts'
 
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
@@ -24,13 +19,21 @@ const LOG_EVERY_MS = 60_000
 /** Messages that wait for their turn. An honest host says one thing and waits; each that a hostile one piles up costs memory. */
 const MAX_UNREAD = 32
 
+/** How often a state is made and numbered, where another server is ahead each time. */
+const NUMBERED = 3
+
 /** RFC 6455, section 7.4.1; 4000 and above are ours. */
 export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 4000 } as const
+
+/** What a host has in force by its own word. Of no content where this server has not sent it. */
+export type Held = { readonly revision: number; readonly hash: Uint8Array | undefined }
 
 /** What all streams of a server do together. */
 export type ConnectionEvents = {
   /** Gives a content its revision; `undefined` where another server knows more, or the host is gone. */
   number(content: ContentToNumber): Promise<number | undefined>
+  /** What each host has said to this server that it has in force, by its ID. */
+  readonly held: Map<string, Held>
   /** Makes a state: those of a whole fleet are not made at once. */
   readonly inTurn: InTurn
   /** Writes down that a host is there. */
@@ -58,8 +61,8 @@ export class Connection {
   #host: HostRow | undefined
   /** Set while a state or `current` waits for the host's word. */
   #waiting: NumberedContent | undefined
-  /** What the host has in force, by its own word. */
-  #holds: { readonly revision: number; readonly hash: Uint8Array | undefined } = { revision: 0, hash: undefined }
+  #holds: Held = { revision: 0, hash: undefined }
+  #saidWrong = false
   #greeted = false
   #logSize = 0n
   /** The tree head that the host came with. */
@@ -146,7 +149,8 @@ export class Connection {
     if (this.#greeted) return this.close(CLOSE.policy, 'a second hello')
     this.#greeted = true
     const { store, alarm } = this.#deps
-    const host = await selectByName(store, this.caller.name)
+    // Its labels say who may log in there, for as long as the stream lasts.
+    const [host] = await vouchedHost(this.#deps, this.caller.name)
     if (!host?.clientSpki || !equalBytes(host.clientSpki, this.caller.clientSpki))
       return this.close(CLOSE.policy, 'this host is gone')
     this.#host = host
@@ -170,8 +174,12 @@ export class Connection {
       if (this.#ended) return
     }
     await this.#events.opened({ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd })
-    if (hello.incarnation === store.incarnation && hello.revision === host.revision)
-      this.#holds = { revision: hello.revision, hash: host.contentHash }
+    if (hello.incarnation === store.incarnation) {
+      // Which content has this number says nobody but this server itself: a row that somebody wrote would keep the host from
+      // hearing of a revocation, and have it take for in force what it never got.
+      const known = this.#events.held.get(host.id)
+      this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
+    }
     this.#dirty = true
     await this.pump(true)
   }
@@ -198,7 +206,8 @@ export class Connection {
     clearTimeout(this.#deadline)
     if (frame.type === 'in-force') {
       await this.#events.inForce({ id: host.id, revision: frame.revision, krlVersion: waiting.krlVersion })
-      this.#holds = waiting
+      this.#holds = { revision: waiting.revision, hash: waiting.hash }
+      this.#events.held.set(host.id, this.#holds)
     }
     this.#waiting = undefined
     this.#events.answered()
@@ -248,7 +257,6 @@ export class Connection {
     const same = this.#holds.hash !== undefined && equalBytes(content.hash, this.#holds.hash)
     if (same && !greet) return
     const state = same ? { ...content, revision: this.#holds.revision } : await this.#number(host, content)
-    // Another server has given this host a newer KRL than this one knows: this one hears of it in a moment.
     if (!state) return
     if (state.leftOut.length > 0 && !same)
       this.#deps.alarm(`${host.name} is told of nobody for ${state.leftOut.join(', ')}: more persons than fit`)
@@ -262,9 +270,27 @@ export class Connection {
     )
   }
 
+  /**
+   * Undefined where the host is gone. Another server may have given it a newer KRL than this one knows; but then the log says so.
+   * What is no such number is not the database's own word: the host is told all the same.
+   */
   async #number(host: HostRow, content: Content): Promise<NumberedContent | undefined> {
-    const revision = await this.#events.number({ id: host.id, ...content })
-    return revision === undefined ? undefined : { ...content, revision }
+    const above = this.#holds.revision
+    let newest = content
+    for (let attempt = 1; ; attempt++) {
+      const revision = await this.#events.number({ id: host.id, above, ...newest })
+      if (revision !== undefined && revision > above) return { ...newest, revision }
+      if (attempt === NUMBERED) break
+      await this.#deps.ledger.follow()
+      newest = await contentFor(this.#deps, host, this.#events.inTurn)
+    }
+    if (!this.#deps.ledger.facts.has(hostId(host.id))) return undefined
+    if (!this.#saidWrong)
+      this.#deps.alarm(
+        `${host.name} would not be told what is new, by what the database says of its revision or KRL: somebody changed its row; it is told`,
+      )
+    this.#saidWrong = true
+    return { ...newest, revision: above + 1 }
   }
 
   /** At most once a minute the newest tree head alone. */

@@ -2,7 +2,7 @@ import type { HostCaller } from '#server/identity/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
-import { CLOSE, Connection } from './connection.ts'
+import { CLOSE, Connection, type Held } from './connection.ts'
 import { hostFact } from './facts.ts'
 import { type InForce, inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
@@ -70,6 +70,7 @@ export function createHosts(given: HostsDeps): Hosts {
       const sealed = said.map(one => ({ ...one, seal: inForceSeal(given.inForceKey, one) }))
       return setInForce(store, sealed, now())
     }, AT_ONCE),
+    held: new Map<string, Held>(),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()

@@ -156,10 +156,16 @@ export async function selectChange(q: Queryable): Promise<bigint> {
   return row?.version ?? 0n
 }
 
-export type ContentToNumber = { readonly id: string; readonly hash: Uint8Array; readonly krlVersion: bigint }
+export type ContentToNumber = {
+  readonly id: string
+  readonly hash: Uint8Array
+  readonly krlVersion: bigint
+  /** What the host has in force: it is told of nothing else by this number. */
+  readonly above: number
+}
 
 /**
- * The numbers of these contents, in their order: the present one where the content is the same, else the next.
+ * The numbers of these contents, in their order: the present one where the content is the same and the host lacks it, else the next.
  * `undefined` where the host is gone, or a newer KRL was put into its state already (by a server that knows more).
  */
 export async function numberContents(
@@ -168,12 +174,17 @@ export async function numberContents(
 ): Promise<(number | undefined)[]> {
   const rows = await q.query(
     `update host set
-       revision = case when content_hash = decode(c.hash, 'hex') then revision else revision + 1 end,
+       revision = case when content_hash = decode(c.hash, 'hex') and revision > c.above then revision
+         else greatest(revision, c.above) + 1 end,
        content_hash = decode(c.hash, 'hex'), krl_version = c.krl
-     from jsonb_to_recordset($1::jsonb) as c (id text, hash text, krl bigint)
+     from jsonb_to_recordset($1::jsonb) as c (id text, hash text, krl bigint, above bigint)
      where host.id = c.id and removed_at is null and krl_version <= c.krl
      returning host.id, revision`,
-    [JSON.stringify(contents.map(({ id, hash, krlVersion }) => ({ id, hash: toHex(hash), krl: String(krlVersion) })))],
+    [
+      JSON.stringify(
+        contents.map(({ id, hash, krlVersion, above }) => ({ id, hash: toHex(hash), krl: String(krlVersion), above })),
+      ),
+    ],
     z.object({ id: z.string(), revision: number }),
   )
   const numbers = new Map(rows.map(row => [row.id, row.revision]))

@@ -63,8 +63,8 @@ export async function openDatabaseWorld(): Promise<DatabaseWorld> {
 /** As secrets are stored. */
 export const hashOf = (text: string): Buffer => createHash('sha256').update(text).digest()
 
-/** What a host is told first on a new stream. */
-export async function stateOf(world: AttackWorld, { connection }: JoinedHost): Promise<hostStream.DesiredState> {
+/** A stream of a host that says that it has this revision in force, and what it is told first. */
+export async function streamOf(world: AttackWorld, { connection, name }: JoinedHost, revision: number) {
   const { bundles } = await call(world.stranger, api.trust.show)
   const { incarnation } = parseTrustDocument(bundles.at(-1)?.document ?? '')
   const { url, root = '', client } = connection
@@ -72,11 +72,30 @@ export async function stateOf(world: AttackWorld, { connection }: JoinedHost): P
   const first = Promise.withResolvers<hostStream.FrameToAgent>()
   const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
   const stream = await openStream({ url, roots, client }, first.resolve)
-  stream.send({ type: 'hello', revision: 0, incarnation, agent: 'test', sshd: 'none' })
+  stream.send({ type: 'hello', revision, incarnation, agent: 'test', sshd: 'none' })
   const closed = stream.ended.then(why => Promise.reject(new Error(`the stream was closed: ${why}`)))
   const frame = await Promise.race([first.promise, closed])
   closed.catch(() => {})
-  stream.close()
+  const told = frame.type === 'state' ? frame.state.revision : revision
+  return {
+    frame,
+    revision: told,
+    close: () => stream.close(),
+    /** Says that this is in force, and leaves once the server has written that down. */
+    async inForce() {
+      stream.send({ type: 'in-force', revision: told })
+      await expect
+        .poll(async () => (await call(world.alice.connection, api.hosts.show, { params: { name } })).inForce)
+        .toBe(told)
+      stream.close()
+    },
+  }
+}
+
+/** What a host is told first on a new stream. */
+export async function stateOf(world: AttackWorld, host: JoinedHost): Promise<hostStream.DesiredState> {
+  const { frame, close } = await streamOf(world, host, 0)
+  close()
   if (frame.type !== 'state') throw new Error(`a ${frame.type}`)
   return frame.state
 }

@@ -1,0 +1,81 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { api } from '#shared/api/index.ts'
+import { type ApiSession, logIn } from '#test/support/api-person.ts'
+import { bodyOf, type JoinedHost, joinHost } from '#test/support/attack-world.ts'
+import { type DatabaseWorld, isRevokedAt, openDatabaseWorld, stateOf, streamOf } from '#test/support/database-world.ts'
+import { requires } from '#test/support/requires.ts'
+
+/** What hosts are told is what the log says, whatever stands in the row of the host. */
+
+describe.skipIf(!requires('postgresql'))('somebody who may change the row of a host', () => {
+  let world: DatabaseWorld
+  let host: JoinedHost
+  beforeAll(async () => {
+    world = await openDatabaseWorld()
+    host = await joinHost(world, 'web1.keyman.localhost')
+    await grant('alice@example.com', 'test')
+  })
+  afterAll(() => world?.close())
+
+  const grant = (who: string, env: string) =>
+    call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who, login: 'deploy', hosts: { labels: { env } } }),
+    })
+  const issue = ({ connection, keys }: ApiSession) =>
+    call(connection, api.ssh.issueUserCertificate, { body: { publicKey: keys.ssh.line } })
+  const revoke = (target: object) =>
+    call(world.alice.connection, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target, wait: 0 }),
+    })
+  const principals = async () => JSON.stringify((await stateOf(world, host)).principals)
+
+  it('lets nobody in by labels that it was not given; by its own the one of the grant', async () => {
+    await grant('bob@example.com', 'secret')
+    await world.sql(`update host set labels = '{"env":"secret"}'`)
+    await expect(principals()).rejects.toThrow('this host is gone')
+    await world.tells(/host:\S+ in the database is not what the audit log says/)
+    await world.sql(`update host set labels = '{"env":"test"}'`)
+    expect(await principals()).toContain('alice@example.com')
+    expect(await principals()).not.toContain('bob@example.com')
+  })
+
+  it('has it take nothing for in force that it was never told, and so keeps nobody in who was revoked; what was told is not told again', async () => {
+    const { certificate, keyId } = await issue(await logIn(world.server, world.alice.person))
+    const stream = await streamOf(world, host, 0)
+    expect(stream.frame.type).toBe('state')
+    const { revision } = stream
+    await stream.inForce()
+    const again = await streamOf(world, host, revision)
+    expect(again.frame.type).toBe('current')
+    again.close()
+    await revoke({ keyId })
+    // The number of what this host has, and the content that it lacks.
+    const next = await streamOf(world, host, revision)
+    next.close()
+    await world.sql('update host set revision = $1', [revision])
+    const told = await streamOf(world, host, revision)
+    told.close()
+    expect(told.frame.type).toBe('state')
+    expect(told.revision).toBeGreaterThan(revision)
+    expect(await isRevokedAt(world, host, certificate)).toBe(true)
+  })
+
+  it('is suspected by no server that has just started: the host is told once more, by a higher number', async () => {
+    const { revision } = await stateOf(world, host)
+    await world.server.stop()
+    await world.server.restart()
+    const told = await streamOf(world, host, revision)
+    told.close()
+    expect(told.frame).toMatchObject({ type: 'state', state: { revision: revision + 1 } })
+    expect(world.server.output()).not.toContain('would not be told what is new')
+  })
+
+  it('keeps no revocation from it by a KRL or revision that never was: it is told, and so is everybody', async () => {
+    const { certificate, keyId } = await issue(await logIn(world.server, world.alice.person))
+    await world.sql('update host set krl_version = krl_version + 1000')
+    await revoke({ keyId })
+    expect(await isRevokedAt(world, host, certificate)).toBe(true)
+    await world.tells(/web1\.keyman\.localhost would not be told what is new, by what the database says/)
+  })
+})
