@@ -67,14 +67,15 @@ export function createActions(room: Room): Actions {
       await actByPasskey(room, { name: 'confirm', passkey }, async t => {
         // What is said of the session below is what was said of it before, but for this touch.
         const before = await selectSession(t, action.session)
-        if (!before || !deps.ledger.facts.holds(sessionFact(before)))
+        const isMeant = before?.id === action.session && before.person === passkey.person
+        if (!isMeant || !deps.ledger.facts.holds(sessionFact(before)))
           throw new KeymanError('conflict', 'the session changes at this moment', { hint: 'load the page again' })
         if (!(await answerAction(t, id, 'confirmed', now()))) throw tooLate('this was answered already')
         if (!(await touchAssertion(t, { id: action.session, at: now(), passkey: passkey.id, cookieHash: fresh?.hash })))
           throw ended()
         await announceChange(t, [`session:${action.session}`])
-        const session = await selectSession(t, action.session)
-        if (!session) throw ended()
+        // Not as the row says now, or the log would come to say whatever somebody makes of it at this moment.
+        const session = { ...before, passkey: passkey.id, cookieHash: fresh?.hash ?? before.cookieHash }
         const { nonce, ...assertion } = evidence
         await deps.ledger.appendIn(t, [
           {

@@ -19,6 +19,8 @@ export function createPersons(room: Room, act: Act): Persons {
   function found(person: PersonRow | undefined, identity: PersonIdentity): PersonRow {
     if (!person)
       throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
+    // A true row, and another's: what was asked for would befall them.
+    if (person.identity !== identity) throw notWhatTheLogSays(identity)
     return person
   }
 

@@ -62,6 +62,22 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
     expect(await isRevokedAt(world, host, (await issue(world.alice)).certificate)).toBe(false)
   })
 
+  it('gives the KRL no version that hosts refuse, nor one after which there is none', async () => {
+    const version = async () => BigInt((await stateOf(world, host)).krl.version)
+    for (const number of ['1', '9223372036854775807']) {
+      const { keyId } = await issue(world.alice)
+      const before = await version()
+      await world.sql(`create or replace function number() returns trigger language plpgsql as
+          $$ begin new.version := ${number}; return new; end $$;
+        create or replace trigger number before update on krl_state for each row execute function number()`)
+      expect(await outcome(revoke({ keyId }))).toBe('internal')
+      await world.sql('drop trigger number on krl_state')
+      expect(await version()).toBe(before)
+      await revoke({ serial: (await issue(await logIn(world.server, world.bob.person))).serial })
+      expect(await version()).toBeGreaterThan(before)
+    }
+  })
+
   it('hides no certificate from its revocation by taking its row away beforehand', async () => {
     const bob = await logIn(world.server, world.bob.person)
     const [hidden, changed, other] = [await issue(bob), await issue(bob), await issue(world.alice)]

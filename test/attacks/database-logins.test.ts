@@ -118,6 +118,28 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
   })
 
   describe('a session', () => {
+    it('is not made one of another person, nor a longer one, while its own person touches the passkey for it', async () => {
+      const mona = await inviteAndEnrol(world.server, world.alice, 'mona@example.com')
+      const touched = async () => {
+        const cookie = await world.signIn(mona)
+        const { options } = await page(world.server, api.passkeys.addOptions, { cookie })
+        const registration = new Authenticator(world.server.pagesUrl).create(options)
+        return (
+          await touchedPage(world.server, mona, api.passkeys.add, { cookie, body: { name: 'more', registration } })
+        ).cookie
+      }
+      expect(await world.seenAs(await touched())).toBe('mona@example.com')
+      for (const change of [`new.person := 'alice@example.com'`, `new.ends_at := new.ends_at + interval '10 years'`]) {
+        await world.sql(`create or replace function other() returns trigger language plpgsql as
+            $$ begin ${change}; return new; end $$;
+          create or replace trigger other before update on person_session for each row
+            when (old.person = 'mona@example.com' and new.asserted_at > old.asserted_at) execute function other()`)
+        expect(await world.seenAs(await touched())).toBe('not-signed-in')
+      }
+      await world.sql('drop trigger other on person_session')
+      expect(await world.seenAs(await touched())).toBe('mona@example.com')
+    })
+
     it('of a browser that somebody wrote, or whose cookie or person was changed, is nobody; its own cookie is', async () => {
       const cookie = await world.signIn(alice)
       expect(await world.seenAs(cookie)).toBe('alice@example.com')

@@ -200,4 +200,31 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await world.tells(/join-token:\S+ in the database is not what the audit log says/)
     expect(await join(secret)).toBe('done')
   })
+
+  it('disables and enables nobody in the place of another, by a database that answers with the row of another', async () => {
+    const [ria, sam] = [await enrolled('ria@example.com'), await enrolled('sam@example.com')]
+    await call(world.alice.connection, api.persons.disable, person('sam@example.com'))
+    const answering = async (asked: string, found: string) => {
+      await world.sql(`create schema if not exists lies; grant usage on schema lies to public;
+        create or replace function lies.same(text, text) returns boolean language sql immutable as
+          $$ select $1 operator(pg_catalog.=) case when $2 operator(pg_catalog.=) '${asked}' then '${found}' else $2 end $$`)
+      const made = await world.sql(`select oprname from pg_operator where oprnamespace = 'lies'::regnamespace`)
+      if (made.length === 0)
+        await world.sql(`create operator lies.= (leftarg = text, rightarg = text, function = lies.same)`)
+      await searching(`set search_path = lies, pg_catalog, public`)
+    }
+    const searching = async (how: string) => {
+      await world.server.stop()
+      await world.sql(`alter role keyman_app ${how}`)
+      await world.server.restart()
+    }
+    await answering('ria@example.com', 'bob@example.com')
+    expect(await outcome(call(world.alice.connection, api.persons.disable, person('ria@example.com')))).toBe('conflict')
+    await answering('ria@example.com', 'sam@example.com')
+    expect(await outcome(call(world.alice.connection, api.persons.enable, person('ria@example.com')))).toBe('conflict')
+    await searching('reset search_path')
+    await expect(logIn(world.server, sam.person)).rejects.toThrow()
+    await call(world.alice.connection, api.persons.disable, person('ria@example.com'))
+    await expect(logIn(world.server, ria.person)).rejects.toThrow()
+  })
 })

@@ -1,11 +1,16 @@
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { krlVersions, versionFact } from './facts.ts'
 import { raiseKrlVersion } from './records.ts'
+
+/** Versions that other servers may have made since the log was followed. */
+const AHEAD = 1_000_000n
 
 /**
  * Takes the lock under which the KRL's versions and contents go forward together, until the commit, and tells the other servers at
  * it. Gives the new version, above all that the log knows and above `atLeast`, and the facts that the change's first record has to say.
+ * Throws `internal` where the database names one that hosts would refuse, or after which there would soon be none.
  */
 export async function raiseKrl(
   { ledger }: { readonly ledger: Pick<Ledger, 'facts'> },
@@ -15,7 +20,12 @@ export async function raiseKrl(
 ): Promise<{ version: bigint; facts: Fact[] }> {
   const { newest, all } = krlVersions(ledger.facts.ids)
   const known = newest?.version ?? 0n
-  const { version, at } = await raiseKrlVersion(t, { above: known > atLeast ? known : atLeast, at: now })
+  const above = known > atLeast ? known : atLeast
+  const { version, at } = await raiseKrlVersion(t, { above, at: now })
+  if (version <= above || version > above + AHEAD)
+    throw new KeymanError('internal', `the database gives the KRL version ${version} after ${above}`, {
+      hint: 'somebody changed the table krl_state: see docs/audit.md; nothing was revoked by this',
+    })
   await t.execute(`select pg_notify('revocations', $1)`, [version.toString()])
   return { version, facts: [versionFact(version, at), ...all.map(id => ({ id, is: null, until: now }))] }
 }
