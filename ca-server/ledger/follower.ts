@@ -83,6 +83,8 @@ export type Step = {
   readonly from: bigint
   readonly to: bigint
   readonly tiles: readonly Tile[]
+  /** Of the records, in their order; undefined where one has none. */
+  readonly seals: readonly (Uint8Array | undefined)[]
   take(): void
 }
 
@@ -240,7 +242,7 @@ export class Follower {
       this.#assertHeads()
       if (changed.length > 0) for (const listener of this.#listeners) listener(changed)
     }
-    return { from: edge.size, to: grown.size, tiles, take }
+    return { from: edge.size, to: grown.size, tiles, seals: looked.map(({ seal }) => seal ?? undefined), take }
   }
 
   /** What this server should remember of it. */

@@ -227,6 +227,22 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
     await expect(open()).rejects.toMatchObject({ message: expect.stringContaining('an old one, written once more') })
   })
 
+  it('puts no old record there once more that says nothing of rows, unnoticed: the whole log is read again by the clock', async () => {
+    const ledger = await open()
+    for (let n = 0; n < 3; n++) await ledger.append(entry())
+    await ledger.follow()
+    await ledger.checkHistory()
+    await admin.query(`alter table ledger_record drop constraint ledger_record_request;
+      insert into ledger_record select 3, request_id, kind, part, actor, at, record, proof, seal from ledger_record where index = 1;
+      update ledger_head set size = 4`)
+    await ledger.follow()
+    await expect(ledger.checkHistory()).rejects.toMatchObject({
+      code: 'internal',
+      message: 'record 3 of the audit log is record 1, written once more',
+    })
+    await expect(ledger.append(entry())).rejects.toMatchObject({ code: 'internal' })
+  })
+
   it('adds and changes no row that counts: what the log does not vouch for is left out and told; what it does is given', async () => {
     const ledger = await open()
     await say(ledger, [{ id: 'grant:1', is: { who: 'alice' } }])
