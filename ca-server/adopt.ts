@@ -41,6 +41,16 @@ export async function adopt(
     const { store, logKeystore, wrappingKeystore: keystore } = base
     const now = () => new Date()
     const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
+    // Whoever strips the seals from a log of ours would have what they wrote since taken over.
+    const memory = await openLogMemory(openPins(config.dataFolder))
+    if (memory.head())
+      throw new KeymanError(
+        'conflict',
+        'this server remembers a log whose records are sealed: none is to be taken over',
+        {
+          hint: 'if the database holds none with a seal, somebody changed it: keep it as it is, and restore a backup (docs/audit.md)',
+        },
+      )
     const logKey = await openLogKey(logKeystore, logName(config.organisation, store.incarnation))
     const log = await readUnsealedLog(store, { logKey, origin: logKey.name })
     if (log.size === 0n)
@@ -66,7 +76,6 @@ export async function adopt(
     const requestId = `req_adopt_${randomBytes(9).toString('base64url')}`
     await adoptLog(store, log, { sealKey, facts, now: now(), requestId, ending: t => endEverything(t, now()) })
     // What the server will remember of it from its next start on.
-    const memory = await openLogMemory(openPins(config.dataFolder))
     const ledger = await createLedger({ store, origin: logKey.name, logKey, sealKey, memory, now, sawEmpty: true })
     await ledger.stop()
     return 'adopted'

@@ -454,6 +454,16 @@ describe('whoever is calling', () => {
       await stepUpOf(require(caller, about(), id))
     })
 
+    it('was not used for what somebody writes into the database that it was used for: another is asked for', async () => {
+      const caller = await signedIn()
+      const id = await stepUpOf(require(caller))
+      await confirm(id, admin.authenticator)
+      await world.store.execute(`update action_transaction set state = 'used', used_by = 'req_1' where id = $1`, [id])
+      await stepUpOf(require(caller, about(), id))
+      await world.store.execute(`update action_transaction set state = 'confirmed', used_by = null where id = $1`, [id])
+      expect(await require(caller, about(), id)).toHaveProperty('consent')
+    })
+
     it('gets nothing by a touch whose passkey was removed, or whose person was disabled, before it was used', async () => {
       const { who, authenticator } = await enrol(world, 'second@example.com', { administrator: true })
       const { caller } = await login(world, authenticator)

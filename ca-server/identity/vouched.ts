@@ -67,7 +67,8 @@ export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRo
     return one(row?.id === id && (row.state === 'confirmed' || row.state === 'used') ? row : undefined)
   }
   const [row] = await deps.ledger.vouched(read, touch => [touchFact(touch)])
-  return row?.state === 'confirmed' && deps.ledger.facts.has(touchUsedId(id)) ? undefined : row
+  // Whether it was used says the log too: the row alone would have somebody told that what never happened was done already.
+  return row?.state === (deps.ledger.facts.has(touchUsedId(id)) ? 'used' : 'confirmed') ? row : undefined
 }
 
 /** The session's mandate that still counts. */

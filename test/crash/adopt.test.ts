@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { adopt } from '#server/adopt.ts'
@@ -34,6 +36,12 @@ async function change(work: (store: Store) => Promise<unknown>): Promise<void> {
   const store = await openStore({ engine: 'pglite', folder: database() })
   await work(store).finally(() => store.close())
 }
+
+it('a log whose seals somebody took away is none to be taken over: this server remembers it', async () => {
+  await expect(adopt(config(), async () => true)).rejects.toThrow(/remembers a log whose records are sealed/)
+  // As it is where the release before ran.
+  for (const pin of ['log-head', 'log-state']) rmSync(join(world.server.dataFolder, 'pins', `${pin}.json`))
+})
 
 it('a log without seals is taken over by nobody but the operator: the server does not start on it', async () => {
   await expect(world.server.restart()).rejects.toThrow(/keyman-server adopt/)
@@ -78,5 +86,5 @@ it('what the log explains is sealed as it is; sessions end, persons sign in agai
   const { teams } = await call(again.connection, api.teams.list)
   expect(teams).toEqual([{ name: 'sre', members: ['bob@example.com'] }])
   await world.server.stop()
-  await expect(adopt(config(), async () => true)).rejects.toThrow(/sealed already/)
+  await expect(adopt(config(), async () => true)).rejects.toThrow(/remembers a log whose records are sealed/)
 })
