@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { administration } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { insertPerson } from '#test/support/insert-rows.ts'
 import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { openRooms, type Rooms } from '#test/support/rooms.ts'
@@ -86,6 +87,12 @@ describe('teams and grants', () => {
       reason: `${bob} is no administrator: All persons`,
     })
     expect(await rooms.ledger.list({ limit: 10, kind: 'denied' })).toHaveLength(1)
+  })
+
+  test('an administrator who was enrolled at this very moment is let in, though no notification has come', async () => {
+    const eve = parsePersonIdentity('eve@example.com', 'test')
+    await insertPerson(rooms, { identity: eve, administrator: true, at: new Date() })
+    await rooms.access.requireAdministrator({ kind: 'person', identity: eve }, { kind: 'look', what: 'All' }, by())
   })
 
   test('a person in a team gets what the team has, until taken out of it; no certificate has to change', async () => {

@@ -138,6 +138,9 @@ export function createAccess(deps: AccessDeps): Access {
       }),
     why: (asker, person, name, host) => why(current(), deps.now(), { asker, person, name, host }),
     async requireAdministrator(subject, action, by) {
+      if (decideNow(subject, action).allow) return
+      // Whoever was enrolled or made an administrator at this very moment, by this server or another, is told no 'no'.
+      await catchUp()
       const decision = decideNow(subject, action)
       if (decision.allow) return
       const reason = decision.reasons.join('; ')
