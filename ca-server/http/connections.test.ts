@@ -85,6 +85,7 @@ function watched(socket: Socket): Watched {
 const GET = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`
 const LAST = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`
 const HALF = 'POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{'
+const GET_WITH_BODY = GET('/held').replace('\r\n\r\n', '\r\nContent-Length: 1\r\n\r\nx')
 const times = <T>(many: number, make: () => T): T[] => Array.from({ length: many }, make)
 /** How many of these have ended, once it is so many. */
 const gone = async (of: readonly Watched[], many: number) => {
@@ -239,5 +240,26 @@ describe('bodies on their way', () => {
     expect((await ask(whole)).status).toBe(200)
     parked[7]?.socket.write('"name":"a"}\n')
     await expect.poll(() => parked[7]?.got()).toContain('"name":"a"')
+  })
+
+  it.each([
+    { how: 'on as many connections', made: () => times(9, () => HALF), client: undefined, lost: 5 },
+    { how: 'ahead, on one connection', made: () => [GET_WITH_BODY.repeat(9)], client: undefined, lost: 1 },
+    { how: 'ahead, with a certificate', made: () => [GET_WITH_BODY.repeat(9)], client: bob, lost: 1 },
+  ])('beyond what may be at a time, sent by one $how: its own go; that of another is served', async each => {
+    const { secure, ask } = await start({ maxBodies: 5 })
+    const mine = secure(alice)
+    await mine.open
+    mine.socket.write(HALF)
+    await ask(LAST('/small'), alice)
+    const flood = each.made().map(bytes => ({ bytes, from: secure(each.client, '127.0.0.2') }))
+    for (const { bytes, from } of flood) {
+      await from.open
+      from.socket.write(bytes)
+    }
+    const theirs = flood.map(({ from }) => from)
+    await gone(theirs, each.lost)
+    mine.socket.write('"name":"a"}\n')
+    await expect.poll(() => mine.got()).toContain('"name":"a"')
   })
 })

@@ -93,6 +93,11 @@ export class Connections {
     return this.#bySocket.get(socket)?.socket === socket
   }
 
+  /** Whose it is, a client key's or an address's; undefined for those of a trusted proxy, which are those of all its clients. */
+  holderOf(socket: Duplex): string | undefined {
+    return this.#bySocket.get(socket)?.group?.name
+  }
+
   began(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const entry = this.#bySocket.get(incoming.socket)
     if (!entry) return

@@ -80,7 +80,7 @@ const plainAddress = (address: string) =>
  * The address nearest to us that is not a trusted proxy's, read from the right: what stands further left in
  * X-Forwarded-For was written by whoever sent it.
  */
-function clientAddress(incoming: IncomingMessage, trusted: TrustedProxies | undefined): string {
+export function clientAddress(incoming: IncomingMessage, trusted: TrustedProxies | undefined): string {
   const peer = plainAddress(incoming.socket.remoteAddress ?? '')
   if (!trusted) return peer
   const isTrusted = (address: string) => isTrustedPeer(address, trusted)

@@ -6,6 +6,7 @@ import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
 import { KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
+import { Bodies } from './bodies.ts'
 import { connectionsFor, connectionsPerAddress, openFilesLimit } from './connection-limit.ts'
 import { Connections } from './connections.ts'
 import type { OnInternalError } from './edge.ts'
@@ -14,7 +15,14 @@ import { asKeymanError, problem } from './problem.ts'
 import type { RateLimiter } from './rate-limit.ts'
 import { MAX_BODY_BYTES } from './read-json.ts'
 import { refusalOf, refuseBroken, refuseUpgrade, sendProblem } from './refuse.ts'
-import { describeRequest, type EdgeEnv, isTrustedPeer, type RequestInfo, type TrustedProxies } from './request-info.ts'
+import {
+  clientAddress,
+  describeRequest,
+  type EdgeEnv,
+  isTrustedPeer,
+  type RequestInfo,
+  type TrustedProxies,
+} from './request-info.ts'
 
 /** What both listeners have in common: limits, request IDs, access log, refusals before any route, and a graceful end. */
 
@@ -38,7 +46,7 @@ export const LIMITS = {
   lingerTimeout: 200,
   /** From the moment that an answer is made until it has been taken: the longest, 2 MB, at 70 kB/s. */
   answerTimeout: 30_000,
-  /** Whose body is on its way, of all connections: 32 MB in all. The one that has been on its way for longest gives way. */
+  /** Not read whole, of all connections: 32 MB in all. One of whoever has most gives way. */
   maxBodies: 500,
   /** A machine's commands at the same time, each with a connection of its own. */
   maxConnectionsPerKey: 64,
@@ -95,9 +103,10 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     // What never becomes a request: a URL or a Host that is none. Nobody knows its ID by then; it is in the log line.
     errorHandler: () => problem(new KeymanError('invalid-input', 'the address of the request is not valid'), 'none'),
   })
-  const state: State = { running: new Map(), bodies: new Set(), closing: false, busyAt: Number.NEGATIVE_INFINITY }
+  const state: State = { running: new Map(), closing: false, busyAt: Number.NEGATIVE_INFINITY }
   const connections = new Connections(limits, peer => isTrustedPeer(peer.remoteAddress, options.trustedProxies))
   const lanes = new Lanes()
+  const bodies = new Bodies(limits.maxBodies)
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse, refused?: KeymanError) => {
     const info = describeRequest(incoming, options.trustedProxies)
     begin(state, connections, options, incoming, outgoing, info)
@@ -109,7 +118,11 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     else void handleByHono(incoming, outgoing)
   }
   const onRequest: RequestListener = (incoming, outgoing) => {
-    countBody(state, incoming, limits.maxBodies)
+    if (hasBody(incoming))
+      bodies.add(
+        incoming,
+        connections.holderOf(incoming.socket) ?? addressKey(clientAddress(incoming, options.trustedProxies)),
+      )
     lanes.enter(incoming, outgoing, answer, (late, unanswered) => answer(late, unanswered, TOO_MANY_AHEAD))
   }
   const serverOptions = {
@@ -200,17 +213,9 @@ function refusalBeforeRoutes(
   }
 }
 
-/** An honest body comes with its headers or right behind them: past the bound the one that has taken longest goes. */
-function countBody({ bodies }: State, incoming: IncomingMessage, most: number) {
-  const { headers } = incoming
-  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return
-  bodies.add(incoming)
-  const over = () => bodies.delete(incoming)
-  incoming.once('end', over).once('close', over)
-  if (bodies.size <= most) return
-  const [longest] = bodies
-  longest?.socket.destroy()
-}
+/** An honest body comes with its headers or right behind them. */
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
 
 /** Ends connections whose answer was made long ago and is not taken. */
 function endUnread({ running }: State, timeout: number) {
@@ -225,8 +230,6 @@ function endUnread({ running }: State, timeout: number) {
 type State = {
   /** What is being answered, with when its answer was found to be made. */
   readonly running: Map<ServerResponse, { readonly socket: Duplex; madeAt?: number }>
-  /** In the order in which they began. */
-  readonly bodies: Set<IncomingMessage>
   closing: boolean
   /** When the last answer ended, by `performance.now()`. */
   busyAt: number
