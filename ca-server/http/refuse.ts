@@ -17,6 +17,10 @@ export function refusalOf(incoming: IncomingMessage): KeymanError | undefined {
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     return new KeymanError('invalid-input', 'a transfer coding other than chunked is not taken')
   }
+  const { expect } = incoming.headers
+  if (expect !== undefined && expect.toLowerCase() !== '100-continue') {
+    return new KeymanError('invalid-input', 'nothing but 100-continue can be expected')
+  }
   return undefined
 }
 

@@ -147,6 +147,8 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     if (!(Number(incoming.headers['content-length']) > MAX_BODY_BYTES)) outgoing.writeContinue()
     onRequest(incoming, outgoing)
   })
+  // Else Node answers 417 by itself, in front of lanes and limits.
+  server.on('checkExpectation', onRequest)
   server.on('clientError', (error: Error & { code?: string }, socket: Duplex) =>
     connections.speaksHttp(socket) ? refuseBroken(error, socket) : void socket.destroy(),
   )

@@ -162,6 +162,25 @@ describe('one limit is in front of everything', () => {
     expect(answers.at(-1)).toBe(429)
   })
 
+  it.each(['tea', '100-continue'])('nor does an expectation (%s) go past it, sent ahead or not', async expectation => {
+    const ask = `GET /v1/nothing-here HTTP/1.1\r\nHost: localhost\r\nExpect: ${expectation}\r\n\r\n`
+    const last = ask.replace('Expect', 'Connection: close\r\nExpect')
+    const answers: string[] = []
+    for (let n = 0; n < 700 && answers.at(-1) !== '429'; n++) {
+      const { whole } = await rawExchange(
+        { port: world.port.machines, tls: tlsOf(world.stranger) },
+        ask.repeat(19) + last,
+      )
+      const said = whole.match(/(?<=HTTP\/1\.1 )[2-5]\d\d/g) ?? []
+      // One is answered, eight wait, and the last hears that it was too much.
+      expect(said.length).toBeLessThanOrEqual(10)
+      answers.push(said[0] ?? '')
+    }
+    expect(['400', '404', '429']).toContain(answers[0])
+    expect(answers.at(-1)).toBe('429')
+    await bobIsServed()
+  })
+
   it('nor is an upgrade free that is refused, whoever asks for it', async () => {
     const upgrade = `GET ${HOST_STREAM_PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
     const asked = async () =>
