@@ -1,10 +1,12 @@
 import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { type ConnectionOptions, connect as connectTls, TLSSocket } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
+import { KeymanError } from '#shared/errors.ts'
 import { newMachineAuthority, type TestIdentity } from '#test/support/machine-authority.ts'
 import { rawExchange } from '#test/support/raw-http.ts'
 import { newApp } from './edge.ts'
-import { type RenewableListener, startMachinesListener } from './listeners.ts'
+import { type RenewableListener, refuseUpgrade, startMachinesListener, type UpgradeHandler } from './listeners.ts'
 import { readJsonBody } from './read-json.ts'
 import type { Limits } from './serve.ts'
 
@@ -40,7 +42,10 @@ afterEach(async () => {
   entered = Promise.withResolvers()
 })
 
-async function start(limits: Partial<Limits>, more: { trustedProxies?: readonly string[] } = {}) {
+async function start(
+  limits: Partial<Limits>,
+  more: { trustedProxies?: readonly string[]; onUpgrade?: UpgradeHandler } = {},
+) {
   const listener = await startMachinesListener({
     listen: { host: '0.0.0.0', port: 0 },
     app,
@@ -261,5 +266,30 @@ describe('bodies on their way', () => {
     await gone(theirs, each.lost)
     mine.socket.write('"name":"a"}\n')
     await expect.poll(() => mine.got()).toContain('"name":"a"')
+  })
+})
+
+describe('an upgrade', () => {
+  const UPGRADE = GET('/stream').replace('\r\n\r\n', '\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+
+  it('that is refused to somebody who reads nothing ends all the same; one that is let in stays', async () => {
+    const decided: { isIn: boolean; socket: Duplex }[] = []
+    const onUpgrade: UpgradeHandler = (_incoming, socket, _head, { requestId }, opened) => {
+      // More than what lies between the two takes: nothing behind it goes out before the other side reads.
+      socket.write(new Uint8Array(32 * 1024 * 1024))
+      const isIn = decided.length === 0
+      if (isIn) opened()
+      else refuseUpgrade(socket, new KeymanError('denied', 'not for you'), requestId)
+      decided.push({ isIn, socket })
+    }
+    const { secure } = await start({ answerTimeout: 500 }, { onUpgrade })
+    for (const asked of [1, 2]) {
+      const { socket, open } = secure()
+      await open
+      socket.pause().write(UPGRADE)
+      await expect.poll(() => decided.length).toBe(asked)
+    }
+    await expect.poll(() => decided[1]?.socket.destroyed, { timeout: 5_000 }).toBe(true)
+    expect(decided[0]).toMatchObject({ isIn: true, socket: { destroyed: false } })
   })
 })

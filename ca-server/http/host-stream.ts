@@ -38,7 +38,7 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
     perMessageDeflate: false,
     clientTracking: false,
   })
-  return (incoming, socket, head, { requestId, from }) => {
+  return (incoming, socket, head, { requestId, from }, opened) => {
     const refuse = (error: unknown) => refuseUpgrade(socket, counted(deps, from, error), requestId)
     if (incoming.url !== HOST_STREAM_PATH)
       return refuse(new KeymanError('not-found', 'there is no stream at this address'))
@@ -50,7 +50,10 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
       const caller = await check()
       deps.streams.take(caller.name)
       if (socket.destroyed) return
-      server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => attach(deps, caller, webSocket, check))
+      server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => {
+        opened()
+        attach(deps, caller, webSocket, check)
+      })
     }
     open().catch(refuse)
   }

@@ -71,7 +71,14 @@ export type AccessLine = {
   readonly caller?: string
 }
 
-export type UpgradeHandler = (incoming: IncomingMessage, socket: Duplex, head: Uint8Array, info: RequestInfo) => void
+/** `opened`: to be called when it is let in. Until then the connection is its address's, and has a time to end. */
+export type UpgradeHandler = (
+  incoming: IncomingMessage,
+  socket: Duplex,
+  head: Uint8Array,
+  info: RequestInfo,
+  opened: () => void,
+) => void
 
 export type ServeOptions = {
   readonly name: 'pages' | 'machines'
@@ -157,6 +164,9 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     socket.on('error', () => socket.destroy())
     // Something is still being answered there.
     if (lanes.isBusy(socket)) return void socket.destroy()
+    // Node knows nothing of it any more: a refusal that is not taken must not keep it open.
+    const deciding = setTimeout(() => incoming.socket.destroy(), limits.answerTimeout)
+    socket.once('close', () => clearTimeout(deciding))
     const refusal = refusalBeforeRoutes(options, incoming, info)
     if (refusal || !options.onUpgrade || state.closing) {
       return refuseUpgrade(
@@ -165,10 +175,13 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
         info.requestId,
       )
     }
-    if ('setTimeout' in incoming.socket) incoming.socket.setTimeout(0)
-    connections.upgraded(socket)
+    const opened = () => {
+      clearTimeout(deciding)
+      incoming.socket.setTimeout(0)
+      connections.upgraded(socket)
+    }
     try {
-      options.onUpgrade(incoming, socket, head, info)
+      options.onUpgrade(incoming, socket, head, info, opened)
     } catch (error) {
       options.onInternalError(error, info.requestId)
       refuseUpgrade(socket, error, info.requestId)
