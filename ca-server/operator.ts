@@ -20,6 +20,8 @@ const answer = z.union([
 ])
 
 const MAX_LINE = 4096
+/** Of a server that stops: for a question that came whole, and its answer. */
+const TAKEN_WITHIN_MS = 2_000
 const socketPath = (dataFolder: string): string => join(dataFolder, 'operator.sock')
 
 /** Throws `conflict` where another server answers for this data folder. Resolves to a function that ends it. */
@@ -32,7 +34,14 @@ export async function listenForOperator(
   try {
     // Nobody else answers here while we have the lock: a socket that is still there belongs to a server that is gone.
     rmSync(path, { force: true })
-    const server = createServer(socket => void converse(socket, serve))
+    const sockets = new Set<Socket>()
+    const asking = new Set<Socket>()
+    const server = createServer(socket => {
+      sockets.add(socket.once('close', () => sockets.delete(socket)))
+      asking.add(socket)
+      socket.once('close', () => asking.delete(socket))
+      void converse(socket, serve, () => asking.delete(socket))
+    })
     const before = process.umask(0o177)
     try {
       await listening(server, path)
@@ -40,7 +49,15 @@ export async function listenForOperator(
       process.umask(before)
     }
     chmodSync(path, 0o600)
-    return () => new Promise<void>(resolve => server.close(() => resolve())).finally(unlock)
+    return async () => {
+      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      // Half a line, however it trickles in, is no question yet; an answer is taken at once, or not at all.
+      for (const socket of asking) socket.destroy()
+      const over = setTimeout(() => {
+        for (const socket of sockets) socket.destroy()
+      }, TAKEN_WITHIN_MS)
+      await closed.finally(() => clearTimeout(over)).finally(unlock)
+    }
   } catch (error) {
     unlock()
     throw error
@@ -54,12 +71,17 @@ function listening(server: Server, path: string): Promise<void> {
   })
 }
 
-async function converse(socket: Socket, serve: (question: Question) => Promise<unknown>): Promise<void> {
+async function converse(
+  socket: Socket,
+  serve: (question: Question) => Promise<unknown>,
+  asked: () => unknown,
+): Promise<void> {
   socket.on('error', () => socket.destroy())
   try {
-    const asked = question.safeParse(JSON.parse(await readLine(socket)))
-    if (!asked.success) throw new KeymanError('invalid-input', 'the server does not know this question')
-    socket.end(`${JSON.stringify({ ok: true, result: await serve(asked.data) })}\n`)
+    const line = await readLine(socket).finally(asked)
+    const { success, data } = question.safeParse(JSON.parse(line))
+    if (!success) throw new KeymanError('invalid-input', 'the server does not know this question')
+    socket.end(`${JSON.stringify({ ok: true, result: await serve(data) })}\n`)
   } catch (error) {
     const ours =
       error instanceof KeymanError ? error : new KeymanError('internal', 'the question could not be answered')

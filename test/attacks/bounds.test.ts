@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/client.ts'
@@ -200,7 +201,11 @@ describe('one limit is in front of everything', () => {
   })
 })
 
-it('a server that is told to stop ends while silent connections are open at both of its doors', async () => {
+it('a server that is told to stop ends while silent connections are open at both of its doors, and half a question at its own', async () => {
   for (const port of [world.port.machines, world.port.pages]) await times(30, () => stubborn(port))
-  expect(await world.server.stop()).toBe(0)
+  const half = connect(join(world.server.dataFolder, 'operator.sock')).on('error', () => {})
+  half.write('{')
+  const trickle = setInterval(() => half.write(' '), 1_000)
+  expect(await world.server.stop().finally(() => clearInterval(trickle))).toBe(0)
+  half.destroy()
 })
