@@ -186,7 +186,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
       expect((await laptop.keyman(['trust', 'move-root', ...to, '--threshold', '2', '--out', next])).code).toBe(0)
       const first = await signature(next, join(laptop.home, 'root1'), '1.sig')
       const old = await signature(next, rootKey(), 'old.sig')
-      const meant = [one, two, three, pinned().rootFingerprint].flatMap(print => ['--key', print])
+      const meant = [one, two, three, pinned().rootFingerprint].flatMap(print => ['--key', `root=${print}`])
       const sign = ['trust', 'sign', '--in', next, '--change', 'roots', '--change', 'threshold', ...meant]
       const refused = await laptop.keyman([...sign, ...first])
       expect(refused.code).toBe(2)

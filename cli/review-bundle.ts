@@ -3,6 +3,7 @@ import { KeymanError } from '#shared/errors.ts'
 import {
   compareNext,
   type Difference,
+  type KeyPurpose,
   NAMED_CHANGES,
   type NamedChange,
   parseTrustDocument,
@@ -15,8 +16,10 @@ import { ask, canAsk, remark, shown } from './terminal.ts'
 /** What whoever signs has said beforehand of the document that is to be signed. */
 export type Expected = {
   readonly named: readonly NamedChange[]
-  /** Fingerprints of keys whose change is meant. */
+  /** Keys whose change is meant, each with what it is for: `ssh-user=SHA256:…`. */
   readonly keys: readonly string[]
+  /** Roots and threshold are known beforehand, and the document's are the same. */
+  readonly rootsGiven?: boolean
   /** What `keyman-server authority list --json` printed at the keystore. */
   readonly listed?: AuthorityList | undefined
 }
@@ -33,6 +36,9 @@ export const REVIEW_OPTIONS = {
   'authority-list': { type: 'string' },
 } as const
 
+const KEY_PURPOSES: readonly KeyPurpose[] = ['root', 'ssh-user', 'ssh-host', 'machines']
+const MEANT_KEY = new RegExp(`^(${KEY_PURPOSES.join('|')})=SHA256:[A-Za-z0-9+/]{43}$`)
+
 export function expectedFrom(values: {
   readonly change?: readonly string[]
   readonly key?: readonly string[]
@@ -44,8 +50,15 @@ export function expectedFrom(values: {
       throw usage(`--change ${JSON.stringify(text)} names no change`, `it is one of ${NAMED_CHANGES.join(', ')}`)
     return change
   })
+  const keys = values.key ?? []
+  for (const key of keys)
+    if (!MEANT_KEY.test(key))
+      throw usage(
+        `--key ${JSON.stringify(key)} names no key and what it is for`,
+        `for example ssh-host=SHA256:…; it is for one of ${KEY_PURPOSES.join(', ')}`,
+      )
   const file = values['authority-list']
-  return { named, keys: values.key ?? [], listed: file === undefined ? undefined : readList(file) }
+  return { named, keys, listed: file === undefined ? undefined : readList(file) }
 }
 
 function readList(file: string): AuthorityList {
@@ -86,25 +99,45 @@ export function showChanges(before: TrustBundle, document: string, expected: Exp
   return all
 }
 
-/** Each change is confirmed: by what was said beforehand, else by whoever sits here. Throws where one is not. */
-export async function confirmChanges(differences: readonly Difference[], expected: Expected): Promise<void> {
-  const open = differences.filter(difference => {
-    if (!('key' in difference)) return false
-    const { fingerprint } = difference.key
-    return !(
-      expected.keys.includes(fingerprint) ||
-      (isAddedAuthority(difference) && heldBy(difference, expected.listed))
-    )
-  })
-  if (open.length === 0) return
-  if (!canAsk())
+/**
+ * Each change is confirmed: by what was said beforehand, else by whoever sits here. That a change was named says that there may be
+ * one, and not to what: the value is the server's. Throws where one is not confirmed; where nobody can be asked, a key has to be
+ * named with its purpose, because a root's key that becomes an authority's is another matter than a root.
+ */
+export async function confirmChanges(
+  differences: readonly Difference[],
+  expected: Expected,
+  { canAsk, ask }: Asking = TERMINAL,
+): Promise<void> {
+  const open = differences.filter(difference => !isSettled(difference, expected))
+  const keys = open.filter(difference => 'key' in difference)
+  if (!canAsk() && keys.length > 0)
     throw usage(
-      `nobody can be asked whether it is meant: ${open.map(difference => inWords(difference, expected.listed)).join('; ')}`,
-      'compare each with `keyman-server authority list` at the keystore, and add --key FINGERPRINT, or --authority-list FILE',
+      `nobody can be asked whether it is meant: ${keys.map(difference => inWords(difference, expected.listed)).join('; ')}`,
+      'compare each with `keyman-server authority list` at the keystore, and add --key PURPOSE=FINGERPRINT, or --authority-list FILE',
     )
+  if (!canAsk()) return
   for (const difference of open)
     if (!(await ask(`Is this meant: ${inWords(difference, expected.listed)}?`, false)))
-      throw new KeymanError('denied', 'it is not meant; nothing was signed')
+      throw new KeymanError('denied', 'it is not meant; nothing was signed', {
+        hint: 'the document says what the server made it say: find out who changed that before you sign anything',
+      })
+}
+
+type Asking = {
+  readonly canAsk: () => boolean
+  readonly ask: (question: string, otherwise: boolean) => Promise<boolean>
+}
+const TERMINAL: Asking = { canAsk, ask }
+
+function isSettled(difference: Difference, { keys, listed, rootsGiven }: Expected): boolean {
+  if (rootsGiven && (difference.change === 'roots' || difference.change === 'threshold')) return true
+  if (!('key' in difference)) return false
+  const { purpose, fingerprint } = difference.key
+  return (
+    keys.includes(`${purpose}=${fingerprint}`) ||
+    (isAddedAuthority(difference) && heldBy(difference, listed) !== undefined)
+  )
 }
 
 const isAddedAuthority = (difference: Difference): boolean =>

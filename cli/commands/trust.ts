@@ -124,7 +124,9 @@ usage: keyman trust sign --root-key FILE            fetch, compare, sign, publis
 
   --change NAME          a change that is meant; what was not named is not signed:
                          ${NAMED_CHANGES.join(', ')}
-  --key FINGERPRINT      a key whose change is meant (else you are asked, key by key)
+                         at a terminal you are asked whether the value is meant too
+  --key PURPOSE=SHA256:… a key whose change is meant (else you are asked, key by key); it is for
+                         root, ssh-user, ssh-host or machines
   --authority-list FILE  what keyman-server authority list --json printed at the keystore:
                          an authority key that is added has to be in it
   --json                 what was published, or the document that is to be signed
@@ -193,13 +195,7 @@ More: docs/trust.md`,
       throw new KeymanError('denied', `the server names other roots than --to: ${rootFingerprint(roots)}`, {
         hint: 'nothing was signed',
       })
-    const today = parseTrustDocument(pinned().bundle.document).roots.keys
-    const meant = [...keys, ...today].map(key => fingerprint(parsePublicKey(key, 'roots')))
-    const expected: Expected = {
-      ...given,
-      named: [...given.named, 'roots', 'threshold'],
-      keys: [...given.keys, ...meant],
-    }
+    const expected: Expected = { ...given, named: [...given.named, 'roots', 'threshold'], rootsGiven: true }
     if (values.out !== undefined) return write(document, values.out, expected, values.json)
     return publish(document, () => (rootKeys ?? []).map(file => signWith(file, document)), expected, values.json)
   },
