@@ -78,14 +78,8 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
   )
 }
 
-export async function countGrantsTo(on: Queryable, who: string): Promise<number> {
-  const [row] = await on.query(
-    'select count(*) as n from access_grant where who = $1',
-    [who],
-    z.object({ n: z.bigint() }),
-  )
-  return Number(row?.n ?? 0n)
-}
+export const selectGrantsTo = (on: Queryable, who: string): Promise<Grant[]> =>
+  on.query(`select ${COLUMNS} from access_grant where who = $1 order by created_at, id`, [who], grantRow)
 
 /** False where it was not there any more. */
 export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>

@@ -1,29 +1,35 @@
 import type { Access } from '#server/access/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { api, type Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { byOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
 
 export type GrantRoutesDeps = {
   readonly identity: Pick<Identity, 'words'>
+  readonly hosts: Pick<Hosts, 'words'>
   readonly access: Pick<Access, 'listGrants' | 'addGrant' | 'removeGrant' | 'listTeams' | 'changeTeam' | 'words'>
 }
 
 /** Grants, and the teams that they are given to. */
-export function grantRoutes({ identity, access }: GrantRoutesDeps): Handled[] {
+export function grantRoutes({ identity, access, hosts }: GrantRoutesDeps): Handled[] {
   return [
     handle(api.grants.list, async () => ({ grants: await access.listGrants() })),
     handle(
       api.grants.add,
       async request => access.addGrant(request.body, byOf(request)),
-      ({ body: { who } }, on) => {
-        const team = /^team:(.*)$/.exec(who)?.[1]
-        return team === undefined
-          ? personOrNobody(identity, on, who)
-          : access.words.team(on, parseTeamName(team, 'who'))
+      async ({ body }, on) => {
+        const team = /^team:(.*)$/.exec(body.who)?.[1]
+        const whom =
+          team === undefined
+            ? await personOrNobody(identity, on, body.who)
+            : await access.words.team(on, parseTeamName(team, 'who'))
+        // By its ID too: a removed host's name may be another machine's by now.
+        const where = 'host' in body.hosts ? await hosts.words(on, parseHostName(body.hosts.host, 'hosts.host')) : []
+        return [...whom, ...where]
       },
     ),
     handle(

@@ -123,6 +123,9 @@ describe('a stolen client certificate', () => {
 
 describe('a touch', () => {
   it('serves no request that differs in one field, nor another session; the very same is served', async () => {
+    await call(world.alice.connection, api.hosts.add, {
+      body: bodyOf(api.hosts.add, { name: 'web1.keyman.localhost' }),
+    })
     const shown = grant({ endsAt: '2030-01-01T00:00:00Z', options: { forceCommand: 'uptime' } })
     const touch = await touchFor(api.grants.add, shown)
     const other: Record<string, unknown>[] = [
@@ -189,12 +192,75 @@ describe('a touch', () => {
     const anew = await refusal(call(thief, api.teams.addMembers, { ...request, touch }))
     expect([anew.code, anew.transaction?.id === touch]).toEqual(['assertion-required', false])
     expect(await shownOf(anew.transaction?.id ?? '')).toMatchObject({
-      'The team moving is': '1 members, who get in by 0 grants to the team',
+      'The team moving is': 'alice@example.com',
+      'What the team moving gets': 'nothing yet',
     })
     await confirm(world.server, alice, anew.transaction?.id ?? '')
     expect(await outcome(call(thief, api.teams.addMembers, { ...request, touch: anew.transaction?.id ?? '' }))).toBe(
       'done',
     )
+  })
+
+  it('is asked for anew where another of as many has come in its place: a member, a grant, a host of the same name', async () => {
+    const { connection } = world.alice
+    const swapped = async <Query, Body, Answer>(
+      route: Route<Query, Body, Answer>,
+      request: CallInput<Query, Body>,
+      swap: () => Promise<unknown>,
+    ) => {
+      const touch = await touchFor(route, request)
+      await swap()
+      const anew = await refusal(call(thief, route, { ...request, touch }))
+      expect([anew.code, anew.transaction?.id === touch]).toEqual(['assertion-required', false])
+      // As it is now it is shown, and with a touch for that it is done.
+      const now = anew.transaction?.id ?? ''
+      await confirm(world.server, alice, now)
+      const shown = await shownOf(now)
+      expect(await outcome(call(thief, route, { ...request, touch: now }))).toBe('done')
+      return shown
+    }
+    await call(connection, api.teams.addMembers, team('swap', ['bob@example.com']))
+    const toTeam = { login: 'root', hosts: { labels: { env: 'prod' } } }
+    const granted = await swapped(api.grants.add, grant({ who: 'team:swap', ...toTeam }), async () => {
+      await call(connection, api.teams.addMembers, team('swap', ['mallory@example.com']))
+      const out = { params: { name: 'swap' }, body: bodyOf(api.teams.removeMembers, { persons: ['bob@example.com'] }) }
+      await call(connection, api.teams.removeMembers, out)
+    })
+    expect(granted).toMatchObject({ 'The team swap is': 'mallory@example.com' })
+
+    await call(connection, api.teams.addMembers, team('weak', ['bob@example.com']))
+    const weak = grant({ who: 'team:weak', login: 'guest', hosts: { labels: { env: 'test' } } })
+    const { id } = await call(connection, api.grants.add, weak)
+    const joined = await swapped(api.teams.addMembers, team('weak', ['carol@example.com']), async () => {
+      await call(connection, api.grants.add, grant({ who: 'team:weak', ...toTeam }))
+      await call(connection, api.grants.remove, { params: { id } })
+    })
+    expect(joined).toMatchObject({ 'What the team weak gets': 'team:weak as root on env=prod for at most 8h' })
+
+    const name = 'swapped.keyman.localhost'
+    const host = { body: bodyOf(api.hosts.add, { name }) }
+    await call(connection, api.hosts.add, host)
+    const there = await swapped(api.grants.add, grant({ hosts: { host: name } }), async () => {
+      await call(connection, api.hosts.remove, { params: { name } })
+      await call(connection, api.hosts.add, host)
+    })
+    expect(there).toMatchObject({ 'Known here as': expect.stringMatching(/^host_/) })
+  })
+
+  it('for a team of more than can be read shows how many and a digest, which one other member changes', async () => {
+    const names = (from: number) => Array.from({ length: 60 }, (_, i) => `${'a'.repeat(60)}${from + i}@example.com`)
+    await call(world.alice.connection, api.teams.addMembers, team('large', names(100)))
+    const shown = async () => await shownOf(await asked(thief, api.teams.addMembers, team('large', ['x@example.com'])))
+    const before = await shown()
+    expect(before['The team large is']).toMatch(/^60, too many to be shown, digest [A-Za-z0-9_-]{22}$/)
+    await call(world.alice.connection, api.teams.addMembers, team('large', ['y@example.com']))
+    const out = {
+      params: { name: 'large' },
+      body: bodyOf(api.teams.removeMembers, { persons: names(100).slice(0, 1) }),
+    }
+    await call(world.alice.connection, api.teams.removeMembers, out)
+    const after = (await shown())['The team large is']
+    expect([after?.slice(0, 3), after === before['The team large is']]).toEqual(['60,', false])
   })
 
   it('that nobody used in five minutes is worth nothing', async () => {
