@@ -298,7 +298,7 @@ export const revocations = {
         z.strictObject({ person: named('Everything of', personIdentity) }),
         z.strictObject({ keyId: named('The certificates with the key ID', keyId) }),
         z.strictObject({ serial: named('The certificate with the serial', uint64) }),
-        z.strictObject({ publicKey: named('The key', publicKeyLine) }),
+        z.strictObject({ publicKey: named('The key', publicKeyLine, { how: 'text' }) }),
       ]),
       reason: named('Because', reason.optional(), { how: 'text', absent: 'no reason given' }),
       /** How long to wait for hosts, in seconds; 0 answers at once. */

@@ -70,17 +70,26 @@ export const id = z.string().regex(/^[a-z]{1,12}_[A-Za-z0-9_-]{10,64}$/, 'must b
 /** Text that a person typed and that others will read: printable, one line. What does not fit is refused once, whatever it lacks. */
 const printableLine = (most: number) => {
   const refusal = { error: `must be one line of printable text, 1 to ${most} characters`, abort: true }
-  return z
-    .string()
-    .min(1, refusal)
-    .max(most, refusal)
-    .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, refusal)
+  return (
+    z
+      .string()
+      .min(1, refusal)
+      .max(most, refusal)
+      .regex(/^[\p{L}\p{N}\p{P}\p{S} ]+$/u, refusal)
+      // Letters that are not seen, such as U+3164, and the empty pattern of Braille.
+      .refine(text => !/[\p{Default_Ignorable_Code_Point}\u2800]/u.test(text), refusal)
+  )
 }
 export const label = printableLine(80)
-/** What a machine calls itself. Not like an address: beside it stands, on the page, where the request came from. */
-export const deviceName = label.refine(text => !/\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:/i.test(text), {
-  error: 'must not look like an address',
-})
+/**
+ * What a machine calls itself. Not like an address: beside it stands, on the page, where the request came from. ASCII alone, as
+ * host names are, since other scripts have digits and dots that look like ours.
+ */
+export const deviceName = label
+  .regex(/^[\x20-\x7e]+$/, { error: 'must be ASCII', abort: true })
+  .refine(text => !/\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:/i.test(text), {
+    error: 'must not look like an address',
+  })
 export const reason = printableLine(200)
 export const labels = z
   .record(

@@ -122,4 +122,14 @@ describe('a request in words', () => {
       { name: 'Because', value: '"x\\", As administrator: \\"no"' },
     ])
   })
+
+  it('lets nothing through that turns text about or is not seen, of whatever kind; other letters stay', () => {
+    const schema = z.strictObject({
+      plain: named('Plain', z.string()),
+      text: named('Text', z.string(), { how: 'text' }),
+    })
+    const value = (text: string) => inWords(schema, { plain: text, text }, digest).map(line => line.value)
+    expect(value('a\u202eb\u200bc\u2028d')).toEqual(['a\\u202eb\\u200bc\\u2028d', '"a\\u202eb\\u200bc\\u2028d"'])
+    expect(value('Zoë, 東京')).toEqual(['Zoë, 東京', '"Zoë, 東京"'])
+  })
 })

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { formatDuration } from '../durations.ts'
+import { shown } from '../text.ts'
 
 /**
  * What a request says, in words: for the page on which somebody touches a passkey for it. Made from the route's own schema, so
@@ -67,7 +68,8 @@ export function inWords(schema: z.ZodType, value: unknown, digest: (secret: stri
     }
     if (typeof value === 'boolean') return value ? 'yes' : 'no'
     if (typeof value === 'number') return how === 'duration' ? formatDuration(value) : String(value)
-    if (typeof value === 'string') return how === 'text' ? JSON.stringify(value) : value
+    // Nothing reaches the page that turns what stands around it about, or is not seen.
+    if (typeof value === 'string') return shown(how === 'text' ? JSON.stringify(value) : value)
     if (Array.isArray(value)) return value.map(each => render(each, how)).join(', ') || 'none'
     if (typeof value === 'object' && value !== null)
       return (

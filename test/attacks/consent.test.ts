@@ -23,6 +23,9 @@ import {
   refusal,
 } from '#test/support/attack-world.ts'
 import { Authenticator } from '#test/support/authenticator.ts'
+import { openBrowser } from '#test/support/browser.ts'
+import { requires } from '#test/support/requires.ts'
+import { newKey } from '#test/support/trust-world.ts'
 
 /** What one touch of a passkey gives, and what it doesn't. */
 
@@ -348,7 +351,15 @@ describe('the page', () => {
   })
 
   it('never shows a machine that calls itself like an address: such a name is refused; another one is taken', async () => {
-    for (const device of ['10.0.0.1', 'laptop (from 192.0.2.7)', '2001:db8::1', 'fe80::1 alice']) {
+    const lookAlikes = [
+      '１０.０.０.１',
+      '10\u20240\u20240\u20241',
+      '٣.٣.٣.٣',
+      '2001\u02d0db8\u02d0\u02d01',
+      '\u3164',
+      'שלום',
+    ]
+    for (const device of ['10.0.0.1', 'laptop (from 192.0.2.7)', '2001:db8::1', 'fe80::1 alice', ...lookAlikes]) {
       const { body } = await loginBody(world.stranger)
       const refused = await machineCall(world.stranger, 'POST', '/v1/login', { body: { ...body, device } })
       expect([device, refused.code]).toEqual([device, 'invalid-input'])
@@ -359,6 +370,53 @@ describe('the page', () => {
     })
     expect(taken.status).toBe(201)
   })
+})
+
+describe('text that is not seen, or turns about what stands beside it', () => {
+  it('is no reason and no name; what is seen is one', async () => {
+    const revoke = async (reason: string) => {
+      const body = { target: { serial: '1' }, reason, wait: 0 }
+      return (await machineCall(thief, 'POST', '/v1/revocations', { body })).code
+    }
+    for (const reason of ['\u3164', 'a\u115fb', '\u2800', 'a\u202eb'])
+      expect(await revoke(reason)).toBe('invalid-input')
+    expect(await revoke('Zoë lost it')).toBe('assertion-required')
+  })
+
+  it('behind a key that is to be revoked is escaped, and in quotes', async () => {
+    const { line } = newKey()
+    const body = bodyOf(api.revocations.create, { target: { publicKey: `${line} a\u202eb\u200bc` } })
+    expect(await shownOf(await asked(thief, api.revocations.create, { body }))).toMatchObject({
+      'The key': `"${line} a\\u202eb\\u200bc"`,
+    })
+  })
+
+  it.skipIf(!requires('chromium'))(
+    'is none in Chromium: each blank of a command is seen, and a long name covers nothing, on a small screen either',
+    async () => {
+      const forceCommand = `/bin/run  '${' '.repeat(20)}x'`
+      const who = `${'m'.repeat(70)}@example.com`
+      const refused = await refusal(call(thief, api.grants.add, grant({ who, options: { forceCommand } })))
+      const browser = await openBrowser()
+      try {
+        const { page } = await browser.person()
+        for (const width of [1000, 320]) {
+          await page.setViewportSize({ width, height: 700 })
+          await page.goto(refused.transaction?.url ?? '')
+          const command = page.locator('dd', { hasText: '/bin/run' })
+          await command.waitFor()
+          // biome-ignore lint/performance/useDomNodeTextContent: as it is laid out is what a person sees.
+          expect(await command.innerText()).toBe(JSON.stringify(forceCommand))
+          // What is wider than its own box is painted over its neighbour, or outside of the page.
+          const tooWide =
+            '[...document.querySelectorAll("html, dt, dd")].filter(e => e.scrollWidth > e.clientWidth).length'
+          expect(await page.evaluate(tooWide)).toBe(0)
+        }
+      } finally {
+        await browser.close()
+      }
+    },
+  )
 })
 
 describe('a mandate', () => {
