@@ -37,9 +37,17 @@ export async function firstContact(server: FirstContact, folders: Folders): Prom
 export async function refreshTrust(held: Context, url = held.machinesUrl): Promise<Trusted> {
   const bundles = await fetchBundles(url, held.bundleVersion)
   const bundle = goesForward(bundles, held)
-  // An address that the root has signed anew is followed; else the one that was just reached is kept.
-  const moved = parseTrustDocument(held.bundle.document).machinesUrl !== bundle.machinesUrl
-  return trusted(bundle, bundles, moved ? bundle.machinesUrl : url, held)
+  return trusted(bundle, bundles, addressBy(bundle, held, url), held)
+}
+
+/** An address that the root has signed anew is followed; else the one that was reached is kept. */
+const addressBy = ({ machinesUrl }: TrustBundle, held: Context, reached: string): string =>
+  parseTrustDocument(held.bundle.document).machinesUrl === machinesUrl ? reached : machinesUrl
+
+/** What was signed here and published: held as it was signed, since a server that serves another has gone back, or never published it. */
+export const publishedTrust = (held: Context, signed: SignedBundle): Trusted => {
+  const bundle = verifyTrustChain([signed], { held: held.bundle })
+  return trusted(bundle, [signed], addressBy(bundle, held, held.machinesUrl), held)
 }
 
 async function fetchBundles(url: string, after: number): Promise<readonly SignedBundle[]> {
@@ -73,7 +81,11 @@ function trusted(
     machinesUrl,
     publicUrl: bundle.publicUrl,
     rootFingerprint: rootFingerprint(bundle.roots),
-    bundle: { document: signed.document, signatures: [...signed.signatures] },
+    // The very document that is held was verified when it came; signatures beside it now were not.
+    bundle:
+      signed.document === held?.bundle.document
+        ? held.bundle
+        : { document: signed.document, signatures: [...signed.signatures] },
     bundleVersion: bundle.version,
     machinesRoot: bundle.x509
       .filter(authority => authority.purpose === 'machines')

@@ -30,7 +30,7 @@ import { type Command, command, take, usage } from '../command.ts'
 import { type Context, currentContext } from '../context.ts'
 import { readGiven, writeFile } from '../files.ts'
 import { folders } from '../folders.ts'
-import { followTrust } from '../follow-trust.ts'
+import { followTrust, pinPublished } from '../follow-trust.ts'
 import { confirmChanges, type Expected, expectedFrom, REVIEW_OPTIONS, showChanges } from '../review-bundle.ts'
 import { callAsPerson } from '../session-call.ts'
 import { refreshSshFiles } from '../ssh-files.ts'
@@ -237,10 +237,15 @@ async function publish(
   const published = await callAsPerson(api.trust.publish, { body: signed })
   if (json) printJson(published)
   else remark(`Published version ${published.version}. Hosts have it as they confirm: keyman host list`)
-  // It is published, whatever becomes of this: the next login or renewal takes it in too.
-  await takeIn(context).catch((error: unknown) =>
-    remark(`It is not pinned here yet (${shown(told(error).message)}): keyman trust show`),
-  )
+  // From here and not from the server: one that hides it would be handed another of the same version.
+  try {
+    const places = folders()
+    await pinPublished(places, context, signed)
+    refreshSshFiles(places)
+  } catch (error) {
+    // It is published all the same.
+    remark(`It is not pinned here yet (${shown(told(error).message)}): keyman trust show`)
+  }
   return EXIT.done
 }
 
