@@ -31,8 +31,11 @@ export const keyId = z
   .refine(isKeyId, { error: 'must be a key ID: lower-case letters, digits and @ : . _ + / -' })
 /** `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints it. */
 export const fingerprint = z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be a fingerprint such as SHA256:…')
-/** RFC 3339 UTC in answers. */
-export const time = z.iso.datetime({ offset: true }).max(40)
+/** RFC 3339 UTC in answers. An offset may carry the last hours of 9999 into a year that RFC 3339 has not, and no database takes as we write it. */
+export const time = z.iso
+  .datetime({ offset: true, abort: true })
+  .max(40)
+  .refine(text => Date.parse(text) < Date.UTC(10_000, 0, 1), 'must be before the year 10000')
 /** Whole seconds, at most so many; refusals name the limit as people write it. */
 export const secondsUpTo = (most: number) =>
   z

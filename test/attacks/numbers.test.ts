@@ -93,3 +93,12 @@ describe('a number in an address is decimal digits within its range, and nothing
     for (const edge of bad) expect([edge, await status(`${path}${encodeURIComponent(edge)}`)]).toEqual([edge, 400])
   })
 })
+
+it('a time in the last year that there is, is taken; past it by its offset it is refused', async () => {
+  const add = async (endsAt: string) => {
+    const body = { who: 'bob@example.com', login: 'last', hosts: { labels: { env: 'prod' } }, endsAt }
+    return (await machineCall(world.alice.connection, 'POST', '/v1/grants', { body })).status
+  }
+  expect(await add('9999-12-31T23:59:59Z')).toBe(201)
+  expect(await add('9999-12-31T23:59:59-12:00')).toBe(400)
+})
