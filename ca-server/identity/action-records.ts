@@ -20,7 +20,6 @@ const actionRow = z
     person: personColumn,
     device: z.string(),
     client_spki: bytes.nullable(),
-    cookie_hash: bytes.nullable(),
   })
   .transform(row => ({
     id: row.id,
@@ -37,7 +36,6 @@ const actionRow = z
     person: row.person,
     device: row.device,
     clientSpki: row.client_spki ?? undefined,
-    cookieHash: row.cookie_hash ?? undefined,
   }))
 export type ActionRow = z.infer<typeof actionRow>
 
@@ -45,7 +43,7 @@ export type ActionRow = z.infer<typeof actionRow>
 export async function selectAction(on: Queryable, id: string): Promise<ActionRow | undefined> {
   const [row] = await on.query(
     `select a.id, a.session, a.action, a.shown, a.request, a.asked_from, a.state, a.ends_at, a.used_by, a.answer, s.person,
-       s.device, s.client_spki, s.cookie_hash
+       s.device, s.client_spki
      from action_transaction a join person_session s on s.id = a.session
      where a.id = $1 and a.shown is not null and a.request is not null`,
     [id],
@@ -66,14 +64,14 @@ export type SameAction = {
 export async function selectWaitingAction(
   on: Queryable,
   same: SameAction & { readonly endsAfter: Date },
-): Promise<string | undefined> {
+): Promise<{ readonly id: string; readonly endsAt: Date } | undefined> {
   const [row] = await on.query(
-    `select id from action_transaction where session = $1 and action = $2 and shown = $3 and request = $4 and asked_from = $5
+    `select id, ends_at from action_transaction where session = $1 and action = $2 and shown = $3 and request = $4 and asked_from = $5
        and state = 'waiting' and ends_at > $6::timestamptz order by ends_at desc limit 1`,
     [same.session, same.action, same.shown, same.request, same.askedFrom, same.endsAfter.toISOString()],
-    z.object({ id: z.string() }),
+    z.object({ id: z.string(), ends_at: z.date() }),
   )
-  return row?.id
+  return row && { id: row.id, endsAt: row.ends_at }
 }
 
 /**

@@ -4,6 +4,7 @@ import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { actionChallenge } from '#shared/login-challenge.ts'
 import { actByPasskey } from './acting.ts'
+import { isAskedAs } from './action-id.ts'
 import { type ActionRow, answerAction, countActionAttempt, selectAction } from './action-records.ts'
 import { beginAssertion, checkAssertion, keyText } from './assertions.ts'
 import { sessionFact, touchFact } from './facts.ts'
@@ -51,9 +52,11 @@ export function createActions(room: Room): Actions {
 
     async confirm(id, json, at, cookie) {
       const action = await waiting(id)
+      const asking = await vouchedSession(room, action.session)
+      if (!asking) throw ended()
       // What a browser asked for is confirmed in that browser: its cookie changes with its assurance.
-      const isBrowser = action.cookieHash !== undefined
-      if (action.cookieHash && !(cookie !== undefined && timingSafeEqual(hashSecret(cookie), action.cookieHash)))
+      const isBrowser = asking.cookieHash !== undefined
+      if (asking.cookieHash && !(cookie !== undefined && timingSafeEqual(hashSecret(cookie), asking.cookieHash)))
         throw new KeymanError('denied', 'this was asked for by another browser', { hint: 'confirm it there' })
       const { evidence, passkey, used } = await checkAssertion(room, json, {
         purpose: 'action',
@@ -63,7 +66,6 @@ export function createActions(room: Room): Actions {
         challengeFor: nonce => challengeOf(action, nonce),
       })
       const fresh = isBrowser ? newSecret(random) : undefined
-      if (!(await vouchedSession(room, action.session))) throw ended()
       await actByPasskey(room, { name: 'confirm', passkey }, async t => {
         // What is said of the session below is what was said of it before, but for this touch.
         const before = await selectSession(t, action.session)
@@ -115,9 +117,19 @@ export function createActions(room: Room): Actions {
   }
 }
 
-async function find({ deps }: Room, id: string): Promise<ActionRow> {
+/** What was asked for under this ID, whoever wrote what stands in its row: what is shown here is what the passkey signs. */
+async function find({ deps, ceremonyKey }: Room, id: string): Promise<ActionRow> {
   const action = await selectAction(deps.store, id)
-  if (!action) throw new KeymanError('not-found', 'there is no such request', { hint: 'run the command again' })
+  const isAsked = action?.id === id && isAskedAs(ceremonyKey, id, action)
+  if (action && !isAsked)
+    deps.onError?.(
+      new KeymanError(
+        'internal',
+        `${id} in the database is not what was asked for: somebody changed it; it counts for nothing`,
+      ),
+    )
+  if (!action || !isAsked)
+    throw new KeymanError('not-found', 'there is no such request', { hint: 'run the command again' })
   return action
 }
 

@@ -357,14 +357,31 @@ describe('whoever is calling', () => {
       await expect(actions.confirm(other, assertion, at(), undefined)).rejects.toEqual(code('denied'))
     })
 
-    it('signs exactly what is shown: an action, request or line that was swapped after the options is refused', async () => {
+    it('signs exactly what is shown: an action, request or line that was swapped before or after the options is refused; what was not is confirmed', async () => {
       const caller = await signedIn()
-      const changes = [`action = 'other'`, `shown = '[["To","eve@example.com"]]'`, `request = sha256('other')`]
+      const { actions } = world.identity
+      const changes = [
+        `action = 'other'`,
+        `shown = '[["To","eve@example.com"]]'`,
+        `request = sha256('other')`,
+        `asked_from = '192.0.2.99'`,
+        `ends_at = ends_at + interval '1 hour'`,
+      ]
       for (const change of changes) {
         const id = await stepUpOf(require(caller, about(change)))
-        const assertion = admin.authenticator.get(await world.identity.actions.options(id))
+        const assertion = admin.authenticator.get(await actions.options(id))
+        await world.store.execute(`create temporary table kept_action as select * from action_transaction`, [])
         await world.store.execute(`update action_transaction set ${change} where id = $1`, [id])
-        await expect(world.identity.actions.confirm(id, assertion, at(), undefined)).rejects.toEqual(code('denied'))
+        await expect(actions.confirm(id, assertion, at(), undefined), change).rejects.toEqual(code('not-found'))
+        await expect(actions.options(id), change).rejects.toEqual(code('not-found'))
+        await expect(actions.show(id), change).rejects.toEqual(code('not-found'))
+        await world.store.execute(
+          `update action_transaction a set (action, shown, request, asked_from, ends_at) =
+             (k.action, k.shown, k.request, k.asked_from, k.ends_at) from kept_action k where a.id = k.id and a.id = $1`,
+          [id],
+        )
+        await world.store.execute('drop table kept_action', [])
+        await confirm(id, admin.authenticator)
       }
     })
 

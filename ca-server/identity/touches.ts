@@ -3,12 +3,14 @@ import type { Entry } from '#server/ledger/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { concat, equalBytes, fromUtf8, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { isAskedAs, makeActionId } from './action-id.ts'
 import {
   type ActionRow,
   endMandates,
   insertAction,
   insertMandate,
   keepAnswer,
+  type SameAction,
   selectMandate,
   selectWaitingAction,
   useAction,
@@ -31,7 +33,7 @@ const MAX_SHOWN = 16_000
  * was asked for. `key`: of the server, wrapped by the keystore.
  */
 export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
-  const { deps } = room
+  const { deps, ceremonyKey } = room
   const { store, now, random } = deps
 
   async function mandateOf(asked: Asked, caller: PersonCaller): Promise<Consent | undefined> {
@@ -79,7 +81,13 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
         }
       const mandate = await mandateOf(asked, caller)
       if (mandate) return { consent: mandate }
-      throw await ask({ session: caller.session, action: asked.action, shown, request, askedFrom: asked.from })
+      throw await ask(caller, {
+        session: caller.session,
+        action: asked.action,
+        shown,
+        request,
+        askedFrom: asked.from,
+      })
     },
 
     async keepAnswer(id, answer) {
@@ -115,11 +123,20 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
       }),
   }
 
-  async function ask(asked: Omit<Parameters<typeof selectWaitingAction>[1], 'endsAfter'>): Promise<KeymanError> {
-    let id = await selectWaitingAction(store, { ...asked, endsAfter: addSeconds(now(), CONFIRM_WITHIN / 2) })
+  async function ask(caller: PersonCaller, asked: SameAction): Promise<KeymanError> {
+    const whole = {
+      ...asked,
+      person: caller.identity,
+      device: caller.device,
+      clientSpki: caller.via === 'machine' ? caller.clientSpki : undefined,
+    }
+    const waiting = await selectWaitingAction(store, { ...asked, endsAfter: addSeconds(now(), CONFIRM_WITHIN / 2) })
+    // Whoever writes rows could have the page show what somebody else asked for.
+    let id =
+      waiting && isAskedAs(ceremonyKey, waiting.id, { ...whole, endsAt: waiting.endsAt }) ? waiting.id : undefined
     if (id === undefined) {
-      id = newId('action', random)
       const endsAt = addSeconds(now(), CONFIRM_WITHIN)
+      id = makeActionId(ceremonyKey, random(16), { ...whole, endsAt })
       await insertAction(store, { ...asked, id, createdAt: now(), endsAt, maxWaiting: MAX_WAITING })
     }
     const url = `${deps.publicUrl}/confirm/${id}`

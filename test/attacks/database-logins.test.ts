@@ -5,13 +5,15 @@ import { toBase64Url } from '#shared/bytes.ts'
 import {
   type ApiPerson,
   beginLogin,
+  confirm,
   inviteAndEnrol,
   logIn,
   page,
   pageCall,
   touchedPage,
+  untouched,
 } from '#test/support/api-person.ts'
-import { bodyOf, outcome } from '#test/support/attack-world.ts'
+import { bodyOf, outcome, refusal } from '#test/support/attack-world.ts'
 import { Authenticator } from '#test/support/authenticator.ts'
 import { type DatabaseWorld, hashOf, openDatabaseWorld } from '#test/support/database-world.ts'
 import { requires } from '#test/support/requires.ts'
@@ -287,6 +289,34 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
         expect((await pageCall(world.server, api.login.consentOptions, { params })).problem?.code).toBe('not-found')
       }
     })
+  })
+
+  it('a touch is for what its page has shown, though the row says another thing afterwards; so it gives that, and nothing else', async () => {
+    const thief = untouched(world.alice.connection)
+    const invitation = (identity: string, administrator: boolean) => ({
+      body: bodyOf(api.persons.invite, { identity, administrator }),
+    })
+    const asked = async (input: ReturnType<typeof invitation>) =>
+      (await refusal(call(thief, api.persons.invite, input))).transaction?.id ?? ''
+    const evil = invitation('evil@example.com', true)
+    const harmless = invitation('gina@example.com', false)
+    const [wanted, transaction] = [await asked(evil), await asked(harmless)]
+    const { shown } = await page(world.server, api.actions.show, { params: { transaction } })
+    expect(JSON.stringify(shown)).toContain('gina@example.com')
+    await world.sql('create table kept_action as select * from action_transaction')
+    const swap = (from: string) =>
+      world.sql(
+        `update action_transaction a set (action, shown, request) = (b.action, b.shown, b.request)
+           from kept_action b where a.id = $1 and b.id = $2`,
+        [transaction, from],
+      )
+    await swap(wanted)
+    await expect(confirm(world.server, alice, transaction)).rejects.toThrow('not-found')
+    expect(await outcome(call(thief, api.persons.invite, { ...evil, touch: transaction }))).toBe('assertion-required')
+    await swap(transaction)
+    await confirm(world.server, alice, transaction)
+    expect(await outcome(call(thief, api.persons.invite, { ...harmless, touch: transaction }))).toBe('done')
+    await world.sql('drop table kept_action')
   })
 
   it('an invitation or administrator link that somebody wrote, or changed, makes nobody; a real one does', async () => {
