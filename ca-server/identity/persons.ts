@@ -2,14 +2,14 @@ import type { Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { endedFact, gone, linkId, loginFact, personFact, sessionId } from './facts.ts'
+import { endedFact, gone, linkId, loginFact, personFact, sessionFact, sessionId } from './facts.ts'
 import { endLinks } from './link-records.ts'
 import { CONSENT_WITHIN, REDEEM_WITHIN } from './login-id.ts'
 import { refuseConsented } from './login-records.ts'
 import { lockAdministrators, type PersonRow, selectPerson, updateState } from './person-records.ts'
 import type { Act, Persons, PersonView } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
-import { announceChange, endSessionRows, type WhoseSessions } from './session-records.ts'
+import { announceChange, endSessionRows, selectSessions, type WhoseSessions } from './session-records.ts'
 import { vouchedPerson, vouchedPersons } from './vouched.ts'
 
 export function createPersons(room: Room, act: Act): Persons {
@@ -112,21 +112,34 @@ const toView = ({ userHandle: _, ...person }: PersonRow): PersonView => person
  * person made and nobody has used: whoever had the sessions may have made them.
  */
 export async function endSessions(
-  { deps }: Room,
+  room: Room,
   t: Queryable,
   by: WhoseSessions,
 ): Promise<{ sessions: string[]; facts: Fact[] }> {
+  const { deps } = room
   // First what was consented to: whoever is redeeming it is waited for, and its session is then found by the next statement.
   const logins = 'person' in by ? await refuseConsented(t, by.person) : []
   const links = 'person' in by ? await endLinks(t, { createdBy: by.person }, deps.now()) : []
   const sessions = await endSessionRows(t, by, deps.now())
-  await announceChange(t, 'person' in by ? [`person:${by.person}`] : sessions.map(id => `session:${id}`))
-  const facts = [
-    // Also what no row tells of.
-    ...('person' in by ? [endedFact(by.person, by.except)] : []),
-    ...logins.map(id => loginFact(id, 'refused', addSeconds(deps.now(), CONSENT_WITHIN + REDEEM_WITHIN))),
-    ...links.map(id => gone(linkId(id))),
-    ...sessions.map(id => gone(sessionId(id))),
-  ]
+  await announceChange(t, 'person' in by ? [`person:${by.person}`] : [`session:${by.session}`])
+  const facts =
+    'person' in by
+      ? [
+          // Also what no row tells of.
+          endedFact(by.person, by.except),
+          ...logins.map(id => loginFact(id, 'refused', addSeconds(deps.now(), CONSENT_WITHIN + REDEEM_WITHIN))),
+          ...links.map(id => gone(linkId(id))),
+          ...(await ownOf(room, t, by.person, sessions)).map(id => gone(sessionId(id))),
+        ]
+      : // The one that was asked for, whichever the database says has ended.
+        deps.ledger.facts.isGone(sessionId(by.session))
+        ? []
+        : [gone(sessionId(by.session))]
   return { sessions, facts }
 }
+
+/** Which of these the log says are this person's: of another's nothing is said to have ended. */
+const ownOf = async ({ deps }: Room, t: Queryable, person: PersonIdentity, ids: readonly string[]): Promise<string[]> =>
+  (await selectSessions(t, ids))
+    .filter(row => ids.includes(row.id) && row.person === person && deps.ledger.facts.holds(sessionFact(row)))
+    .map(({ id }) => id)

@@ -53,6 +53,13 @@ export async function selectSession(on: Queryable, id: string): Promise<SessionR
   return row
 }
 
+export const selectSessions = (on: Queryable, ids: readonly string[]): Promise<SessionRow[]> =>
+  on.query(
+    `${SESSION} where s.id in (select i from jsonb_array_elements_text($1::jsonb) as i)`,
+    [JSON.stringify(ids)],
+    sessionRow,
+  )
+
 export async function selectSessionByCookie(on: Queryable, hash: Uint8Array): Promise<SessionRow | undefined> {
   const [row] = await on.query(`${SESSION} where s.cookie_hash = $1`, [hash], sessionRow)
   return row

@@ -1,5 +1,6 @@
 import type { Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import { equalBytes } from '#shared/bytes.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { actByPasskey } from './acting.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
@@ -10,8 +11,15 @@ import { endSessions } from './persons.ts'
 import type { Act, BrowserCaller, SignedIn, SignIns } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
 import { hashSecret, newSecret, newSessionId } from './secrets.ts'
-import { announceChange, endSessionRows, insertSession, selectSessionByCookie } from './session-records.ts'
+import {
+  announceChange,
+  endSessionRows,
+  insertSession,
+  type SessionRow,
+  selectSessionByCookie,
+} from './session-records.ts'
 import { ended } from './sessions.ts'
+import { vouchedSession } from './vouched.ts'
 
 /** Of a browser's session, in seconds; it ends earlier when it is idle. */
 const BROWSER_LIFETIME = 12 * 3600
@@ -36,14 +44,11 @@ export function createSignIns(room: Room, act: Act): SignIns {
         at,
       })
       // A cookie from before the sign-in says nothing any more: what somebody may have planted there is worth nothing.
-      const old = cookie === undefined ? undefined : await selectSessionByCookie(deps.store, hashSecret(cookie))
+      const old = cookie === undefined ? undefined : await sessionOf(room, hashSecret(cookie))
       const changes = old ? [`session:${old.id}`] : []
       const begun = await actByPasskey(room, { name: 'sign-in', passkey, changes }, async t => {
-        const ended = old ? await endSessionRows(t, { session: old.id }, deps.now()) : []
-        await announceChange(
-          t,
-          ended.map(id => `session:${id}`),
-        )
+        if (old) await endSessionRows(t, { session: old.id }, deps.now())
+        await announceChange(t, changes)
         const session = await beginBrowserSession(room, t, person, passkey.id)
         await touchLogin(t, person, deps.now())
         await deps.ledger.appendIn(t, [
@@ -55,7 +60,8 @@ export function createSignIns(room: Room, act: Act): SignIns {
             decision: 'allow',
             from: at.from,
             details: { flow: 'browser', origin: room.rp.origin, assertion: evidence },
-            facts: [used, session.fact, ...ended.map(id => gone(sessionId(id)))],
+            // Whatever became of its row.
+            facts: [used, session.fact, ...(old ? [gone(sessionId(old.id))] : [])],
           },
         ])
         return session
@@ -72,6 +78,13 @@ export function createSignIns(room: Room, act: Act): SignIns {
       await room.sessions.refresh()
     },
   }
+}
+
+/** The session that the log says has this cookie. */
+async function sessionOf(room: Room, cookieHash: Uint8Array): Promise<SessionRow | undefined> {
+  const found = await selectSessionByCookie(room.deps.store, cookieHash)
+  const row = found && (await vouchedSession(room, found.id))
+  return row?.cookieHash && equalBytes(row.cookieHash, cookieHash) ? row : undefined
 }
 
 type Begun = { readonly id: string; readonly cookie: string; readonly fact: Fact }

@@ -208,6 +208,42 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
     })
   })
 
+  describe('an end', () => {
+    it('of a session is the end, though a trigger keeps its row from it or ends another; those of others go on', async () => {
+      const victim = await logIn(world.server, alice)
+      const [row] = await world.sql(`select * from person_session where id = $1`, [victim.login.session.session])
+      for (const swallow of [`return null`, `new.id := '${row?.id}'; return new`]) {
+        const [out, cookie] = [await logIn(world.server, alice), await world.signIn(alice)]
+        const hers = await logIn(world.server, mallory)
+        const old = await world.signIn(alice)
+        await world.sql(`alter table action_transaction drop constraint if exists action_transaction_session_fkey;
+          alter table mandate drop constraint if exists mandate_session_fkey;
+          alter table person_session drop constraint person_session_pkey;
+          create table kept_session as select * from person_session;
+          create function swallow() returns trigger language plpgsql as $$ begin ${swallow}; end $$;
+          create trigger swallow before update on person_session for each row
+            when (old.ended_at is null and new.ended_at is not null) execute function swallow()`)
+        await call(out.connection, api.session.end)
+        await call(hers.connection, api.revocations.own)
+        await page(world.server, api.session.end, { cookie })
+        const { options } = await page(world.server, api.signIn.options)
+        const body = { assertion: alice.authenticator.get(options) }
+        expect((await pageCall(world.server, api.signIn.complete, { body, cookie: old })).status).toBe(200)
+        await world.sql(`drop trigger swallow on person_session; drop function swallow;
+          delete from person_session where id in (select id from kept_session);
+          insert into person_session select * from kept_session; drop table kept_session;
+          alter table person_session add primary key (id)`)
+        for (const { connection } of [out, hers])
+          expect(await outcome(call(connection, api.session.show)), swallow).toBe('not-signed-in')
+        expect([await world.seenAs(cookie), await world.seenAs(old)], swallow).toEqual([
+          'not-signed-in',
+          'not-signed-in',
+        ])
+        expect(await outcome(call(victim.connection, api.session.show)), swallow).toBe('done')
+      }
+    })
+  })
+
   describe('a login', () => {
     const begun = async (person = alice) => {
       const { started, codeVerifier } = await beginLogin(world.stranger)
