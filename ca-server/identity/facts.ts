@@ -57,7 +57,7 @@ export const sessionFact = (session: {
  * That all sessions of a person ended at once, and the invitations that the person had made, but for one session. It says nothing of
  * rows: one that is kept from the statement which ends them, and put back later, is older than this.
  */
-const endedId = (person: string): string => `ended:${person}`
+export const endedId = (person: string): string => `ended:${person}`
 export const endedFact = (person: string, except?: string): Fact => ({ id: endedId(person), is: { except } })
 /** Whether what is known under this ID came to be before all that the person had was ended. */
 export const isEndedWithAll = (

@@ -16,6 +16,8 @@ const evidence = z.object({
   signature: z.string(),
 })
 export type Evidence = z.infer<typeof evidence>
+/** As it is kept: one of an earlier release has no seal, and counts for nothing. */
+const sealed = evidence.extend({ ended: z.string().default(''), seal: z.string().default('') })
 
 const loginRow = z
   .object({
@@ -38,7 +40,7 @@ const loginRow = z
     person: personColumn.nullable(),
     asserted_at: z.date().nullable(),
     asserted_from: z.string().nullable(),
-    assertion: evidence.nullable(),
+    assertion: sealed.nullable(),
     code_hash: bytes.nullable(),
     code_ends_at: z.date().nullable(),
   })
@@ -68,7 +70,9 @@ const loginRow = z
             person: row.person,
             assertedAt: row.asserted_at,
             assertedFrom: row.asserted_from ?? '',
-            evidence: row.assertion,
+            evidence: evidence.parse(row.assertion),
+            ended: row.assertion.ended,
+            seal: row.assertion.seal,
             codeHash: row.code_hash ?? undefined,
             codeEndsAt: row.code_ends_at,
           }
@@ -178,18 +182,21 @@ export const countAttempt = async (on: Queryable, id: string, max: number): Prom
     max,
   ])) > 0
 
+export type Consented = {
+  readonly person: PersonIdentity
+  readonly assertedAt: Date
+  readonly assertedFrom: string
+  readonly evidence: Evidence
+  /** The record by which all that the person had was ended last. */
+  readonly ended: string
+  readonly codeHash: Uint8Array | undefined
+  readonly codeEndsAt: Date
+}
+
 /** Once: false where it was answered before, or has ended. */
 export const confirmLogin = async (
   on: Queryable,
-  consent: {
-    id: string
-    person: PersonIdentity
-    at: Date
-    from: string
-    evidence: Evidence
-    codeHash: Uint8Array | undefined
-    codeEndsAt: Date
-  },
+  consent: Consented & { readonly id: string; readonly seal: string },
 ): Promise<boolean> =>
   (await on.execute(
     `update login_transaction set state = 'confirmed', person = $2, asserted_at = $3::timestamptz, asserted_from = $4,
@@ -198,9 +205,9 @@ export const confirmLogin = async (
     [
       consent.id,
       consent.person,
-      consent.at.toISOString(),
-      consent.from,
-      JSON.stringify(consent.evidence),
+      consent.assertedAt.toISOString(),
+      consent.assertedFrom,
+      JSON.stringify({ ...consent.evidence, ended: consent.ended, seal: consent.seal }),
       consent.codeHash ?? null,
       consent.codeEndsAt.toISOString(),
     ],

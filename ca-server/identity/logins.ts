@@ -5,6 +5,7 @@ import { loginChallenge } from '#shared/login-challenge.ts'
 import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
 import { readSpki } from '#shared/x509/index.ts'
 import { beginAssertion, checkAssertion } from './assertions.ts'
+import { consentSeal } from './consent-seal.ts'
 import { CONSENT_WITHIN, makeLoginId, REDEEM_WITHIN } from './login-id.ts'
 import {
   boundLogins,
@@ -17,7 +18,7 @@ import {
   selectLoginByUserCode,
 } from './login-records.ts'
 import type { Logins, LoginTransaction, Proofs } from './port.ts'
-import { asBegun, redeemLogin } from './redeem.ts'
+import { asBegun, endOf, redeemLogin } from './redeem.ts'
 import { addSeconds, type Room } from './room.ts'
 import { hashSecret, newSecret, newUserCode, noSuchCode, parseUserCode, sha256, showUserCode } from './secrets.ts'
 
@@ -142,15 +143,17 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
         challengeFor: nonce => challengeOf(login, nonce),
       })
       const code = login.redirect ? newSecret(random) : undefined
-      const confirmed = await confirmLogin(store, {
-        id,
+      const consented = {
         person,
-        at: now(),
-        from: at.from,
+        assertedAt: now(),
+        assertedFrom: at.from,
         evidence,
+        ended: endOf(room, person),
         codeHash: code?.hash,
         codeEndsAt: addSeconds(now(), REDEEM_WITHIN),
-      })
+      }
+      const seal = consentSeal(ceremonyKey, id, consented)
+      const confirmed = await confirmLogin(store, { ...consented, id, seal })
       if (!confirmed) throw tooLate('this login was answered already')
       return login.redirect && code
         ? { person, redirectTo: redirection(login.redirect, { code: code.text }) }

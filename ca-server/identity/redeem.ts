@@ -6,7 +6,17 @@ import type { PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { anew, epochsOf } from './acting.ts'
 import { keyText } from './assertions.ts'
-import { assertionFact, assertionId, loginFact, loginId, passkeyFact, sessionFact, sessionKeyFact } from './facts.ts'
+import { isConsent } from './consent-seal.ts'
+import {
+  assertionFact,
+  assertionId,
+  endedId,
+  loginFact,
+  loginId,
+  passkeyFact,
+  sessionFact,
+  sessionKeyFact,
+} from './facts.ts'
 import { isBegunAs, REDEEM_WITHIN } from './login-id.ts'
 import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
 import { lockPerson, selectCredential, touchLogin } from './person-records.ts'
@@ -15,7 +25,6 @@ import { addSeconds, inTransaction, type Room } from './room.ts'
 import { hashSecret, newSessionId, sha256 } from './secrets.ts'
 import { insertSession } from './session-records.ts'
 import { ended } from './sessions.ts'
-import { vouchedCredential } from './vouched.ts'
 import { CEREMONY_SECONDS, verifyAssertion } from './webauthn.ts'
 
 /** RFC 8628 section 3.5: who polls too fast has to wait this many seconds longer. */
@@ -33,6 +42,10 @@ export function asBegun({ ceremonyKey, deps }: Room, id: string, login: LoginRow
   return undefined
 }
 
+/** The record by which all that this person had was ended last. */
+export const endOf = ({ deps }: Room, person: PersonIdentity): string =>
+  deps.ledger.facts.saidAt(endedId(person))?.toString() ?? ''
+
 /** What a transaction came to: a refusal has to be committed too, so it is thrown after it. */
 type Outcome = { session: string } | { pending: number } | { refused: true } | { error: KeymanError }
 
@@ -47,8 +60,8 @@ export async function redeemLogin(
   const id = request.transaction
   const seen = asBegun(room, id, await selectLogin(room.deps.store, id))?.consent
   const person = seen?.person
-  // Also follows the log, so that what it says below is of now.
-  if (seen) await vouchedCredential(room, seen.evidence.credentialId)
+  // What the log says below is of now.
+  if (seen) await room.deps.ledger.follow()
   const { facts } = room.deps.ledger
   const whose = person === undefined ? [] : [`person:${person}`]
   const redeeming = (share: readonly Epoch[]) =>
@@ -74,6 +87,11 @@ export async function redeemLogin(
       if (request.grant === 'code' && !verifierFits(login, request.codeVerifier))
         return refuse(new KeymanError('denied', 'the code verifier does not fit this login (RFC 7636)', AGAIN))
       if (state !== 'active') return refuse(new KeymanError('denied', `${person} is disabled`))
+      // What it says of itself is recorded, and it ended with all that the person had, though its row was hidden from that end.
+      if (!isConsent(room.ceremonyKey, login.id, consent))
+        return refuse(new KeymanError('denied', 'this login is not what was consented to', AGAIN))
+      if (consent.ended !== endOf(room, person))
+        return refuse(new KeymanError('expired', 'this login was redeemed or refused already', AGAIN))
       // The row may say again what it said before it was redeemed or refused; the log says that once.
       const challenge = challengeOf(login, fromBase64Url(consent.evidence.nonce))
       if (facts.has(loginId(login.id)) || facts.has(assertionId(challenge)))

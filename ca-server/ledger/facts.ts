@@ -122,6 +122,11 @@ export class Facts {
     return this.#known.has(id)
   }
 
+  /** The record that said the newest of it. */
+  saidAt(id: string): bigint | undefined {
+    return this.#known.get(id)?.index
+  }
+
   /** Whether the newest that was said of the one was said before the newest of the other. */
   isOlder(id: string, than: string): boolean {
     const [one, other] = [this.#known.get(id), this.#known.get(than)]

@@ -145,6 +145,8 @@ export interface Ledger {
     /** Whether it said that there was such a thing, and then that it is gone. */
     isGone(id: string): boolean
     holds(fact: Fact): boolean
+    /** The record that said the newest of it. */
+    saidAt(id: string): bigint | undefined
     /** Whether the newest that it said of the one was said before the newest of the other. */
     isOlder(id: string, than: string): boolean
     /** All IDs that there are of this kind, such as `grant:`. */
@@ -390,6 +392,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       has: id => follower.facts.has(id),
       isGone: id => follower.facts.knows(id) && !follower.facts.has(id),
       holds: fact => follower.facts.holds(fact),
+      saidAt: id => follower.facts.saidAt(id),
       isOlder: (id, than) => follower.facts.isOlder(id, than),
       ids: kind => follower.facts.ids(kind),
     },

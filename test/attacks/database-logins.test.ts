@@ -278,6 +278,36 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
       expect(await redeem(three.params.transaction, await consent(three), three.codeVerifier)).toBe('done')
     })
 
+    it('that was consented to ends with all that its person had, though its row was hidden from that end; one of afterwards does not', async () => {
+      const gus = await inviteAndEnrol(world.server, world.alice, 'gus@example.com')
+      const own = await logIn(world.server, gus)
+      const one = await begun(gus)
+      const code = await consent(one)
+      const { transaction } = one.params
+      await world.sql(`update login_transaction set state = 'redeemed' where id = $1`, [transaction])
+      await call(own.connection, api.revocations.own)
+      await world.sql(`update login_transaction set state = 'confirmed' where id = $1`, [transaction])
+      expect(await redeem(transaction, code, one.codeVerifier)).toBe('expired')
+      const two = await begun(gus)
+      expect(await redeem(two.params.transaction, await consent(two), two.codeVerifier)).toBe('done')
+    })
+
+    it('is recorded as it was consented to, or not at all: where, when or whose its row says otherwise is refused', async () => {
+      for (const change of [
+        `asserted_from = '192.0.2.66'`,
+        `asserted_at = asserted_at - interval '10 seconds'`,
+        `code_ends_at = code_ends_at + interval '10 seconds'`,
+        `assertion = jsonb_set(assertion, '{ended}', '"0"')`,
+      ]) {
+        const one = await begun()
+        const code = await consent(one)
+        await world.sql(`update login_transaction set ${change} where id = $1`, [one.params.transaction])
+        expect(await redeem(one.params.transaction, code, one.codeVerifier), change).toBe('denied')
+      }
+      const one = await begun()
+      expect(await redeem(one.params.transaction, await consent(one), one.codeVerifier)).toBe('done')
+    })
+
     it('is not allowed by an answer from the audit log whose challenge was put back; by a new one it is', async () => {
       const one = await begun()
       const copy = `create table if not exists kept_challenge as select * from webauthn_challenge`
