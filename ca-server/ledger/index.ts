@@ -26,6 +26,7 @@ import type { Fact } from './facts.ts'
 import { Follower } from './follower.ts'
 import { Group } from './group.ts'
 import { incarnationFact } from './history.ts'
+import { asRecorded } from './issued.ts'
 import type { LogMemory } from './memory.ts'
 import { makeRecorded, type Recorded } from './recorded.ts'
 import {
@@ -358,8 +359,14 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
 
     takeEpochs: (t, rows) => take(t, rows),
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
-    liveCertificates: (t, by) =>
-      selectLiveCertificates(t, by, BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)),
+    async liveCertificates(t, by) {
+      const after = BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
+      const named = await selectLiveCertificates(t, by, after)
+      // The first passkey came before all that was issued, or was said once more when the log was taken over.
+      const first = follower.facts.saidAt('relying-party')
+      const isAdopted = (index: bigint) => first === undefined || index < first
+      return asRecorded(t, { sealKey, isAdopted, alarm }, by, named)
+    },
 
     list: async filter => stored(await selectRecords(store, filter)),
     async show(index) {

@@ -64,17 +64,15 @@ export type CertificateSelector =
 
 /**
  * Whoever revokes reads these with its second statement, after the epochs were bumped: see `bumpEpochs`. What was issued says the
- * log; the table beside it finds it fast, and somebody may have taken rows out of it, or changed them.
+ * log; the table beside it finds it fast, and somebody may have taken rows out of it, or changed them: see `issued.ts`. The same one
+ * may come twice.
  */
 export async function selectLiveCertificates(
   t: Queryable,
   by: CertificateSelector,
   now: bigint,
 ): Promise<IssuedCertificate[]> {
-  const found = new Map<string, IssuedCertificate>()
-  for (const each of [...(await selectIndexed(t, by, now)), ...(await selectRecorded(t, by, now))])
-    found.set(`${each.authority} ${each.serial}`, each)
-  return [...found.values()]
+  return [...(await selectIndexed(t, by, now)), ...(await selectRecorded(t, by, now))]
 }
 
 function selectIndexed(t: Queryable, by: CertificateSelector, now: bigint): Promise<IssuedCertificate[]> {
