@@ -113,29 +113,4 @@ describe('a principals file', () => {
       { principal: 'carol@example.com', options: ['restrict', 'command="a, b c"'] },
     ])
   })
-
-  describe('for an sshd that reads local time', () => {
-    const inZone = (zone: string, check: () => void) => {
-      const before = process.env.TZ
-      process.env.TZ = zone
-      try {
-        check()
-      } finally {
-        if (before === undefined) delete process.env.TZ
-        else process.env.TZ = before
-      }
-    }
-    const expiry = (expiresAt: string) =>
-      /expiry-time="(.*?)"/.exec(formatPrincipalsFile([{ ...plain, expiresAt }], 'local'))?.[1]
-
-    it('names the local hour', () =>
-      inZone('Europe/Berlin', () => expect(expiry('2026-07-01T12:00:00Z')).toBe('20260701140000')))
-    it('names an earlier hour where the local one comes twice', () =>
-      inZone('Europe/Berlin', () => {
-        // 25 October 2026: 02:30 comes at 00:30 UTC and again at 01:30 UTC.
-        expect(expiry('2026-10-25T01:30:00Z')).toBe('20261025013000')
-        expect(expiry('2026-10-25T00:30:00Z')).toBe('20261025013000')
-        expect(expiry('2026-10-25T02:30:00Z')).toBe('20261025033000')
-      }))
-  })
 })

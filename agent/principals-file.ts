@@ -19,7 +19,7 @@ export type Line = {
   readonly expiresAt?: string | undefined
 }
 
-/** `utc`: sshd 9.1 or newer reads `…Z`; an older one reads the local time of its own zone. */
+/** `utc`: sshd 9.1 or newer reads `…Z`; an older one the standard time of its own zone, in summer too. */
 export type ExpiryStyle = 'utc' | 'local'
 
 /** Text between double quotes in key options: printable ASCII without `"`, `\` and `#` (at which sshd would cut the line). */
@@ -56,22 +56,30 @@ function formatExpiry(time: string, style: ExpiryStyle): string {
   const at = Math.floor(Date.parse(time) / 1000) * 1000
   const year = new Date(at).getUTCFullYear()
   if (!Number.isFinite(at) || year < 1971 || year > 9998) throw invalid('expiresAt', `${printable(time)} is not a time`)
-  if (style === 'utc')
-    return `${new Date(at)
-      .toISOString()
-      .replace(/\.000Z$/, 'Z')
-      .replace(/[-:T]/g, '')}`
-  // Where clocks go back an hour happens twice under one name and sshd may take either: name an earlier hour that does not.
-  for (let earlier = at; ; earlier -= 3_600_000) {
-    const name = localName(earlier)
-    if (localName(earlier - 3_600_000) !== name && localName(earlier + 3_600_000) !== name) return name
-  }
+  if (style === 'utc') return `${digits(at)}Z`
+  // sshd's `mktime` is told that no daylight saving is in force, whatever the season.
+  return digits(at + standardOffset(at))
 }
 
-function localName(at: number): string {
-  const d = new Date(at)
-  const parts = [d.getMonth() + 1, d.getDate(), d.getHours(), d.getMinutes(), d.getSeconds()]
-  return `${d.getFullYear()}${parts.map(part => String(part).padStart(2, '0')).join('')}`
+/** `YYYYMMDDHHMMSS` of a time in UTC. */
+const digits = (at: number): string =>
+  new Date(at)
+    .toISOString()
+    .replace(/\.000Z$/, '')
+    .replace(/[-:T]/g, '')
+
+const MONTH_MS = 30 * 86_400_000
+
+/**
+ * How far this machine's zone is ahead of UTC, in milliseconds, without daylight saving: the least of what it is in the
+ * half years around `at`. Where a zone calls its summer the standard (Dublin), or has just changed the standard, sshd may take
+ * a greater one: then the line ends that much early, never late.
+ */
+function standardOffset(at: number): number {
+  let least = Number.POSITIVE_INFINITY
+  for (let month = -7; month <= 7; month++)
+    least = Math.min(least, -new Date(at + month * MONTH_MS).getTimezoneOffset() * 60_000)
+  return least
 }
 
 /** A line as sshd understands it. */

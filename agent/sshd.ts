@@ -30,7 +30,7 @@ export async function sshdVersion(sshd: string): Promise<string> {
   return /OpenSSH_[0-9]+\.[0-9]+[A-Za-z0-9]*/.exec(out)?.[0] ?? 'unknown'
 }
 
-/** sshd reads `expiry-time="…Z"` as UTC from 9.1 on; before, and where the version is not known, local time is what all read. */
+/** sshd reads `expiry-time="…Z"` as UTC from 9.1 on; before, and where the version is not known, standard time of the zone is what all read. */
 export function expiryStyle(version: string): ExpiryStyle {
   const [, major = '0', minor = '0'] = /^OpenSSH_([0-9]+)\.([0-9]+)/.exec(version) ?? []
   return Number(major) > 9 || (Number(major) === 9 && Number(minor) >= 1) ? 'utc' : 'local'

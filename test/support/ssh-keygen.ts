@@ -22,20 +22,24 @@ export class SshKeygen {
   readText(name: string): string {
     return readFileSync(this.path(name), 'utf8')
   }
-  /** Times are UTC. */
-  try(args: readonly string[], input: string | Uint8Array = ''): { ok: boolean; stdout: string; output: string } {
+  /** Times are UTC, unless another `zone` is named. */
+  try(
+    args: readonly string[],
+    input: string | Uint8Array = '',
+    zone = 'UTC',
+  ): { ok: boolean; stdout: string; output: string } {
     const { status, stdout, stderr } = spawnSync('ssh-keygen', args, {
       cwd: this.folder,
       input,
       encoding: 'utf8',
       maxBuffer: 64 * 1024 * 1024,
-      env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TZ: 'UTC', HOME: this.folder },
+      env: { PATH: process.env.PATH, LC_ALL: 'C.UTF-8', TZ: zone, HOME: this.folder },
     })
     return { ok: status === 0, stdout, output: stdout + stderr }
   }
   /** Throws where it fails. Gives stdout. */
-  run(args: readonly string[], input: string | Uint8Array = ''): string {
-    const { ok, stdout, output } = this.try(args, input)
+  run(args: readonly string[], input: string | Uint8Array = '', zone = 'UTC'): string {
+    const { ok, stdout, output } = this.try(args, input, zone)
     if (!ok) throw new Error(`ssh-keygen ${args.join(' ')}: ${output}`)
     return stdout
   }

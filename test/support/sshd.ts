@@ -23,7 +23,7 @@ export type TestSshd = {
   readonly hostKey: string
   readonly log: () => string
   /** Once its configuration can be read: `Include`d files may come later. */
-  start(): Promise<void>
+  start(env?: NodeJS.ProcessEnv): Promise<void>
   close(): Promise<void>
 }
 
@@ -62,8 +62,11 @@ export async function newSshd(extraConfig: (folder: string) => readonly string[]
     pidFile,
     hostKey,
     log: () => log,
-    async start() {
-      const started = spawn(pathOf('sshd'), ['-D', '-e', '-f', configFile], { stdio: ['ignore', 'ignore', 'pipe'] })
+    async start(env = process.env) {
+      const started = spawn(pathOf('sshd'), ['-D', '-e', '-f', configFile], {
+        env,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      })
       child = started
       started.stderr?.setEncoding('utf8').on('data', (text: string) => {
         log += text
