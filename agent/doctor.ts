@@ -13,6 +13,7 @@ import { loadMemory } from './memory.ts'
 import { connectionOf } from './session.ts'
 import { filesAreAsLeft } from './settle.ts'
 import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from './sshd.ts'
+import { describeForeign, foreignSettings } from './sshd-config.ts'
 import { sshdFiles } from './sshd-files.ts'
 
 /** `message` says what was found, or what there is where all is well. */
@@ -36,7 +37,9 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
   })
   await check('sshd uses our files', async () => {
     await checkInUse(config)
-    return config.dropIn
+    const commands = foreignSettings(config, 'now').filter(({ keyword }) => keyword === 'AuthorizedKeysCommand')
+    if (commands.length === 0) return config.dropIn
+    return `${config.dropIn}; plain keys are let in beside them by ${commands.map(describeForeign).join(', ')}`
   })
   await check('nobody else can write them', () => {
     strictModes(config)

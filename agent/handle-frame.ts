@@ -28,6 +28,8 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
   if (frame.type !== 'state') {
     if (frame.log)
       remember(stateFolder, { checkpoint: checkpointToKeep(frame.log, memory.checkpoint, heldBundle(memory.bundle)) })
+    // What others wrote into sshd's configuration meanwhile is seen before anything is called in force.
+    if (frame.type === 'current') await settle(agent, agent.asked)
     return memory.revision
   }
   const state = verifyState(frame.state, memory)

@@ -14,6 +14,7 @@ import { saveMemory } from './memory.ts'
 import { loadAgent } from './run.ts'
 import { runSession } from './session.ts'
 import { testConfiguration } from './sshd.ts'
+import { checkNotOverruled, describeForeign, foreignSettings } from './sshd-config.ts'
 import { fetchTrust, machineRoots } from './trust.ts'
 
 /** What the machine's administrator decides at join; all of it goes into `agent.json`. */
@@ -51,6 +52,13 @@ export async function joinHost(
   const [first] = config.hostKeys.map(readHostKey)
   if (!first) throw new KeymanError('not-found', 'this machine has no host key that can be certified')
   await testConfiguration(config)
+  checkNotOverruled(config, 'joined')
+  for (const foreign of foreignSettings(config, 'joined'))
+    log.warn(
+      foreign.keyword === 'AuthorizedKeysCommand'
+        ? `${describeForeign(foreign)} goes on letting in by plain keys that KeyMan does not know`
+        : `${describeForeign(foreign)} counts no more while ${config.dropIn} is there`,
+    )
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
   ensureFolder(stateFolder, 0o700)
   mkdirSync(dirname(config.sshdFolder), { recursive: true, mode: 0o755 })

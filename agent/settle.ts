@@ -59,9 +59,9 @@ export async function settle(
     }
   }
   const fingerprint = fingerprintOfSshd(config)
-  if (always || asked.fingerprint !== fingerprint) {
+  const ask = always || asked.fingerprint !== fingerprint
+  if (ask) {
     await testConfiguration(config)
-    await checkInUse(config)
     for (let i = 0; i < memory.canary.length; i++)
       await checkCanaryRevoked(config, files.krl, canaryFile(stateFolder, i))
   }
@@ -70,6 +70,8 @@ export async function settle(
     log.info(await reload(config))
     remember(stateFolder, { reloadPending: false })
   }
+  // After it: where somebody else's block contradicts, the rest is in force at least.
+  if (ask) await checkInUse(config)
   asked.fingerprint = fingerprint
   remember(stateFolder, { filesHash })
 }

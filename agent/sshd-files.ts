@@ -19,19 +19,31 @@ export const sshdFiles = (config: Pick<AgentConfig, 'sshdFolder'>) => ({
 export const hostCertificateFiles = (config: AgentConfig): string[] =>
   config.hostKeys.map(sshdFiles(config).hostCertificate).filter(path => existsSync(path))
 
+/** What decides who gets in by a certificate: keyword and value. */
+export const ourSettings = (config: Pick<AgentConfig, 'sshdFolder'>): (readonly [string, string])[] => {
+  const files = sshdFiles(config)
+  return [
+    ['TrustedUserCAKeys', files.userAuthorities],
+    ['AuthorizedPrincipalsFile', `${files.principals}/%u`],
+    ['RevokedKeys', files.krl],
+  ]
+}
+
 /**
  * The one file that makes sshd use the others. Plain host keys and algorithms are left as they were, for clients that
- * know no certificates.
+ * know no certificates. What a `Match` block says counts more than what stands outside of all, and the first block that
+ * matches most: so ours are said in one that always does, and no later block switches them off for some.
  */
 export function dropInText(config: AgentConfig): Uint8Array {
-  const files = sshdFiles(config)
+  const ours = ourSettings(config).map(([keyword, value]) => `${keyword} ${value}`)
   return utf8(
     [
       '# Written by keyman-agent. Changes are overwritten; keyman-agent leave takes it out.',
-      `TrustedUserCAKeys ${files.userAuthorities}`,
-      `AuthorizedPrincipalsFile ${files.principals}/%u`,
-      `RevokedKeys ${files.krl}`,
+      ...ours,
       ...hostCertificateFiles(config).map(path => `HostCertificate ${path}`),
+      '# Once more for every connection, so that no later Match block says otherwise for some.',
+      'Match all',
+      ...ours.map(line => `  ${line}`),
       '',
     ].join('\n'),
   )

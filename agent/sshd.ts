@@ -4,7 +4,8 @@ import { KeymanError } from '#shared/errors.ts'
 import { isLogin } from '#shared/names.ts'
 import type { AgentConfig } from './config.ts'
 import type { ExpiryStyle } from './principals-file.ts'
-import { sshdFiles } from './sshd-files.ts'
+import { checkNotOverruled, configurationFiles } from './sshd-config.ts'
+import { ourSettings, sshdFiles } from './sshd-files.ts'
 
 /** Asking sshd and ssh-keygen themselves. Every command and path is from this machine's own configuration. */
 
@@ -46,10 +47,12 @@ export async function testConfiguration(config: AgentConfig): Promise<void> {
 const ANYBODY = 'keyman-check'
 
 /**
- * Asks sshd which files it would use, for anybody and for each login that has a principals file: a `Match User` block may
- * say otherwise for one of them. Throws `denied` where they are not ours: then nothing of ours is in force there.
+ * Reads whether somebody else's configuration says otherwise for any connection, and asks sshd which files it would use,
+ * for anybody and for each login that has a principals file. Throws `denied` where they are not ours alone: then nothing
+ * is in force there.
  */
 export async function checkInUse(config: AgentConfig): Promise<void> {
+  checkNotOverruled(config)
   for (const login of [ANYBODY, ...loginsOf(config)]) await checkInUseFor(config, login)
 }
 
@@ -57,15 +60,9 @@ async function checkInUseFor(config: AgentConfig, login: string): Promise<void> 
   const connection = `user=${login},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22`
   const { code, out } = await run(config.sshd, ['-T', '-C', connection, '-f', config.sshdConfig])
   if (code !== 0) throw new KeymanError('denied', `sshd -T fails: ${firstLine(out)}`)
-  const files = sshdFiles(config)
-  const wanted = [
-    ['TrustedUserCAKeys', files.userAuthorities],
-    ['AuthorizedPrincipalsFile', `${files.principals}/%u`],
-    ['RevokedKeys', files.krl],
-  ] as const
   // Keywords are printed in lower case by older versions, and as they are spelled by newer ones (seen in 10.5).
   const inForce = new Set(out.split('\n').map(line => line.trim().replace(/^\S+/, word => word.toLowerCase())))
-  const missing = wanted.find(([keyword, file]) => !inForce.has(`${keyword.toLowerCase()} ${file}`))
+  const missing = ourSettings(config).find(([keyword, file]) => !inForce.has(`${keyword.toLowerCase()} ${file}`))
   if (missing === undefined) return
   const whose = login === ANYBODY ? '' : ` for ${login}`
   throw new KeymanError('denied', `sshd does not use our files${whose}: '${missing.join(' ')}' is not in force`, {
@@ -128,9 +125,9 @@ function canSignal(pid: number): boolean {
   }
 }
 
-/** Changes when sshd's binary or main configuration is replaced, or another login has a file: then sshd is asked anew. */
+/** Changes when sshd's binary or a file of its configuration is replaced, or another login has a file: then it is asked anew. */
 export function fingerprintOfSshd(config: AgentConfig): string {
-  const files = [config.sshd, config.sshdConfig, config.dropIn].map(path => {
+  const files = [config.sshd, config.dropIn, ...configurationFiles(config)].map(path => {
     const s = statSync(path, { throwIfNoEntry: false })
     return s ? `${path}:${s.ino}:${s.size}:${s.mtimeMs}` : `${path}:none`
   })

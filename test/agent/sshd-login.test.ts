@@ -226,11 +226,15 @@ describe.skipIf(!requires('sshd'))("the agent's files in force in a real sshd", 
   it('are not called in force where a Match block takes one of the logins out', async () => {
     const config = readFileSync(sshd.configFile, 'utf8')
     const before = loadMemory(agent.stateFolder).revision
-    // Above the Include: sshd takes the first value that it meets.
-    writeFileSync(sshd.configFile, `Match User deploy\n  AuthorizedPrincipalsFile none\nMatch all\n${config}`)
-    await expect(apply({ deploy: [line('alice@example.com')] })).rejects.toThrow(/does not use our files for deploy/)
+    const block = 'Match User deploy\n  AuthorizedPrincipalsFile none\n'
+    // Above the Include: sshd takes the first block's value that it meets.
+    writeFileSync(sshd.configFile, `${block}Match all\n${config}`)
+    await expect(apply({ deploy: [line('alice@example.com')] })).rejects.toThrow(
+      /"AuthorizedPrincipalsFile none" \(.*:2, in "Match User deploy"\)/,
+    )
     expect(loadMemory(agent.stateFolder).revision).toBe(before)
-    await apply({ postgres: [line('alice@example.com')] })
+    writeFileSync(sshd.configFile, config + block)
+    await apply({ deploy: [line('alice@example.com')] })
     expect(loadMemory(agent.stateFolder).revision).toBe(revision)
     writeFileSync(sshd.configFile, config)
     await apply({ deploy: [line('alice@example.com')] })
