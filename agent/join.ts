@@ -3,12 +3,13 @@ import { dirname } from 'node:path'
 import { api } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseJoinToken } from '#shared/join-token.ts'
+import { type JoinToken, parseJoinToken } from '#shared/join-token.ts'
 import { ensureFolder } from './atomic-write.ts'
 import { call } from './call.ts'
 import { makeClientKey, saveCertificate, saveClientKey } from './client-identity.ts'
 import { type AgentConfig, checkConfig, configFile, saveConfig } from './config.ts'
-import { prove, readHostKey } from './host-keys.ts'
+import { type HostKey, prove, readHostKey } from './host-keys.ts'
+import { lockState } from './lock-state.ts'
 import type { Log } from './log.ts'
 import { saveMemory } from './memory.ts'
 import { loadAgent } from './run.ts'
@@ -34,7 +35,7 @@ export async function joinHost(
     readonly again: boolean
   },
   log: Log,
-): Promise<{ host: string; organisation: string; inForce: boolean; why: string }> {
+): Promise<Joined> {
   const { stateFolder, machine } = request
   const token = parseJoinToken(request.token)
   const url = request.url ?? token.url
@@ -63,7 +64,31 @@ export async function joinHost(
   ensureFolder(stateFolder, 0o700)
   mkdirSync(dirname(config.sshdFolder), { recursive: true, mode: 0o755 })
   ensureFolder(config.sshdFolder, 0o755)
+  const unlock = lockState(stateFolder, log)
+  try {
+    return await enrol({ token, config, stateFolder, hostKey: first }, log)
+  } finally {
+    unlock()
+  }
+}
 
+type Joined = { host: string; organisation: string; inForce: boolean; why: string }
+
+async function enrol(
+  {
+    token,
+    config,
+    stateFolder,
+    hostKey,
+  }: {
+    readonly token: JoinToken
+    readonly config: AgentConfig
+    readonly stateFolder: string
+    readonly hostKey: HostKey
+  },
+  log: Log,
+): Promise<Joined> {
+  const { url } = config
   const trust = await fetchTrust(url, { fingerprint: token.fingerprint })
   const { organisation } = trust.bundle
   const connection = { url, roots: machineRoots(trust.bundle) }
@@ -73,8 +98,8 @@ export async function joinHost(
     body: {
       token: token.secret,
       clientPublicKey: toBase64(client.spki),
-      sshPublicKey: first.line,
-      proof: await prove(config, first, client, 'join', challenge),
+      sshPublicKey: hostKey.line,
+      proof: await prove(config, hostKey, client, 'join', challenge),
     },
   })
   if (answer.host !== token.name || answer.organisation !== organisation)

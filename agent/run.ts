@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
 import { configFile, loadConfig } from './config.ts'
 import type { Agent } from './handle-frame.ts'
+import { lockState } from './lock-state.ts'
 import { type Log, reasonOf } from './log.ts'
 import { runSession } from './session.ts'
 import { expiryStyle, sshdVersion } from './sshd.ts'
@@ -26,10 +27,11 @@ export async function loadAgent(stateFolder: string, log: Log): Promise<Agent> {
 
 /**
  * Keeps one stream open until `signal`, or until this machine's configuration is gone: `keyman-agent leave` took it. While
- * the server is away everything stays as it is.
+ * the server is away everything stays as it is. Throws `conflict` where another agent does so for this state folder.
  */
 export async function runAgent(stateFolder: string, log: Log, signal: AbortSignal): Promise<void> {
   const agent = await loadAgent(stateFolder, log)
+  const unlock = lockState(stateFolder, log)
   log.info(`${agent.config.host} of ${agent.config.organisation}, server ${agent.config.url}`)
   const file = configFile(stateFolder)
   const left = new AbortController()
@@ -41,6 +43,7 @@ export async function runAgent(stateFolder: string, log: Log, signal: AbortSigna
     await keepConnected(agent, AbortSignal.any([signal, left.signal]), look)
   } finally {
     unwatchFile(file, look)
+    unlock()
   }
   if (left.signal.aborted) log.info('KeyMan was taken off this host: nothing is left to do')
 }

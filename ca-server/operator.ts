@@ -2,8 +2,8 @@ import { chmodSync, existsSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { lockFolder } from '#server/store/index.ts'
 import { ERRORS, type ErrorCode, KeymanError } from '#shared/errors.ts'
+import { lockFolder } from '#shared/folder-lock.ts'
 
 /**
  * What somebody at the machine's own command line may ask of the running server: a socket in the data folder, which only

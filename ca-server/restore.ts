@@ -19,8 +19,9 @@ import {
   whatIsLost,
 } from '#server/ledger/index.ts'
 import { openPins, type Pins } from '#server/pins/index.ts'
-import { incarnationId, incarnationNumber, lockFolder } from '#server/store/index.ts'
+import { incarnationId, incarnationNumber } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { lockFolder } from '#shared/folder-lock.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { checkDataFolder } from './compose.ts'
 import type { ServerConfig } from './config.ts'

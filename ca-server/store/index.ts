@@ -9,7 +9,6 @@ import type { Store, StoreConfig } from './port.ts'
 import { openPostgres } from './postgresql.ts'
 
 export { StoreError, type StoreErrorKind } from './errors.ts'
-export { lockFolder } from './folder-lock.ts'
 export { incarnationId, incarnationNumber } from './incarnation.ts'
 export { insist } from './insist.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'

@@ -3,13 +3,16 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type AgentConfig, saveConfig } from '#agent/config.ts'
 import { type Agent, handleFrame } from '#agent/handle-frame.ts'
+import { joinHost } from '#agent/join.ts'
 import { leave } from '#agent/leave.ts'
 import { createLog } from '#agent/log.ts'
 import { loadMemory, saveMemory } from '#agent/memory.ts'
+import { runAgent } from '#agent/run.ts'
 import { runSession } from '#agent/session.ts'
 import { filesAreAsLeft, remember, settle } from '#agent/settle.ts'
 import { sshdFiles } from '#agent/sshd-files.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
+import { formatJoinToken } from '#shared/join-token.ts'
 import { parseLogin, parseUserPrincipal } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
@@ -224,6 +227,29 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     await running
     expect(said).toBe('')
     expect(types()).toEqual(['hello 1', 'in-force'])
+  })
+
+  it('is one for a state folder: a second agent says which one has it and ends, and the first one goes on', async () => {
+    saveConfig(agent.stateFolder, config)
+    const stop = new AbortController()
+    const first = runAgent(agent.stateFolder, agent.log, stop.signal)
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    const second = () => runAgent(agent.stateFolder, agent.log, AbortSignal.abort())
+    const { version: _, url, organisation: __, host: name, rootFingerprint: fingerprint, ...machine } = config
+    const token = formatJoinToken({ url, name, fingerprint, secret: 'A'.repeat(43) })
+    const again = () => joinHost({ token, url, stateFolder: agent.stateFolder, machine, again: true }, agent.log)
+    await expect(again()).rejects.toThrow(/is in use by process/)
+    await expect(second()).rejects.toThrow(
+      `the state folder ${agent.stateFolder} is in use by process ${process.pid} since`,
+    )
+    expect(types()).toEqual(['hello 1', 'in-force'])
+    server.push({ type: 'current', revision: 1 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
+    stop.abort()
+    await first
+    await second()
+    // The server of this test gives no trust bundle.
+    await expect(again()).rejects.toThrow(/404/)
   })
 
   it('forgets the tree head of a history that was given up, with or without a new one', async () => {

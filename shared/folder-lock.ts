@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { KeymanError } from '#shared/errors.ts'
+import { KeymanError } from './errors.ts'
 
 /**
  * What only one process may have, such as a PGlite folder, which two silently destroy, is locked first.
@@ -14,11 +14,13 @@ const LOCKERS: readonly (readonly [string, readonly string[]])[] = [
   ['perl', ['-e', 'use Fcntl ":flock"; open(my $f, "+<&=", 3) or exit 2; exit(flock($f, LOCK_EX|LOCK_NB) ? 0 : 1)']],
 ]
 
+const SERVER_HINT = 'stop that server first, or give this one another data folder'
+
 /**
  * Gives a function that gives the lock back. `what` is what the file at `path` stands for, such as `the database in …`.
- * Throws `conflict`, saying who holds it, `unavailable` where this machine can't lock.
+ * Throws `conflict`, saying who holds it and by `hint` what next, `unavailable` where this machine can't lock.
  */
-export function lockFolder(what: string, path: string): () => void {
+export function lockFolder(what: string, path: string, hint = SERVER_HINT): () => void {
   const file = openSync(path, 'a+', 0o600)
   for (const [program, parameters] of LOCKERS) {
     const { status, error } = spawnSync(program, parameters, { stdio: ['ignore', 'ignore', 'ignore', file] })
@@ -31,7 +33,7 @@ export function lockFolder(what: string, path: string): () => void {
     const holder = readFileSync(path, 'utf8').trim() || 'another process'
     closeSync(file)
     throw new KeymanError('conflict', `${what} is in use by ${holder}`, {
-      hint: 'stop that server first, or give this one another data folder',
+      hint,
     })
   }
   closeSync(file)
