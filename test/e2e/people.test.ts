@@ -111,11 +111,8 @@ describe.skipIf(!requires('ssh', 'sshd', 'chromium', 'postgresql'))('two people'
         const { page } = alice.person
         await page.goto(url)
         await page.getByText('bob@example.com, alice@example.com').waitFor()
-        await page
-          .getByText('1 members')
-          .or(page.getByText('0 members'))
-          .or(page.getByText('the team is new'))
-          .waitFor()
+        await page.getByText('The team sre is').waitFor()
+        await page.getByText(/on env=demo for at most 1h/).waitFor()
         await alice.person.confirm(url)
       },
     )
