@@ -8,7 +8,8 @@ usage: keyman-agent join --token-file FILE|- [URL] [options]
   doctor   look whether everything is as it should be (exit code 9 if not)
   leave    take everything of KeyMan off this host
 
-  --token-file FILE   where the join token is; - reads it from standard input
+  --token-file FILE   where the join token is; - reads it from standard input,
+                      and at a terminal asks for it
   --state-folder DIR  key, certificate, memory (default /var/lib/keyman-agent,
                       for others than root ~/.local/state/keyman-agent)
   --sshd-folder DIR   files that sshd reads (default /etc/ssh/keyman)

@@ -1,10 +1,15 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { formatJoinToken } from '#shared/join-token.ts'
 import { HELP } from './help.ts'
 import { OPTIONS } from './options.ts'
+
+/** Of util-linux: gives a program a terminal. */
+const hasScript = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0
 
 const run = (...args: string[]) =>
   new Promise<{ code: number; out: string; err: string }>(resolve => {
@@ -59,5 +64,26 @@ describe('keyman-agent', () => {
     expect(broken.code).toBe(2)
     expect(broken.err).toContain('not a whole join token')
     expect(broken.err).not.toContain('c2VjcmV0')
+  })
+
+  it.skipIf(!hasScript)('asks for the token at a terminal, takes one line of it and the blanks off', async () => {
+    const at = (name: string) => join(folder, name)
+    const machine = ['--sshd', process.execPath, '--sshd-folder', folder, '--sshd-config', at('sshd_config')]
+    machine.push('--host-key', at('no.pub'), '--pid-file', at('sshd.pid'), '--state-folder', at('state'))
+    const token = { url: 'https://localhost:9', name: 'web1.example.com', fingerprint: `SHA256:${'A'.repeat(43)}` }
+    const answer = async (line: string) => {
+      const command = [process.execPath, join(import.meta.dirname, 'main.ts'), 'join', '--token-file', '-', ...machine]
+      const child = spawn('script', ['-qec', command.map(word => `'${word}'`).join(' '), '/dev/null'])
+      let said = ''
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        // Nothing more comes, and it is not ended either: one line has to do.
+        if (!said.includes('Join token') && `${said}${text}`.includes('Join token')) child.stdin.write(line)
+        said += text
+      })
+      await once(child, 'close')
+      return said
+    }
+    expect(await answer(`  ${formatJoinToken({ ...token, secret: 'A'.repeat(43) })} \n`)).toContain('no.pub')
+    expect(await answer('  keyman-join-v1.half \n')).toContain('not a whole join token')
   })
 })

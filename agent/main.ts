@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
@@ -10,6 +9,7 @@ import { HELP } from './help.ts'
 import { createLog } from './log.ts'
 import { defaultStateFolder, describeMachine } from './machine.ts'
 import { OPTIONS } from './options.ts'
+import { readToken } from './read-token.ts'
 import { AGENT_VERSION } from './version.ts'
 
 /** The program `keyman-agent`. */
@@ -36,7 +36,7 @@ async function main(args: string[]): Promise<number> {
       if (tokenFile === undefined) throw usage('join needs --token-file FILE, or - for standard input')
       const { joinHost } = await import('./join.ts')
       const machine = describeMachine(values)
-      const token = readToken(tokenFile)
+      const token = await readToken(tokenFile)
       const joined = await joinHost({ token, url: rest[0], stateFolder, machine, again: values.again ?? false }, log)
       if (!joined.inForce) {
         throw new KeymanError('unavailable', `joined as ${joined.host}, but nothing is in force yet: ${joined.why}`, {
@@ -78,15 +78,6 @@ function parse(args: string[]) {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true })
   } catch (error) {
     throw usage(error instanceof Error ? (error.message.split('. ')[0] ?? '') : 'wrong usage')
-  }
-}
-
-/** Never from an argument: arguments are seen by every user of a machine. */
-function readToken(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new KeymanError('not-found', `the token file ${file} cannot be read`, { cause: error })
   }
 }
 
