@@ -96,6 +96,11 @@ describe("somebody else's configuration of sshd", () => {
     expect(() => checkNotOverruled(config)).not.toThrow()
   })
 
+  it('is read where a comment is not UTF-8', () => {
+    writeFileSync(config.sshdConfig, Buffer.from('# f\xfcr git\nMatch User git\nRevokedKeys none\n', 'latin1'))
+    expect(found()).toEqual(['RevokedKeys none | sshd_config:3 | Match User git | ahead'])
+  })
+
   it('is said to be unread where a file of it cannot be read, or includes itself', () => {
     write('sshd_config', `Include ${folder}/sshd_config\n`)
     expect(found).toThrow(/nested too deep/)

@@ -102,7 +102,8 @@ const always = (block: string | undefined): boolean => block === undefined || /^
 
 function read(path: string): string {
   try {
-    return fromUtf8(readFileSync(path))
+    // Byte by byte, as sshd does: somebody's comment need not be UTF-8.
+    return readFileSync(path, 'latin1')
   } catch (error) {
     throw unread(path, error instanceof Error ? error.message : 'not readable')
   }
