@@ -104,6 +104,12 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
   })
   it('without a grant there is no certificate; with one a renewal brings it', async () => {
     expect((await near.keyman(['status', '--check'])).code).toBe(9)
+    // Refused before a token is made for nothing: the name is still free.
+    writeFileSync(join(near.home, 'file'), '')
+    const nowhere = join(near.home, 'file', 'token')
+    const refused = await near.keyman(['host', 'add', 'web1.keyman.localhost', '--token-file', nowhere])
+    expect(refused.code).not.toBe(0)
+    expect(refused.stdout).toBe('')
     expect(
       (
         await near.keyman([

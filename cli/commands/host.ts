@@ -1,3 +1,4 @@
+import { dirname, resolve } from 'node:path'
 import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
@@ -7,7 +8,7 @@ import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
 import { requireSession } from '../context.ts'
-import { writeFile } from '../files.ts'
+import { checkWritable, writeFile } from '../files.ts'
 import { folders } from '../folders.ts'
 import { hostArgument, inFull } from '../host-argument.ts'
 import { parseLabels } from '../labels.ts'
@@ -92,9 +93,12 @@ The token works once. Undo: keyman host remove NAME`,
       tokenLifetime: parseDuration(values.for ?? '1h', '--for'),
       ...(values.address === undefined ? {} : { address: values.address }),
     }
+    const tokenFile = values['token-file']
+    // The token is given once: that it cannot be written there is said before.
+    if (tokenFile !== undefined) checkWritable(dirname(resolve(tokenFile)))
     const answer = await callByFlags(api.hosts.add, { body }, FLAGS)
     if (values.json) printJson(answer)
-    else if (values['token-file'] !== undefined) writeFile(values['token-file'], `${answer.token}\n`, 0o600)
+    else if (tokenFile !== undefined) writeFile(tokenFile, `${answer.token}\n`, 0o600)
     else print(answer.token)
     remark(
       `Join token of ${answer.host.name}, good once until ${local(answer.endsAt)}. On that host, with the token on stdin:`,
