@@ -11,6 +11,7 @@ import { renewHostCertificates } from './host-certificates.ts'
 import { loadMemory } from './memory.ts'
 import { filesAreAsLeft, remember, settle } from './settle.ts'
 import { sshdVersion } from './sshd.ts'
+import { checkNotOverruled } from './sshd-config.ts'
 import { openStream, type Stream } from './stream.ts'
 import { heldBundle, machineRoots } from './trust.ts'
 import { authorities } from './verify-state.ts'
@@ -154,7 +155,7 @@ async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStrea
   }
 }
 
-/** By the clock: renewals, and once an hour the question to sshd. */
+/** By the clock: renewals, what others have written into sshd's configuration, and once an hour the question to sshd. */
 async function tick(
   agent: Agent,
   stream: Stream,
@@ -171,6 +172,7 @@ async function tick(
     }
     serially(async () => {
       if (await renewCertificates(agent, now)) stream.close() // comes back with the new certificate
+      checkNotOverruled(agent.config)
       if (now().getTime() - asked < ASK_SSHD_MS) return
       asked = now().getTime()
       await settle(agent, agent.asked, { always: true })

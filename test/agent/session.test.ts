@@ -140,6 +140,23 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     expect(readFileSync(principals, 'utf8')).toBe(good)
   })
 
+  it('notices within the minute a block of somebody else that overrules its files, and tells the server', async () => {
+    const good = readFileSync(sshd.configFile, 'utf8')
+    const running = session({ tickMs: 5 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    try {
+      writeFileSync(sshd.configFile, `Match Address 192.0.2.1\n  RevokedKeys none\nMatch all\n${good}`)
+      expect((await running).why).toMatch(/"RevokedKeys none" .* in "Match Address 192.0.2.1"/)
+      // Nor is anything called in force by the next connection.
+      await session({ once: true })
+      expect(types()).toEqual(['hello 1', 'in-force', 'failed', 'hello 1', 'failed'])
+    } finally {
+      writeFileSync(sshd.configFile, good)
+    }
+    await session({ once: true })
+    expect(types().slice(-2)).toEqual(['hello 1', 'in-force'])
+  })
+
   it('takes what somebody changed for its own at no renewal of a host certificate either', async () => {
     const good = readFileSync(principals, 'utf8')
     rmSync(hostCertificate())
