@@ -55,6 +55,18 @@ describe('teams and grants', () => {
     expect(await refusal(rooms.access.removeGrant(grant.id, by()))).toMatch(/^not-found/)
   })
 
+  test('a grant is not taken away as another than the log says, and nothing is recorded of it; as itself it is', async () => {
+    const grant = await rooms.access.addGrant(newGrant(), by())
+    await rooms.store.execute('update access_grant set who = $2 where id = $1', [grant.id, bob])
+    expect(await refusal(rooms.access.removeGrant(grant.id, by()))).toMatch(/^conflict/)
+    await rooms.store.execute('update access_grant set who = $2 where id = $1', [grant.id, alice])
+    await rooms.access.removeGrant(grant.id, by())
+    expect(await rooms.ledger.list({ limit: 9, kind: 'grant-removed' })).toMatchObject([
+      {},
+      { record: expect.stringContaining(`"who":"${alice}"`) },
+    ])
+  })
+
   test('why is asked of oneself, of others by administrators alone, and reasons in full are for these', async () => {
     const root = parsePersonIdentity('root@example.com', 'test')
     await rooms.addPerson(root, { administrator: true })

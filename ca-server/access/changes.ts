@@ -12,7 +12,7 @@ import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.
 
 export type ChangeDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn' | 'facts'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'vouched'>
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
@@ -53,8 +53,18 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
 
 export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
   const missing = () => new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
-  // A grant never changes, so what is read before the transaction is what will be deleted.
-  const grant = await selectGrant(deps.store, id)
+  // A grant never changes, so what is read before the transaction is what will be deleted; and recorded, so the log vouches for it.
+  const [grant] = await deps.ledger.vouched(
+    async () => {
+      const row = await selectGrant(deps.store, id)
+      return row?.id === id ? [row] : []
+    },
+    row => [grantFact(row)],
+  )
+  if (!grant && deps.ledger.facts.has(grantId(id)))
+    throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
+      hint: 'somebody changed or hid it: see the server log',
+    })
   if (!grant) throw missing()
   await change(deps, 'grant remove', holders(grant.who), by, async t => {
     // By the log: a trigger may keep the row, which counts for nothing from now on.

@@ -154,7 +154,7 @@ export function createAccess(deps: AccessDeps): Access {
     listTeams: () => vouchedTeams(deps),
     teamsOf: person => [...(current().persons.get(person)?.teams ?? [])],
     changeTeam: (team, members, by) => changed(changeTeam(changes, team, members, by)),
-    words: accessWords,
+    words: accessWords(deps.ledger),
 
     reload,
     onChange(listener) {

@@ -1,5 +1,5 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). */
-import type { Fact } from '#server/ledger/index.ts'
+import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Grant } from './port.ts'
 
 export const grantId = (id: string): string => `grant:${id}`
@@ -11,6 +11,12 @@ export const grantFact = ({ id, who, login, hosts, options, maxLifetime, endsAt 
 /** A space stands in no name. */
 export const memberId = (team: string, person: string): string => `member:${team} ${person}`
 export const memberFact = (team: string, person: string): Fact => ({ id: memberId(team, person), is: 'member' })
+
+/** Whom the log says to be in it, in order. */
+export function membersOf(ids: Ledger['facts']['ids'], team: string): string[] {
+  const before = memberId(team, '')
+  return [...ids('member:')].flatMap(id => (id.startsWith(before) ? [id.slice(before.length)] : [])).sort()
+}
 
 /** Whether decisions may be others when this fact has changed. */
 export const concernsAccess = (id: string): boolean => /^(grant|member|person):/.test(id)

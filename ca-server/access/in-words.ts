@@ -1,15 +1,21 @@
 import { createHash } from 'node:crypto'
+import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
+import { grantFact, membersOf } from './facts.ts'
 import type { Access } from './port.ts'
-import { selectGrant, selectGrantsTo, selectMembers } from './records.ts'
+import { selectGrant, selectGrants } from './records.ts'
 
-/** The room's `words`. */
-export const accessWords: Access['words'] = {
+/** The room's `words`: whoever touches a passkey for a change is shown what the log says too. */
+export const accessWords = ({ facts }: Pick<Ledger, 'facts'>): Access['words'] => ({
   async grant(on, id) {
     const grant = await selectGrant(on, id)
     if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
+    if (grant.id !== id || !facts.holds(grantFact(grant)))
+      throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
+        hint: 'try again in a moment; if it stays so, somebody changed it: see the server log',
+      })
     return [
       { name: 'It gives', value: grantText(grant) },
       { name: 'Made by', value: `${grant.createdBy}, ${grant.createdAt}` },
@@ -17,15 +23,18 @@ export const accessWords: Access['words'] = {
   },
 
   async team(on, name) {
-    const members = await selectMembers(on, name)
-    if (!members) return [{ name: `The team ${name} is`, value: 'nobody yet: the team is new' }]
-    const grants = await selectGrantsTo(on, `team:${name}`)
+    const members = membersOf(facts.ids, name)
+    const grants = (await selectGrants(on)).filter(
+      grant => grant.who === `team:${name}` && facts.holds(grantFact(grant)),
+    )
+    if (members.length === 0 && grants.length === 0)
+      return [{ name: `The team ${name} is`, value: 'nobody yet: the team is new' }]
     return [
       { name: `The team ${name} is`, value: told(members) || 'nobody' },
       { name: `What the team ${name} gets`, value: told(grants.map(grantText)) || 'nothing yet' },
     ]
   },
-}
+})
 
 /** Characters: what is longer hides what else stands on the page. */
 const MAX_LISTED = 3000

@@ -78,9 +78,6 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
   )
 }
 
-export const selectGrantsTo = (on: Queryable, who: string): Promise<Grant[]> =>
-  on.query(`select ${COLUMNS} from access_grant where who = $1 order by created_at, id`, [who], grantRow)
-
 /** False where it was not there any more. */
 export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
   (await t.execute('delete from access_grant where id = $1', [id])) > 0

@@ -189,7 +189,7 @@ export function createHosts(given: HostsDeps): Hosts {
     },
     async words(on, name) {
       const row = await selectByName(on, name)
-      if (!row) throw noSuchHost(name)
+      if (row?.name !== name || !deps.ledger.facts.holds(hostFact(row))) throw noSuchHost(name)
       return [
         { name: 'Host', value: `${name} with the labels ${hostsText({ labels: row.labels }) || 'none'}` },
         { name: 'Known here as', value: row.id },

@@ -53,7 +53,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     passkeys: createPasskeys(room, act),
     actions: createActions(room),
     touches: createTouches(room, act, await serverSecret(deps, 'answers')),
-    words: identityWords(deps.now),
+    words: identityWords(deps),
     persons: createPersons(room, act),
 
     start: () => sessions.start(),

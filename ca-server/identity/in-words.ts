@@ -1,14 +1,20 @@
 import { KeymanError } from '#shared/errors.ts'
+import { linkFact, personFact } from './facts.ts'
 import { selectOpenLinks } from './link-records.ts'
 import { selectPasskeys, selectPerson } from './person-records.ts'
-import type { IdentityWords } from './port.ts'
+import type { IdentityDeps, IdentityWords } from './port.ts'
+
+const STRANGE = 'unknown: the database does not say what the audit log says'
 
 /** The room's `words`: for whoever is to touch a passkey for what an ID names. */
-export const identityWords = (now: () => Date): IdentityWords => ({
+export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'now' | 'ledger'>): IdentityWords => ({
   async person(on, identity) {
     const person = await selectPerson(on, identity)
     if (!person)
       throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
+    // Never a refusal: somebody changes a row, and nobody could be disabled any more.
+    if (person.identity !== identity || !facts.holds(personFact(person)))
+      return [{ name: `Who ${identity} is`, value: STRANGE }]
     const role = person.administrator ? 'administrator' : 'no administrator'
     return [{ name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${person.passkeys} passkeys` }]
   },
@@ -19,6 +25,7 @@ export const identityWords = (now: () => Date): IdentityWords => ({
       throw new KeymanError('not-found', `there is no invitation ${id.slice(0, 64)} that could still be used`, {
         hint: 'see keyman invitation list',
       })
+    if (!facts.holds(linkFact(link))) return [{ name: 'For', value: STRANGE }]
     return [
       { name: 'For', value: `${link.identity || 'whoever has it'}${link.administrator ? ', as administrator' : ''}` },
       { name: 'Made by', value: link.createdBy },

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { api } from '#shared/api/index.ts'
-import { type ApiSession, enrol, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
-import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome } from '#test/support/attack-world.ts'
+import { type ApiSession, enrol, inviteAndEnrol, logIn, page, untouched } from '#test/support/api-person.ts'
+import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome, refusal } from '#test/support/attack-world.ts'
 import { type DatabaseWorld, hashOf, openDatabaseWorld, stateOf } from '#test/support/database-world.ts'
 import { requires } from '#test/support/requires.ts'
 
@@ -90,6 +90,41 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
       insert into team_member select * from kept_member on conflict do nothing; drop table kept_grant, kept_member`)
     await change()
     expect(await certificate(kim)).toBe('denied')
+  })
+
+  it('has nobody shown, nor the log record, another thing than what is changed', async () => {
+    const zoe = await enrolled('zoe@example.com')
+    const { id } = await call(world.alice.connection, api.grants.add, grant('zoe@example.com'))
+    const { connection } = world.alice
+    await call(connection, api.teams.addMembers, members('crew', ['mallory@example.com']))
+    await call(connection, api.grants.add, grant('team:crew'))
+    const ask = async (work: Promise<unknown>) => {
+      const { code, transaction } = await refusal(work)
+      const params = { transaction: transaction?.id ?? '' }
+      return transaction ? JSON.stringify((await page(world.server, api.actions.show, { params })).shown) : code
+    }
+    const removal = () => call(untouched(connection), api.grants.remove, { params: { id } })
+    const joining = () => call(untouched(connection), api.teams.addMembers, members('crew', ['zoe@example.com']))
+    const disabling = () =>
+      call(untouched(connection), api.persons.disable, { params: { identity: 'zoe@example.com' } })
+    await world.sql(`create table kept_grant as select * from access_grant;
+      update access_grant set who = 'somebody@example.com', login = 'nothing';
+      update person set administrator = true where identity = 'zoe@example.com'`)
+    expect(await ask(removal())).toBe('conflict')
+    expect(await outcome(call(connection, api.grants.remove, { params: { id } }))).toBe('conflict')
+    expect(await ask(disabling())).toContain('unknown: the database does not say')
+    await world.sql(`update access_grant g set who = k.who, login = k.login from kept_grant k where k.id = g.id;
+      update person set administrator = false where identity = 'zoe@example.com'; drop table kept_grant`)
+    expect(await ask(disabling())).toContain('no administrator, active')
+    await world.sql(`alter table team_member disable trigger all;
+      insert into team_member (team, person) values ('crew', 'nobody@example.com');
+      alter table team_member enable trigger all`)
+    expect(await ask(joining())).toContain('1 members, who get in by 1 grants')
+    await world.sql(`delete from team_member where person = 'nobody@example.com'`)
+    await call(connection, api.teams.removeMembers, members('crew', ['mallory@example.com']))
+    expect(await ask(removal())).toContain('zoe@example.com')
+    await call(connection, api.grants.remove, { params: { id } })
+    expect(await certificate(zoe)).toBe('denied')
   })
 
   it('takes no removal of a grant, member or host back by a trigger that swallows it', async () => {
