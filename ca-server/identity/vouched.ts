@@ -61,14 +61,18 @@ export async function vouchedSession({ deps }: Pick<Room, 'deps'>, id: string): 
 
 /** A touch that was confirmed, or used since: one that waits gives nothing, nor one that was used and says that it was not. */
 export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRow | undefined> {
-  await deps.ledger.follow()
   const read = async () => {
     const row = await selectAction(deps.store, id)
     return one(row?.id === id && (row.state === 'confirmed' || row.state === 'used') ? row : undefined)
   }
-  const [row] = await deps.ledger.vouched(read, touch => [touchFact(touch)])
-  // Whether it was used says the log too: the row alone would have somebody told that what never happened was done already.
-  return row?.state === (deps.ledger.facts.has(touchUsedId(id)) ? 'used' : 'confirmed') ? row : undefined
+  // Whether it was used says the log too: the row alone would have somebody told that what never happened was done already. It is used
+  // once, so where it happens at this moment the two say the same the second time.
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await deps.ledger.follow()
+    const [row] = await deps.ledger.vouched(read, touch => [touchFact(touch)])
+    if (row?.state === (deps.ledger.facts.has(touchUsedId(id)) ? 'used' : 'confirmed')) return row
+  }
+  return undefined
 }
 
 /** The session's mandate that still counts. */
