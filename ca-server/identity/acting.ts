@@ -1,10 +1,11 @@
 import { EpochsChanged } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { isEndedWithAll, passkeyId, personFact, sessionFact, sessionId } from './facts.ts'
 import { isPasskeyOf, lockPerson } from './person-records.ts'
 import type { Act, Epoch, PersonBy, PersonCaller, Standing } from './port.ts'
 import { inTransaction, type Room } from './room.ts'
-import { selectStanding } from './session-records.ts'
+import { selectSession, selectStanding } from './session-records.ts'
 import { ended } from './sessions.ts'
 
 /** How often something is decided anew when what it was decided from has changed. */
@@ -46,13 +47,21 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
 async function assertStanding({ deps }: Room, t: Queryable, { caller, role }: Standing, ends: boolean): Promise<void> {
   const found = await selectStanding(t, caller, deps.now())
   if (!found?.isOpen || !found.isActive) throw ended()
+  // What has ended by the log has ended: a row may have been kept, or put back.
+  const { facts } = deps.ledger
+  const session = sessionId(caller.session)
+  if (facts.isGone(session) || isEndedWithAll(facts, session, caller.identity)) throw ended()
   // Ending what is one's own is never refused for want of anything else.
   if (ends) return
-  if (!found.hasPasskey)
+  // By which passkey, and in what role, says a row that the log vouches for; where it does not yet, it is read anew.
+  const row = await selectSession(t, caller.session)
+  const isKnown = row?.id === caller.session && row.person === caller.identity && facts.holds(sessionFact(row))
+  if (!isKnown || !facts.holds(personFact({ ...row, identity: row.person }))) throw new EpochsChanged()
+  if (!found.hasPasskey || (row.passkey !== undefined && facts.isGone(passkeyId(row.passkey))))
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
       hint: 'sign in again: keyman login',
     })
-  if (role === 'administrator' && !found.isAdministrator)
+  if (role === 'administrator' && !(found.isAdministrator && row.administrator))
     throw new KeymanError('denied', 'only administrators may do this', { hint: 'ask an administrator' })
 }
 
@@ -76,7 +85,7 @@ export function actByPasskey<T>(
       inTransaction(room, name, undefined, async t => {
         await ledger.takeEpochs(t, { share, bump: changes })
         if ((await lockPerson(t, passkey.person))?.state !== 'active') throw ended()
-        if (!(await isPasskeyOf(t, passkey.person, passkey.id)))
+        if (!(await isPasskeyOf(t, passkey.person, passkey.id)) || ledger.facts.isGone(passkeyId(passkey.id)))
           throw new KeymanError('denied', 'this passkey was removed', { hint: 'use another passkey' })
         return work(t)
       }),

@@ -99,7 +99,12 @@ export async function insertSession(t: Queryable, session: NewSession): Promise<
 }
 
 const standingRow = z
-  .object({ is_open: z.boolean(), is_active: z.boolean(), has_passkey: z.boolean(), is_administrator: z.boolean() })
+  .object({
+    is_open: z.boolean(),
+    is_active: z.boolean(),
+    has_passkey: z.boolean(),
+    is_administrator: z.boolean(),
+  })
   .transform(row => ({
     isOpen: row.is_open,
     isActive: row.is_active,

@@ -562,6 +562,28 @@ describe('whoever is calling', () => {
       expect(kinds).toEqual(expect.arrayContaining(['passkey-added', 'passkey-renamed', 'passkey-removed']))
     })
 
+    it('does nothing more in a session whose passkey was removed, though its row is kept; in one of another passkey it does', async () => {
+      const { passkeys } = world.identity
+      const { caller, who } = await enrol(world, 'keeper@example.com')
+      world.pass(1)
+      const second = new Authenticator(ORIGIN)
+      const added = await passkeys.add(as(caller), {
+        name: 'phone',
+        registration: second.create(await passkeys.addOptions(caller)),
+      })
+      const [first] = await passkeys.list(who)
+      await world.store.execute('create temporary table kept_passkey as select * from passkey where id = $1', [
+        first?.id ?? '',
+      ])
+      await passkeys.remove(as(caller), first?.id ?? '')
+      await world.store.execute('insert into passkey select * from kept_passkey', [])
+      await world.store.execute('drop table kept_passkey', [])
+      await expect(passkeys.rename(as(caller), added.id, 'mine')).rejects.toEqual(code('not-signed-in'))
+      await world.store.execute('update person_session set passkey = $2 where id = $1', [caller.session, added.id])
+      await expect(passkeys.rename(as(caller), added.id, 'mine')).rejects.toEqual(code('not-signed-in'))
+      expect((await passkeys.rename(as((await login(world, second)).caller), added.id, 'mine')).name).toBe('mine')
+    })
+
     it('signs in no more with one that was removed', async () => {
       const { passkeys } = world.identity
       const { caller, who, authenticator } = await enrol(world, 'loser@example.com')
