@@ -89,6 +89,21 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
     expect(await isRevokedAt(world, host, other.certificate)).toBe(false)
   })
 
+  it('keeps no certificate good that is hidden while its owner logs out: the key of the session is revoked', async () => {
+    const [bob, carol] = [await logIn(world.server, world.bob.person), await logIn(world.server, world.bob.person)]
+    const [hidden, other] = [await issue(bob), await issue(carol)]
+    // From the very statements that look for them, and from no other.
+    const hide = (table: string, statement: string) => `alter table ${table} rename to real_${table};
+      create view ${table} as select * from real_${table} where current_query() not like '%${statement}%';
+      grant select, insert, update on ${table} to keyman_runtime;`
+    const show = (table: string) => `drop view ${table}; alter table real_${table} rename to ${table};`
+    await world.sql(hide('issued_certificate', 'valid_before >') + hide('ledger_record', 'as said from'))
+    await call(bob.connection, api.session.end)
+    await world.sql(show('issued_certificate') + show('ledger_record'))
+    expect(await isRevokedAt(world, host, hidden.certificate)).toBe(true)
+    expect(await isRevokedAt(world, host, other.certificate)).toBe(false)
+  })
+
   it('has no other certificate revoked in the place of one that is named by its key ID; that one is', async () => {
     const bob = await logIn(world.server, world.bob.person)
     const [meant, other, another] = [await issue(bob), await issue(world.alice), await issue(world.alice)]

@@ -1,5 +1,5 @@
 import type { By } from '#server/access/index.ts'
-import { sessionKeysOf } from '#server/identity/index.ts'
+import { type SessionKey, sessionKeysOf } from '#server/identity/index.ts'
 import {
   actorName,
   type CertificateSelector,
@@ -63,6 +63,7 @@ export async function revoke(
     const facts = [
       ...ended.flatMap(each => each.facts),
       ...('person' in target ? sessionKeyFacts(deps, target.person) : []),
+      ...('session' in target ? ownKeyFacts(deps, target.session, by) : []),
     ]
     const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
     if (key !== undefined) facts.push(revokedKeyFact(key))
@@ -132,9 +133,19 @@ async function listIn(
  * found in the database, where somebody may hide them at this very moment.
  */
 function sessionKeyFacts({ ledger }: RevokeDeps, person: PersonIdentity, except?: string): Fact[] {
-  const keys = sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint !== except)
-  return keys.flatMap(key => [revokedSessionKeyFact(key), { id: key.id, is: null }])
+  return revokedFacts(sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint !== except))
 }
+
+/** Of whoever logs out: the same of the one session. */
+function ownKeyFacts({ ledger }: RevokeDeps, session: string, { standing }: By): Fact[] {
+  const caller = standing?.caller
+  if (caller?.via !== 'machine' || caller.session !== session) return []
+  const own = caller.ssh.fingerprint
+  return revokedFacts(sessionKeysOf(ledger.facts.ids, caller.identity).filter(key => key.fingerprint === own))
+}
+
+const revokedFacts = (keys: readonly SessionKey[]): Fact[] =>
+  keys.flatMap(key => [revokedSessionKeyFact(key), { id: key.id, is: null }])
 
 type Concerned = {
   readonly subjects: string[]
