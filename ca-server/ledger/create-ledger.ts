@@ -1,0 +1,266 @@
+import {
+  afterCommit,
+  assertOutsideTransaction,
+  incarnationNumber,
+  type Queryable,
+  type Store,
+} from '#server/store/index.ts'
+import { toHex, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
+import { actorName, type Entry, encodeRecord, inRecords, type RecordParts } from './entry.ts'
+import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
+import type { Fact } from './facts.ts'
+import { Follower } from './follower.ts'
+import { Group } from './group.ts'
+import { incarnationFact } from './history.ts'
+import { asRecorded } from './issued.ts'
+import type { Ledger, LedgerDeps, StoredRecord } from './port.ts'
+import { makeRecorded } from './recorded.ts'
+import {
+  createEpochs,
+  type RecordRow,
+  selectEpochs,
+  selectLiveCertificates,
+  selectRecord,
+  selectRecords,
+  takeEpochs,
+} from './records.ts'
+import { sealOf } from './seal.ts'
+import { Sequencer } from './sequencer.ts'
+import { headSize, leafHashesAt, lockHead, tileReader } from './tree-store.ts'
+import { type Outcome, type Row, writeRows } from './write.ts'
+
+/** Seconds: what is revoked twice harms nobody, and what is passed over because of one clock is good for whoever's is right. */
+const COLLECTED_AFTER_END = 86_400
+
+const MAX_TOLD = 10_000
+
+export const isEmptyLog = async (store: Store): Promise<boolean> => (await headSize(store)) === 0n
+
+export async function createLedger({ store, origin, logKey, sealKey, now, ...options }: LedgerDeps): Promise<Ledger> {
+  const readTile = tileReader(store)
+  const {
+    checkpointEveryMs = 1_000,
+    onError = () => {},
+    alarm = () => {},
+    monotonic = () => performance.now(),
+  } = options
+  const { memory, trusted = [], sawEmpty = false } = options
+  const follower = new Follower({ store, sealKey, readTile, memory, now })
+  const sequencer = new Sequencer({
+    store,
+    origin,
+    logKey,
+    now,
+    readTile,
+    follower,
+    sealKey,
+    memory,
+    trusted,
+    sawEmpty,
+    checkpointEveryMs,
+    onError,
+    monotonic,
+  })
+  /** The IDs of rows that an alarm told of. */
+  const told = new Set<string>()
+  const group = new Group(store, (index, row) => follower.wrote(index, row))
+  // Reads the log, holding it against what is remembered and signed: a server does not start on one that was tampered with.
+  await sequencer.integrate()
+  if (incarnationNumber(store.incarnation) > 1 && !follower.facts.holds(incarnationFact(store.incarnation)))
+    throw tampered(`nobody has recorded that the history ${store.incarnation} was begun`)
+
+  const makeRow = (entry: Entry, parts: RecordParts & { part?: number; epochs?: Row['epochs'] } = {}): Row => {
+    const { part = 0, epochs = [], certificate, proof } = parts
+    const at = now().toISOString()
+    const { requestId, kind } = entry
+    const sealed = {
+      requestId,
+      kind,
+      part,
+      actor: actorName(entry.actor),
+      at,
+      proof,
+      record: encodeRecord(entry, at, parts),
+    }
+    return { ...sealed, seal: sealOf(sealKey, sealed), certificate: certificate?.facts, epochs }
+  }
+  const assertInTree = async (size: bigint): Promise<void> => {
+    if (size < 0n || size > (await sequencer.integrate()))
+      throw new KeymanError('not-found', `the audit log has no tree of ${size} records`)
+  }
+  const stored = async (rows: readonly RecordRow[]): Promise<StoredRecord[]> => {
+    const hashes = await leafHashesAt(
+      store,
+      rows.map(({ index }) => index),
+    )
+    return rows.map(({ request_id, ...row }) => ({
+      ...row,
+      requestId: request_id,
+      leafHash: hashes.get(row.index) ?? leafHash(utf8(row.record)),
+    }))
+  }
+
+  /** By transaction: see `sayIn`. */
+  const said = new WeakMap<Queryable, readonly Fact[]>()
+  /** By transaction: whose epochs it holds to its end. */
+  const taken = new WeakMap<Queryable, Set<string>>()
+  const take: Ledger['takeEpochs'] = async (t, { bump = [], share = [] }) => {
+    const before = await takeEpochs(
+      t,
+      bump,
+      share.map(({ subject }) => subject),
+    )
+    for (const { subject, epoch } of share) if (before.get(subject) !== epoch) throw new EpochsChanged()
+    const held = taken.get(t) ?? new Set()
+    taken.set(t, held)
+    for (const subject of bump) held.add(subject)
+    for (const { subject } of share) held.add(subject)
+  }
+  const assertStanding = (t: Queryable, { actor, kind }: Entry): void => {
+    if (actor.kind === 'person' && !taken.get(t)?.has(`person:${actor.identity}`))
+      throw new KeymanError('internal', `${kind} in the name of ${actor.identity}, whose epoch was not taken`)
+  }
+
+  return {
+    async append(entry) {
+      assertOutsideTransaction('recording on its own')
+      sequencer.assertWhole()
+      return indexOf(await group.write(makeRow(entry)))
+    },
+
+    sayIn(t, facts) {
+      said.set(t, [...(said.get(t) ?? []), ...facts])
+    },
+
+    async appendIn(t, given) {
+      const [first, ...others] = given
+      if (!first) return
+      const entries = [{ ...first, facts: [...(said.get(t) ?? []), ...(first.facts ?? [])] }, ...others]
+      said.delete(t)
+      for (const entry of entries) assertStanding(t, entry)
+      sequencer.assertWhole()
+      // Locked: two that say something of the same thing at once, under no other lock, would each be an old record to the
+      // other, and the log would be taken for one that was tampered with.
+      const split = inRecords(entries)
+      const after = split.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
+      const seen = new Map<string, number>()
+      const rows = split.map(entry => {
+        const key = `${entry.kind} ${entry.requestId}`
+        const part = seen.get(key) ?? 0
+        seen.set(key, part + 1)
+        return makeRow(entry, { part, after })
+      })
+      const outcomes = await writeRows(t, rows).catch((error: unknown) => {
+        throw translateUnique(error)
+      })
+      // In a caller's transaction a record that is there already means that the change was made already.
+      const written = rows.map((row, n) => {
+        const index = outcomes[n]
+        if (typeof index !== 'bigint') throw requestUsed()
+        return { index, row }
+      })
+      afterCommit(() => {
+        for (const { index, row } of written) follower.wrote(index, row)
+      })
+    },
+
+    async issue({ entry, body, bodyHash, certificate, epochs, proof }) {
+      assertOutsideTransaction('issuing')
+      sequencer.assertWhole()
+      // The age counts from here, not from when the row came back: that may have taken its time.
+      const since = performance.now()
+      const row = makeRow(entry, { certificate: { facts: certificate, bodyHash: toHex(bodyHash) }, proof, epochs })
+      return makeRecorded(body, indexOf(await group.write(row)), since)
+    },
+
+    async readEpochs(subjects) {
+      const found = await selectEpochs(store, subjects)
+      if (subjects.every(subject => found.has(subject))) return found
+      await createEpochs(store, subjects)
+      return selectEpochs(store, subjects)
+    },
+
+    takeEpochs: (t, rows) => take(t, rows),
+    bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
+    async liveCertificates(t, by) {
+      const after = BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
+      const named = await selectLiveCertificates(t, by, after)
+      // The first passkey came before all that was issued, or was said once more when the log was taken over.
+      const first = follower.facts.saidAt('relying-party')
+      const isAdopted = (index: bigint) => first === undefined || index < first
+      return asRecorded(t, { sealKey, isAdopted, alarm }, by, named)
+    },
+
+    list: async filter => stored(await selectRecords(store, filter)),
+    async show(index) {
+      const row = await selectRecord(store, index)
+      return row && (await stored([row]))[0]
+    },
+
+    async vouched(read, factsOf) {
+      if (!sequencer.isFresh()) await sequencer.integrate()
+      const strange = (row: Parameters<typeof factsOf>[0]) => factsOf(row).find(fact => !follower.facts.holds(fact))
+      let rows = await read()
+      // Both change while the server works: twice is enough for what was changed by one of us.
+      for (let attempt = 0; attempt < 2 && rows.some(strange); attempt++) {
+        await sequencer.integrate()
+        rows = await read()
+      }
+      if (rows.some(strange)) await sequencer.integrate()
+      return rows.filter(row => {
+        const fact = strange(row)
+        if (fact && !told.has(fact.id)) {
+          // Once: whoever comes with it again and again must not fill the server's log.
+          if (told.size >= MAX_TOLD) told.clear()
+          told.add(fact.id)
+          alarm(`${fact.id} in the database is not what the audit log says: somebody changed it; it counts for nothing`)
+        }
+        return fact === undefined
+      })
+    },
+    facts: {
+      has: id => follower.facts.has(id),
+      isGone: id => follower.facts.knows(id) && !follower.facts.has(id),
+      holds: fact => follower.facts.holds(fact),
+      saidAt: id => follower.facts.saidAt(id),
+      isOlder: (id, than) => follower.facts.isOlder(id, than),
+      ids: kind => follower.facts.ids(kind),
+    },
+    onFacts: listener => follower.onFacts(listener),
+    follow: async () => void (await sequencer.integrate()),
+    checkHistory: () => sequencer.checkHistory(),
+    assertFresh: () => sequencer.assertFresh(),
+
+    hear: note => sequencer.hear(note),
+    checkpoint: () => sequencer.checkpoint(),
+    async inclusionProof(index, size) {
+      await assertInTree(size)
+      if (index < 0n || index >= size) throw new KeymanError('not-found', `a log of ${size} has no record ${index}`)
+      return inclusionProof(index, size, readTile)
+    },
+    async consistencyProof(from, to) {
+      await assertInTree(to)
+      if (from < 0n || from > to)
+        throw new KeymanError('not-found', `a log of ${from} records is not the beginning of one of ${to}`)
+      return consistencyProof(from, to, readTile)
+    },
+    start: () => sequencer.start(),
+    stop: () => sequencer.stop(),
+  }
+}
+
+const translateUnique = (error: unknown): unknown => {
+  const translated = translate(error)
+  // In a caller's transaction only the constraints are the ledger's to name; the rest is for whoever runs the transaction.
+  return translated instanceof KeymanError && translated.code === 'conflict' ? translated : error
+}
+
+/** The index of a row that was written; else why not. */
+function indexOf(outcome: Outcome): bigint {
+  if (outcome === 'stale') throw new EpochsChanged()
+  if (outcome === 'used') throw proofUsed()
+  if (outcome === 'taken') throw requestUsed()
+  return typeof outcome === 'bigint' ? outcome : outcome.again
+}
