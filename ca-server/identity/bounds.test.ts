@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { Authenticator } from '#test/support/authenticator.ts'
 import {
@@ -13,7 +14,10 @@ import {
   openIdentityWorld,
   operator,
 } from '#test/support/identity-world.ts'
+import { recorded } from '#test/support/insert-rows.ts'
+import { sessionFact } from './facts.ts'
 import type { Identity } from './port.ts'
+import { sha256 } from './secrets.ts'
 
 /** What strangers, and somebody who was disabled, could cause without end. */
 
@@ -29,12 +33,26 @@ afterAll(() => world.close())
 
 it('sessions of one person, however many, keep nobody from disabling her', async () => {
   const { who } = await enrol(world, 'busy@example.com')
-  await world.store.execute(
-    `insert into person_session (id, kind, person, device, cookie_hash, started_at, ends_at, asserted_at, used_at)
-     select 'session_' || lpad(n::text, 16, '0'), 'browser', $1, 'browser', sha256(n::text::bytea), now(), now() + interval '1 hour', now(), now()
-     from generate_series(1, 3000) as n`,
-    [who],
+  const [startedAt, endsAt] = [new Date(), new Date(Date.now() + 3_600_000)]
+  const sessions = Array.from({ length: 3000 }, (_, n) => ({
+    id: `session_${String(n).padStart(16, '0')}`,
+    cookieHash: sha256(utf8(String(n))),
+  }))
+  const facts = sessions.map(session => sessionFact({ ...session, person: who, device: 'browser', startedAt, endsAt }))
+  await recorded(world, facts, t =>
+    t.execute(
+      `insert into person_session (id, kind, person, device, cookie_hash, started_at, ends_at, asserted_at, used_at)
+       select id, 'browser', $1, 'browser', decode(hash, 'hex'), $3::timestamptz, $4::timestamptz, $3::timestamptz, $3::timestamptz
+       from jsonb_to_recordset($2::jsonb) as s(id text, hash text)`,
+      [
+        who,
+        JSON.stringify(sessions.map(({ id, cookieHash }) => ({ id, hash: toHex(cookieHash) }))),
+        startedAt.toISOString(),
+        endsAt.toISOString(),
+      ],
+    ),
   )
+  await world.ledger.follow()
   const disabled = await world.identity.persons.disable(who, operator())
   expect(disabled.state).toBe('disabled')
   const records = await world.ledger.list({ limit: 100, kind: 'person-disabled' })
