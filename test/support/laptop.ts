@@ -87,8 +87,12 @@ export async function openLaptop(
         ])
         await onPage(url)
       } else if (laptop.sitting) {
-        const url = await Promise.race([appears(pages, 'page', closing.signal), ended.then(() => undefined)])
-        if (url?.includes('/confirm/')) await laptop.sitting(url)
+        // A browser may open the page of the command before only now: that is not what this one waits for.
+        for (let asked = false; !asked; ) {
+          const url = await Promise.race([appears(pages, 'page', closing.signal), ended.then(() => undefined)])
+          if (url?.includes('/confirm/')) await laptop.sitting(url)
+          asked = url === undefined || url.includes('/confirm/')
+        }
       }
       return ended
     },
