@@ -1,5 +1,6 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). What is only shown is left out. */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
+import { passkeySaid, touchSaid } from '#shared/audit/index.ts'
 import { toBase64Url, toHex } from '#shared/bytes.ts'
 
 export const personFact = (person: {
@@ -20,11 +21,7 @@ export const passkeyFact = (passkey: {
   readonly publicKey: Uint8Array
 }): Fact => ({
   id: passkeyId(passkey.id),
-  is: {
-    person: passkey.person,
-    credentialId: toHex(passkey.credentialId),
-    publicKey: toHex(passkey.publicKey),
-  },
+  is: passkeySaid(passkey),
 })
 
 export const sessionId = (id: string): string => `session:${id}`
@@ -134,7 +131,7 @@ export const touchFact = (touch: {
   readonly endsAt: Date
 }): Fact => ({
   id: `touch:${touch.id}`,
-  is: { session: touch.session, request: toHex(touch.request), shown: touch.shown },
+  is: touchSaid(touch),
   until: touch.endsAt,
 })
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
+import { canonicalJson, type JsonObject, type JsonValue } from '#shared/canonical-json.ts'
 import { type Actor, type Entry, encodeRecord, RECORD_KINDS } from './entry.ts'
 
 const text = fc.string({ unit: 'binary', maxLength: 20 })

@@ -1,5 +1,5 @@
+import { canonicalJson, type JsonObject } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { canonicalJson, type JsonObject } from './canonical-json.ts'
 import { encodeFacts, type Fact } from './facts.ts'
 
 /** Everything that is recorded: a closed union. What strangers can cause in any number is counted, not recorded. */

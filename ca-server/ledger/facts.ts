@@ -3,9 +3,8 @@
  * it; each record therefore names the facts that its change made, by a hash of what the row then says, and whoever reads the
  * whole log in order knows of each fact the newest.
  */
-import { hash } from 'node:crypto'
 import { z } from 'zod'
-import { canonicalJson, type JsonValue } from './canonical-json.ts'
+import { digestOf, type JsonValue } from '#shared/canonical-json.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
 export type Fact = {
@@ -14,9 +13,6 @@ export type Fact = {
   /** When it ends by itself: after that nobody is let in by it, so nothing has to be remembered of it. */
   readonly until?: Date | undefined
 }
-
-/** SHA-256 of the canonical JSON, in base64url. */
-export const digestOf = (is: JsonValue): string => hash('sha256', canonicalJson(is), 'base64url')
 
 /** As facts stand in a record: a digest or null, with the end in seconds since 1970 where there is one. */
 const written = z.union([z.string(), z.null(), z.tuple([z.union([z.string(), z.null()]), z.int()])])

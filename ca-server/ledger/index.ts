@@ -2,8 +2,8 @@
  * The ledger: the audit log and the one way to a certificate's record. Record, then sign, then release: what exists is always
  * a subset of what the log says, whatever crashes when.
  */
+export { canonicalJson, type JsonObject, type JsonValue } from '#shared/canonical-json.ts'
 export { adoptLog, readUnsealedLog, type UnsealedLog } from './adopt.ts'
-export { canonicalJson, type JsonObject, type JsonValue } from './canonical-json.ts'
 export { createLedger, isEmptyLog } from './create-ledger.ts'
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'

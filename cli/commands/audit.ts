@@ -1,4 +1,5 @@
 import { api } from '#shared/api/index.ts'
+import { AssertionAudit, type AssertionReport, type Remark } from '#shared/audit/index.ts'
 import { fromBase64, fromHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
@@ -117,7 +118,9 @@ const verify = command({
   help: `keyman audit verify: recompute the whole log and hold it against its signed head and this machine's memory
 usage: keyman audit verify [--json]
 
-Names the first record that was changed, removed or moved.
+Names the first record that was changed, removed or moved. Of a log that is whole it also checks each login
+and touch: that a passkey which the log gave to that person has signed just this. Where a record holds too
+little for that, it is not checkable, which is never counted as good.
 Exit code 0: as it should be; 9: something was found.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
@@ -138,16 +141,22 @@ Exit code 0: as it should be; 9: something was found.`,
         .map(head => head.size)
         .toSorted((a, b) => (a < b ? -1 : 1))
         .at(-1) ?? 0n
-    const audit = await auditRecords(allRecords(connection, size), heads)
+    const assertions = new AssertionAudit(context.publicUrl)
+    const audit = await auditRecords(followedBy(assertions, allRecords(connection, size)), heads)
     const compared =
       remembered === undefined
         ? 'not checked against truncation: this machine remembers no earlier checkpoint'
         : undefined
     const found = !audit.ok ? audit.message : memory.state === 'forked' ? memory.message : undefined
+    // Of a log that was tampered with they say nothing.
+    const passkeys = found === undefined ? assertions.report() : undefined
+    // What is not checkable is never counted as good.
+    const ok = passkeys !== undefined && passkeys.failed.length + passkeys.notCheckable.length === 0
     if (values.json)
       printJson({
-        ok: found === undefined,
+        ok,
         records: String(size),
+        ...(passkeys ? { passkeys: reportJson(passkeys) } : {}),
         ...(found ? { found } : {}),
         ...(compared ? { remark: compared } : {}),
         ...(audit.ok ? {} : { fault: audit.fault, first: String(audit.first) }),
@@ -157,11 +166,37 @@ Exit code 0: as it should be; 9: something was found.`,
       print(
         `The log of ${size} records is whole${compared ? `; ${compared}` : ' and continues what this machine remembered'}.`,
       )
+    if (passkeys && !values.json) print(reportText(passkeys))
     if (found === undefined && memory.state === 'extends')
       await changeContext(places, context.organisation, () => ({ checkpoint: memory.checkpoint }))
-    return found === undefined ? EXIT.done : EXIT.found
+    return ok ? EXIT.done : EXIT.found
   },
 })
+
+async function* followedBy(
+  audit: AssertionAudit,
+  records: AsyncIterable<AuditedRecord>,
+): AsyncGenerator<AuditedRecord> {
+  for await (const record of records) {
+    audit.take(record.index, record.record)
+    yield record
+  }
+}
+
+function reportText({ good, failed, notCheckable }: AssertionReport): string {
+  const line = (word: string) => (remark: Remark) =>
+    `${word}: record ${remark.index}, ${shown(remark.kind)}: ${shown(remark.message)}`
+  return [
+    `Logins and touches by their passkeys' signatures: ${good} good, ${failed.length} failed, ${notCheckable.length} not checkable.`,
+    ...failed.map(line('failed')),
+    ...notCheckable.map(line('not checkable')),
+  ].join('\n')
+}
+
+function reportJson({ good, failed, notCheckable }: AssertionReport) {
+  const each = ({ index, kind, message }: Remark) => ({ record: String(index), kind, message })
+  return { good, failed: failed.map(each), notCheckable: notCheckable.map(each) }
+}
 
 const PAGE = 1000
 

@@ -18,7 +18,7 @@ const root = join(import.meta.dirname, '..', '..')
  * An administrator who holds the root, with the real CLI, and a server that somebody has taken over: it hands out whatever document
  * it likes, keeps what is signed, and goes on serving the bundle that it began with.
  */
-export async function openHostileCeremony() {
+export async function openHostileCeremony(change: Partial<Pick<TrustBundle, 'publicUrl' | 'logKey'>> = {}) {
   const home = mkdtempSync(join(tmpdir(), 'keyman-ceremony-'))
   const world = newWorld()
   const machines = newMachineAuthority()
@@ -28,6 +28,8 @@ export async function openHostileCeremony() {
     slips: (_: TrustBundle): Partial<TrustBundle> => ({}),
     /** Beside the document that it serves. */
     signatures: undefined as readonly string[] | undefined,
+    /** What it says of its log, by the address that is asked for. */
+    ofLog: (_: URL): unknown => undefined,
   }
   const server = createServer(machines.server(), (request, response) => {
     let text = ''
@@ -41,6 +43,7 @@ export async function openHostileCeremony() {
     })
   })
   const answerTo = (method: string, path: string, text: string): [number, unknown] => {
+    if (path.startsWith('/v1/audit/')) return [200, hostile.ofLog(new URL(path, machinesUrl))]
     if (method === 'GET')
       return [200, { bundles: [{ ...served, signatures: hostile.signatures ?? served.signatures }] }]
     if (path === '/v1/trust/next') {
@@ -53,6 +56,7 @@ export async function openHostileCeremony() {
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const machinesUrl = `https://localhost:${(server.address() as AddressInfo).port}`
   const bundle = world.bundle({
+    ...change,
     machinesUrl,
     x509: [{ purpose: 'machines', certificate: machines.root, state: 'active' }],
   })
@@ -109,9 +113,12 @@ export async function openHostileCeremony() {
     key,
     pinned: () => readContext(places, organisation),
     keyman: (...args: string[]) =>
-      new Promise<{ code: number; stderr: string }>(resolve => {
-        const child = execFile(process.execPath, [join(root, 'cli', 'main.ts'), ...args], { env }, (error, _, stderr) =>
-          resolve({ code: error === null ? 0 : Number(error.code ?? 255), stderr }),
+      new Promise<{ code: number; stdout: string; stderr: string }>(resolve => {
+        const child = execFile(
+          process.execPath,
+          [join(root, 'cli', 'main.ts'), ...args],
+          { env },
+          (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
         )
         child.stdin?.end()
       }),

@@ -1,3 +1,6 @@
+/** Pure: how a record of the audit log is written, and by which hash it names what is so from then on (`facts`). */
+import { hash } from 'node:crypto'
+
 /** What a record may hold: no floats, because two programs may write one number in two ways. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject
 export type JsonObject = { readonly [key: string]: JsonValue | undefined }
@@ -22,3 +25,6 @@ export function canonicalJson(value: JsonValue): string {
 
 // Array.isArray does not narrow a readonly array away.
 const isList = (value: JsonValue): value is readonly JsonValue[] => Array.isArray(value)
+
+/** SHA-256 of the canonical JSON, in base64url: what a record says of a row, see `ca-server/ledger/facts.ts`. */
+export const digestOf = (is: JsonValue): string => hash('sha256', canonicalJson(is), 'base64url')

@@ -1,0 +1,3 @@
+/** What an auditor checks of a log whose tree is whole: whether it says what the passkeys said. Pure. */
+export { AssertionAudit, type AssertionReport, type Remark } from './assertions.ts'
+export { passkeySaid, touchSaid } from './said.ts'
