@@ -219,6 +219,24 @@ describe('the audit of what passkeys said', () => {
     expect(audit(disguised).failed.length).toBe(3)
   })
 
+  it('reads what an earlier release wrote, whose records say nothing of rows, and what was taken over from it', () => {
+    const without = log.map(record => {
+      const { facts, ...rest } = JSON.parse(record)
+      return canonicalJson(rest)
+    })
+    expect(audit(without)).toEqual({ good: 5, failed: [], notCheckable: [] })
+    // After the removal, which such a record says by its kind alone.
+    const one = without[loopback()] ?? ''
+    expect(audit([...without.toSpliced(loopback(), 1), one]).failed).toHaveLength(1)
+    const adopted = withRecord(
+      indexOf(record => kindOf(record) === 'passkey-added'),
+      record => {
+        record.kind = 'log-adopted'
+      },
+    )
+    expect(audit(adopted)).toEqual({ good: 5, failed: [], notCheckable: [] })
+  })
+
   it('lets an answer count once', () => {
     const again = log.toSpliced(loopback() + 1, 0, log[loopback()] ?? '')
     expect(audit(again).failed).toMatchObject([
