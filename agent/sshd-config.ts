@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, matchesGlob } from 'node:path'
 import { fromUtf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -141,7 +141,7 @@ function expand(pattern: string, config: AgentConfig, when: When, looked: string
         .map(name => join(folder, name))
     })
   return paths.filter(path => {
-    if ((when === 'joined' && isSame(path, config.dropIn)) || isThere(path)) return true
+    if ((when === 'joined' && isSame(path, config.dropIn)) || existsSync(path)) return true
     looked.push(path)
     return false
   })
@@ -151,17 +151,8 @@ function namesIn(folder: string): Set<string> {
   try {
     return new Set(readdirSync(folder))
   } catch (error) {
-    if (!isThere(folder)) return new Set()
+    if (!existsSync(folder)) return new Set()
     throw unread(folder, error instanceof Error ? error.message : 'not readable')
-  }
-}
-
-function isThere(path: string): boolean {
-  try {
-    realpathSync(path)
-    return true
-  } catch {
-    return false
   }
 }
 

@@ -1,20 +1,16 @@
 /** Pure: by what a server knows that a server of this organisation heard a host say what it has in force. */
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { isMacOf, macOf } from '#shared/mac.ts'
 
 export type InForce = { readonly id: string; readonly revision: number; readonly krlVersion: bigint }
 
-/**
- * HMAC-SHA256 over the members as a JSON array, under a key that only the servers have. An older one that somebody puts back
- * says that the host has less in force, which is no harm.
- */
-export const inForceSeal = (key: Uint8Array, { id, revision, krlVersion }: InForce): Uint8Array =>
-  new Uint8Array(
-    createHmac('sha256', key)
-      .update(JSON.stringify(['keyman-in-force-v1', id, revision, krlVersion.toString()]))
-      .digest(),
-  )
+const partsOf = ({ id, revision, krlVersion }: InForce) =>
+  ['keyman-in-force-v1', id, revision, krlVersion.toString()] as const
 
-export function isHeard(key: Uint8Array, said: InForce, seal: Uint8Array | undefined): boolean {
-  const expected = inForceSeal(key, said)
-  return seal?.length === expected.length && timingSafeEqual(seal, expected)
-}
+/**
+ * Under a key that only the servers have. An older one that somebody puts back says that the host has less in force, which is
+ * no harm.
+ */
+export const inForceSeal = (key: Uint8Array, said: InForce): Uint8Array => macOf(key, partsOf(said))
+
+export const isHeard = (key: Uint8Array, said: InForce, seal: Uint8Array | undefined): boolean =>
+  seal !== undefined && isMacOf(key, partsOf(said), seal)

@@ -3,21 +3,16 @@
  * it good once; that the server gave it out is not for the database to say, or an answer that stands in the audit log could be
  * put before the server once more.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto'
-import { utf8 } from '#shared/bytes.ts'
+import { toHex } from '#shared/bytes.ts'
+import { isMacOf, macOf } from '#shared/mac.ts'
 
 const TIME = 6
 const RANDOM = 10
 const MAC = 16
 export const NONCE_SIZE = TIME + RANDOM + MAC
 
-const macOf = (key: Uint8Array, head: Uint8Array, purpose: string, subject: string): Uint8Array =>
-  new Uint8Array(
-    createHmac('sha256', key)
-      .update(utf8(JSON.stringify(['keyman-ceremony-v1', purpose, subject])))
-      .update(head)
-      .digest(),
-  ).subarray(0, MAC)
+const partsOf = (head: Uint8Array, { purpose, subject }: { readonly purpose: string; readonly subject: string }) =>
+  ['keyman-ceremony-v1', purpose, subject, toHex(head)] as const
 
 /** Milliseconds since 1970 in 48 bits, 80 random bits, and the first 128 bits of an HMAC-SHA256 over both, purpose and subject. */
 export function makeNonce(
@@ -29,7 +24,7 @@ export function makeNonce(
   new DataView(nonce.buffer).setUint16(0, Math.floor(about.at.getTime() / 2 ** 32))
   new DataView(nonce.buffer).setUint32(2, about.at.getTime() % 2 ** 32)
   nonce.set(about.random, TIME)
-  nonce.set(macOf(key, nonce.subarray(0, TIME + RANDOM), about.purpose, about.subject), TIME + RANDOM)
+  nonce.set(macOf(key, partsOf(nonce.subarray(0, TIME + RANDOM), about)).subarray(0, MAC), TIME + RANDOM)
   return nonce
 }
 
@@ -41,7 +36,7 @@ export function readNonce(
 ): Date | undefined {
   if (nonce.length !== NONCE_SIZE) return undefined
   const head = nonce.subarray(0, TIME + RANDOM)
-  if (!timingSafeEqual(macOf(key, head, about.purpose, about.subject), nonce.subarray(TIME + RANDOM))) return undefined
+  if (!isMacOf(key, partsOf(head, about), nonce.subarray(TIME + RANDOM), MAC)) return undefined
   const view = new DataView(nonce.buffer, nonce.byteOffset)
   return new Date(view.getUint16(0) * 2 ** 32 + view.getUint32(2))
 }
