@@ -4,6 +4,7 @@
  * whole log in order knows of each fact the newest.
  */
 import { z } from 'zod'
+import { factSaid } from '#shared/audit/index.ts'
 import { digestOf, type JsonValue } from '#shared/canonical-json.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
@@ -14,11 +15,9 @@ export type Fact = {
   readonly until?: Date | undefined
 }
 
-/** As facts stand in a record: a digest or null, with the end in seconds since 1970 where there is one. */
-const written = z.union([z.string(), z.null(), z.tuple([z.union([z.string(), z.null()]), z.int()])])
 const factsOfRecord = z.looseObject({
   after: z.string().transform(BigInt),
-  facts: z.record(z.string(), written),
+  facts: z.record(z.string(), factSaid),
 })
 
 export function encodeFacts(facts: readonly Fact[]): { readonly [id: string]: JsonValue } {

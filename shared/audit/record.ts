@@ -1,14 +1,14 @@
 /** Pure: what an auditor reads of a record, whichever it is. */
 import { z } from 'zod'
 
-/** What a record says of a fact: its digest, null where it is gone, with the end where it has one. */
-const said = z.union([z.string(), z.null(), z.tuple([z.union([z.string(), z.null()]), z.int()])])
+/** What a record says of a fact: its digest, null where it is gone, with the end in seconds since 1970 where it has one. */
+export const factSaid = z.union([z.string(), z.null(), z.tuple([z.union([z.string(), z.null()]), z.int()])])
 const schema = z.looseObject({
   kind: z.string(),
   actor: z.looseObject({ kind: z.string(), identity: z.string().optional(), session: z.string().optional() }),
   target: z.string().optional(),
   details: z.unknown().optional(),
-  facts: z.record(z.string(), said).default({}),
+  facts: z.record(z.string(), factSaid).default({}),
 })
 export type AuditRecord = z.infer<typeof schema>
 
