@@ -3,6 +3,7 @@ import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
+import type { HostName } from '#shared/names.ts'
 import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import { hostId } from './facts.ts'
@@ -32,8 +33,8 @@ export type Held = { readonly revision: number; readonly hash: Uint8Array | unde
 export type ConnectionEvents = {
   /** Gives a content its revision; `undefined` where another server knows more, or the host is gone. */
   number(content: ContentToNumber): Promise<number | undefined>
-  /** What each host has said to this server that it has in force, by its ID. */
-  readonly held: Map<string, Held>
+  /** What each host that there is has said to this server that it has in force, by its name. */
+  readonly held: Map<HostName, Held>
   /** Makes a state: those of a whole fleet are not made at once. */
   readonly inTurn: InTurn
   /** Writes down that a host is there. */
@@ -177,7 +178,7 @@ export class Connection {
     if (hello.incarnation === store.incarnation) {
       // Which content has this number says nobody but this server itself: a row that somebody wrote would keep the host from
       // hearing of a revocation, and have it take for in force what it never got.
-      const known = this.#events.held.get(host.id)
+      const known = this.#events.held.get(host.name)
       this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
     }
     this.#dirty = true
@@ -207,7 +208,7 @@ export class Connection {
     if (frame.type === 'in-force') {
       await this.#events.inForce({ id: host.id, revision: frame.revision, krlVersion: waiting.krlVersion })
       this.#holds = { revision: waiting.revision, hash: waiting.hash }
-      this.#events.held.set(host.id, this.#holds)
+      this.#events.held.set(host.name, this.#holds)
     }
     this.#waiting = undefined
     this.#events.answered()

@@ -2,6 +2,7 @@ import type { HostCaller } from '#server/identity/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
+import type { HostName } from '#shared/names.ts'
 import { CLOSE, Connection, type Held } from './connection.ts'
 import { hostFact } from './facts.ts'
 import { type InForce, inForceSeal } from './in-force.ts'
@@ -70,7 +71,7 @@ export function createHosts(given: HostsDeps): Hosts {
       const sealed = said.map(one => ({ ...one, seal: inForceSeal(given.inForceKey, one) }))
       return setInForce(store, sealed, now())
     }, AT_ONCE),
-    held: new Map<string, Held>(),
+    held: new Map<HostName, Held>(),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()
@@ -105,6 +106,7 @@ export function createHosts(given: HostsDeps): Hosts {
     for (const connection of [...connections.values()])
       if (!snapshot.knows(connection.caller.name, connection.caller.clientSpki))
         connection.close(CLOSE.policy, 'this host is gone')
+    for (const name of events.held.keys()) if (!snapshot.find(name)) events.held.delete(name)
   }
   async function hostsChanged(): Promise<void> {
     await snapshot.reload()
