@@ -2,12 +2,13 @@ import type { hostStream } from '#shared/api/index.ts'
 import { readBack, writeDocuments } from './apply-state.ts'
 import { checkpointToKeep } from './checkpoint-memory.ts'
 import type { AgentConfig } from './config.ts'
+import { saveDesired } from './desired.ts'
 import type { Log } from './log.ts'
 import { loadMemory } from './memory.ts'
 import type { ExpiryStyle } from './principals-file.ts'
 import { type Asked, remember, settle } from './settle.ts'
 import { heldBundle } from './trust.ts'
-import { describe, verifyState } from './verify-state.ts'
+import { describe, type VerifiedState, verifyState } from './verify-state.ts'
 
 /** All that handling a frame needs. `checkpoint` runs ahead of the one on disk by at most one frame. */
 export type Agent = {
@@ -19,18 +20,17 @@ export type Agent = {
 }
 
 /**
- * Does what a frame asks and gives the revision that is in force afterwards. Throws where anything is refused or fails:
- * what was in force stays. Frames of one host are handled one after the other.
+ * Verifies what a frame says, and remembers it: before anything of it is written, so that wherever this is cut off no older
+ * KRL or bundle is taken afterwards. Gives the state that has to be applied, where there is a new one. Throws where this
+ * host does not believe the server: what was in force stays.
  */
-export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent): Promise<number> {
-  const { config, stateFolder, log } = agent
+export function accept(agent: Agent, frame: hostStream.FrameToAgent): VerifiedState | undefined {
+  const { stateFolder, log } = agent
   const memory = loadMemory(stateFolder)
   if (frame.type !== 'state') {
     if (frame.log)
       remember(stateFolder, { checkpoint: checkpointToKeep(frame.log, memory.checkpoint, heldBundle(memory.bundle)) })
-    // What others wrote into sshd's configuration meanwhile is seen before anything is called in force.
-    if (frame.type === 'current') await settle(agent, agent.asked)
-    return memory.revision
+    return undefined
   }
   const state = verifyState(frame.state, memory)
   const sameHistory = state.incarnation === memory.incarnation
@@ -42,7 +42,6 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
   // The log of a history that was given up is no beginning of the new one's.
   const remembered = sameHistory ? memory.checkpoint : undefined
   const checkpoint = frame.log ? checkpointToKeep(frame.log, remembered, state.trust.bundle) : remembered
-  // Remembered before it is written: wherever this is cut off, no older KRL or bundle is taken afterwards.
   remember(stateFolder, {
     bundle: { document: state.trust.signed.document, signatures: [...state.trust.signed.signatures] },
     incarnation: state.incarnation,
@@ -52,6 +51,13 @@ export async function handleFrame(agent: Agent, frame: hostStream.FrameToAgent):
     checkpoint,
     filesHash: undefined,
   })
+  saveDesired(stateFolder, frame.state)
+  return state
+}
+
+/** Writes a verified state, reads it back and has sshd use it; gives its revision, which is in force then. */
+export async function apply(agent: Agent, state: VerifiedState): Promise<number> {
+  const { config, stateFolder, log } = agent
   writeDocuments(state, agent)
   readBack(state, config, agent.style)
   await settle(agent, agent.asked, { written: true })

@@ -9,6 +9,7 @@ import { call } from './call.ts'
 import { makeClientKey, saveCertificate, saveClientKey } from './client-identity.ts'
 import { type AgentConfig, checkConfig, configFile, saveConfig } from './config.ts'
 import { type HostKey, prove, readHostKey } from './host-keys.ts'
+import { Keeper } from './keeper.ts'
 import { lockState } from './lock-state.ts'
 import type { Log } from './log.ts'
 import { saveMemory } from './memory.ts'
@@ -120,7 +121,7 @@ async function enrol(
   saveConfig(stateFolder, { ...config, organisation })
   log.info(`joined ${organisation} as ${token.name}`)
 
-  const agent = await loadAgent(stateFolder, log)
-  const outcome = await runSession(agent, { signal: new AbortController().signal, once: true, now: () => new Date() })
+  const keeper = new Keeper(await loadAgent(stateFolder, log))
+  const outcome = await runSession(keeper, { signal: new AbortController().signal, once: true, now: () => new Date() })
   return { host: token.name, organisation, inForce: outcome.settled, why: outcome.why }
 }

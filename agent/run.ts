@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
 import { configFile, loadConfig } from './config.ts'
 import type { Agent } from './handle-frame.ts'
+import { Keeper } from './keeper.ts'
 import { lockState } from './lock-state.ts'
 import { type Log, reasonOf } from './log.ts'
 import { runSession } from './session.ts'
@@ -39,9 +40,12 @@ export async function runAgent(stateFolder: string, log: Log, signal: AbortSigna
     if (!existsSync(file)) left.abort()
   }
   watchFile(file, { interval: LOOK_WHETHER_LEFT_MS, persistent: false }, look)
+  const keeper = new Keeper(agent)
+  const unwatch = keeper.watch()
   try {
-    await keepConnected(agent, AbortSignal.any([signal, left.signal]), look)
+    await keepConnected(keeper, AbortSignal.any([signal, left.signal]), look)
   } finally {
+    unwatch()
     unwatchFile(file, look)
     unlock()
   }
@@ -49,12 +53,12 @@ export async function runAgent(stateFolder: string, log: Log, signal: AbortSigna
 }
 
 /** `look` aborts `signal` where there is no reason to go on. */
-async function keepConnected(agent: Agent, signal: AbortSignal, look: () => void): Promise<void> {
+async function keepConnected(keeper: Keeper, signal: AbortSignal, look: () => void): Promise<void> {
   let failures = 0
   while (!signal.aborted) {
     let why: string
     try {
-      const outcome = await runSession(agent, { signal, once: false, now: () => new Date() })
+      const outcome = await runSession(keeper, { signal, once: false, now: () => new Date() })
       failures = outcome.settled ? 0 : failures + 1
       ;({ why } = outcome)
     } catch (error) {
@@ -63,7 +67,7 @@ async function keepConnected(agent: Agent, signal: AbortSignal, look: () => void
     }
     look()
     if (signal.aborted) return
-    agent.log.warn(`${why}; what is in force stays, trying again`)
+    keeper.agent.log.warn(`${why}; what is in force stays, trying again`)
     await delay(pause(failures), undefined, { signal }).catch(() => undefined)
   }
 }

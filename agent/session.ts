@@ -1,17 +1,16 @@
 import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
-import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
 import { type Connection, call } from './call.ts'
 import { loadIdentity, renewalIsDue, saveCertificate } from './client-identity.ts'
 import { warnOfClock } from './clock.ts'
-import { type Agent, handleFrame } from './handle-frame.ts'
+import type { Agent } from './handle-frame.ts'
 import { renewHostCertificates } from './host-certificates.ts'
+import { type Keeper, revisionInForce } from './keeper.ts'
 import { loadMemory } from './memory.ts'
 import { filesAreAsLeft, remember, settle } from './settle.ts'
 import { sshdVersion } from './sshd.ts'
-import { checkNotOverruled } from './sshd-config.ts'
 import { openStream, type Stream } from './stream.ts'
 import { heldBundle, machineRoots } from './trust.ts'
 import { authorities } from './verify-state.ts'
@@ -60,11 +59,11 @@ export async function renewCertificates(agent: Agent, now: () => Date): Promise<
 }
 
 /**
- * One connection, from hello to its end. With `once` it ends as soon as a state is in force. Whatever fails is told to the
- * server and ends the connection: the next hello asks for the same again, after a pause that grows.
+ * One connection, from hello to its end. With `once` it ends as soon as a state is in force. What fails on this machine is told to the
+ * server and tried again; where the server is not believed, or cannot be asked, that is told and ends the connection.
  */
 export async function runSession(
-  agent: Agent,
+  keeper: Keeper,
   options: {
     readonly signal: AbortSignal
     readonly once: boolean
@@ -73,17 +72,21 @@ export async function runSession(
     readonly tickMs?: number
   },
 ): Promise<Outcome> {
+  const { agent } = keeper
   const { stateFolder, log } = agent
-  await renewCertificates(agent, options.now)
+  const hello = await keeper.inTurn(async () => {
+    // What was changed while nobody looked is put right whether the server can be asked or not.
+    await keeper.look()
+    await renewCertificates(agent, options.now)
+    // Made before the stream is opened: what throws here leaves none open behind it.
+    return makeHello(agent)
+  })
   const { connection } = connectionOf(agent)
-  // Made before the stream is opened: what throws here leaves none open behind it.
-  const hello = await makeHello(agent)
   let settled = false
   let why: string | undefined
-  // One thing after the other: frames, renewals and questions to sshd all write the same files.
-  let work: Promise<void> = Promise.resolve()
-  const serially = (stream: Stream, revision: number | undefined, task: () => Promise<void>) => {
-    work = work.then(async () => {
+  // In the turn of all that touches sshd's files: frames, renewals and looks.
+  const inTurn = (stream: Stream, revision: number | undefined, task: () => Promise<void>) =>
+    keeper.inTurn(async () => {
       if (why !== undefined) return
       try {
         await task()
@@ -92,16 +95,12 @@ export async function runSession(
         // Gone with `keyman-agent leave`: that is no failure to tell anybody.
         if (existsSync(stateFolder)) {
           log.error(why)
-          stream.send({
-            type: 'failed',
-            revision: revision ?? revisionInForce(stateFolder),
-            message: why.slice(0, 500),
-          })
+          const message = why.slice(0, 500)
+          stream.send({ type: 'failed', revision: revision ?? revisionInForce(stateFolder), message })
         }
         stream.close()
       }
     })
-  }
   const early: hostStream.FrameToAgent[] = []
   let take = (frame: hostStream.FrameToAgent): void => void early.push(frame)
   const stream = await openStream(connection, frame => take(frame))
@@ -109,34 +108,31 @@ export async function runSession(
   options.signal.addEventListener('abort', stop, { once: true })
   // A signal that came while we were connecting tells no listener any more.
   if (options.signal.aborted) stop()
+  const silence = keeper.onWord((word, needsAll) => {
+    stream.send(word)
+    if (needsAll) stream.close()
+  })
   take = frame =>
-    serially(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
-      const revision = await handleFrame(agent, frame)
-      if (frame.type === 'log') return
-      settled = true
-      stream.send({ type: 'in-force', revision })
+    void inTurn(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
+      const word = await keeper.take(frame)
+      if (!word) return
+      if (word.type === 'in-force') settled = true
+      else if (options.once) why = word.message
+      stream.send(word)
       if (options.once) stream.close()
     })
   for (const frame of early) take(frame)
   stream.send(hello)
   const clock = warnOfClock(agent, connection, options.now)
   const ticking = new AbortController()
-  void tick(agent, stream, ticking.signal, options, task => serially(stream, undefined, task))
+  void tick(keeper, stream, ticking.signal, options, task => void inTurn(stream, undefined, task))
   const ended = await stream.ended
+  silence()
   options.signal.removeEventListener('abort', stop)
   ticking.abort()
-  await work
+  await keeper.inTurn(async () => undefined)
   await clock
   return { settled, why: why ?? ended }
-}
-
-/** 0 where the memory cannot be read: that too is told, not thrown. */
-function revisionInForce(stateFolder: string): number {
-  try {
-    return loadMemory(stateFolder).revision
-  } catch {
-    return 0
-  }
 }
 
 async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStream.FrameToServer> {
@@ -155,13 +151,13 @@ async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStrea
   }
 }
 
-/** By the clock: renewals, what others have written into sshd's configuration, and once an hour the question to sshd. */
+/** By the clock: renewals, what others have changed, and once an hour the question to sshd whatever seems to be so. */
 async function tick(
-  agent: Agent,
+  keeper: Keeper,
   stream: Stream,
   signal: AbortSignal,
   { now, tickMs = TICK_MS }: { readonly now: () => Date; readonly tickMs?: number },
-  serially: (task: () => Promise<void>) => void,
+  inTurn: (task: () => Promise<void>) => void,
 ) {
   let asked = now().getTime()
   for (;;) {
@@ -170,14 +166,11 @@ async function tick(
     } catch {
       return
     }
-    serially(async () => {
-      if (await renewCertificates(agent, now)) stream.close() // comes back with the new certificate
-      checkNotOverruled(agent.config)
-      if (now().getTime() - asked < ASK_SSHD_MS) return
-      asked = now().getTime()
-      await settle(agent, agent.asked, { always: true })
-      if (!filesAreAsLeft(agent.config, loadMemory(agent.stateFolder)))
-        throw new KeymanError('denied', "somebody changed sshd's files: asking for all of them again")
+    inTurn(async () => {
+      if (await renewCertificates(keeper.agent, now)) stream.close() // comes back with the new certificate
+      const always = now().getTime() - asked >= ASK_SSHD_MS
+      if (always) asked = now().getTime()
+      await keeper.look({ always })
     })
   }
 }

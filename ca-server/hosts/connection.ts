@@ -63,6 +63,8 @@ export class Connection {
   /** Set while a state or `current` waits for the host's word. */
   #waiting: NumberedContent | undefined
   #holds: Held = { revision: 0, hash: undefined }
+  /** What the host answered last, and whether it has said since that it failed: then it may say later that it came right. */
+  #answered: { readonly content: NumberedContent; failed: boolean } | undefined
   #saidWrong = false
   #greeted = false
   #logSize = 0n
@@ -199,18 +201,19 @@ export class Connection {
       }
       await setFailed(store, host.id, frame.revision, frame.message, now())
     }
-    if (waiting?.revision !== frame.revision) {
-      // Of what nobody asked for; late for what was asked before, at most.
-      if (frame.type === 'in-force') this.#mayBeHeard()
-      return
-    }
-    clearTimeout(this.#deadline)
+    const asked = waiting?.revision === frame.revision
+    const content = asked ? waiting : this.#answered?.content
+    if (asked) clearTimeout(this.#deadline)
+    // What failed may come right by itself, which nobody asked for; anything else of the kind is late, at most.
+    else if (frame.type === 'in-force' && (!this.#mayBeHeard() || !this.#answered?.failed)) return
+    if (content?.revision !== frame.revision) return
+    this.#answered = { content, failed: frame.type === 'failed' }
     if (frame.type === 'in-force') {
-      await this.#events.inForce({ id: host.id, revision: frame.revision, krlVersion: waiting.krlVersion })
-      this.#holds = { revision: waiting.revision, hash: waiting.hash }
+      await this.#events.inForce({ id: host.id, revision: content.revision, krlVersion: content.krlVersion })
+      this.#holds = { revision: content.revision, hash: content.hash }
       this.#events.held.set(host.name, this.#holds)
     }
-    this.#waiting = undefined
+    if (asked) this.#waiting = undefined
     this.#events.answered()
     await this.pump()
   }

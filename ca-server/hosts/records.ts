@@ -274,12 +274,16 @@ export const STALE_MS = 90_000
 export const isConnected = (row: HostRow, now: Date): boolean =>
   row.connected && row.lastSeenAt !== undefined && now.getTime() - row.lastSeenAt.getTime() < STALE_MS
 
+/** Has not come right since it said so. What was in force before may be so no more: somebody changed its files, say. */
+export const isFailing = (row: HostRow): boolean =>
+  row.failedRevision !== undefined && row.failedRevision >= row.inForce
+
 export const viewOf = (row: HostRow, now: Date): HostView => ({
   name: row.name,
   labels: row.labels,
   port: row.port,
   ...(row.address === undefined ? {} : { address: row.address }),
-  state: !row.joined ? 'invited' : isConnected(row, now) ? 'connected' : 'away',
+  state: !row.joined ? 'invited' : !isConnected(row, now) ? 'away' : isFailing(row) ? 'failed' : 'connected',
   revision: row.revision,
   inForce: row.inForce,
   ...(row.lastSeenAt === undefined ? {} : { lastSeenAt: row.lastSeenAt.toISOString() }),

@@ -1,7 +1,7 @@
 import { hostFact } from './facts.ts'
 import { isHeard } from './in-force.ts'
 import type { HostInForce, HostsDeps } from './port.ts'
-import { type HostRow, isConnected, STALE_MS, selectLiving, someoneLacks } from './records.ts'
+import { type HostRow, isConnected, isFailing, STALE_MS, selectLiving, someoneLacks } from './records.ts'
 
 /** Other servers' hosts answer to those: the rows are looked at this often, and no oftener when a fleet answers at once. */
 const LOOK_AGAIN_MS = 200
@@ -39,7 +39,7 @@ function inForceOf(key: Uint8Array, row: HostRow, krlVersion: bigint, now: Date)
   // What failed before this KRL was sent says nothing of it.
   const failed = row.krlVersion >= krlVersion && row.failedRevision !== undefined && row.failedRevision >= row.revision
   const said = { id: row.id, revision: row.inForce, krlVersion: row.inForceKrl }
-  const isInForce = row.inForceKrl >= krlVersion && isHeard(key, said, row.inForceSeal)
+  const isInForce = !isFailing(row) && row.inForceKrl >= krlVersion && isHeard(key, said, row.inForceSeal)
   const state = isInForce ? 'in-force' : !isConnected(row, now) ? 'away' : failed ? 'failed' : 'waiting'
   const message = row.message === undefined ? {} : { message: row.message }
   return { name: row.name, state, revision: row.inForce, ...message }

@@ -332,7 +332,8 @@ export const host = z.object({
   labels,
   port: z.int().optional(),
   address: z.string().optional(),
-  state: z.enum(['invited', 'connected', 'away']),
+  /** `failed`: connected, but what it should have is not in force there, as `message` says. */
+  state: z.enum(['invited', 'connected', 'failed', 'away']),
   revision: z.int(),
   inForce: z.int(),
   lastSeenAt: time.optional(),

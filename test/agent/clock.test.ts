@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { doctor } from '#agent/doctor.ts'
 import type { Agent } from '#agent/handle-frame.ts'
 import { joinHost } from '#agent/join.ts'
+import { Keeper } from '#agent/keeper.ts'
 import { leave } from '#agent/leave.ts'
 import { createLog } from '#agent/log.ts'
 import { loadAgent, runAgent } from '#agent/run.ts'
@@ -35,7 +36,7 @@ describe.skipIf(!requires('sshd'))('a host that has joined', () => {
   const off = (milliseconds: number) => () => new Date(Date.now() + milliseconds)
   const connect = async (agent: Agent, milliseconds: number) => {
     said = ''
-    return runSession(agent, { signal: new AbortController().signal, once: true, now: off(milliseconds) })
+    return runSession(new Keeper(agent), { signal: new AbortController().signal, once: true, now: off(milliseconds) })
   }
   const found = async (name: string, milliseconds = 0) => {
     const checks = await doctor(await loadAgent(stateFolder, log), off(milliseconds))

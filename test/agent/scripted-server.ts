@@ -17,6 +17,8 @@ export type ScriptedServer = {
   push(frame: hostStream.FrameToAgent): void
   /** What to answer to a call; 404 by itself. */
   onCall: (path: string, body: string, response: ServerResponse) => void
+  /** Ends every open stream. */
+  drop(): void
   close(): Promise<void>
 }
 
@@ -52,6 +54,9 @@ export async function newScriptedServer(authority: TestAuthority): Promise<Scrip
     onCall: (_path, _body, response) => void response.writeHead(404).end(),
     push(frame) {
       for (const stream of open) stream.send(JSON.stringify(frame))
+    },
+    drop() {
+      for (const stream of open) stream.close()
     },
     async close() {
       for (const stream of open) stream.terminate()

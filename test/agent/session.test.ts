@@ -2,8 +2,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type AgentConfig, saveConfig } from '#agent/config.ts'
-import { type Agent, handleFrame } from '#agent/handle-frame.ts'
+import type { Agent } from '#agent/handle-frame.ts'
 import { joinHost } from '#agent/join.ts'
+import { Keeper } from '#agent/keeper.ts'
 import { leave } from '#agent/leave.ts'
 import { createLog } from '#agent/log.ts'
 import { loadMemory, saveMemory } from '#agent/memory.ts'
@@ -16,6 +17,7 @@ import { formatJoinToken } from '#shared/join-token.ts'
 import { parseLogin, parseUserPrincipal } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
+import { handleFrame } from '#test/support/handle-frame.ts'
 import { pathOf, requires } from '#test/support/requires.ts'
 import { newSshd, type TestSshd } from '#test/support/sshd.ts'
 import { newWorld } from '#test/support/trust-world.ts'
@@ -45,7 +47,7 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
   let said = ''
   const now = () => new Date(Date.now() + ahead)
   const session = (options: { signal?: AbortSignal; once?: boolean; tickMs?: number } = {}) =>
-    runSession(agent, { signal: new AbortController().signal, once: false, now, ...options })
+    runSession(new Keeper(agent), { signal: new AbortController().signal, once: false, now, ...options })
   const types = () => frames.map(frame => (frame.type === 'hello' ? `hello ${frame.revision}` : frame.type))
   const tamper = () => writeFileSync(principals, `${readFileSync(principals, 'utf8')}mallory@example.com\n`)
   const hostCertificate = () => sshdFiles(config).hostCertificate(`${sshd.hostKey}.pub`)
@@ -123,21 +125,72 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     for (const folder of ['state', 'sshd']) rmSync(join(sshd.folder, folder), { recursive: true, force: true })
   })
 
-  it('notices within the hour what somebody changed, calls none of it in force, and has it repaired', async () => {
-    const good = readFileSync(principals, 'utf8')
+  /** Each is seen by its own, and leads to the same. */
+  const CHANGES: [string, (files: ReturnType<typeof sshdFiles>) => void][] = [
+    ['a line in a principals file', () => tamper()],
+    [
+      'a principals file of somebody who has none',
+      ({ principals: folder }) => writeFileSync(join(folder, 'root'), 'm\n'),
+    ],
+    ['a principals file that is gone', () => rmSync(principals)],
+    ['a list of revoked certificates that is empty', ({ krl }) => writeFileSync(krl, '')],
+    ['a list of revoked certificates that is gone', ({ krl }) => rmSync(krl)],
+    ['another authority', ({ userAuthorities }) => writeFileSync(userAuthorities, readFileSync(`${sshd.hostKey}.pub`))],
+    ['a drop-in that says less', () => writeFileSync(config.dropIn, '')],
+    ['the whole folder gone', ({ folder }) => rmSync(folder, { recursive: true })],
+  ]
+  const content = () => {
+    const { krl, userAuthorities } = sshdFiles(config)
+    return [principals, krl, userAuthorities].map(path => readFileSync(path).toString('base64'))
+  }
+
+  it.each(CHANGES)('sees %s at once, says that it is not in force, and writes it again', async (_, change) => {
+    saveConfig(agent.stateFolder, config)
+    const good = content()
+    const stop = new AbortController()
+    const running = runAgent(agent.stateFolder, agent.log, stop.signal)
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    change(sshdFiles(config))
+    await expect.poll(() => types().slice(0, 4)).toEqual(['hello 1', 'in-force', 'failed', 'in-force'])
+    expect(frames[2]).toMatchObject({ message: expect.stringMatching(/^ALARM: somebody changed sshd's files: /) })
+    expect(content()).toEqual(good)
+    expect(readdirSync(sshdFiles(config).principals)).toEqual([LOGIN])
+    stop.abort()
+    await running
+  })
+
+  it('writes again what somebody changed while no server is there, and tells of it afterwards', async () => {
+    const good = content()
+    const keeper = new Keeper(agent)
+    const unwatch = keeper.watch()
+    writeFileSync(sshdFiles(config).krl, '')
+    await expect.poll(content).toEqual(good)
+    unwatch()
+    server.onFrame = frame => {
+      frames.push(frame)
+      return frame.type === 'hello' ? { type: 'current', revision: 1 } : undefined
+    }
+    await runSession(keeper, { signal: new AbortController().signal, once: true, now })
+    expect(types()).toEqual(['hello 1', 'failed', 'in-force'])
+  })
+
+  it('sees by the clock what no watch has told it of', async () => {
     const running = session({ tickMs: 5 })
     await expect.poll(types).toEqual(['hello 1', 'in-force'])
     tamper()
     // Asking sshd makes it no file of ours, however often.
     await settle(agent, agent.asked, { always: true })
-    expect(filesAreAsLeft(config, loadMemory(agent.stateFolder))).toBe(false)
-    ahead = 3_600_001
-    expect((await running).why).toMatch(/somebody changed sshd's files/)
-    expect(readFileSync(principals, 'utf8')).toContain('mallory')
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed', 'in-force'])
+    server.drop()
+    await running
+  })
+
+  it('asks for all of it where it does not know any more what it should have', async () => {
+    rmSync(join(agent.stateFolder, 'desired.json'))
+    tamper()
     await session({ once: true })
-    expect(types()).toEqual(['hello 1', 'in-force', 'failed', 'hello 0', 'in-force'])
-    expect(inForce).toEqual([good, good])
-    expect(readFileSync(principals, 'utf8')).toBe(good)
+    expect(types()).toEqual(['hello 0', 'in-force'])
+    expect(readFileSync(principals, 'utf8')).not.toContain('mallory')
   })
 
   it('notices within the minute a block of somebody else that overrules its files, and tells the server', async () => {
@@ -146,15 +199,21 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     await expect.poll(types).toEqual(['hello 1', 'in-force'])
     try {
       writeFileSync(sshd.configFile, `Match Address 192.0.2.1\n  RevokedKeys none\nMatch all\n${good}`)
-      expect((await running).why).toMatch(/"RevokedKeys none" .* in "Match Address 192.0.2.1"/)
-      // Nor is anything called in force by the next connection.
-      await session({ once: true })
+      await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed'])
+      expect(frames[2]).toMatchObject({
+        message: expect.stringMatching(/"RevokedKeys none" .* in "Match Address 192.0.2.1"/),
+      })
+      // Nor is anything called in force by another connection.
+      const other = await session({ once: true })
       expect(types()).toEqual(['hello 1', 'in-force', 'failed', 'hello 1', 'failed'])
+      expect(other).toMatchObject({ settled: false, why: expect.stringMatching(/"RevokedKeys none"/) })
     } finally {
       writeFileSync(sshd.configFile, good)
     }
-    await session({ once: true })
-    expect(types().slice(-2)).toEqual(['hello 1', 'in-force'])
+    // The first connection stands, and says by itself that it is good again.
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed', 'hello 1', 'failed', 'in-force'])
+    server.drop()
+    await running
   })
 
   it('takes what somebody changed for its own at no renewal of a host certificate either', async () => {
@@ -162,7 +221,7 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     rmSync(hostCertificate())
     tamper()
     await session({ once: true })
-    expect(types()).toEqual(['hello 0', 'in-force'])
+    expect(types()).toEqual(['hello 1', 'failed', 'in-force'])
     expect(inForce).toEqual([good])
   })
 
