@@ -65,8 +65,11 @@ export class Connection {
   #holds: Held = { revision: 0, hash: undefined }
   /** What the host answered last, and whether it has said since that it failed: then it may say later that it came right. */
   #answered: { readonly content: NumberedContent; failed: boolean } | undefined
+  /** Why nothing of this host is called in force, whatever it says: another machine has its key too. */
+  #doubled: string | undefined
   #saidWrong = false
   #greeted = false
+  #opened: OpenedStream | undefined
   #logSize = 0n
   /** The tree head that the host came with. */
   #remembered: string | undefined
@@ -104,6 +107,27 @@ export class Connection {
     this.#ended = true
     clearTimeout(this.#deadline)
     this.#events.ended(this)
+  }
+
+  get from(): string {
+    return this.#channel.from
+  }
+
+  isThere(): Promise<boolean> {
+    return this.#ended ? Promise.resolve(false) : this.#channel.isThere()
+  }
+
+  /** With a reason, what the host says is in force is not believed from now on; without one it is asked once more. */
+  async setDoubled(reason: string | undefined): Promise<void> {
+    if (this.#doubled === reason) return
+    this.#doubled = reason
+    if (!this.#host || this.#ended) return
+    if (reason !== undefined)
+      return setFailed(this.#deps.store, this.#host.id, this.#holds.revision, reason, this.#deps.now())
+    // The row is the other stream's, which has ended.
+    if (this.#opened) await this.#events.opened(this.#opened)
+    this.#dirty = true
+    await this.pump(true)
   }
 
   /** Throws nothing: closes where the certificate behind the stream is good no more. */
@@ -176,7 +200,8 @@ export class Connection {
       await this.#show(hello.checkpoint)
       if (this.#ended) return
     }
-    await this.#events.opened({ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd })
+    this.#opened = { id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd }
+    await this.#events.opened(this.#opened)
     if (hello.incarnation === store.incarnation) {
       // Which content has this number says nobody but this server itself: a row that somebody wrote would keep the host from
       // hearing of a revocation, and have it take for in force what it never got.
@@ -209,7 +234,8 @@ export class Connection {
     if (content?.revision !== frame.revision) return
     this.#answered = { content, failed: frame.type === 'failed' }
     if (frame.type === 'in-force') {
-      await this.#events.inForce({ id: host.id, revision: content.revision, krlVersion: content.krlVersion })
+      if (this.#doubled !== undefined) await setFailed(store, host.id, content.revision, this.#doubled, now())
+      else await this.#events.inForce({ id: host.id, revision: content.revision, krlVersion: content.krlVersion })
       this.#holds = { revision: content.revision, hash: content.hash }
       this.#events.held.set(host.name, this.#holds)
     }

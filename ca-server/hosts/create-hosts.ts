@@ -24,6 +24,7 @@ import {
 } from './records.ts'
 import { inSlices } from './slices.ts'
 import { HostSnapshot } from './snapshot.ts'
+import { Streams } from './streams.ts'
 import { batched } from './together.ts'
 import { waitInForce } from './wait-in-force.ts'
 
@@ -52,7 +53,7 @@ export function createHosts(given: HostsDeps): Hosts {
   }
   const snapshot = new HostSnapshot(store, deps.ledger, deps.monotonic)
   const log = new LogHead(deps.ledger, failed)
-  const connections = new Map<string, Connection>()
+  const streams = new Streams(deps.alarm)
   const dirty = new Set<Connection>()
   const endings: (() => unknown)[] = []
   let answers = Promise.withResolvers<void>()
@@ -77,17 +78,19 @@ export function createHosts(given: HostsDeps): Hosts {
       answers = Promise.withResolvers<void>()
     },
     ended(connection: Connection) {
-      if (connections.get(connection.caller.name) !== connection) return
-      connections.delete(connection.caller.name)
+      const left = streams.delete(connection)
       dirty.delete(connection)
       if (connection.stream !== undefined && started)
-        written = closed(connection.stream).catch(failed).finally(events.answered)
+        written = closed(connection.stream)
+          .then(() => left?.setDoubled(undefined))
+          .catch(failed)
+          .finally(events.answered)
     },
   }
 
   /** Every stream looks whether its host should have something new, a few at a time. */
   function allChanged(): void {
-    for (const connection of connections.values()) dirty.add(connection)
+    for (const connection of streams.all()) dirty.add(connection)
     while (running < AT_ONCE && dirty.size > 0) work().catch(failed)
   }
   async function work(): Promise<void> {
@@ -103,7 +106,7 @@ export function createHosts(given: HostsDeps): Hosts {
   }
 
   function closeGone(): void {
-    for (const connection of [...connections.values()])
+    for (const connection of streams.all())
       if (!snapshot.knows(connection.caller.name, connection.caller.clientSpki))
         connection.close(CLOSE.policy, 'this host is gone')
     for (const name of events.held.keys()) if (!snapshot.find(name)) events.held.delete(name)
@@ -118,12 +121,12 @@ export function createHosts(given: HostsDeps): Hosts {
   async function sweep(): Promise<void> {
     // Nobody is let in while the database cannot be read; those who are in need not all leave and come back for that.
     if (!snapshot.isFresh()) return
-    for (const connection of [...connections.values()]) await connection.check().catch(failed)
-    const there = [...connections.values()]
+    for (const connection of streams.all()) await connection.check().catch(failed)
+    const there = streams.all()
     // A host that takes its time, or is closing, is not waited for: it must not keep the others from being looked at.
     for (const connection of there) connection.sendLog().catch(failed)
-    const streams = there.flatMap(({ stream }) => stream ?? [])
-    if (streams.length > 0) await setConnected(store, streams, true, now())
+    const open = there.flatMap(({ stream }) => stream ?? [])
+    if (open.length > 0) await setConnected(store, open, true, now())
     allChanged()
   }
 
@@ -157,8 +160,7 @@ export function createHosts(given: HostsDeps): Hosts {
 
     async stop() {
       for (const end of endings.splice(0)) await end()
-      const there = [...connections.values()]
-      for (const connection of there) connection.close(CLOSE.goingAway, 'the server is stopping')
+      for (const connection of streams.all()) connection.close(CLOSE.goingAway, 'the server is stopping')
       await written
       started = false
     },
@@ -220,9 +222,7 @@ export function createHosts(given: HostsDeps): Hosts {
 
     connect(caller: HostCaller, channel) {
       const connection = new Connection(caller, channel, deps, log, events)
-      const before = connections.get(caller.name)
-      connections.set(caller.name, connection)
-      before?.close(CLOSE.replaced, 'this host has opened another stream')
+      streams.add(connection).catch(failed)
       if (!snapshot.knows(caller.name, caller.clientSpki)) connection.close(CLOSE.policy, 'this host is gone')
       return { receive: text => connection.receive(text), closed: () => connection.closed() }
     },

@@ -105,6 +105,10 @@ export type HostsDeps = {
 
 /** One side of a host's stream; `http/host-stream.ts` puts a WebSocket behind it. */
 export type HostChannel = {
+  /** Where the host calls from, as the listener sees it. */
+  readonly from: string
+  /** Asks the other side to answer, for a few seconds: whether somebody is still there. */
+  isThere(): Promise<boolean>
   /** Resolves when the text has left this process; a slow host so never makes frames pile up. */
   send(text: string): Promise<void>
   close(code: number, reason: string): void

@@ -13,6 +13,8 @@ import type { UpgradeHandler } from './serve.ts'
 /** What a host says is short: hello, in force, failed. */
 const MAX_MESSAGE = 16 * 1024
 const PING_MS = 30_000
+/** What does not answer within this time is a stream whose end was not noticed. */
+const PONG_MS = 5_000
 
 /** One host's streams: each is looked up and written down. An agent that is sent away comes back later and later. */
 export const STREAMS_PER_HOST = { burst: 30, perMinute: 10 }
@@ -52,7 +54,7 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
       if (socket.destroyed) return
       server.handleUpgrade(incoming, socket, toBuffer(head), webSocket => {
         opened()
-        attach(deps, caller, webSocket, check)
+        attach(deps, caller, from, webSocket, check)
       })
     }
     open().catch(refuse)
@@ -81,8 +83,16 @@ async function callerOf(deps: HostStreamDeps, incoming: IncomingMessage): Promis
   throw new KeymanError('denied', 'the host stream is for hosts')
 }
 
-function attach(deps: HostStreamDeps, caller: HostOnly, webSocket: WebSocket, check: () => Promise<HostOnly>): void {
+function attach(
+  deps: HostStreamDeps,
+  caller: HostOnly,
+  from: string,
+  webSocket: WebSocket,
+  check: () => Promise<HostOnly>,
+): void {
   const channel: HostChannel = {
+    from,
+    isThere: () => isThere(webSocket),
     send: text => new Promise((resolve, reject) => webSocket.send(text, error => (error ? reject(error) : resolve()))),
     close: (code, reason) => webSocket.close(code, reason.slice(0, 100)),
     async check() {
@@ -109,6 +119,25 @@ function attach(deps: HostStreamDeps, caller: HostOnly, webSocket: WebSocket, ch
   webSocket.on('close', () => {
     clearInterval(pinging)
     connection.closed()
+  })
+}
+
+/** Whether the other side answers a ping. */
+function isThere(webSocket: WebSocket): Promise<boolean> {
+  return new Promise(resolve => {
+    if (webSocket.readyState !== webSocket.OPEN) return resolve(false)
+    const settle = (there: boolean) => () => {
+      clearTimeout(timer)
+      webSocket.off('pong', onPong)
+      webSocket.off('close', onClose)
+      resolve(there)
+    }
+    const onPong = settle(true)
+    const onClose = settle(false)
+    const timer = setTimeout(onClose, PONG_MS)
+    webSocket.on('pong', onPong)
+    webSocket.on('close', onClose)
+    webSocket.ping()
   })
 }
 

@@ -92,6 +92,16 @@ describe('what fails while hosts are connected', () => {
       .toMatchObject({ epochs: [{ subject: `host:${web1}` }] })
   })
 
+  it('a stream whose end was not noticed gives way to the next one of its host', async () => {
+    const started = await begin()
+    const { incarnation } = server.services.store
+    const lost = connectHost(started, web1, incarnation)
+    const next = connectHost(started, web1, incarnation)
+    expect(await lost.closed).toBe('this host has opened another stream')
+    await next.inForce
+    expect(await started.show(web1)).toMatchObject({ state: 'connected' })
+  })
+
   it('in one closing socket keeps no other host from being looked at', async () => {
     let ahead = 0
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })

@@ -27,6 +27,8 @@ async function hello(other: { revision?: number; checkpoint?: string; incarnatio
   const connection = hosts.connect(
     { kind: 'host', name, clientSpki: spkiOf(name), clientFingerprint: '', epochs: [] },
     {
+      from: '192.0.2.1',
+      isThere: async () => false,
       async send() {},
       close: (_, why) => {
         reason = why
