@@ -38,6 +38,7 @@ export type KeystoreSettings =
       readonly token: string
       readonly pin: Secret
       readonly sessions?: number
+      readonly libraryParameters?: string
     }
 
 export type ResolvedConfig = {
@@ -231,7 +232,7 @@ function keystoreOf(settings: Settings, at: KeystorePrefix, folder: string, arou
   return kind === 'software' ? softwareOf(settings, at, folder, around) : pkcs11Of(settings, at, around)
 }
 
-const PKCS11_ONLY = ['module', 'token', 'pin', 'pin_file', 'sessions'] as const
+const PKCS11_ONLY = ['module', 'token', 'pin', 'pin_file', 'sessions', 'library_parameters'] as const
 const SOFTWARE_ONLY = ['key_file', 'passphrase_file', 'credential'] as const
 
 function softwareOf(settings: Settings, at: KeystorePrefix, folder: string, around: Surroundings): KeystoreSettings {
@@ -263,12 +264,14 @@ function pkcs11Of(settings: Settings, at: KeystorePrefix, around: Surroundings):
   if (!pin && settings[`${at}.pin_file`] === undefined)
     around.problem(`${at}.pin_file`, 'must be set: a file with the PIN')
   const sessions = settings[`${at}.sessions`]
+  const libraryParameters = settings[`${at}.library_parameters`]
   return {
     kind: 'pkcs11',
     module: module === undefined ? '' : around.absolutePath(`${at}.module`, module),
     token: token ?? '',
     pin: pin ?? new Secret(''),
     ...(sessions === undefined ? {} : { sessions }),
+    ...(libraryParameters === undefined ? {} : { libraryParameters }),
   }
 }
 
@@ -282,6 +285,11 @@ function standbyOf(settings: Settings, active: KeystoreSettings, folder: string,
       'keystore.standby.kind',
       `must be "${active.kind}" as keystore.kind is: a standby key of another class weakens both`,
     )
+  }
+  // C_Initialize counts for all tokens of a module together.
+  if (standby.kind === 'pkcs11' && active.kind === 'pkcs11' && standby.module === active.module) {
+    if (standby.libraryParameters !== active.libraryParameters)
+      around.problem('keystore.standby.library_parameters', 'must be as keystore.library_parameters: it is one module')
   }
   return standby
 }

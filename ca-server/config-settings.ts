@@ -93,6 +93,7 @@ const keystoreSettings = {
   'keystore.pin': text('the PIN').optional(),
   'keystore.pin_file': path.optional(),
   'keystore.sessions': sessions.optional(),
+  'keystore.library_parameters': text("what the module's manual wants at its initialization").optional(),
   'keystore.key_file': path.optional(),
   'keystore.passphrase_file': path.optional(),
   'keystore.credential': that(
@@ -153,6 +154,7 @@ export const SETTINGS = {
   'keystore.standby.pin': keystoreSettings['keystore.pin'],
   'keystore.standby.pin_file': path.optional(),
   'keystore.standby.sessions': sessions.optional(),
+  'keystore.standby.library_parameters': keystoreSettings['keystore.library_parameters'],
   'keystore.standby.key_file': path.optional(),
   'keystore.standby.passphrase_file': path.optional(),
   'keystore.standby.credential': keystoreSettings['keystore.credential'],

@@ -256,6 +256,18 @@ describe('the keystore', () => {
     expect(problems('[keystore]\nkey_file = "a"\npassphrase_file = "pin"\n').join()).toContain('only one of them')
   })
 
+  it('takes library_parameters for the module, the same for all tokens of one', () => {
+    const standby =
+      '[keystore.standby]\nkind = "pkcs11"\nmodule = "/usr/lib/p11.so"\ntoken = "other"\npin_file = "pin"\n'
+    const parameters = `library_parameters = "configdir='sql:/etc/nss'"\n`
+    expect(read(hsm + parameters).keystore).toMatchObject({ libraryParameters: "configdir='sql:/etc/nss'" })
+    expect(problems(hsm + parameters + standby).join()).toMatch(
+      /^keystore\.standby\.library_parameters: must be as keystore\.library_parameters/,
+    )
+    expect(read(hsm + parameters + standby + parameters).standbyKeystore).toMatchObject({ token: 'other' })
+    expect(problems(`[keystore]\n${parameters}`).join()).toContain('does not belong to keystore.kind = "software"')
+  })
+
   it('can be opened by a systemd credential', () => {
     const text = 'keystore.credential = "keystore-key"'
     expect(read(text, { CREDENTIALS_DIRECTORY: '/run/credentials/keyman' }).keystore).toMatchObject({

@@ -1,4 +1,15 @@
-export type Requirement = 'ssh' | 'sshd' | 'softhsm' | 'opensc' | 'postgresql' | 'chromium' | 'cc' | 'openssl' | 'git'
+export type Requirement =
+  | 'ssh'
+  | 'sshd'
+  | 'softhsm'
+  | 'p11-kit'
+  | 'softokn'
+  | 'opensc'
+  | 'postgresql'
+  | 'chromium'
+  | 'cc'
+  | 'openssl'
+  | 'git'
 export const REQUIREMENTS: Readonly<
   Record<Requirement, { readonly packages: readonly string[]; readonly find: () => string | undefined }>
 >

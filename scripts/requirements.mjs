@@ -19,6 +19,8 @@ export const REQUIREMENTS = {
         ].map(folder => join(folder, 'libsofthsm2.so')),
       ),
   },
+  'p11-kit': { packages: ['libp11-kit0'], find: () => library('libp11-kit.so.0') },
+  softokn: { packages: ['libnss3'], find: () => library('libsoftokn3.so') },
   opensc: { packages: ['opensc'], find: () => program('pkcs11-tool') },
   postgresql: {
     packages: ['postgresql'],
@@ -61,6 +63,14 @@ function isExecutable(path) {
     return false
   }
 }
+
+/** A library's path, in the folders that Debian and others keep them in. */
+const library = name =>
+  firstFile(
+    ['/usr/lib', '/usr/lib64', '/usr/local/lib', '/opt/homebrew/lib']
+      .flatMap(folder => [folder, ...subfolders(folder)])
+      .flatMap(folder => [join(folder, name), join(folder, 'nss', name)]),
+  )
 
 const firstFile = paths => paths.find(path => existsSync(path))
 

@@ -75,7 +75,7 @@ export type KeystoreConfig =
        * so set UV_THREADPOOL_SIZE to a few more. Without it the module works in this process, and threads of ours sign.
        */
       readonly sessions?: number
-      /** For NSS softokn, which wants a trailing space in it. */
+      /** What C_Initialize gets besides, for modules that want it: NSS softokn is told its folder so. */
       readonly libraryParameters?: string
     }
 
@@ -121,7 +121,7 @@ export function checkNewKey(label: string, algorithm: KeyAlgorithm, offered: rea
   if (label === HEALTH_LABEL) throw labelTaken(label)
   if (offered.includes(algorithm)) return
   throw new KeymanError('invalid-input', `this keystore makes no ${algorithm} keys`, {
-    hint: `it offers ${offered.join(', ')}`,
+    hint: `it offers ${offered.join(', ') || 'none that KeyMan knows'}; authority.algorithm chooses (ed25519, ecdsa-p256)`,
     fields: [{ field: 'algorithm', message: `not one of ${offered.join(', ')}` }],
   })
 }

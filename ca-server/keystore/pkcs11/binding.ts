@@ -1,6 +1,9 @@
+import { existsSync } from 'node:fs'
 import type * as pkcs11js from 'pkcs11js'
 import { KeymanError } from '#shared/errors.ts'
 import { unavailable } from '../port.ts'
+import { CKR } from './constants.ts'
+import { type Field, meaningOf } from './in-words.ts'
 
 /** The native module and its errors: the only file that loads pkcs11js. Handles are Buffers, as pkcs11js has them. */
 export type Cryptoki = pkcs11js.PKCS11
@@ -21,36 +24,33 @@ export async function loadCryptoki(path: string): Promise<Cryptoki> {
   try {
     cryptoki.load(path)
   } catch (cause) {
-    throw unavailable(`the PKCS#11 module ${path} can't be loaded`, { hint: 'check keystore.module', cause })
+    throw blame('module', `the PKCS#11 module ${path} can't be loaded: ${whyNotLoaded(path, cause)}`, {
+      hint: 'set keystore.module to the library that came with the HSM (SoftHSM: libsofthsm2.so)',
+      cause,
+    })
   }
   return cryptoki
 }
 
-/** CK_RV of PKCS#11 v3.1 that something here depends on. */
-export const CKR = {
-  GENERAL_ERROR: 5,
-  ATTRIBUTE_VALUE_INVALID: 19,
-  DEVICE_ERROR: 48,
-  DEVICE_REMOVED: 50,
-  AEAD_DECRYPT_FAILED: 66,
-  ENCRYPTED_DATA_INVALID: 64,
-  ENCRYPTED_DATA_LEN_RANGE: 65,
-  KEY_HANDLE_INVALID: 96,
-  OBJECT_HANDLE_INVALID: 130,
-  OPERATION_ACTIVE: 144,
-  PIN_INCORRECT: 160,
-  PIN_INVALID: 161,
-  PIN_LEN_RANGE: 162,
-  PIN_LOCKED: 164,
-  SESSION_CLOSED: 176,
-  SESSION_HANDLE_INVALID: 179,
-  TOKEN_NOT_PRESENT: 224,
-  USER_ALREADY_LOGGED_IN: 256,
-  USER_NOT_LOGGED_IN: 257,
-  USER_PIN_NOT_INITIALIZED: 258,
-  CRYPTOKI_NOT_INITIALIZED: 400,
-  CRYPTOKI_ALREADY_INITIALIZED: 401,
-} as const
+/** What dlopen(3) says, in words: its own are the loader's. */
+function whyNotLoaded(path: string, error: unknown): string {
+  if (!existsSync(path)) return 'there is no such file'
+  const said = error instanceof Error ? error.message : ''
+  const [, missing] = /^(\S+): cannot open shared object file: No such file/.exec(said) ?? []
+  if (missing !== undefined && missing !== path) return `it needs the library ${missing}, which is not installed`
+  if (/cannot open shared object file: Permission denied/.test(said)) return 'this user may not read it'
+  if (/invalid ELF header|file too short|wrong ELF class|not a mach-o file|incompatible arch/i.test(said))
+    return 'it is no library for this machine'
+  if (/C_GetFunctionList/.test(said)) return 'it is a library, but no PKCS#11 module'
+  return 'the system refuses it'
+}
+
+/** `unavailable` that names the setting below `keystore` which is to blame. */
+export const blame = (
+  field: Field,
+  message: string,
+  details: { hint?: string; retryAfter?: number; cause?: unknown } = {},
+): KeymanError => new KeymanError('unavailable', message, { ...details, fields: [{ field, message }] })
 
 /**
  * The CK_RV of whatever pkcs11js throws: an error with `code`, or a plain one whose message begins `CKR_NAME:code`.
@@ -85,13 +85,15 @@ export const isLost = (error: unknown): boolean => LOST.has(ckrOf(error) ?? -1)
 const WRONG_PIN: ReadonlySet<number> = new Set([CKR.PIN_INCORRECT, CKR.PIN_INVALID, CKR.PIN_LEN_RANGE, CKR.PIN_LOCKED])
 export const isWrongPin = (error: unknown): boolean => WRONG_PIN.has(ckrOf(error) ?? -1)
 
-/** What crosses the room's border: a KeymanError stays; all else is `unavailable` with the CK_RV's number. */
+/** What crosses the room's border: a KeymanError stays; all else is `unavailable`, in words, with the CK_RV's number for manuals. */
 export function normalise(error: unknown, doing: string): KeymanError {
   if (error instanceof KeymanError) return error
   const code = ckrOf(error)
-  const hex = code === undefined ? '' : ` (CK_RV 0x${code.toString(16)})`
-  const retry = isLost(error) ? { retryAfter: 1 } : {}
-  return unavailable(`the PKCS#11 module failed at ${doing}${hex}`, { cause: error, ...retry })
+  const { what, hint, field } = meaningOf(code)
+  const number = code === undefined ? '' : `, CK_RV 0x${code.toString(16)}`
+  const details = { hint, cause: error, ...(isLost(error) ? { retryAfter: 1 } : {}) }
+  const message = `${what} (${doing}${number})`
+  return field === undefined ? unavailable(message, details) : blame(field, message, details)
 }
 
 /**

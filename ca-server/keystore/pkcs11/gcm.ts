@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { doesNotOpen, joinSealed, NONCE_BYTES, splitSealed, TAG_BYTES } from '../sealed.ts'
-import { CKR, type Cryptoki, ckrOf, type Handle, type Mechanism, onThread } from './binding.ts'
-import { CKM, PARAMS_AES_GCM_V240 } from './constants.ts'
+import { type Cryptoki, ckrOf, type Handle, type Mechanism, onThread } from './binding.ts'
+import { CKM, CKR, PARAMS_AES_GCM_V240 } from './constants.ts'
 
 /** AES-256-GCM by a key on the token (PKCS#11 v2.40 mechanisms, section 2.12.1). Same bytes as `sealed.ts` makes. */
 

@@ -13,7 +13,8 @@ import {
   unavailable,
 } from '../port.ts'
 import { splitSealed } from '../sealed.ts'
-import { type Handle, onThread } from './binding.ts'
+import { ckrOf, type Handle, loadCryptoki, onThread } from './binding.ts'
+import { CKR } from './constants.ts'
 import { decrypt, encrypt } from './gcm.ts'
 import { probe, SCHEMES } from './mechanisms.ts'
 import { findMasterKey, findSigningKey, generateMasterKey, generateSigningKey, listLabels } from './objects.ts'
@@ -24,18 +25,22 @@ import { openToken, type Token } from './token.ts'
 /** Keys in an HSM or another PKCS#11 token (OASIS PKCS#11 v2.40 and v3.1). Keys are made there and never leave. */
 export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind: 'pkcs11' }>): Promise<Keystore> {
   const { module, token: name, pin, libraryParameters } = config
-  // Without a number of sessions the module is taken for one that works in this process, where threads of ours sign best. An
-  // HSM that is far away wants many signatures under way at once, which only wait: those are libuv's.
-  const threads = config.sessions === undefined ? createSignThreads(module) : undefined
   const sessions = config.sessions ?? threadCount()
   const given = libraryParameters === undefined ? {} : { libraryParameters }
   const token = await openToken({ module, token: name, pin, sessions, ...given })
-  const probed = await token
-    .use('probing the token', async () => probe(token.cryptoki, token.slot))
+  const opened = await token
+    .use('probing the token', async session => ({
+      probed: probe(token.cryptoki, token.slot),
+      shared: await isSharedByBindings(module, session),
+    }))
     .catch(async error => {
       await token.close()
       throw error
     })
+  // Without a number of sessions the module is taken for one that works in this process, where threads of ours sign best. An
+  // HSM that is far away wants many signatures under way at once, which only wait: those are libuv's.
+  const threads = config.sessions === undefined && opened.shared ? createSignThreads(module) : undefined
+  const probed = opened.shared ? opened.probed : { ...opened.probed, cannot: [...opened.probed.cannot, NOT_SHARED] }
   const handles = createHandleCache(token)
   const makeOneAtATime = createQueue()
 
@@ -140,6 +145,24 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
       await token.close()
       await threads?.close()
     },
+  }
+}
+
+const NOT_SHARED =
+  "the PKCS#11 module keeps a state for each of its callers, as p11-kit's proxy does: signing takes more of this machine than with the vendor's module itself as keystore.module"
+
+/**
+ * Whether a second binding in this process, as each signing thread has one, knows the sessions of the first. p11-kit's proxy
+ * keeps them apart: to it the second is another caller, who has not called C_Initialize.
+ */
+async function isSharedByBindings(module: string, session: Handle): Promise<boolean> {
+  const second = await loadCryptoki(module)
+  try {
+    second.C_GetSessionInfo(session)
+    return true
+  } catch (error) {
+    const code = ckrOf(error)
+    return code !== CKR.CRYPTOKI_NOT_INITIALIZED && code !== CKR.SESSION_HANDLE_INVALID
   }
 }
 

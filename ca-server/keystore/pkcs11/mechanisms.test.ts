@@ -38,7 +38,7 @@ describe.skipIf(missing)(`a token without Edwards curves and AES-GCM${missing &&
   it('refuses the rest by name and tells its health with another algorithm', async () => {
     await expect(keystore.generateKey('log', 'ed25519')).rejects.toMatchObject({
       code: 'invalid-input',
-      hint: 'it offers ecdsa-p256, ecdsa-p384, rsa-3072, rsa-4096',
+      hint: expect.stringMatching(/^it offers ecdsa-p256, ecdsa-p384, rsa-3072, rsa-4096; authority\.algorithm/),
     })
     await expect(keystore.wrapDataKey('master', utf8('key'), utf8('place'))).rejects.toMatchObject({
       code: 'unavailable',

@@ -1,7 +1,7 @@
 import type { KeymanError } from '#shared/errors.ts'
 import { backingOff } from './back-off.ts'
-import { CKR, type Cryptoki, ckrOf, loadCryptoki, normalise } from './binding.ts'
-import { CKF } from './constants.ts'
+import { type Cryptoki, ckrOf, loadCryptoki, normalise } from './binding.ts'
+import { CKF, CKR } from './constants.ts'
 
 /**
  * A PKCS#11 module as this process has it: C_Initialize and C_Finalize count for all of its tokens together, so an active
@@ -36,11 +36,12 @@ const loaded = new Map<string, Promise<Loaded>>()
 
 /** Throws `unavailable` where the module is not there or does not initialize. */
 export async function joinModule(path: string, user: ModuleUser, libraryParameters?: string): Promise<Module> {
-  let entry = loaded.get(path)
+  const how = JSON.stringify([path, libraryParameters])
+  let entry = loaded.get(how)
   if (!entry) {
     entry = load(path, libraryParameters)
-    loaded.set(path, entry)
-    entry.catch(() => loaded.delete(path))
+    loaded.set(how, entry)
+    entry.catch(() => loaded.delete(how))
   }
   const { module, join } = await entry
   await join(user)
@@ -114,7 +115,8 @@ async function initialize(cryptoki: Cryptoki, libraryParameters: string | undefi
     try {
       cryptoki.C_Initialize({
         flags: CKF.OS_LOCKING_OK, // threads of libuv call it
-        ...(libraryParameters === undefined ? {} : { libraryParameters }),
+        // pkcs11js passes on all but the last character.
+        ...(libraryParameters === undefined ? {} : { libraryParameters: `${libraryParameters} ` }),
       })
     } catch (error) {
       if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw error
