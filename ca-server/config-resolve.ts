@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { parseIpAddress } from '#shared/ip-address.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
-import { postgresUrlParts, type Settings } from './config-settings.ts'
+import { holdsPassword, withPassword } from './config-database-url.ts'
+import type { Settings } from './config-settings.ts'
 
 /** Pure: settings that each are well-formed become one configuration; what does not fit together is reported. */
 
@@ -199,14 +200,14 @@ function databaseOf(settings: Settings, folder: string, around: Surroundings): R
   }
   return {
     engine: 'postgresql',
-    url: withPassword(url, settings, 'database.password_file', around),
+    url: urlOf(url, settings, 'database.password_file', around),
     ...(migrationUrl === undefined
       ? {}
-      : { migrationUrl: withPassword(migrationUrl, settings, 'database.migration_password_file', around) }),
+      : { migrationUrl: urlOf(migrationUrl, settings, 'database.migration_password_file', around) }),
   }
 }
 
-function withPassword(
+function urlOf(
   url: string,
   settings: Settings,
   path: 'database.password_file' | 'database.migration_password_file',
@@ -214,10 +215,8 @@ function withPassword(
 ): Secret {
   const password = secretFrom(settings[path], path, around)
   if (!password) return new Secret(url)
-  const { before, hosts, after } = postgresUrlParts(url) ?? { before: '', hosts: '', after: '' }
-  const user = before.replace(/^[a-z]+:\/\//, '').replace(/@$/, '')
-  if (user.includes(':')) around.problem(path, 'a password stands in the address already')
-  return new Secret(`postgresql://${user}:${encodeURIComponent(password.reveal())}@${hosts}${after}`)
+  if (holdsPassword(url)) around.problem(path, 'a password stands in the address already')
+  return new Secret(withPassword(url, password.reveal()))
 }
 
 type KeystorePrefix = 'keystore' | 'keystore.standby'

@@ -3,6 +3,7 @@ import { parseDuration } from '#shared/durations.ts'
 import { parseIpAddress } from '#shared/ip-address.ts'
 import { isHostName } from '#shared/names.ts'
 import { isOrganisation } from '#shared/x509/index.ts'
+import { parseDatabaseUrl } from './config-database-url.ts'
 
 /**
  * Pure: every setting of the server, by its path in the TOML file. The variable of `pages.listen` is
@@ -65,15 +66,14 @@ function isAddressOrRange(value: string): boolean {
 const path = text('the path of a file or folder').min(1, 'must be the path of a file or folder')
 const list = <T extends z.ZodType>(item: T, allowed: string) =>
   z.array(item, { error: `must be a list of ${allowed}` }).max(100, 'at most 100 entries')
-/** Several hosts may stand in a connection string (`host1:5432,host2:5432`): its parts, of which `hosts` is the whole list. */
-export function postgresUrlParts(url: string): { before: string; hosts: string; after: string } | undefined {
-  const [, before, hosts, after] = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^@/?]*)(.*)$/.exec(url) ?? []
-  if (before === undefined || hosts === undefined || after === undefined) return undefined
-  return hosts.split(',').every(host => URL.canParse(before + host + after)) ? { before, hosts, after } : undefined
-}
-const postgresUrl = that(
-  value => postgresUrlParts(value) !== undefined,
-  'an address such as postgres://keyman@db.example.com/keyman',
+const postgresUrl = text('an address such as postgresql://keyman@db.example.com/keyman').superRefine(
+  (value, context) => {
+    try {
+      parseDatabaseUrl(value)
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : 'is no connection string' })
+    }
+  },
 )
 const kind = z.enum(['software', 'pkcs11'], { error: 'must be "software" or "pkcs11"' })
 const sessions = z

@@ -211,7 +211,7 @@ describe('secrets', () => {
     expect(withPassword).toContain('a password may not stand in the file')
     expect(withPassword).not.toContain('hunter2')
     const broken = problems('', { KEYMAN_DATABASE_URL: 'mysql://keyman:hunter2@db/keyman' }).join()
-    expect(broken).toContain('postgres://')
+    expect(broken).toContain('postgresql://')
     expect(broken).not.toContain('hunter2')
   })
 

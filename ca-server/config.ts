@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { type FieldError, KeymanError } from '#shared/errors.ts'
 import { printable } from '#shared/names.ts'
+import { holdsPassword } from './config-database-url.ts'
 import { type ResolvedConfig, resolveConfig } from './config-resolve.ts'
 import {
   SECRET_SETTINGS,
@@ -79,7 +80,7 @@ export function parseConfig(
   }
   for (const path of URL_SETTINGS) {
     const value = values.get(path)
-    if (typeof value === 'string' && /^[a-z]+:\/\/[^@/]*:[^@/]*@/.test(value)) {
+    if (typeof value === 'string' && holdsPassword(value)) {
       problem(
         path,
         `a password may not stand in the file; name a file with ${path.replace('url', 'password_file')}, or set ${variableOf(path)}`,

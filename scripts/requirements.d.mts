@@ -6,6 +6,7 @@ export type Requirement =
   | 'softokn'
   | 'opensc'
   | 'postgresql'
+  | 'pgbouncer'
   | 'chromium'
   | 'cc'
   | 'openssl'

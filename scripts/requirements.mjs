@@ -31,6 +31,7 @@ export const REQUIREMENTS = {
           .map(folder => join(folder, 'bin', 'initdb')),
       ),
   },
+  pgbouncer: { packages: ['pgbouncer'], find: () => program('pgbouncer') },
   chromium: {
     packages: ['chromium'],
     find: () => program('chromium') ?? program('chromium-browser') ?? program('google-chrome'),

@@ -9,6 +9,8 @@ export function told(error: unknown): KeymanError {
   if (error instanceof KeymanError) return error
   const one = firstOf(error)
   if (one instanceof KeymanError) return one
+  // An error of a room that knows better what it stands for.
+  if (one instanceof Error && 'inWords' in one && one.inWords instanceof KeymanError) return one.inWords
   const code = codeOf(one)
   const known = code === undefined ? undefined : (KNOWN[code] ?? byPattern(code))
   if (!known)
@@ -33,6 +35,7 @@ type Told = { readonly what: string; readonly hint: string; readonly code?: Erro
 
 const NETWORK = 'see whether it still runs, and what lies between'
 const FILE = 'see to whom it belongs and its mode, and run this as the user to whom it belongs'
+const ROOT = "name its authority's certificate: of a database, as sslrootcert in database.url"
 const KNOWN: Readonly<Record<string, Told>> = {
   // The system's (errno(3)), as Node names them.
   ECONNREFUSED: {
@@ -72,23 +75,59 @@ const KNOWN: Readonly<Record<string, Told>> = {
     hint: 'see whether the right file is named',
     code: 'invalid-input',
   },
+  DEPTH_ZERO_SELF_SIGNED_CERT: { what: 'nobody who is believed vouches for its certificate', hint: ROOT },
+  SELF_SIGNED_CERT_IN_CHAIN: { what: 'nobody who is believed vouches for its certificate', hint: ROOT },
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: { what: 'nobody who is believed vouches for its certificate', hint: ROOT },
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: { what: 'nobody who is believed vouches for its certificate', hint: ROOT },
+  ERR_TLS_CERT_ALTNAME_INVALID: {
+    what: 'its certificate is for another name',
+    hint: 'see whether the name in the address is right, and which the certificate has',
+  },
   CERT_NOT_YET_VALID: { what: 'its certificate is not good yet', hint: "look whether this machine's clock is right" },
   CERT_HAS_EXPIRED: { what: 'its certificate has ended', hint: "look whether this machine's clock is right" },
   // PostgreSQL's (appendix A).
+  '0A000': { what: 'the database does not know how to do that', hint: 'KeyMan wants PostgreSQL 15 or newer' },
+  '0LP01': {
+    what: "the database does not let the server's user give that right",
+    hint: 'see docs/install.md: its SQL',
+  },
+  '25006': { what: 'the database can only be read: it is a standby', hint: 'let database.url lead to the primary' },
+  '28000': {
+    what: 'the database does not let this user in from here',
+    hint: 'see the user in database.url, and pg_hba.conf of the database',
+  },
+  '28P01': {
+    what: 'the database does not take the password, or has no such user',
+    hint: 'see the user in database.url and database.password_file',
+  },
+  '3D000': {
+    what: 'there is no such database',
+    hint: 'create it as docs/install.md says, or see its name in database.url',
+  },
+  '3F000': { what: 'there is no such schema in the database', hint: 'see search_path of this user in the database' },
+  '40001': { what: 'the database asks to try again', hint: 'try again' },
+  '40P01': { what: 'the database asks to try again', hint: 'try again' },
   '42501': {
     what: "the database does not let the server's user do that",
-    hint: 'give it the rights that docs/server.md names, or set database.migration_url',
+    hint: 'give it the rights that docs/install.md names, or set database.migration_url',
   },
-  '28000': {
-    what: 'the database does not let this user in',
-    hint: 'see database.url, and pg_hba.conf of the database',
-  },
-  '28P01': { what: 'the database does not take the password', hint: 'see database.url' },
-  '3D000': { what: 'there is no such database', hint: 'make it, or see database.url' },
+  '42704': { what: 'a role or type is missing in the database', hint: 'see docs/install.md: its SQL makes the roles' },
   '53100': { what: "the database's disk is full", hint: 'make room there' },
+  '53200': { what: 'the database has not enough memory', hint: 'see what else runs there, and its settings' },
   '53300': {
     what: 'the database takes no more connections',
-    hint: 'see who holds them; max_connections of the database',
+    hint: 'see who holds them; max_connections of the database, or CONNECTION LIMIT of the user',
+  },
+  '54000': { what: "a limit of the database's is reached", hint: 'see its own log at this moment' },
+  '55P03': { what: 'something else holds a lock in the database', hint: 'try again; see pg_stat_activity' },
+  '57014': { what: 'the database broke it off, since it took too long', hint: 'try again; see what the database does' },
+  '57P03': { what: 'the database is starting or stopping', hint: 'try again in a moment' },
+  '58P01': { what: 'a file of the database is missing', hint: 'see its own log; it may need a backup' },
+  XX001: { what: 'the data of the database are damaged', hint: 'put a backup back, and run keyman-server restore' },
+  XX002: { what: 'an index of the database is damaged', hint: 'see REINDEX in its manual, and its own log' },
+  '08P01': {
+    what: 'what answers there does not take what PostgreSQL takes',
+    hint: 'a pooler has to be in session mode; see its own log at this moment',
   },
   '42P01': { what: 'a table is missing in the database', hint: 'it may be of another release: see docs/server.md' },
   '42703': { what: 'a column is missing in the database', hint: 'it may be of another release: see docs/server.md' },

@@ -1,28 +1,25 @@
+import { readFileSync } from 'node:fs'
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import pg from 'pg'
+import { type DatabaseUrl, parseDatabaseUrl } from '#server/config-database-url.ts'
 import { invalid } from '#shared/errors.ts'
-import { StoreError } from './errors.ts'
+import { classify, hasNoTls, StoreError } from './errors.ts'
 
 /** How long making one connection may take, and the wait for a free one. */
 export const CONNECT_DEADLINE_MS = 5_000
 
-/**
- * The hosts of a connection string, each as a string of its own: `pg` knows one host, we want the primary among several.
- * Throws `invalid-input` without showing the string: it holds a password.
- */
-export function splitHosts(url: string, field: string): [string, ...string[]] {
-  const parts = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^@/?]*)(\/[^?]*)?(\?.*)?$/.exec(url)
-  const [first, ...others] = (parts?.[2] ?? '').split(',').map(host => {
-    const one = `${parts?.[1] ?? ''}${host}${parts?.[3] ?? ''}${parts?.[4] ?? ''}`
-    if (!parts || (host !== '' && !URL.canParse(one)))
-      throw invalid(field, 'this is not a connection string such as postgresql://user@host:5432/database')
-    return one
-  })
-  return [first ?? url, ...others]
-}
+/** One host of a connection string: `pg` knows one, we want the primary among several. */
+export type Target = DatabaseUrl & { readonly host: string; readonly port: number }
 
-/** The user name of a connection string, decoded. */
-export const userOf = (url: string): string =>
-  decodeURIComponent(/^postgres(?:ql)?:\/\/([^:@/]*)(?::[^@/]*)?@/.exec(url)?.[1] ?? '')
+/** Throws `invalid-input` without showing the string: it holds a password. */
+export function targetsOf(url: string, field: string): readonly Target[] {
+  try {
+    const parsed = parseDatabaseUrl(url)
+    return parsed.hosts.map(({ host, port }) => ({ ...parsed, host, port }))
+  } catch (error) {
+    throw invalid(field, error instanceof Error ? error.message : 'is no connection string')
+  }
+}
 
 // Object identifiers of pg_type, which never change: see pg_type.dat in PostgreSQL's source.
 const BYTEA = 17
@@ -39,36 +36,81 @@ const types: pg.CustomTypesConfig = {
   },
 }
 
-export const clientConfig = (url: string): pg.ClientConfig => ({
-  connectionString: url,
+const clientConfig = (
+  { host, port, user, password, database }: Target,
+  ssl: pg.ClientConfig['ssl'],
+): pg.ClientConfig => ({
+  host,
+  port,
+  ...(user === undefined ? {} : { user }),
+  ...(password === undefined ? {} : { password }),
+  ...(database === undefined ? {} : { database }),
+  ssl,
   application_name: 'keyman-server',
   connectionTimeoutMillis: CONNECT_DEADLINE_MS,
   keepAlive: true,
   types,
-  // Statements outside transactions count on it too: a stricter default of the database would make them fail and retry.
-  options: '-c default_transaction_isolation=read\\ committed -c bytea_output=hex',
 })
 
-/** Throws where the server is a standby: after a failover the old primary may come back as one. */
-export async function assertPrimary(client: pg.ClientBase): Promise<void> {
-  const { rows } = await client.query('select pg_is_in_recovery() as standby')
-  if (rows[0]?.standby !== false) throw new StoreError('retryable', 'the database is a standby', { code: '25006' })
+/**
+ * What libpq does for each `sslmode`, as one or two ways to be tried in turn: `prefer` goes on without TLS where the server
+ * has none. A certificate is compared with the host that was configured: `pg` names none for an address.
+ */
+function tlsOf({ host, sslmode, sslrootcert, sslcert, sslkey }: Target): readonly pg.ClientConfig['ssl'][] {
+  if (host.startsWith('/') || sslmode === 'disable') return [false]
+  const ca = sslrootcert === undefined || sslrootcert === 'system' ? undefined : readFileSync(sslrootcert, 'utf8')
+  const checksName = sslmode === 'verify-full'
+  // With an authority named, `require` means what verify-ca says: so it was once documented, and so libpq keeps it.
+  const checksChain = checksName || sslmode === 'verify-ca' || (sslmode === 'require' && ca !== undefined)
+  const tls = {
+    rejectUnauthorized: checksChain,
+    checkServerIdentity: (_: string, certificate: PeerCertificate) =>
+      checksName ? checkServerIdentity(host, certificate) : undefined,
+    ...(ca === undefined ? {} : { ca }),
+    ...(sslcert === undefined ? {} : { cert: readFileSync(sslcert, 'utf8') }),
+    ...(sslkey === undefined ? {} : { key: readFileSync(sslkey, 'utf8') }),
+  }
+  return sslmode === 'prefer' ? [tls, false] : [tls]
 }
 
-/** Connects to the first of the hosts that is a primary; the error is the last host's. */
-export async function connectPrimary(urls: readonly string[]): Promise<pg.Client> {
-  let last: unknown
-  for (const url of urls) {
-    const client = new pg.Client(clientConfig(url))
+// Not as a startup parameter (`options`): poolers refuse that. Statements outside of transactions count on it too: a stricter
+// default of the database would make them fail and retry.
+const SET_UP = `set default_transaction_isolation = 'read committed'; set bytea_output = 'hex';
+  select pg_is_in_recovery() as standby`
+
+/** Throws where the server is a standby: after a failover the old primary may come back as one. */
+async function prepare(client: pg.ClientBase): Promise<void> {
+  const results: unknown = await client.query(SET_UP)
+  const last: unknown = Array.isArray(results) ? results.at(-1)?.rows?.[0]?.standby : undefined
+  if (last !== false) throw new StoreError('retryable', 'the database is a standby', { code: '25006' })
+}
+
+async function connect(target: Target): Promise<pg.Client> {
+  const ways = tlsOf(target)
+  for (const [n, ssl] of ways.entries()) {
+    const client = new pg.Client(clientConfig(target, ssl))
     // Without a listener a lost connection would end the process; whoever uses the client hears of it by its call.
     client.on('error', () => {})
     try {
       await client.connect()
-      await assertPrimary(client)
+      await prepare(client)
       return client
     } catch (error) {
-      last = error
       client.end().catch(() => {})
+      if (!hasNoTls(error) || n + 1 === ways.length) throw error
+    }
+  }
+  throw new Error('no way to connect was given')
+}
+
+/** Connects to the first of the hosts that is a primary; the error is the last host's. */
+export async function connectPrimary(targets: readonly Target[]): Promise<pg.Client> {
+  let last: unknown
+  for (const target of targets) {
+    try {
+      return await connect(target)
+    } catch (error) {
+      last = classify(error, 'connecting', target)
     }
   }
   throw last

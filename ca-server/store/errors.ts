@@ -1,4 +1,5 @@
 import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
 
 /**
  * What can go wrong with the database, as a closed union. The driver's own error never leaves this room, not even as a
@@ -17,9 +18,16 @@ export class StoreError extends Error {
   readonly constraint: string | undefined
   /** SQLSTATE (PostgreSQL, appendix A) or the system's error code such as `ECONNREFUSED`. */
   readonly code: string | undefined
+  /** For whoever configures the server: what `told` says of it. */
+  readonly inWords: KeymanError | undefined
 
-  constructor(kind: StoreErrorKind, message: string, details: { constraint?: string; code?: string } = {}) {
+  constructor(
+    kind: StoreErrorKind,
+    message: string,
+    details: { constraint?: string; code?: string; inWords?: KeymanError } = {},
+  ) {
     super(message)
+    this.inWords = details.inWords
     this.name = 'StoreError'
     this.kind = kind
     this.constraint = details.constraint
@@ -57,30 +65,86 @@ const text = (from: object, key: string): string | undefined => {
   return typeof value === 'string' ? value : undefined
 }
 
-/** Translates what a driver threw; to be called around the driver's calls only. Errors of ours pass unchanged. */
-export function classify(error: unknown, stage: Stage): unknown {
+/** The driver's own errors that have no code, by their words; `pg` is pinned, and tests meet each of them. */
+const DRIVER: readonly (readonly [RegExp, { what: string; hint: string }])[] = [
+  [
+    /client password must be a (non-empty )?string/,
+    {
+      what: 'the database asks for a password, and none is set',
+      hint: 'name a file that holds it as database.password_file',
+    },
+  ],
+  [
+    /does not support SSL/,
+    { what: 'the database has no TLS', hint: 'set ssl = on there, or let database.url say sslmode=prefer' },
+  ],
+  [
+    /timeout expired|connection timeout/i,
+    { what: 'the database did not answer in time', hint: 'see whether it runs, and what lies between' },
+  ],
+  [
+    /establishing an SSL connection|Connection terminated|SASL|Received unexpected/,
+    {
+      what: 'what answers there does not go on as PostgreSQL does',
+      hint: 'see whether the address is that of PostgreSQL, and its own log at this moment',
+    },
+  ],
+]
+
+/** libpq's `prefer` goes on without TLS then. */
+export const hasNoTls = (error: unknown): boolean =>
+  error instanceof Error && /does not support SSL/.test(error.message)
+
+type At = { readonly host: string; readonly port: number }
+
+/** What it stands for, for a person; without the driver's error as a cause. */
+function inWordsOf(error: Error, at: At | undefined): KeymanError {
+  const code = text(error, 'code')
+  const byWords = code === undefined ? DRIVER.find(([words]) => words.test(error.message))?.[1] : undefined
+  const noSocket = at?.host.startsWith('/') === true && code === 'ENOENT'
+  const { what, hint } = noSocket
+    ? { what: 'no PostgreSQL has its socket there', hint: 'see whether it runs, and unix_socket_directories' }
+    : (byWords ?? { what: told(error).message, hint: told(error).hint })
+  const where = at === undefined ? '' : `${at.host} port ${at.port}: `
+  return new KeymanError('unavailable', `${where}${what}`, hint === undefined ? {} : { hint })
+}
+
+/**
+ * Translates what a driver threw; to be called around the driver's calls only. Errors of ours pass unchanged. `at`: the host
+ * that was tried.
+ */
+export function classify(error: unknown, stage: Stage, at?: At): unknown {
   if (error instanceof StoreError || error instanceof KeymanError || !(error instanceof Error)) return error
   const code = text(error, 'code')
+  const inWords = inWordsOf(error, at)
+  const details = { inWords, ...(code === undefined ? {} : { code }) }
+  const number = code === undefined ? '' : ` (${code})`
   const isDatabase = code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]{4}$/.test(code)
-  if (!isDatabase || GONE.test(code)) return connectionError(code, stage)
-  if (RETRYABLE.has(code)) return new StoreError('retryable', `the database asks to try again (${code})`, { code })
+  if (stage === 'connecting') {
+    const later = !isDatabase || GONE.test(code) || RETRYABLE.has(code)
+    return new StoreError(later ? 'retryable' : 'fatal', `${inWords.message}${number}`, details)
+  }
+  if (!isDatabase || GONE.test(code)) {
+    // An own write and a COMMIT may have been carried out although the answer never came.
+    const unknown = stage === 'writing' || stage === 'committing'
+    const during = unknown ? ` while ${stage}` : ''
+    return new StoreError(
+      unknown ? 'ambiguous' : 'retryable',
+      `the connection to the database broke${during}${number}`,
+      details,
+    )
+  }
+  if (RETRYABLE.has(code)) return new StoreError('retryable', `the database asks to try again${number}`, details)
   const kind = CONSTRAINTS[code]
   if (kind) {
     const constraint = text(error, 'constraint') ?? text(error, 'column') ?? 'unnamed'
-    return new StoreError(kind, `the database refused a row by its constraint ${constraint}`, { code, constraint })
+    return new StoreError(kind, `the database refused a row by its constraint ${constraint}`, {
+      ...details,
+      constraint,
+    })
   }
   const names = NAMES_ONLY.test(code) ? `: ${error.message}` : ''
-  return new StoreError('fatal', `the database refused a statement (${code})${names}`, { code })
-}
-
-function connectionError(code: string | undefined, stage: Stage): StoreError {
-  const details = code === undefined ? {} : { code }
-  const why = code === undefined ? '' : ` (${code})`
-  if (stage === 'connecting') return new StoreError('retryable', `the database is not reached${why}`, details)
-  // An own write and a COMMIT may have been carried out although the answer never came.
-  if (stage === 'writing' || stage === 'committing')
-    return new StoreError('ambiguous', `the connection to the database broke while ${stage}${why}`, details)
-  return new StoreError('retryable', `the connection to the database broke${why}`, details)
+  return new StoreError('fatal', `${inWords.message}${number}${names}`, details)
 }
 
 export const deadlineError = (what: string, milliseconds: number, stage: Stage): StoreError =>

@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { connectPrimary } from './connect.ts'
+import { connectPrimary, type Target } from './connect.ts'
 import { withDeadline } from './deadline.ts'
 import { classify, StoreError } from './errors.ts'
 import { tell } from './tell.ts'
@@ -10,15 +10,15 @@ const RECONNECT_AFTER_MS = [50, 200, 1_000] as const
 
 /** One connection of its own for LISTEN, made at the first listener and replaced whenever it breaks. */
 export class Listener {
-  readonly #urls: readonly string[]
+  readonly #targets: readonly Target[]
   readonly #onError: (error: unknown) => void
   readonly #heard = new Map<string, Set<(payload: string) => void>>()
   #client: Promise<pg.Client> | undefined
   #probe: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(urls: readonly string[], onError: (error: unknown) => void) {
-    this.#urls = urls
+  constructor(targets: readonly Target[], onError: (error: unknown) => void) {
+    this.#targets = targets
     this.#onError = onError
   }
 
@@ -44,7 +44,7 @@ export class Listener {
 
   async #connect(): Promise<pg.Client> {
     try {
-      const client = await connectPrimary(this.#urls)
+      const client = await connectPrimary(this.#targets)
       let lost = false
       const onLost = () => {
         if (lost) return

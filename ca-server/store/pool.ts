@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { CONNECT_DEADLINE_MS, connectPrimary } from './connect.ts'
+import { CONNECT_DEADLINE_MS, connectPrimary, type Target } from './connect.ts'
 import { withDeadline } from './deadline.ts'
 import { deadlineError, StoreError } from './errors.ts'
 
@@ -13,15 +13,15 @@ type Waiter = { resolve: (client: pg.Client) => void; reject: (error: unknown) =
  * again: after a failover its state is anybody's guess.
  */
 export class Pool {
-  readonly #urls: readonly string[]
+  readonly #targets: readonly Target[]
   readonly #idle: pg.Client[] = []
   readonly #all = new Set<pg.Client>()
   readonly #waiting: Waiter[] = []
   #connecting = 0
   #closed = false
 
-  constructor(urls: readonly string[]) {
-    this.#urls = urls
+  constructor(targets: readonly Target[]) {
+    this.#targets = targets
   }
 
   /** A connection for the caller alone, until `release`. Throws after `milliseconds`. */
@@ -67,7 +67,7 @@ export class Pool {
   #connectForWaiters(): void {
     while (this.#connecting < this.#waiting.length && this.#all.size + this.#connecting < MAX_CONNECTIONS) {
       this.#connecting++
-      connectPrimary(this.#urls).then(
+      connectPrimary(this.#targets).then(
         client => {
           this.#connecting--
           this.#all.add(client)

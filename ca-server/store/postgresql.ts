@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type pg from 'pg'
-import { connectPrimary, splitHosts } from './connect.ts'
+import { connectPrimary, type Target, targetsOf } from './connect.ts'
 import { withDeadline } from './deadline.ts'
 import { classify, deadlineError, type Stage, StoreError } from './errors.ts'
 import { Listener } from './listener.ts'
@@ -17,11 +17,11 @@ export async function openPostgres(
   migrationUrl: string | undefined,
   onError: (error: unknown) => void,
 ): Promise<Store> {
-  const urls = splitHosts(url, 'database.url')
+  const targets = targetsOf(url, 'database.url')
   let store: PostgresStore | undefined
   try {
-    store = new PostgresStore(urls, await preparePostgres(url, migrationUrl), onError)
-    store.remarks.push(...(await tryNotifications(store)))
+    store = new PostgresStore(targets, await preparePostgres(url, migrationUrl), onError)
+    await tryNotifications(store)
     return store
   } catch (error) {
     await store?.close()
@@ -35,18 +35,18 @@ class PostgresStore implements Store {
   readonly remarks: string[]
   readonly #pool: Pool
   readonly #listener: Listener
-  readonly #urls: readonly string[]
+  readonly #targets: readonly Target[]
 
   constructor(
-    urls: readonly string[],
+    targets: readonly Target[],
     { incarnation, remarks }: { incarnation: string; remarks: string[] },
     onError: (error: unknown) => void,
   ) {
     this.incarnation = incarnation
     this.remarks = remarks
-    this.#urls = urls
-    this.#pool = new Pool(urls)
-    this.#listener = new Listener(urls, onError)
+    this.#targets = targets
+    this.#pool = new Pool(targets)
+    this.#listener = new Listener(targets, onError)
   }
 
   async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
@@ -142,7 +142,7 @@ class PostgresStore implements Store {
   async lock(name: string, deadlineMs: number): Promise<() => Promise<void>> {
     assertOutsideTransaction('a lock')
     // A connection of its own: the lock is as long as that, whatever becomes of us.
-    const client = await connectPrimary(this.#urls).catch((error: unknown) => {
+    const client = await connectPrimary(this.#targets).catch((error: unknown) => {
       throw classify(error, 'connecting')
     })
     const end = () => client.end().catch(() => {})

@@ -1,6 +1,8 @@
 import type pg from 'pg'
+import { parseDatabaseUrl } from '#server/config-database-url.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { connectPrimary, splitHosts, userOf } from './connect.ts'
+import { told } from '#shared/told.ts'
+import { connectPrimary, targetsOf } from './connect.ts'
 import { StoreError } from './errors.ts'
 import { assertMigrated, type MigrationConnection, migrate, readMigrations } from './migrate.ts'
 import type { Parameter } from './port.ts'
@@ -12,15 +14,15 @@ export async function preparePostgres(
 ): Promise<{ incarnation: string; remarks: string[] }> {
   const migrations = readMigrations()
   if (migrationUrl !== undefined) {
-    const owner = await connectPrimary(splitHosts(migrationUrl, 'database.migration_url'))
+    const owner = await openFor('database.migration_url', migrationUrl)
     try {
       await migrate(migrationConnection(owner), migrations)
-      await giveRuntimeRole(owner, userOf(url))
+      await giveRuntimeRole(owner, parseDatabaseUrl(url).user)
     } finally {
       await owner.end()
     }
   }
-  const runtime = await connectPrimary(splitHosts(url, 'database.url'))
+  const runtime = await openFor('database.url', url)
   try {
     // Without a role for migrations the runtime role may own everything (a small installation): then it applies them.
     if (migrationUrl === undefined && (await mayCreate(runtime)))
@@ -33,6 +35,7 @@ export async function preparePostgres(
     const remarks = [
       ...(await checkPrivileges(runtime, migrationUrl !== undefined)),
       ...(await durabilityRemarks(runtime)),
+      ...linkRemarks(url),
     ]
     const { rows } = await runtime.query('select id from incarnation order by number desc limit 1')
     const incarnation: unknown = rows[0]?.id
@@ -43,14 +46,33 @@ export async function preparePostgres(
   }
 }
 
+export type UrlSetting = 'database.url' | 'database.migration_url'
+
+/** Connects; throws an error that names the setting, and says what it is about it. */
+export async function openFor(setting: UrlSetting, url: string): Promise<pg.Client> {
+  try {
+    return await connectPrimary(targetsOf(url, setting))
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    const { message, hint } = told(error)
+    throw new KeymanError('unavailable', message, {
+      fields: [{ field: setting, message }],
+      ...(hint === undefined ? {} : { hint: setting === 'database.url' ? hint : ofMigration(hint) }),
+    })
+  }
+}
+
+const ofMigration = (hint: string): string =>
+  hint.replaceAll('database.url', 'database.migration_url').replaceAll('.password_file', '.migration_password_file')
+
 const migrationConnection = (client: pg.Client): MigrationConnection => ({
   run: async sql => void (await client.query(sql)),
   rows: async (sql, parameters: readonly Parameter[]) => (await client.query(sql, [...parameters])).rows,
 })
 
 /** The tables' grants go to the group `keyman_runtime`; whoever runs the server has to be in it. */
-async function giveRuntimeRole(owner: pg.Client, user: string): Promise<void> {
-  if (user === '') return
+async function giveRuntimeRole(owner: pg.Client, user: string | undefined): Promise<void> {
+  if (user === undefined) return
   const { rows } = await owner.query(
     "select pg_has_role(rolname, 'keyman_runtime', 'usage') as member, quote_ident(rolname) as role from pg_roles where rolname = $1 and rolname <> current_user",
     [user],
@@ -85,6 +107,17 @@ async function checkPrivileges(client: pg.Client, separate: boolean): Promise<st
       hint: 'let database.url name a role that owns no table and is no superuser; migration_url names the owner',
     })
   return [`the database role ${role} can change the audit log; use two roles: database.url and database.migration_url`]
+}
+
+/** Whoever stands between could be the database. */
+export function linkRemarks(url: string): string[] {
+  const { hosts, sslmode } = parseDatabaseUrl(url)
+  const far = hosts.find(({ host }) => !/^(\/|localhost$|127\.|::1$)/.test(host))
+  return far === undefined || sslmode === 'verify-full'
+    ? []
+    : [
+        `nothing proves that ${far.host} is the database: let database.url say sslmode=verify-full, with sslrootcert=FILE for an authority of your own`,
+      ]
 }
 
 async function durabilityRemarks(client: pg.Client): Promise<string[]> {

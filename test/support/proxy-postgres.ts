@@ -19,10 +19,20 @@ export async function proxyPostgres(
       one.on('error', () => {})
       one.on('close', () => other.destroy())
     }
-    client.on('data', bytes => database.write(bytes))
+    let asksForTls = false
+    client.on('data', (bytes: Buffer) => {
+      // SSLRequest: it is answered by one bare letter.
+      asksForTls ||= bytes.length === 8 && bytes.readUInt32BE(4) === 80_877_103
+      database.write(bytes)
+    })
     let held = Buffer.alloc(0)
     database.on('data', (bytes: Buffer) => {
       held = Buffer.concat([held, bytes])
+      if (asksForTls) {
+        asksForTls = false
+        client.write(held.subarray(0, 1))
+        held = held.subarray(1)
+      }
       // A letter, then a length that counts itself.
       while (held.length >= 5 && held.length >= 1 + held.readUInt32BE(1)) {
         const message = held.subarray(0, 1 + held.readUInt32BE(1))
