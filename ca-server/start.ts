@@ -81,7 +81,7 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
       const host = await startDemo(services, log, say)
       if (host) ends.push(() => host.stop())
     }
-    say(`  Next:  bin/keyman login${demo ? '   then   ssh demo' : ''}`)
+    say(demo ? '  Next:  bin/keyman login   then   ssh demo' : '  Next:  keyman login')
   } catch (error) {
     await stop()
     throw error

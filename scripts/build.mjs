@@ -14,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import './umask.mjs'
@@ -52,54 +52,77 @@ export function isBuilt() {
  */
 export async function build(say) {
   const digest = sourcesDigest()
-  const esbuild = await import('esbuild')
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const started = performance.now()
   const fresh = join(dist, `.new-${process.pid}`)
+  try {
+    const { programs } = await bundle(fresh, say)
+    moveIntoPlace(fresh)
+    writeFileSync(stamp, digest)
+    const made = Object.keys(programs).join(', ')
+    say(`built ${made} into dist/ in ${((performance.now() - started) / 1000).toFixed(1)} s`)
+  } finally {
+    rmSync(fresh, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Programs, pages and migrations into an empty folder.
+ * @param {string} folder
+ * @param {(line: string) => void} say
+ * @param {{ version?: string }} [options] `version`: what the programs say that they are, by itself that of package.json
+ * @returns {Promise<{ programs: Record<string, string[]>, inputs: string[] }>} the files of each program, by their paths in
+ *   `folder`; and whatever of `node_modules` went into them
+ */
+export async function bundle(folder, say, { version } = {}) {
+  const esbuild = await import('esbuild')
+  const ownVersion = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version
   const common = {
     absWorkingDir: root,
     bundle: true,
     format: 'esm',
     logLevel: 'silent',
     legalComments: 'none',
-    define: { 'process.env.KEYMAN_VERSION': JSON.stringify(version), 'process.env.NODE_ENV': '"production"' },
+    metafile: true,
+    define: {
+      'process.env.KEYMAN_VERSION': JSON.stringify(version ?? ownVersion),
+      'process.env.NODE_ENV': '"production"',
+    },
   }
-  try {
-    const made = []
-    for (const [name, entry] of Object.entries(PROGRAMS)) {
-      if (!existsSync(join(root, entry))) {
-        say(`${name} is not built: there is no ${entry}`)
-        continue
-      }
-      const isCli = name === 'keyman'
-      await esbuild.build({
-        ...common,
-        entryPoints: { [name]: entry },
-        outdir: fresh,
-        outExtension: { '.js': '.mjs' },
-        platform: 'node',
-        target: 'node24',
-        external: EXTERNAL,
-        banner: { js: REQUIRE },
-        // The CLI starts all day long, so it loads only the files of one command. The others start once, and their
-        // single files stay whole when somebody builds anew beneath them; their stack traces keep line numbers.
-        splitting: isCli,
-        minifyWhitespace: isCli,
-        chunkNames: 'keyman-[name]-[hash]',
-      })
-      made.push(name)
-    }
-    if (existsSync(join(root, 'web', 'main.tsx'))) {
-      await buildPages(esbuild, common, join(fresh, 'web'))
-      made.push('pages')
-    }
-    cpSync(join(root, 'migrations'), join(fresh, 'migrations'), { recursive: true })
-    moveIntoPlace(fresh)
-    writeFileSync(stamp, digest)
-    say(`built ${made.join(', ')} into dist/ in ${((performance.now() - started) / 1000).toFixed(1)} s`)
-  } finally {
-    rmSync(fresh, { recursive: true, force: true })
+  const programs = {}
+  const inputs = new Set()
+  const made = (name, { outputs, inputs: read }) => {
+    programs[name] = Object.keys(outputs).map(path => relative(folder, join(root, path)))
+    for (const path of Object.keys(read)) if (path.startsWith('node_modules/')) inputs.add(path)
   }
+  for (const [name, entry] of Object.entries(PROGRAMS)) {
+    if (!existsSync(join(root, entry))) {
+      say(`${name} is not built: there is no ${entry}`)
+      continue
+    }
+    const isCli = name === 'keyman'
+    const { metafile } = await esbuild.build({
+      ...common,
+      entryPoints: { [name]: entry },
+      outdir: folder,
+      outExtension: { '.js': '.mjs' },
+      platform: 'node',
+      target: 'node24',
+      external: EXTERNAL,
+      banner: { js: REQUIRE },
+      // The CLI starts all day long, so it loads only the files of one command. The others start once, and their
+      // single files stay whole when somebody builds anew beneath them; their stack traces keep line numbers.
+      splitting: isCli,
+      minifyWhitespace: isCli,
+      chunkNames: 'keyman-[name]-[hash]',
+    })
+    made(name, metafile)
+  }
+  if (existsSync(join(root, 'web', 'main.tsx'))) {
+    made('pages', await buildPages(esbuild, common, join(folder, 'web')))
+    programs.pages.push(join('web', 'index.html'))
+  }
+  cpSync(join(root, 'migrations'), join(folder, 'migrations'), { recursive: true })
+  return { programs, inputs: [...inputs].sort() }
 }
 
 /** `index.html` with its script and style under names that hold their digests, so that a browser may keep them for ever. */
@@ -114,7 +137,6 @@ async function buildPages(esbuild, common, outdir) {
     jsx: 'automatic',
     jsxImportSource: 'preact',
     minify: true,
-    metafile: true,
     define: { ...common.define, __ROUTES__: JSON.stringify(await routeTable(esbuild)) },
   })
   const [script, style] = ['.js', '.css'].map(end => Object.keys(metafile.outputs).find(path => path.endsWith(end)))
@@ -122,6 +144,7 @@ async function buildPages(esbuild, common, outdir) {
     .replace('/main.js', `/assets/${basename(script)}`)
     .replace('/style.css', `/assets/${basename(style)}`)
   writeFileSync(join(outdir, 'index.html'), page)
+  return metafile
 }
 
 /** Method and path of each route, from the contract itself: the pages need no schemas, which would weigh fifty times as much. */

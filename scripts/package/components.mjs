@@ -1,0 +1,48 @@
+/** Whose work is in the packages besides our own: for the SBOM and for the licences that have to come along. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { LOADED } from './contents.mjs'
+
+/** @typedef {{ name: string, version: string, licence: string, integrity: string, folder: string }} Component */
+
+/**
+ * @param {string} root
+ * @param {readonly string[]} inputs paths below `node_modules/` that went into the bundles
+ * @param {boolean} pkcs11
+ * @returns {Component[]} each package of which something is shipped, in the order of their names
+ */
+export function shippedComponents(root, inputs, pkcs11) {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const loaded = [LOADED.pglite, ...(pkcs11 ? [LOADED.pkcs11] : [])].map(name => `node_modules/${name}`)
+  const keys = new Set([...loaded, ...inputs.map(path => keyOf(path, packages))])
+  return [...keys].sort().map(key => {
+    const { version, license, integrity } = packages[key]
+    const [name] = key.split('node_modules/').slice(-1)
+    return { name, version, licence: license, integrity, folder: join(root, key) }
+  })
+}
+
+/** The package that a file belongs to: of those in the lockfile the innermost. */
+function keyOf(path, packages) {
+  const parts = path.split('/')
+  for (let end = parts.length - 1; end > 1; end--) {
+    const key = parts.slice(0, end).join('/')
+    if (packages[key] !== undefined) return key
+  }
+  throw new Error(`${path} belongs to no package of package-lock.json`)
+}
+
+/**
+ * One text with the licence of each component, as they ask for it.
+ * @param {readonly Component[]} components
+ */
+export function licenceTexts(components) {
+  const texts = components.map(({ name, version, licence, folder }) => {
+    const files = existsSync(folder)
+      ? readdirSync(folder).filter(file => /^(licen[cs]e|copying|notice)/i.test(file))
+      : []
+    const own = files.sort().map(file => readFileSync(join(folder, file), 'utf8').trim())
+    return [`${name} ${version} (${licence})`, ...own].join('\n\n')
+  })
+  return `${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
+}
