@@ -32,26 +32,39 @@ export function buildPkcs11(root = ROOT) {
   }
 
   // Compiled beside its place and renamed: a program that starts meanwhile never meets half a file.
-  mkdirSync(dirname(binding), { recursive: true })
   const temporary = `${binding}.${process.pid}`
   const compiler = process.env.CXX || 'g++'
+  const { failed, missing } = compilePkcs11(root, { compiler, to: temporary })
+  if (failed !== undefined) {
+    rmSync(temporary, { force: true })
+    if (missing) return { built: false, message: `PKCS#11: not built, ${compiler} was not found; ${INSTALL}` }
+    return { built: false, message: `PKCS#11: not built, ${compiler} failed: ${failed}` }
+  }
+  renameSync(temporary, binding)
+  if (!loads(binding)) return { built: false, message: `PKCS#11: built, but ${binding} does not load` }
+  return { built: true, message: 'PKCS#11: the binding has been built' }
+}
+
+/**
+ * One call of a compiler, which may be one for another processor.
+ * @param {string} root
+ * @param {{ compiler: string, to: string }} how
+ * @returns {{ failed?: string, missing?: boolean }} `failed`: why; `missing`: because there is no such compiler
+ */
+export function compilePkcs11(root, { compiler, to }) {
+  const source = join(root, 'node_modules', 'pkcs11js')
+  const headers = join(root, 'node_modules', 'node-api-headers', 'include')
+  mkdirSync(dirname(to), { recursive: true })
   const platform = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-ldl']
   const sources = ['dl.cpp', 'common.cpp', 'main.cpp'].map(name => join(source, 'src', name))
   const defines = ['-DNAPI_DISABLE_CPP_EXCEPTIONS', '-DNODE_GYP_MODULE_NAME=pkcs11']
   const includes = [`-I${headers}`, `-I${join(source, 'includes')}`]
   const flags = ['-O2', '-fPIC', '-std=c++17', '-w', ...defines, ...includes]
-  const result = spawnSync(compiler, [...flags, ...sources, ...platform, '-o', temporary], { encoding: 'utf8' })
-  if (result.status !== 0) {
-    rmSync(temporary, { force: true })
-    const missing = result.error !== undefined && 'code' in result.error && result.error.code === 'ENOENT'
-    if (missing) return { built: false, message: `PKCS#11: not built, ${compiler} was not found; ${INSTALL}` }
-    const reason =
-      (result.stderr || String(result.error)).split('\n').find(line => /error/i.test(line)) ?? 'no reason given'
-    return { built: false, message: `PKCS#11: not built, ${compiler} failed: ${reason.trim()}` }
-  }
-  renameSync(temporary, binding)
-  if (!loads(binding)) return { built: false, message: `PKCS#11: built, but ${binding} does not load` }
-  return { built: true, message: 'PKCS#11: the binding has been built' }
+  const result = spawnSync(compiler, [...flags, ...sources, ...platform, '-o', to], { encoding: 'utf8' })
+  if (result.status === 0) return {}
+  const lines = (result.stderr || String(result.error)).split('\n')
+  const failed = (lines.find(line => /error/i.test(line)) ?? 'no reason given').trim()
+  return { failed, missing: result.error !== undefined && 'code' in result.error && result.error.code === 'ENOENT' }
 }
 
 /** In a process of its own, so that a binding which is replaced afterwards has not been loaded here. */

@@ -1,5 +1,5 @@
 /** Whose work is in the packages besides our own: for the SBOM and for the licences that have to come along. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { LOADED } from './contents.mjs'
 
@@ -37,12 +37,19 @@ function keyOf(path, packages) {
  * @param {readonly Component[]} components
  */
 export function licenceTexts(components) {
-  const texts = components.map(({ name, version, licence, folder }) => {
-    const files = existsSync(folder)
-      ? readdirSync(folder).filter(file => /^(licen[cs]e|copying|notice)/i.test(file))
-      : []
-    const own = files.sort().map(file => readFileSync(join(folder, file), 'utf8').trim())
-    return [`${name} ${version} (${licence})`, ...own].join('\n\n')
-  })
+  const texts = components.map(({ name, version, licence, folder }) =>
+    [`${name} ${version} (${licence})`, ...ownTexts(folder)].join('\n\n'),
+  )
   return `${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
+}
+
+/** Files of that name, or what a README says under that heading. */
+function ownTexts(folder) {
+  const names = readdirSync(folder).sort()
+  const read = name => readFileSync(join(folder, name), 'utf8').trim()
+  const files = names.filter(name => /^(licen[cs]e|copying|notice)/i.test(name))
+  if (files.length > 0) return files.map(read)
+  const readme = names.find(name => /^readme/i.test(name))
+  const [, text = ''] = /^#+ licen[cs]e[^\n]*\n([\s\S]*)/im.exec(readme === undefined ? '' : read(readme)) ?? []
+  return [text.trim()]
 }

@@ -2,7 +2,7 @@
  * What lies where in a package. It is laid out as a clone is (`bin/`, `dist/`, `node_modules/`, `docs/`), so the programs find
  * beside themselves what they find there.
  */
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
@@ -14,17 +14,18 @@ import { join } from 'node:path'
 /** Read by PGlite from beside itself. The rest of its package (extensions, maps, CommonJS, types) nothing asks for. */
 const PGLITE = /^(package\.json|LICENSE|dist\/[^/]+\.(js|wasm|data)|dist\/fs\/(base|nodefs)\.js)$/
 const PKCS11 = ['package.json', 'LICENSE', 'index.js']
-export const PKCS11_BINDING = 'build/Release/pkcs11.node'
 
 /** What the bundles leave in `node_modules` and load when they run. */
 export const LOADED = { pglite: '@electric-sql/pglite', pkcs11: 'pkcs11js' }
+const PKCS11_BINDING = `node_modules/${LOADED.pkcs11}/build/Release/pkcs11.node`
 
 /**
- * @param {{ root: string, bundle: string, programs: Record<string, string[]>, node: string, pkcs11: boolean }} what
- *   `bundle`: the folder that was bundled into; `node`: the Node for the platform; `pkcs11`: whether the binding for it is there
+ * @param {{ root: string, bundle: string, programs: Record<string, string[]>, node: string, binding?: string }} what
+ *   `bundle`: the folder that was bundled into; `node`: the Node for the platform; `binding`: to PKCS#11 modules,
+ *   compiled for it
  * @returns {Contents}
  */
-export function contents({ root, bundle, programs, node, pkcs11 }) {
+export function contents({ root, bundle, programs, node, binding }) {
   const launcher = name => ({ path: `bin/${name}`, from: join(root, 'packaging', 'launcher'), mode: 0o755 })
   const bundled = paths => paths.map(path => ({ path: `dist/${path}`, from: join(bundle, path) }))
   const { keyman, 'keyman-agent': agent, ...server } = programs
@@ -41,15 +42,11 @@ export function contents({ root, bundle, programs, node, pkcs11 }) {
       ...bundled(Object.values(server).flat()),
       ...bundled(tree(join(bundle, 'migrations'), /\.sql$/).map(path => `migrations/${path}`)),
       ...modules(root, LOADED.pglite, tree(join(root, 'node_modules', LOADED.pglite), PGLITE)),
-      ...(pkcs11 ? modules(root, LOADED.pkcs11, [...PKCS11, PKCS11_BINDING]) : []),
+      ...(binding === undefined
+        ? []
+        : [...modules(root, LOADED.pkcs11, PKCS11), { path: PKCS11_BINDING, from: binding }]),
     ],
   }
-}
-
-/** The binding that set-up compiled for this machine, if it did. */
-export function pkcs11Binding(root) {
-  const path = join(root, 'node_modules', LOADED.pkcs11, PKCS11_BINDING)
-  return existsSync(path) ? path : undefined
 }
 
 /** Entries in another folder. */

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bundle } from '../build.mjs'
+import { compilePkcs11 } from '../build-pkcs11.mjs'
 import { NODE_PACKAGES } from '../find-node.mjs'
 import { licenceTexts, shippedComponents } from './components.mjs'
-import { below, contents, pkcs11Binding } from './contents.mjs'
+import { below, contents } from './contents.mjs'
 import { debianPackages, isDebian } from './debian.mjs'
 import { findRuntime } from './runtime.mjs'
 import { sbom } from './sbom.mjs'
@@ -25,14 +26,10 @@ export async function makePackages({ root, version, time, nodes, scratch, say })
       say(`nothing for ${platform}: its Node is not here (npm pack ${NODE_PACKAGES[platform]}, then --nodes)`)
       continue
     }
-    // The server's binding to PKCS#11 modules is compiled by set-up, for this machine. A server on Linux without it would be
-    // half a server; on macOS, where servers are for trying, it is left out wherever the tarball is made.
-    const binding = isDebian(platform) && platform === OWN ? pkcs11Binding(root) : undefined
-    if (isDebian(platform) && binding === undefined) {
-      const why = platform === OWN ? 'no C++ compiler was here' : 'is compiled on such a machine only'
-      say(`nothing for ${platform}: the server's PKCS#11 binding ${platform === OWN ? 'is missing, since ' : ''}${why}`)
-      continue
-    }
+    const binding = isDebian(platform) ? bindingFor(root, platform, scratch, say) : undefined
+    // On Linux a server without PKCS#11 would be half a server. On macOS, where servers are for trying, it is left out
+    // wherever the tarball is made, so that a name stands for one content.
+    if (isDebian(platform) && binding === undefined) continue
     Object.assign(made, await forPlatform({ root, version, time, bundled, runtime, binding }))
   }
   if (Object.keys(made).length === 0) throw new Error('there is nothing that can be packaged here')
@@ -40,12 +37,24 @@ export async function makePackages({ root, version, time, nodes, scratch, say })
   return { ...made, ...(OWN.startsWith('linux') ? { Containerfile: container } : {}) }
 }
 
+/** By name of Debian's cross compilers, which are there beside the machine's own under that name too. */
+const COMPILERS = { 'linux-x64': 'x86_64-linux-gnu-g++', 'linux-arm64': 'aarch64-linux-gnu-g++' }
+
+/** The server's binding to PKCS#11 modules, compiled anew, so that it comes from this checkout and nowhere else. */
+function bindingFor(root, platform, scratch, say) {
+  const compiler = platform === OWN ? process.env.CXX || 'g++' : COMPILERS[platform]
+  const to = join(scratch, `pkcs11-${platform}.node`)
+  const { failed } = compilePkcs11(root, { compiler, to })
+  if (failed === undefined) return to
+  say(`nothing for ${platform}: the server's PKCS#11 binding can't be compiled by ${compiler}: ${failed}`)
+  return undefined
+}
+
 async function forPlatform({ root, version, time, bundled, runtime, binding }) {
   const { platform } = runtime
-  const pkcs11 = binding !== undefined
   const { programs, inputs, folder } = bundled
-  const inside = contents({ root, bundle: folder, programs, node: runtime.file, pkcs11 })
-  const components = shippedComponents(root, inputs, pkcs11)
+  const inside = contents({ root, bundle: folder, programs, node: runtime.file, binding })
+  const components = shippedComponents(root, inputs, binding !== undefined)
   const bom = sbom({ version, platform, time, components, runtime })
   const licences = licenceTexts(components)
   const name = `keyman-${version}-${platform}`
