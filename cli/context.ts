@@ -62,8 +62,12 @@ export type Session = {
   readonly endedByServer?: string
   /** Where the person was at login, for `until`. */
   readonly zone?: Zone
-  readonly keyIn: 'agent' | 'file'
-}
+} & KeyPlace
+
+/** Where the SSH key is. `certificateUntil`: how long clients that ask the agent alone are served by what lies there. */
+export type KeyPlace =
+  | { readonly keyIn: 'file' }
+  | { readonly keyIn: 'agent'; readonly agent?: { readonly socket: string; readonly certificateUntil?: string } }
 
 /** Every file of one context's session. The certificate always lies beside the key's public half (see `docs/login.md`). */
 export function sessionFiles(folders: Folders, organisation: string) {

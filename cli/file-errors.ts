@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 
 /** What the system's refusals mean to a person. */
@@ -23,9 +25,33 @@ export function onFile<T>(path: string, what: 'read' | 'written' | 'removed', wo
     const code = codeOf(error)
     if (code === undefined) throw error
     throw new KeymanError('internal', `${path} can't be ${what}: ${MEANINGS[code] ?? 'the system refuses'} (${code})`, {
-      hint: `look with ls -ld at it and at the folders above; KeyMan's own are moved by XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_RUNTIME_DIR`,
+      hint:
+        rootsFile(path, code) ??
+        `look with ls -ld at it and at the folders above; KeyMan's own are moved by XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_RUNTIME_DIR`,
       cause: error,
     })
+  }
+}
+
+/** Left behind by a `sudo -E keyman` of an earlier release. */
+function rootsFile(path: string, code: string): string | undefined {
+  if (code !== 'EACCES' && code !== 'EPERM') return undefined
+  for (let at = path; at !== dirname(at); at = dirname(at)) {
+    const owner = ownerOf(at)
+    if (owner === undefined) continue
+    return owner === 0 && process.geteuid?.() !== 0
+      ? `it is root's; give it back: sudo chown -R ${process.geteuid?.()} ${JSON.stringify(at)}`
+      : undefined
+  }
+  return undefined
+}
+
+/** Undefined where there is nothing, or nothing that this user may look at. */
+function ownerOf(path: string): number | undefined {
+  try {
+    return statSync(path).uid
+  } catch {
+    return undefined
   }
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
 import { onFile } from './file-errors.ts'
 
 /**
@@ -11,6 +12,7 @@ export type Folders = { config: string; state: string; runtime: string; serverSt
 
 export function folders(env: NodeJS.ProcessEnv = process.env): Folders {
   const home = env.HOME || homedir()
+  for (const folder of [env.XDG_CONFIG_HOME, env.XDG_STATE_HOME]) refuseAnothersHome(absolute(folder) ?? home)
   const state = join(absolute(env.XDG_STATE_HOME) ?? join(home, '.local', 'state'), 'keyman')
   return {
     config: join(absolute(env.XDG_CONFIG_HOME) ?? join(home, '.config'), 'keyman'),
@@ -18,6 +20,19 @@ export function folders(env: NodeJS.ProcessEnv = process.env): Folders {
     runtime: runtimeFolder(env, state),
     serverState: join(absolute(env.XDG_STATE_HOME) ?? join(home, '.local', 'state'), 'keyman-server'),
   }
+}
+
+/**
+ * Root with the home of somebody else, as `sudo -E` gives it, would leave files there that their owner cannot use or remove any
+ * more. Throws `denied` before anything is read or written.
+ */
+function refuseAnothersHome(folder: string): void {
+  if (process.geteuid?.() !== 0) return
+  const owner = statSync(folder, { throwIfNoEntry: false })?.uid
+  if (owner === undefined || owner === 0) return
+  throw new KeymanError('denied', `keyman runs as root, and ${folder} belongs to the user ${owner}`, {
+    hint: 'run it without sudo, or with sudo -H for root itself',
+  })
 }
 
 /** A shell of `su` or cron has no XDG_RUNTIME_DIR though the folder is there; root and containers have none at all. */

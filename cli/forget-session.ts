@@ -1,11 +1,29 @@
-import { type Context, removeSession } from './context.ts'
+import { type Context, readSession, removeSession } from './context.ts'
 import type { Folders } from './folders.ts'
 import { agentComment } from './keys.ts'
-import { localAgent, removeFromAgent } from './ssh-agent.ts'
+import { agentOf, chooseAgent, removeFromAgent } from './ssh-agent.ts'
 
-/** Takes a session's keys and certificates from this machine; pin, checkpoint and ssh line stay. */
-export async function forgetSession(folders: Folders, context: Context): Promise<void> {
-  const socket = localAgent()
-  if (socket) await removeFromAgent(socket, agentComment(context.organisation))
+/**
+ * Takes a session's keys and certificates from this machine; pin, checkpoint and ssh line stay. Gives the sockets of agents
+ * that still hold a key of it, or do not say.
+ */
+export async function forgetSession(folders: Folders, context: Context): Promise<string[]> {
+  const held = heldAgent(folders, context)
+  const stuck: string[] = []
+  for (const socket of new Set([held, chooseAgent()])) {
+    if (socket === undefined) continue
+    const left = await removeFromAgent(socket, agentComment(context.organisation))
+    // An agent that is not there any more has taken the key with it.
+    if (left !== undefined && left > 0) stuck.push(socket)
+  }
   removeSession(folders, context.organisation)
+  return stuck
+}
+
+function heldAgent(folders: Folders, { organisation }: Context): string | undefined {
+  try {
+    return agentOf(readSession(folders, organisation))
+  } catch {
+    return undefined
+  }
 }

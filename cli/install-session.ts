@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { changeContext } from './change-context.ts'
-import { type Context, type Session, sessionFiles, writeSession } from './context.ts'
+import { type Context, type KeyPlace, type Session, sessionFiles, writeSession } from './context.ts'
 import { remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
-import { type LoginKeys, privateKeyFile } from './keys.ts'
+import type { LoginKeys } from './keys.ts'
 import type { LoginAnswer } from './login.ts'
 import { writeRevokedHosts } from './revoked-hosts.ts'
-import { addToAgent, localAgent, removeFromAgent } from './ssh-agent.ts'
+import { placeKey } from './session-key.ts'
 import { refreshSshFiles, sshFiles } from './ssh-files.ts'
 import { zoneOf } from './times.ts'
 import { takeTurn } from './turn.ts'
@@ -20,36 +20,25 @@ const PATIENCE_MS = 15_000
 export const signInTurn = (folders: Folders, context: Context): string =>
   join(folders.runtime, `${context.organisation}.sign-in.lock`)
 
-/**
- * Puts a fresh login where ssh finds it: certificate and public key as files, the private key into the local ssh-agent
- * with a lifetime where that agent takes and lists it, else into a 0600 file.
- */
+/** Puts a fresh login where ssh finds it: certificate and public key as files, the private key as `session-key.ts` says. */
 export async function installLogin(
   folders: Folders,
   context: Context,
   keys: LoginKeys,
   answer: LoginAnswer,
+  inFile: boolean,
 ): Promise<Session> {
   const install = async () => {
     const files = sessionFiles(folders, context.organisation)
     const lifetime = Math.max(1, Math.floor((Date.parse(answer.session.endsAt) - Date.now()) / 1000))
-    const inAgent = await keyIntoAgent(keys, lifetime)
-    if (inAgent) remove(files.key)
-    else writeFile(files.key, privateKeyFile(keys), 0o600)
+    const certificate = answer.ssh && { line: answer.ssh.certificate, endsAt: answer.ssh.endsAt }
+    const place = await placeKey(folders, context.organisation, keys, { lifetime, inFile, certificate })
     writeFile(files.publicKey, `${keys.ssh.line}\n`, 0o644)
     writeFile(files.clientKey, keys.client.pem, 0o600)
-    return installAnswer(folders, context, answer, inAgent ? 'agent' : 'file')
+    return installAnswer(folders, context, answer, place)
   }
   // Somebody has touched a passkey for these keys: they are not thrown away because a renewal hangs.
   return (await takeTurn(writersTurn(folders, context), PATIENCE_MS, install)) ?? install()
-}
-
-/** True where the agent has it. Old identities of this organisation go first, so that they never pile up. */
-async function keyIntoAgent({ ssh }: LoginKeys, lifetime: number): Promise<boolean> {
-  const socket = localAgent()
-  if (socket === undefined) return false
-  await removeFromAgent(socket, ssh.comment)
-  return addToAgent(socket, { seed: ssh.seed, publicKey: ssh.publicKey, comment: ssh.comment, lifetime })
 }
 
 /** The part that a renewal repeats: certificates, hosts, expiry. No agent is touched. */
@@ -57,7 +46,7 @@ export async function installAnswer(
   folders: Folders,
   context: Context,
   answer: LoginAnswer,
-  keyIn: Session['keyIn'],
+  place: KeyPlace,
 ): Promise<Session> {
   const files = sessionFiles(folders, context.organisation)
   if (answer.revokedHosts !== undefined)
@@ -66,8 +55,8 @@ export async function installAnswer(
   else remove(files.certificate)
   writeFile(files.clientCertificate, answer.client.certificate, 0o600)
   await changeContext(folders, context.organisation, () => ({ hosts: answer.hosts.map(known) }))
-  refreshSshFiles(folders)
-  const session = sessionOf(answer, keyIn)
+  const session = sessionOf(answer, place)
+  refreshSshFiles(folders, { organisation: context.organisation, session })
   // Last: from here on the check says that the certificate is good.
   writeSession(folders, context.organisation, session)
   return session
@@ -86,7 +75,7 @@ const known = ({ name, logins, port, address }: LoginAnswer['hosts'][number]): C
   ...(address === undefined ? {} : { address }),
 })
 
-function sessionOf({ session, ssh, denial, client }: LoginAnswer, keyIn: Session['keyIn']): Session {
+function sessionOf({ session, ssh, denial, client }: LoginAnswer, place: KeyPlace): Session {
   return {
     person: session.person,
     session: session.session,
@@ -109,6 +98,8 @@ function sessionOf({ session, ssh, denial, client }: LoginAnswer, keyIn: Session
     ...(denial === undefined ? {} : { denial }),
     clientEndsAt: client.endsAt,
     zone: zoneOf(new Date()),
-    keyIn,
+    ...(place.keyIn === 'file'
+      ? { keyIn: 'file' }
+      : { keyIn: 'agent', ...(place.agent ? { agent: place.agent } : {}) }),
   }
 }

@@ -295,10 +295,10 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     const { code, stderr } = await near.keyman(['revoke', '--key', join(server.dataFolder, 'root', 'root_key')])
     expect([code, stderr]).toEqual([2, expect.stringContaining('this is a private key')])
   })
-  it("a second login replaces the first one's key in the agent", async () => {
+  it("a second login replaces the first one's key and certificate in the agent", async () => {
     await login(near)
     const listed = await near.run('ssh-add', ['-l'])
-    expect(listed.stdout.trim().split('\n')).toHaveLength(1)
+    expect(listed.stdout.match(/\(\S+\)$/gm)).toEqual(['(ED25519)', '(ED25519-CERT)'])
   })
   it('a second login ends the session that it replaces: no certificate of it lives on unseen', async () => {
     const replaced = await json(near, 'status')

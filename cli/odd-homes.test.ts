@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -20,11 +20,12 @@ beforeEach(() => {
   places = folders({ HOME: home, XDG_RUNTIME_DIR: join(home, 'run') })
 })
 /** The real program, in a home that knows nothing but what a test puts there. */
-function keyman(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+function keyman(args: readonly string[], env: NodeJS.ProcessEnv = {}, uid = process.geteuid?.()) {
   return new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve, reject) => {
     const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], {
       env: { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: join(home, 'run'), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...(uid === undefined ? {} : { uid }),
     })
     const said = { stdout: '', stderr: '' }
     for (const stream of ['stdout', 'stderr'] as const)
@@ -92,6 +93,30 @@ describe('login', () => {
   })
 })
 
+describe.runIf(process.geteuid?.() === 0)('sudo -E', () => {
+  const somebody = 4242
+  it("as root in somebody else's home refuses every command before it touches a file; in its own it goes on", async () => {
+    expect((await keyman(['ssh', 'config', '--install'])).code).toBe(0)
+    rmSync(join(home, '.ssh'), { recursive: true })
+    chownSync(home, somebody, somebody)
+    for (const args of [['ssh', 'config', '--install'], ['login'], ['status'], ['logout', '--all']]) {
+      const { code, stderr } = await keyman(args)
+      expect([code, stderr]).toEqual([4, expect.stringContaining(`${home} belongs to the user ${somebody}`)])
+    }
+    expect(existsSync(join(home, '.ssh'))).toBe(false)
+  })
+  it("is named where it has left files of root's behind, with the command that gives them back", async () => {
+    mkdirSync(join(home, '.config', 'keyman', 'contexts'), { recursive: true, mode: 0o700 })
+    for (const path of [home, join(home, '.config')]) chownSync(path, somebody, somebody)
+    chmodSync(parent, 0o755)
+    chownSync(join(home, 'run'), somebody, somebody)
+    const { stdout } = await keyman(['doctor'], {}, somebody)
+    expect(stdout).toMatch(
+      /look {2}organisation: .*EACCES.*it is root's; give it back: sudo chown -R \S+ "\S+\.config\/keyman/m,
+    )
+  })
+})
+
 describe('logout --all', () => {
   it('takes the empty folders with it that were made for it, and no other', async () => {
     file('.local', 'share', 'x')
@@ -148,6 +173,7 @@ describe('a session that the server has ended', () => {
       [files.clientKey, key],
       [files.clientCertificate, cert],
       [files.certificate, ''],
+      [files.key, ''],
     ] as const)
       writeFile(path, text, 0o600)
     writeSession(places, 'acme', {

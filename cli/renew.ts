@@ -7,6 +7,7 @@ import { readIfThere } from './files.ts'
 import type { Folders } from './folders.ts'
 import { followTrust } from './follow-trust.ts'
 import { installAnswer, writersTurn } from './install-session.ts'
+import { requireKey } from './session-key.ts'
 import { takeTurn } from './turn.ts'
 
 const PATIENCE_MS = 15_000
@@ -29,6 +30,7 @@ export async function renewSession(folders: Folders, held: Context | undefined, 
 
 async function renew(folders: Folders, known: Context | undefined): Promise<void> {
   const { context: held, session } = requireSession(folders, new Date(), known)
+  await requireKey(folders, held.organisation, session)
   const context = await followTrust(folders, held)
   const connection = sessionConnection(folders, context)
   const publicKey = readIfThere(sessionFiles(folders, context.organisation).publicKey)?.trim() ?? ''
@@ -38,7 +40,7 @@ async function renew(folders: Folders, known: Context | undefined): Promise<void
     call(connection, api.session.hosts),
     call(connection, api.session.show),
   ])
-  await installAnswer(folders, context, { session: now, ...ssh, client, hosts, revokedHosts }, session.keyIn)
+  await installAnswer(folders, context, { session: now, ...ssh, client, hosts, revokedHosts }, session)
   await rememberCheckpoint(folders, context)
   if ('denial' in ssh) throw new KeymanError('denied', ssh.denial)
 }

@@ -1,19 +1,32 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseCertificate } from '#shared/ssh/index.ts'
 import { requires } from '#test/support/requires.ts'
+import { newWorld } from '#test/support/trust-world.ts'
 import { makeLoginKeys } from './keys.ts'
-import { addToAgent, holds, localAgent, removeFromAgent } from './ssh-agent.ts'
+import { addCertificateToAgent, addToAgent, chooseAgent, holds, removeFromAgent } from './ssh-agent.ts'
 
 describe('which agent', () => {
   it('is the one of this machine, never one that was forwarded here', () => {
-    expect(localAgent({ SSH_AUTH_SOCK: '/a' })).toBe('/a')
-    expect(localAgent({ SSH_AUTH_SOCK: '/a', SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' })).toBeUndefined()
-    expect(localAgent({ SSH_AUTH_SOCK: '' })).toBeUndefined()
-    expect(localAgent({})).toBeUndefined()
+    expect(chooseAgent({ SSH_AUTH_SOCK: '/a' })).toBe('/a')
+    expect(chooseAgent({ SSH_AUTH_SOCK: '/a', SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' })).toBeUndefined()
+    expect(chooseAgent({ SSH_AUTH_SOCK: '' })).toBeUndefined()
+    expect(chooseAgent({})).toBeUndefined()
+  })
+  it('is not gpg-agent, which keeps for good what it is given, unless somebody names it', () => {
+    const SSH_AUTH_SOCK = '/run/user/1000/gnupg/S.gpg-agent.ssh'
+    expect(chooseAgent({ SSH_AUTH_SOCK })).toBeUndefined()
+    expect(chooseAgent({ SSH_AUTH_SOCK, KEYMAN_SSH_AGENT: SSH_AUTH_SOCK })).toBe(SSH_AUTH_SOCK)
+  })
+  it('is the one that the person names, or none', () => {
+    expect(chooseAgent({ SSH_AUTH_SOCK: '/a', KEYMAN_SSH_AGENT: 'none' })).toBeUndefined()
+    expect(chooseAgent({ SSH_AUTH_SOCK: '/a', KEYMAN_SSH_AGENT: 'auto' })).toBe('/a')
+    expect(chooseAgent({ SSH_AUTH_SOCK: '/a', KEYMAN_SSH_AGENT: '/b' })).toBe('/b')
+    expect(() => chooseAgent({ KEYMAN_SSH_AGENT: 'off' })).toThrow(/KEYMAN_SSH_AGENT is "off"/)
   })
 })
 
@@ -59,10 +72,47 @@ describe.skipIf(!requires('ssh'))('a real ssh-agent', () => {
     await add('keyman:other').added
     await add('alice@laptop').added
     await add('keyman:acme').added
-    expect(await removeFromAgent(socket, 'keyman:acme')).toBe(2)
+    expect(await removeFromAgent(socket, 'keyman:acme')).toBe(0)
     expect(list()).not.toContain('keyman:acme')
     expect(list()).toContain('keyman:other')
     expect(list()).toContain('alice@laptop')
+  })
+  it('takes the certificate beside its key, and gives both up together', async () => {
+    const { ssh, added } = add('keyman:both')
+    await added
+    const line = newWorld().userCertificate(ssh.publicKey, ['alice@example.com'], 7n)
+    const certificate = parseCertificate(line, 'certificate')
+    expect(await addCertificateToAgent(socket, { ...ssh, certificate, lifetime: 60 })).toBe(true)
+    expect(list().match(/keyman:both \(\S+\)/g)).toEqual(['keyman:both (ED25519)', 'keyman:both (ED25519-CERT)'])
+    expect(await removeFromAgent(socket, 'keyman:both')).toBe(0)
+    expect(list()).not.toContain('keyman:both')
+  })
+  it('with a key of somebody else whose comment is no UTF-8 lists ours all the same', async () => {
+    const odd = join(folder, 'odd')
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'x', '-f', odd])
+    execFileSync('sh', ['-c', `ssh-keygen -q -c -C "$(printf 'caf\\351')" -f '${odd}' && ssh-add -q '${odd}'`], {
+      env: { ...process.env, SSH_AUTH_SOCK: socket },
+    })
+    const { ssh, added } = add('keyman:odd')
+    expect(await added).toBe(true)
+    expect(await holds(socket, ssh.publicKey)).toBe(true)
+    expect(await removeFromAgent(socket, 'keyman:odd')).toBe(0)
+  })
+  it('that lists a key and signs nothing with it, as one that asks each time and hears no, gives it up again', async () => {
+    const unwilling = createServer(near => {
+      const far = connect(socket)
+      far.pipe(near)
+      // A signature is asked for by 13; 5 is failure.
+      near.on('data', data => (data[4] === 13 ? near.write(Uint8Array.of(0, 0, 0, 1, 5)) : far.write(data)))
+      near.on('close', () => far.destroy())
+      far.on('close', () => near.destroy())
+    })
+    const path = join(folder, 'unwilling')
+    await new Promise<void>(resolve => unwilling.listen(path, resolve))
+    const { ssh } = makeLoginKeys('keyman:unwilling')
+    expect(await addToAgent(path, { ...ssh, comment: 'keyman:unwilling', lifetime: 60 })).toBe(false)
+    expect(list()).not.toContain('keyman:unwilling')
+    unwilling.close()
   })
   it('that says yes and keeps nothing is not believed', async () => {
     // As some multiplexers do: success to an add, and an empty list.
@@ -85,6 +135,6 @@ describe.skipIf(!requires('ssh'))('a real ssh-agent', () => {
     const { ssh } = makeLoginKeys('keyman:acme')
     expect(await addToAgent(socket, { ...ssh, comment: 'keyman:acme', lifetime: 60 })).toBe(false)
     expect(await addToAgent(join(folder, 'nobody'), { ...ssh, comment: 'keyman:acme', lifetime: 60 })).toBe(false)
-    expect(await removeFromAgent(join(folder, 'nobody'), 'keyman:acme')).toBe(0)
+    expect(await removeFromAgent(join(folder, 'nobody'), 'keyman:acme')).toBeUndefined()
   })
 })

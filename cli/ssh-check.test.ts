@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Session, writeContext, writeSession } from './context.ts'
+import { type Session, sessionFiles, writeContext, writeSession } from './context.ts'
 import { type Folders, folders } from './folders.ts'
 import { checkBeforeSsh } from './ssh-check.ts'
 
@@ -76,6 +76,11 @@ function home(answer: string): void {
 beforeEach(() => {
   home('exit 4')
 })
+/** A session with its key, as a login leaves them. */
+function signedIn(endsAt: number, certified = true): void {
+  writeSession(places, 'acme', session(endsAt, certified))
+  writeFileSync(sessionFiles(places, 'acme').key, '', { mode: 0o600 })
+}
 const asked = () => (existsSync(logins) ? readFileSync(logins, 'utf8').trim().split('\n').length : 0)
 
 /** The real program as ssh runs it: no terminal unless `script` gives it one; stdin and stdout are nobody's. */
@@ -128,15 +133,25 @@ describe('before ssh, with nothing left of the certificate', () => {
     expect(asked()).toBe(1)
   })
   it("renews within the session first; where the server is away, that is said and a login isn't tried", async () => {
-    writeSession(places, 'acme', session(Date.now() + HOUR, false))
+    signedIn(Date.now() + HOUR, false)
     const { code, said } = await check({ terminal: true })
     expect(code).toBe(3)
     expect(said).toBe('keyman: https://127.0.0.1:1 is not reached: nothing listens there\n')
     expect(asked()).toBe(0)
   })
   it('says yes where another has signed in meanwhile', async () => {
-    writeSession(places, 'acme', session(Date.now() + HOUR))
+    signedIn(Date.now() + HOUR)
     expect(await check()).toEqual({ code: 0, said: '' })
+  })
+  it('for a key that is gone asks the person again, though the certificate is good', async () => {
+    signedIn(Date.now() + HOUR)
+    rmSync(sessionFiles(places, 'acme').key)
+    expect(await check()).toEqual({
+      code: 3,
+      said: 'keyman: the SSH key of this session is gone: its file was removed, and nobody is here to ask; run keyman login first\n',
+    })
+    await check({ terminal: true })
+    expect(asked()).toBe(1)
   })
   it('knows no organisation, and says what to do', async () => {
     rmSync(places.config, { recursive: true })
@@ -162,7 +177,7 @@ describe('fifty ssh at once', () => {
   it('ask once; the others wait and get what the one got', async () => {
     // What a login leaves behind: the session's file, with a certificate that is good.
     home(
-      `mkdir -p "$XDG_RUNTIME_DIR/keyman/acme"; cp "$HOME/session.json" "$XDG_RUNTIME_DIR/keyman/acme/session.json"; exit 0`,
+      `mkdir -p "$XDG_RUNTIME_DIR/keyman/acme"; cp "$HOME/session.json" "$XDG_RUNTIME_DIR/keyman/acme/session.json"; touch "$XDG_RUNTIME_DIR/keyman/acme/id_ed25519"; exit 0`,
     )
     writeFileSync(join(env.HOME ?? '', 'session.json'), JSON.stringify(session(Date.now() + HOUR)))
     expect(await withEnv(fifty)).toEqual(Array.from({ length: 50 }, () => true))

@@ -6,6 +6,7 @@ import { hasScreen } from './browser.ts'
 import { type Context, currentContext, live, readSession, type Session } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
+import { keyIsGone, keyIsThere } from './session-key.ts'
 import { keymanProgram } from './ssh-files.ts'
 import { openTerminal, shown } from './terminal.ts'
 import { takeTurn } from './turn.ts'
@@ -37,11 +38,15 @@ async function check(folders: Folders, context: Context, now: () => number): Pro
   const marks = marksOf(folders, context)
   // Fifty forks of Ansible come at once: one asks, the others wait for what it gets.
   const outcome = await takeTurn(marks.turn, WAIT_FOR_OTHERS_MS, async () => {
-    if (isCertified(session(), now())) return GOOD
+    const held = session()
+    const usable = held !== undefined && (await keyIsThere(folders, context.organisation, held))
+    if (usable && isCertified(held, now())) return GOOD
     if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
       return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
-    const renewed = live(session(), new Date(now())) ? await renew(folders, context) : undefined
-    const got = renewed ?? (await loginByWhoIsThere(context, marks, now()))
+    // For a key that is gone no certificate helps: whoever is there touches the passkey once more.
+    const renewed = usable && live(held, new Date(now())) ? await renew(folders, context) : undefined
+    const why = held && live(held, new Date(now())) && !usable ? keyIsGone(held) : 'not signed in'
+    const got = renewed ?? (await loginByWhoIsThere(context, marks, now(), why))
     if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
     return got
   })
@@ -60,13 +65,18 @@ async function renew(folders: Folders, context: Context): Promise<Outcome | unde
   }
 }
 
-async function loginByWhoIsThere(context: Context, marks: ReturnType<typeof marksOf>, now: number): Promise<Outcome> {
+async function loginByWhoIsThere(
+  context: Context,
+  marks: ReturnType<typeof marksOf>,
+  now: number,
+  why: string,
+): Promise<Outcome> {
   const terminal = openTerminal()
   try {
     if (terminal === undefined) {
-      if (!hasScreen()) return no('not signed in, and nobody is here to ask; run keyman login first')
+      if (!hasScreen()) return no(`${why}, and nobody is here to ask; run keyman login first`)
       if (isRecent(marks.page, BETWEEN_PAGES_MS, now))
-        return no('not signed in, and a page was opened less than ten minutes ago; run keyman login')
+        return no(`${why}, and a page was opened less than ten minutes ago; run keyman login`)
       writeFile(marks.page, `${now}\n`, 0o600)
     }
     const code = await login(context, terminal)

@@ -1,4 +1,5 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   copyFileSync,
@@ -17,7 +18,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { requires } from '#test/support/requires.ts'
 import { newSshd, ownLogin } from '#test/support/sshd.ts'
 import { folders } from './folders.ts'
+import { makeLoginKeys } from './keys.ts'
 import { ensureRevokedHosts } from './revoked-hosts.ts'
+import { addToAgent } from './ssh-agent.ts'
 import {
   checkScript,
   includeHolds,
@@ -56,7 +59,10 @@ describe('the include file', () => {
   it('passes no % token to a shell, and none at all to anything (CVE-2023-51385)', () => {
     expect(sshConfigText(input())).not.toContain('%')
     expect(
-      checkScript({ validUntil: '/a/b', keyman: '/c/keyman', organisation: 'acme' }).replace('date +%s', ''),
+      checkScript({ validUntil: '/a/b', key: { file: '/d/e' }, keyman: '/c/keyman', organisation: 'acme' }).replace(
+        'date +%s',
+        '',
+      ),
     ).not.toContain('%')
   })
   it('runs its check for our own names alone', () => {
@@ -126,7 +132,10 @@ describe('the check script', () => {
       const keyman = join(place, 'keyman')
       writeFileSync(keyman, '#!/bin/sh\necho "called: $*"\n', { mode: 0o700 })
       const script = join(place, 'check')
-      writeFileSync(script, checkScript({ validUntil: join(place, 'valid-until'), keyman, organisation: 'acme' }))
+      writeFileSync(
+        script,
+        checkScript({ validUntil: join(place, 'valid-until'), key: { file: keyman }, keyman, organisation: 'acme' }),
+      )
       const run = () => spawnSync('sh', [script], { encoding: 'utf8', cwd: place })
       expect(run().stdout).toBe('called: ssh check --context acme\n')
       writeFileSync(join(place, 'valid-until'), '9999999999\n9999999999\n')
@@ -419,6 +428,8 @@ describe.each(['/bin/sh', '/bin/bash'].filter(existsSync))('the check script und
   const now = Math.floor(Date.now() / 1000)
   let script: string
   let log: string
+  let key: string
+  let where: (key: Parameters<typeof checkScript>[0]['key']) => void
   beforeAll(() => {
     const home = mkdtempSync(join(folder, 'check-'))
     log = join(home, 'log')
@@ -426,7 +437,11 @@ describe.each(['/bin/sh', '/bin/bash'].filter(existsSync))('the check script und
     // Stands for the launcher: says with what it was called, and that the certificate is no good.
     writeFileSync(keyman, `#!/bin/sh\necho "$*" >> '${log}'\nexit 3\n`, { mode: 0o700 })
     script = join(home, 'check')
-    writeFileSync(script, checkScript({ validUntil: join(home, 'valid-until'), keyman, organisation: 'acme' }))
+    key = join(home, 'key')
+    writeFileSync(key, '')
+    const given = { validUntil: join(home, 'valid-until'), keyman, organisation: 'acme' }
+    where = key => writeFileSync(script, checkScript({ ...given, key }))
+    where({ file: key })
   })
   const run = (validUntil: string | undefined) => {
     const path = join(script, '..', 'valid-until')
@@ -445,6 +460,31 @@ describe.each(['/bin/sh', '/bin/bash'].filter(existsSync))('the check script und
     expect(run('0\n0\n')).toEqual(asked)
     expect(run(undefined)).toEqual(asked)
     expect(run('')).toEqual(asked)
+  })
+  it('asks keyman where the key is gone, though enough time is left', () => {
+    rmSync(key)
+    expect(run(`${now + 600}\n${now + 1200}\n`)).toEqual({
+      status: 3,
+      stderr: '',
+      called: 'ssh check --context acme\n',
+    })
+    writeFileSync(key, '')
+  })
+  it('asks an agent that is to have the key whether it has, and keyman where it has not or is gone', async () => {
+    const valid = `${now + 600}\n${now + 1200}\n`
+    const asked = { status: 3, stderr: '', called: 'ssh check --context acme\n' }
+    const socket = join(script, '..', 'agent')
+    const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: ['ignore', 'pipe', 'ignore'] })
+    await once(agent.stdout, 'data')
+    const { ssh } = makeLoginKeys('keyman:acme')
+    where({ agent: socket, publicKey: ssh.line.split(' ')[1] ?? '' })
+    expect(run(valid)).toEqual(asked)
+    await addToAgent(socket, { ...ssh, lifetime: 60 })
+    expect(run(valid)).toEqual({ status: 0, stderr: '', called: '' })
+    agent.kill()
+    await once(agent, 'exit')
+    expect(run(valid)).toEqual(asked)
+    where({ file: key })
   })
   it('says yes while little is left, and renews behind ssh', async () => {
     expect(run(`${now - 600}\n${now + 600}\n`)).toMatchObject({ status: 0, stderr: '' })

@@ -15,6 +15,8 @@ export type SshConfigInput = {
   readonly check: string
   readonly identityFile: string
   readonly certificateFile: string
+  /** The socket of the agent that has the key, where one has: a terminal may have another one. */
+  readonly identityAgent?: string
   readonly knownHostsFile: string
   /** A KRL; ssh refuses every host where it can't read it. */
   readonly revokedHostsFile: string
@@ -46,6 +48,9 @@ export function sshConfigText(input: SshConfigInput): string {
           `Match originalhost ${patterns} exec ${command(input.check, 'XDG_CONFIG_HOME')}`,
           `  IdentityFile ${path(input.identityFile, RUNTIME)}`,
           `  CertificateFile ${path(input.certificateFile, RUNTIME)}`,
+          ...(input.identityAgent === undefined
+            ? []
+            : [`  IdentityAgent ${path(input.identityAgent, 'SSH_AUTH_SOCK')}`]),
         ]),
     // Ends the block: what stands after our Include is again for all hosts.
     'Match all',
@@ -98,7 +103,7 @@ const isSuffix = (text: string): boolean => isHostName(text) && text.includes('.
  */
 function path(text: string, variable: string): string {
   if (isPlain(text)) return text
-  if (/^\/[\p{L}\p{M}\p{N}/._+@ ,()&=-]+$/u.test(text)) return `"${text}"`
+  if (isNameable(text)) return `"${text}"`
   throw new KeymanError(
     'invalid-input',
     `the folder of ${JSON.stringify(text)} cannot be named in ssh's configuration`,
@@ -113,6 +118,9 @@ function command(text: string, variable: string): string {
   path(text, variable)
   return `"${isPlain(text) ? text : `'${text}'`}"`
 }
+
+/** Whether ssh's configuration can name this path. */
+export const isNameable = (text: string): boolean => isPlain(text) || /^\/[\p{L}\p{M}\p{N}/._+@ ,()&=-]+$/u.test(text)
 
 const isPlain = (text: string): boolean => /^\/[\p{L}\p{M}\p{N}/._+@-]+$/u.test(text)
 
@@ -135,21 +143,35 @@ export function knownHostsText(authorities: readonly string[], claimed: Names): 
  * The check that `Match exec` runs before each ssh to one of our hosts: a shell alone while enough time is left. While
  * little is left it still says yes at once and the renewal goes on behind it; Node is waited for only when nothing is left.
  */
-export function checkScript(input: { validUntil: string; keyman: string; organisation: string }): string {
+export function checkScript(input: {
+  readonly validUntil: string
+  /** Where the private key is: a file, or an agent's socket, which has to list the public key (base64). */
+  readonly key: { readonly file: string } | { readonly agent: string; readonly publicKey: string }
+  readonly keyman: string
+  readonly organisation: string
+}): string {
   const keyman = word(input.keyman)
   const context = `--context '${input.organisation}'`
   return `#!/bin/sh
-# Made by keyman: is the certificate still good? ssh runs this before it connects to one of our hosts.
+# Made by keyman: is the certificate still good, and its key there? ssh runs this before it connects to one of our hosts.
 renew=0 ends=0
 { read -r renew && read -r ends; } 2>/dev/null <${word(input.validUntil)}
 now=$(date +%s)
-[ "$now" -lt "\${renew:-0}" ] && exit 0
+${keyTest(input.key)} || ends=0
+[ "$ends" != 0 ] && [ "$now" -lt "\${renew:-0}" ] && exit 0
 if [ "$now" -lt "\${ends:-0}" ]; then
   ${keyman} ssh renew --if-due ${context} </dev/null >/dev/null 2>&1 &
   exit 0
 fi
 exec ${keyman} ssh check ${context}
 `
+}
+
+function keyTest(key: Parameters<typeof checkScript>[0]['key']): string {
+  if ('file' in key) return `[ -r ${word(key.file)} ]`
+  const socket = word(key.agent)
+  // Listed, not tried: an agent that is locked, or another one at its place, has it no more.
+  return `{ [ -S ${socket} ] && case $(SSH_AUTH_SOCK=${socket} ssh-add -L 2>/dev/null </dev/null) in *${word(key.publicKey)}*) ;; *) false ;; esac; }`
 }
 
 /** A path of this machine as one word of a shell's script, whatever it is made of: people keep programs in folders with blanks. */

@@ -1,10 +1,11 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { type Context, listContexts, readContext, sessionFiles } from './context.ts'
+import { type Context, listContexts, readContext, readSession, type Session, sessionFiles } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
 import { ensureRevokedHosts } from './revoked-hosts.ts'
+import { agentOf } from './ssh-agent.ts'
 import { checkScript, knownHostsText, type SshConfigInput, sshConfigText } from './ssh-config.ts'
 import { wordsAfter } from './ssh-lines.ts'
 
@@ -25,16 +26,21 @@ export const ownFolders = (folders: Folders): string[] => [
 
 /**
  * Writes all of them anew from the contexts; they do nothing until the include line stands in the person's configuration.
- * Hosts stay in them when a session ends, so that the next plain ssh finds its way while it starts a login.
+ * Hosts stay in them when a session ends, so that the next plain ssh finds its way while it starts a login. `fresh` is a
+ * session that is not written down yet.
  */
-export function refreshSshFiles(folders: Folders): void {
+export function refreshSshFiles(
+  folders: Folders,
+  fresh?: { readonly organisation: string; readonly session: Session },
+): void {
   const blocks = listContexts(folders).flatMap(name => {
     const context = readContext(folders, name)
     if (!context) return []
-    const input = inputOf(folders, context)
+    const session = fresh?.organisation === name ? fresh.session : sessionOf(folders, name)
+    const input = inputOf(folders, context, session)
     writeFile(input.knownHostsFile, knownHostsText(context.hostAuthorities, input), 0o644)
     ensureRevokedHosts(input.revokedHostsFile)
-    writeFile(input.check, checkOf(folders, context), 0o700)
+    writeFile(input.check, checkOf(folders, context, session), 0o700)
     return [sshConfigText(input)]
   })
   writeFile(sshFiles(folders).include, blocks.join('\n'), 0o600)
@@ -42,21 +48,35 @@ export function refreshSshFiles(folders: Folders): void {
 
 /** Throws `invalid-input` where one of our paths can't be named in ssh's configuration: asked before anybody touches a passkey. */
 export function checkSshPaths(folders: Folders, context: Context): void {
-  sshConfigText(inputOf(folders, context))
-  checkOf(folders, context)
+  sshConfigText(inputOf(folders, context, undefined))
+  checkOf(folders, context, undefined)
 }
 
-const checkOf = (folders: Folders, { organisation }: Context): string =>
-  checkScript({
-    validUntil: sessionFiles(folders, organisation).validUntil,
+const checkOf = (folders: Folders, { organisation }: Context, session: Session | undefined): string => {
+  const { validUntil, key, publicKey } = sessionFiles(folders, organisation)
+  const agent = agentOf(session)
+  return checkScript({
+    validUntil,
+    key: agent === undefined ? { file: key } : { agent, publicKey: readIfThere(publicKey)?.split(' ')[1] ?? '' },
     keyman: keymanProgram(),
     organisation,
   })
+}
 
-function inputOf(folders: Folders, context: Context): SshConfigInput {
+/** A damaged file says nothing. */
+function sessionOf(folders: Folders, organisation: string): Session | undefined {
+  try {
+    return readSession(folders, organisation)
+  } catch {
+    return undefined
+  }
+}
+
+function inputOf(folders: Folders, context: Context, session: Session | undefined): SshConfigInput {
   const files = sshFiles(folders)
   const own = sessionFiles(folders, context.organisation)
   const demo = localDemo(folders, context)
+  const agent = agentOf(session)
   return {
     organisation: context.organisation,
     hostSuffixes: context.hostSuffixes,
@@ -64,6 +84,7 @@ function inputOf(folders: Folders, context: Context): SshConfigInput {
     check: files.check(context.organisation),
     identityFile: own.key,
     certificateFile: own.certificate,
+    ...(agent === undefined ? {} : { identityAgent: agent }),
     knownHostsFile: files.knownHosts(context.organisation),
     revokedHostsFile: files.revokedHosts(context.organisation),
     // Left out where the person's own configuration names it (invariant 14).

@@ -12,7 +12,8 @@ import { onFile } from '../file-errors.ts'
 import { checkWritable } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { localRemarks } from '../local-server.ts'
-import { localAgent } from '../ssh-agent.ts'
+import { keyIsGone, keyIsThere } from '../session-key.ts'
+import { chooseAgent } from '../ssh-agent.ts'
 import { ownFolders, sshFiles } from '../ssh-files.ts'
 import { includeState, readBySsh } from '../ssh-include.ts'
 import { print, printJson, shown } from '../terminal.ts'
@@ -96,9 +97,9 @@ function sshLine(places: Folders): Looked {
 }
 
 function agent(): Looked {
-  const socket = localAgent()
+  const socket = chooseAgent()
   if (socket) return { ok: true, says: socket }
-  return { ok: true, note: true, says: 'no local one; the key goes into a file of mode 0600' }
+  return { ok: true, note: true, says: 'no local one that keys are put into; the key goes into a file of mode 0600' }
 }
 
 /** By what lies here, and by the server's own word where it is reached: only there it is known whether the session was revoked. */
@@ -116,6 +117,8 @@ async function session(places: Folders, context: Context | undefined): Promise<L
   const { certificate } = sessionFiles(places, context.organisation)
   if (!existsSync(certificate))
     return { ok: false, says: `no certificate: ${alive.denial ?? 'it is missing; run keyman login'}` }
+  if (!(await keyIsThere(places, context.organisation, alive)))
+    return { ok: false, says: `${keyIsGone(alive)}; run keyman login` }
   return answer instanceof Error
     ? {
         ok: true,

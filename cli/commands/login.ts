@@ -34,6 +34,7 @@ usage: keyman login [URL --fingerprint SHA256:… | 'INVITATION'] [flags]
   'INVITATION'        the line of an invitation, which holds both
   --for 8h            how long the session is to last
   --device            show a code to type in a browser on another machine
+  --key-file          keep the SSH key in a 0600 file, for clients that read files and know no ssh-agent
   --no-browser        print the page instead of opening it
   --ssh-config yes|no add the line to ~/.ssh/config, or not, without asking
   --yes               accept the organisation's host names without asking
@@ -47,6 +48,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     fingerprint: { type: 'string' },
     for: { type: 'string' },
     device: { type: 'boolean' },
+    'key-file': { type: 'boolean' },
     'no-browser': { type: 'boolean' },
     'ssh-config': { type: 'string' },
     yes: { type: 'boolean' },
@@ -76,7 +78,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     const session = await oneAtATime(places, context, async () => {
       const { keys, answer } = await signIn({ context, lifetime, device: deviceName(), flow, openBrowser, say: remark })
       const replaced = replacedSession(places, context)
-      const installed = await installLogin(places, context, keys, answer)
+      const installed = await installLogin(places, context, keys, answer, values['key-file'] === true)
       if (values.for !== undefined) sayWhereCut(lifetime, installed)
       await replaced?.()
       return installed

@@ -36,15 +36,20 @@ More: docs/login.md`,
         ? [current]
         : []
     const ended = await Promise.all(contexts.map(context => end(places, context)))
-    if (!ended.includes(true)) remark('You were not signed in.')
+    if (ended.every(stuck => stuck === undefined)) remark('You were not signed in.')
+    const stuck = ended.flatMap(sockets => sockets ?? [])
+    for (const socket of stuck)
+      remark(
+        `The ssh-agent at ${shown(socket)} still holds a key of this session: remove it with ssh-add -D, or end that agent.`,
+      )
     if (values.all) {
       changeInclude(places, 'remove')
       for (const folder of [places.config, places.runtime, places.state]) remove(folder)
       for (const folder of [places.config, places.state, sshFiles(places).userConfig]) removeEmpty(dirname(folder))
       remark("Removed everything of keyman's from this home; a local server's data stays.")
     }
-    if (values.json) printJson({ signedIn: false })
-    return EXIT.done
+    if (values.json) printJson({ signedIn: false, ...(stuck.length > 0 ? { agents: stuck } : {}) })
+    return stuck.length > 0 ? EXIT.found : EXIT.done
   },
 })
 
@@ -62,10 +67,10 @@ function removeEmpty(folder: string): void {
   }
 }
 
-/** The server is told where it can be; the keys go in any case. False where there was no session. */
-async function end(places: Folders, context: Context): Promise<boolean> {
+/** The server is told where it can be; the keys go in any case. Gives what `forgetSession` gives; undefined where there was no session. */
+async function end(places: Folders, context: Context): Promise<string[] | undefined> {
   const session = readSession(places, context.organisation)
-  if (!session) return false
+  if (!session) return undefined
   const untold = await call(sessionConnection(places, context), api.session.end).then(
     () => undefined,
     (error: unknown) => {
@@ -74,11 +79,11 @@ async function end(places: Folders, context: Context): Promise<boolean> {
       return told(error).message
     },
   )
-  await forgetSession(places, context)
+  const stuck = await forgetSession(places, context)
   remark(
     untold === undefined
       ? `Signed out of ${context.organisation}.`
       : `Signed out of ${context.organisation} here, but its server does not know (${shown(untold)}).`,
   )
-  return true
+  return stuck
 }

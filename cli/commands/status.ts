@@ -2,8 +2,17 @@ import { existsSync } from 'node:fs'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { currentContext, listContexts, live, readSession, type Session, sessionFiles } from '../context.ts'
+import {
+  type Context,
+  currentContext,
+  listContexts,
+  live,
+  readSession,
+  type Session,
+  sessionFiles,
+} from '../context.ts'
 import { type Folders, folders } from '../folders.ts'
+import { keyIsGone, keyIsThere } from '../session-key.ts'
 import { signedInJson } from '../signed-in-json.ts'
 import { sshFiles } from '../ssh-files.ts'
 import { bold, print, printJson, remark, shown } from '../terminal.ts'
@@ -21,7 +30,7 @@ usage: keyman status [flags]
 examples:
   keyman status
   keyman status --check --for 2h || keyman login
-It reads files alone and asks no server; what other commands have heard from it counts. More: docs/login.md`,
+It asks the ssh-agent whether it has the key, and no server; what other commands have heard from it counts. More: docs/login.md`,
   options: {
     check: { type: 'boolean' },
     for: { type: 'string' },
@@ -42,7 +51,10 @@ It reads files alone and asks no server; what other commands have heard from it 
     }
     const alive = live(session, now)
     if (values.check) {
-      const { code, says } = check(alive, now, values.for)
+      const { code, says } =
+        alive && context && !(await keyIsThere(places, context.organisation, alive))
+          ? { code: EXIT.found, says: `${keyIsGone(alive)}; run keyman login` }
+          : check(alive, now, values.for)
       if (values.json) printJson({ good: code === EXIT.done, ...(says === undefined ? {} : { says }) })
       if (says !== undefined) remark(shown(says))
       return code
@@ -71,14 +83,27 @@ It reads files alone and asks no server; what other commands have heard from it 
       )
       print(`               serial ${alive.ssh.serial}, key ID ${shown(alive.ssh.keyId)}`)
     } else print(`  certificate  none: ${shown(alive.denial ?? 'no grant')}`)
-    print(
-      `  key          ${alive.keyIn === 'agent' ? 'in the ssh-agent, which forgets it by itself' : sessionFiles(places, context.organisation).key}`,
-    )
+    for (const line of await keyLines(places, context, alive, now)) print(line)
     if (context.hosts.length > 0)
       print(`  hosts        ${shown(context.hosts.map(host => `${host.name} (${host.logins.join(', ')})`).join('; '))}`)
     return EXIT.done
   },
 })
+
+async function keyLines(places: Folders, { organisation }: Context, alive: Session, now: Date): Promise<string[]> {
+  if (!(await keyIsThere(places, organisation, alive)))
+    return [`  key          ${shown(keyIsGone(alive))}: run keyman login`]
+  if (alive.keyIn === 'file') return [`  key          ${sessionFiles(places, organisation).key}`]
+  const certificateUntil = alive.agent?.certificateUntil
+  return [
+    '  key          in the ssh-agent, which forgets it by itself',
+    ...(certificateUntil === undefined
+      ? []
+      : [
+          `               with its certificate, for clients that ask the agent, ${until(new Date(certificateUntil), now, alive.zone)}`,
+        ]),
+  ]
+}
 
 export const commands: Record<string, Command> = { '': status }
 

@@ -1,10 +1,13 @@
 import { concat } from '../bytes.ts'
+import type { Certificate } from './certificate.ts'
 import type { SshPublicKey } from './public-key.ts'
 import { SshReader, SshWriter } from './wire.ts'
 
 /** Pure: the few messages of the ssh-agent protocol that we use (draft-ietf-sshm-ssh-agent). Messages stand without their length prefix. */
 const REQUEST_IDENTITIES = 11
 const IDENTITIES_ANSWER = 12
+const SIGN_REQUEST = 13
+const SIGN_RESPONSE = 14
 const REMOVE_IDENTITY = 18
 const ADD_ID_CONSTRAINED = 25
 const CONSTRAIN_LIFETIME = 1
@@ -17,21 +20,26 @@ const MAX_IDENTITIES = 2048
 const MAX_MESSAGE = 256 * 1024
 
 export const agentProtocol = {
-  /** The bare Ed25519 key, which the agent forgets after `lifetime` seconds by itself. `seed`: the 32 bytes of RFC 8032. */
+  /**
+   * An Ed25519 key, which the agent forgets after `lifetime` seconds by itself. `seed`: the 32 bytes of RFC 8032. With a
+   * certificate of it the identity is that certificate, beside the bare key's (`ssh-ed25519-cert-v01@openssh.com`, as `ssh-add` adds both).
+   */
   encodeAddIdentityConstrained(key: {
     seed: Uint8Array
     publicKey: SshPublicKey
+    certificate?: Certificate
     comment: string
     lifetime: number
   }): Uint8Array {
-    const { publicKey, seed, lifetime } = key
+    const { publicKey, seed, lifetime, certificate } = key
     if (publicKey.type !== 'ssh-ed25519' || seed.length !== 32)
       throw new TypeError('only Ed25519 keys are added to an agent')
     // An agent takes 0 as "for ever", and so does one that knows no constraints.
     if (lifetime === 0) throw new RangeError('a key in an agent needs a lifetime')
-    return new SshWriter()
-      .byte(ADD_ID_CONSTRAINED)
-      .string(publicKey.type)
+    const writer = new SshWriter().byte(ADD_ID_CONSTRAINED)
+    if (certificate) writer.string(certificate.type).string(certificate.blob)
+    else writer.string(publicKey.type)
+    return writer
       .string(publicKey.point)
       .string(concat(seed, publicKey.point))
       .string(key.comment)
@@ -40,6 +48,17 @@ export const agentProtocol = {
       .bytes()
   },
   encodeRequestIdentities: (): Uint8Array => Uint8Array.of(REQUEST_IDENTITIES),
+  /** Asks for a signature by the bare key over `data`. */
+  encodeSignRequest: (key: SshPublicKey, data: Uint8Array): Uint8Array =>
+    new SshWriter().byte(SIGN_REQUEST).string(key.blob).string(data).uint32(0).bytes(),
+  /** The signature as SSH encodes it; undefined where the agent refused. */
+  decodeSignResponse(message: Uint8Array): Uint8Array | undefined {
+    const reader = new SshReader(message, 'ssh-agent')
+    if (reader.byte() !== SIGN_RESPONSE) return undefined
+    const signature = reader.string()
+    reader.end()
+    return signature
+  },
   encodeRemoveIdentity: (blob: Uint8Array): Uint8Array => new SshWriter().byte(REMOVE_IDENTITY).string(blob).bytes(),
 
   /** Throws `invalid-input` for anything but a well-formed list. */
@@ -49,7 +68,9 @@ export const agentProtocol = {
     const count = reader.uint32()
     if (count > MAX_IDENTITIES) reader.fail(`the ssh-agent lists ${count} keys`)
     const identities: AgentIdentity[] = []
-    for (let i = 0; i < count; i++) identities.push({ blob: reader.string(), comment: reader.text() })
+    // Other programs' comments are in whatever encoding their users had: one of them must not hide our own keys.
+    for (let i = 0; i < count; i++)
+      identities.push({ blob: reader.string(), comment: new TextDecoder().decode(reader.string()) })
     reader.end()
     return identities
   },

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, statSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -102,6 +102,56 @@ for (const world of worlds) {
       expect(inside.stdout.trim()).toBe(me)
       const other = await laptop.ssh(['-l', 'nobody', 'demo', 'true'])
       expect(other.code).toBe(255)
+    })
+    it.runIf(world.agent)('another terminal, which has another ssh-agent, or none, gets in as well', async () => {
+      for (const terminal of [['SSH_AUTH_SOCK=/nowhere'], ['-u', 'SSH_AUTH_SOCK']]) {
+        const config = join(server.folder, '.ssh', 'config')
+        const inside = await laptop.run('env', [
+          ...terminal,
+          'ssh',
+          '-F',
+          config,
+          '-o',
+          'BatchMode=yes',
+          'demo',
+          'id',
+          '-un',
+        ])
+        expect(inside.stdout.trim(), inside.stderr).toBe(me)
+      }
+    })
+    it.runIf(world.agent)('a client that asks the ssh-agent and reads no file gets in as well', async () => {
+      const { port } = JSON.parse(laptop.read('state/keyman-server/demo/demo.json'))
+      const known = `UserKnownHostsFile=${join(server.folder, 'config', 'keyman', 'known_hosts', 'local')}`
+      const client = ['-F', 'none', '-o', 'BatchMode=yes', '-o', known, '-o', 'HostKeyAlias=demo.keyman.localhost']
+      const inside = await laptop.run('ssh', [...client, '-p', String(port), `${me}@127.0.0.1`, 'id', '-un'])
+      expect(inside.stdout.trim(), inside.stderr).toBe(me)
+      expect((await laptop.keyman(['status'])).stdout).toMatch(
+        /with its certificate, for clients that ask the agent, in /,
+      )
+    })
+    it('a key that is gone is noticed by each command and by ssh; a login, which whoever is there is asked for, mends it', async () => {
+      if (world.agent) await laptop.run('ssh-add', ['-D'])
+      else rmSync(join(server.folder, 'run', 'keyman', 'local', 'id_ed25519'))
+      expect((await laptop.keyman(['status'])).stdout).toMatch(/key {10}the SSH key of this session is gone/)
+      expect((await laptop.keyman(['status', '--check'])).code).toBe(9)
+      expect((await laptop.keyman(['doctor'])).stdout).toMatch(/look {2}session: the SSH key of this session is gone/)
+      expect((await laptop.keyman(['ssh', 'renew'])).code).toBe(3)
+      const refused = await laptop.run('env', [
+        '-u',
+        'KEYMAN_BROWSER',
+        'ssh',
+        '-F',
+        join(server.folder, '.ssh', 'config'),
+        '-o',
+        'BatchMode=yes',
+        'demo',
+        'true',
+      ])
+      expect(refused.stderr).toMatch(/keyman: the SSH key of this session is gone.*; run keyman login first/)
+      expect((await login()).code).toBe(0)
+      expect((await laptop.ssh(['demo', 'true'])).code).toBe(0)
+      if (world.agent) expect((await laptop.run('ssh-add', ['-l'])).stdout.match(/keyman:local/g)).toHaveLength(2)
     })
     it('scp, sftp, git over ssh and a jump work too', async () => {
       const config = join(server.folder, '.ssh', 'config')
