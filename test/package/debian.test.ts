@@ -28,13 +28,20 @@ describe.skipIf(why !== undefined)(`the Debian packages${why === undefined ? '' 
   const pidOf = (unit: string) => machine.sh(`systemctl show -P MainPID ${unit}`).trim()
   const ready = () =>
     expect
-      .poll(async () => (await fetch(`${target.pagesUrl}/readyz`).catch(() => undefined))?.status, { timeout: 30_000 })
+      .poll(async () => (await fetch(`${target.pagesUrl}/readyz`).catch(() => undefined))?.status, { timeout: 50_000 })
       .toBe(200)
   const host = () => call(alice.connection, api.hosts.show, { params: { name: HOST } })
-  const inForce = (revision: number) =>
+  /** What the host should have it has, and it is at least so much. */
+  const inForce = (atLeast: number) =>
     expect
-      .poll(async () => await host(), { timeout: 30_000 })
-      .toMatchObject({ state: 'connected', inForce: revision, revision })
+      .poll(
+        async () => {
+          const { state, inForce, revision } = await host()
+          return state === 'connected' && inForce === revision && revision >= atLeast
+        },
+        { timeout: 50_000 },
+      )
+      .toBe(true)
 
   beforeAll(async () => {
     await Promise.all(['1.0.0', '1.1.0'].map(version => makePackages(join(folder, version), ['--version', version])))
@@ -100,6 +107,14 @@ describe.skipIf(why !== undefined)(`the Debian packages${why === undefined ? '' 
     expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')
     expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
     expect(machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)).toMatch(/^Seccomp:\t2$/m)
+  })
+
+  it('what somebody takes away of the files that say who gets in comes back, with its folder', async () => {
+    const files = () =>
+      machine.run(['sh', '-c', 'find /etc/ssh/keyman /etc/ssh/sshd_config.d ! -name "ssh_host_*" | sort']).stdout
+    const before = files()
+    machine.sh('rm -rf /etc/ssh/keyman /etc/ssh/sshd_config.d/*')
+    await expect.poll(files, { timeout: 50_000 }).toBe(before)
   })
 
   it('an upgrade runs at once, and keeps the configuration that somebody changed', async () => {

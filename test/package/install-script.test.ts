@@ -161,7 +161,7 @@ describe.skipIf(!requires('cc'))('the tarball', () => {
         machine.sh('systemctl enable --now keyman-server')
         await expect
           .poll(async () => (await fetch(`http://localhost:${pages}/readyz`).catch(() => undefined))?.status, {
-            timeout: 30_000,
+            timeout: 50_000,
           })
           .toBe(200)
         const undone = machine.sh('/usr/local/lib/keyman/install.sh --uninstall --system')
