@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs what lies beside it. By itself the command line for you alone, below ~/.local, without root.
 set -eu
+# Whatever shell this comes from: readable by all, written by its owner alone.
+umask 022
 
 usage() {
   cat <<'END'
@@ -98,7 +100,7 @@ uninstall() {
 }
 
 install_programs() {
-  read -r version platform <"$here/RELEASE"
+  read -r _ platform <"$here/RELEASE"
   case $(uname -s)-$(uname -m) in
     Linux-x86_64) machine=linux-x64 ;;
     Linux-aarch64 | Linux-arm64) machine=linux-arm64 ;;
@@ -116,6 +118,7 @@ install_programs() {
   rm -rf "$lib.new" "$lib.old"
   cp -R "$here" "$lib.new" || fail "there is no room for $lib, or it can not be written to"
   [ $system = no ] || chown -R 0:0 "$lib.new"
+  chmod -R u+rwX,go+rX,go-w "$lib.new"
   [ ! -e "$lib" ] || mv "$lib" "$lib.old"
   mv "$lib.new" "$lib"
   rm -rf "$lib.old"
@@ -153,4 +156,7 @@ case :$PATH: in
   *:"$prefix/bin":*) ;;
   *) echo "$prefix/bin is not in your PATH. For this shell:  PATH=\"$prefix/bin:\$PATH\"" ;;
 esac
-echo "To undo: $lib/install.sh --uninstall$([ $system = yes ] && echo ' --system' || { [ "$prefix" = "${HOME:-}/.local" ] || echo " --prefix $prefix"; })"
+where=
+[ $system = no ] || where=' --system'
+[ $system = yes ] || [ "$prefix" = "${HOME:-}/.local" ] || where=" --prefix $prefix"
+echo "To undo: $lib/install.sh --uninstall$where"

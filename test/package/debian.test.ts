@@ -16,158 +16,166 @@ const PACKAGES = ['keyman-runtime', 'keyman', 'keyman-agent', 'keyman-server']
 const why = requires('cc', 'sshd') ? whyNoMachine() : 'the packages can not be made'
 
 // One after the other, on one machine: as its administrator meets them.
-describe.skipIf(why !== undefined)(`the Debian packages${why === undefined ? '' : ` (${why})`}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'keyman-packages-'))
-  let machine: Machine
-  let target: { pagesUrl: string; machinesUrl: string }
-  let alice: ApiSession
+describe.skipIf(why !== undefined)(
+  `the Debian packages${why === undefined ? '' : ` (${why})`}`,
+  { timeout: 120_000 },
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'keyman-packages-'))
+    let machine: Machine
+    let target: { pagesUrl: string; machinesUrl: string }
+    let alice: ApiSession
 
-  const files = (version: string, names = PACKAGES) =>
-    names.map(name => `/run/shared/${version}/${name}_${version}_${DEBIAN_ARCHITECTURE}.deb`)
-  const dpkg = (...args: string[]) => machine.run(['dpkg', ...args])
-  const pidOf = (unit: string) => machine.sh(`systemctl show -P MainPID ${unit}`).trim()
-  const ready = () =>
-    expect
-      .poll(async () => (await fetch(`${target.pagesUrl}/readyz`).catch(() => undefined))?.status, { timeout: 50_000 })
-      .toBe(200)
-  const host = () => call(alice.connection, api.hosts.show, { params: { name: HOST } })
-  /** What the host should have it has, and it is at least so much. */
-  const inForce = (atLeast: number) =>
-    expect
-      .poll(
-        async () => {
-          const { state, inForce, revision } = await host()
-          return state === 'connected' && inForce === revision && revision >= atLeast
-        },
-        { timeout: 50_000 },
-      )
-      .toBe(true)
+    const files = (version: string, names = PACKAGES) =>
+      names.map(name => `/run/shared/${version}/${name}_${version}_${DEBIAN_ARCHITECTURE}.deb`)
+    const dpkg = (...args: string[]) => machine.run(['dpkg', ...args])
+    const pidOf = (unit: string) => machine.sh(`systemctl show -P MainPID ${unit}`).trim()
+    const ready = () =>
+      expect
+        .poll(async () => (await fetch(`${target.pagesUrl}/readyz`).catch(() => undefined))?.status, {
+          timeout: 50_000,
+        })
+        .toBe(200)
+    const host = () => call(alice.connection, api.hosts.show, { params: { name: HOST } })
+    /** What the host should have it has, and it is at least so much. */
+    const inForce = (atLeast: number) =>
+      expect
+        .poll(
+          async () => {
+            const { state, inForce, revision } = await host()
+            return state === 'connected' && inForce === revision && revision >= atLeast
+          },
+          { timeout: 50_000 },
+        )
+        .toBe(true)
 
-  beforeAll(async () => {
-    await Promise.all(['1.0.0', '1.1.0'].map(version => makePackages(join(folder, version), ['--version', version])))
-    machine = await bootMachine(folder)
-    const [pages, machines] = [await freePort(), await freePort()]
-    target = { pagesUrl: `http://localhost:${pages}`, machinesUrl: `https://localhost:${machines}` }
-  })
-  afterAll(async () => {
-    await machine?.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
-
-  it('install by dpkg, and each program starts and says its version', () => {
-    expect(dpkg('--install', ...files('1.0.0'))).toMatchObject({ status: 0, stderr: '' })
-    for (const program of ['keyman', 'keyman-agent', 'keyman-server'])
-      expect(machine.sh(`cd / && ${program} --version`)).toBe(`${program} 1.0.0\n`)
-    expect(machine.sh('find /usr/lib/keyman ! -user root -o ! -type l -perm /022')).toBe('')
-  })
-
-  it('start nothing by themselves, and bring units that systemd takes', () => {
-    expect(machine.run(['systemctl', 'is-enabled', 'keyman-server', 'keyman-agent']).stdout).toBe(
-      'disabled\ndisabled\n',
-    )
-    expect(machine.run(['systemctl', 'is-active', 'keyman-server', 'keyman-agent']).stdout).toBe('inactive\ninactive\n')
-    const units = ['keyman-server.service', 'keyman-agent.service']
-    expect(machine.run(['systemd-analyze', 'verify', ...units])).toMatchObject({ status: 0, stdout: '', stderr: '' })
-  })
-
-  it('the server starts by its unit, on the configuration that it came with, as a user of its own that may nothing else', async () => {
-    const check = ['runuser', '-u', 'keyman-server', '--', 'keyman-server', 'check-config', '--config']
-    expect(machine.run([...check, '/etc/keyman/server.toml'])).toMatchObject({ status: 0 })
-    const [pages, machines] = [new URL(target.pagesUrl).port, new URL(target.machinesUrl).port]
-    const settings = `[pages]\nlisten = "127.0.0.1:${pages}"\n[machines]\nlisten = "127.0.0.1:${machines}"\n`
-    machine.run(['tee', '-a', '/etc/keyman/server.toml'], { input: settings })
-    machine.sh('systemctl start keyman-server')
-    await ready()
-    const status = machine.sh(`cat /proc/${pidOf('keyman-server')}/status`)
-    expect(status).toMatch(/^NoNewPrivs:\t1$/m)
-    expect(status).toMatch(/^Seccomp:\t2$/m)
-    // CAP_NET_BIND_SERVICE alone.
-    expect(status).toMatch(/^CapEff:\t0000000000000400$/m)
-    expect(machine.sh(`stat -c '%U %a' /proc/${pidOf('keyman-server')} /var/lib/keyman`)).toBe(
-      'keyman-server 555\nkeyman-server 700\n',
-    )
-  })
-
-  it('a host joins, and its agent keeps sshd by its unit', async () => {
-    const port = await freePort()
-    machine.sh(`printf 'Include /etc/ssh/sshd_config.d/*.conf\\nPort ${port}\\nListenAddress 127.0.0.1\\n' > /etc/ssh/sshd_config
-      rm -f /etc/ssh/sshd_config.d/* && ssh-keygen -q -A && mkdir -p /run/sshd && systemctl start ssh`)
-    const [link = ''] = /http:\S+\/enrol#\S+/.exec(machine.sh('journalctl -u keyman-server')) ?? []
-    alice = await logIn(target, await enrol(target, link, 'alice@example.com'))
-    const { token } = await call(alice.connection, api.hosts.add, {
-      body: { name: HOST, labels: {}, port, tokenLifetime: 600 },
+    beforeAll(async () => {
+      await Promise.all(['1.0.0', '1.1.0'].map(version => makePackages(join(folder, version), ['--version', version])))
+      machine = await bootMachine(folder)
+      const [pages, machines] = [await freePort(), await freePort()]
+      target = { pagesUrl: `http://localhost:${pages}`, machinesUrl: `https://localhost:${machines}` }
     })
-    const join = machine.run(['keyman-agent', 'join', '--token-file', '-'], { input: token })
-    expect(join).toMatchObject({ status: 0 })
-    machine.sh('systemctl start keyman-agent')
-    await inForce(1)
-    const grant = administration.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
-    await call(alice.connection, api.grants.add, { body: grant })
-    await inForce(2)
-    expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')
-    expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
-    expect(machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)).toMatch(/^Seccomp:\t2$/m)
-  })
+    afterAll(async () => {
+      await machine?.close()
+      rmSync(folder, { recursive: true, force: true })
+    })
 
-  it('what somebody takes away of the files that say who gets in comes back, with its folder', async () => {
-    const files = () =>
-      machine.run(['sh', '-c', 'find /etc/ssh/keyman /etc/ssh/sshd_config.d ! -name "ssh_host_*" | sort']).stdout
-    const before = files()
-    machine.sh('rm -rf /etc/ssh/keyman /etc/ssh/sshd_config.d/*')
-    await expect.poll(files, { timeout: 50_000 }).toBe(before)
-  })
+    it('install by dpkg, and each program starts and says its version', () => {
+      expect(dpkg('--install', ...files('1.0.0'))).toMatchObject({ status: 0, stderr: '' })
+      for (const program of ['keyman', 'keyman-agent', 'keyman-server'])
+        expect(machine.sh(`cd / && ${program} --version`)).toBe(`${program} 1.0.0\n`)
+      expect(machine.sh('find /usr/lib/keyman ! -user root -o ! -type l -perm /022')).toBe('')
+    })
 
-  it('an upgrade runs at once, and keeps the configuration that somebody changed', async () => {
-    const [server, agent, settings] = [
-      pidOf('keyman-server'),
-      pidOf('keyman-agent'),
-      machine.sh('cat /etc/keyman/server.toml'),
-    ]
-    expect(dpkg('--install', ...files('1.1.0'))).toMatchObject({ status: 0, stderr: '' })
-    expect(machine.sh('keyman-server --version; keyman-agent --version')).toBe(
-      'keyman-server 1.1.0\nkeyman-agent 1.1.0\n',
-    )
-    expect(machine.sh('cat /etc/keyman/server.toml')).toBe(settings)
-    await ready()
-    await inForce(2)
-    expect([pidOf('keyman-server'), pidOf('keyman-agent')]).not.toContain(server)
-    expect(pidOf('keyman-agent')).not.toBe(agent)
-    expect(await host()).toMatchObject({ agent: 'keyman-agent 1.1.0' })
-  })
+    it('start nothing by themselves, and bring units that systemd takes', () => {
+      expect(machine.run(['systemctl', 'is-enabled', 'keyman-server', 'keyman-agent']).stdout).toBe(
+        'disabled\ndisabled\n',
+      )
+      expect(machine.run(['systemctl', 'is-active', 'keyman-server', 'keyman-agent']).stdout).toBe(
+        'inactive\ninactive\n',
+      )
+      const units = ['keyman-server.service', 'keyman-agent.service']
+      expect(machine.run(['systemd-analyze', 'verify', ...units])).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    })
 
-  it('each wants the others in its own version', () => {
-    const { status, stderr } = dpkg('--install', ...files('1.0.0', ['keyman']))
-    expect(stderr).toMatch(/keyman depends on keyman-runtime \(= 1\.0\.0\)/)
-    expect(status).toBe(1)
-    expect(dpkg('--install', ...files('1.1.0', ['keyman']))).toMatchObject({ status: 0 })
-  })
+    it('the server starts by its unit, on the configuration that it came with, as a user of its own that may nothing else', async () => {
+      const check = ['runuser', '-u', 'keyman-server', '--', 'keyman-server', 'check-config', '--config']
+      expect(machine.run([...check, '/etc/keyman/server.toml'])).toMatchObject({ status: 0 })
+      const [pages, machines] = [new URL(target.pagesUrl).port, new URL(target.machinesUrl).port]
+      const settings = `[pages]\nlisten = "127.0.0.1:${pages}"\n[machines]\nlisten = "127.0.0.1:${machines}"\n`
+      machine.run(['tee', '-a', '/etc/keyman/server.toml'], { input: settings })
+      machine.sh('systemctl start keyman-server')
+      await ready()
+      const status = machine.sh(`cat /proc/${pidOf('keyman-server')}/status`)
+      expect(status).toMatch(/^NoNewPrivs:\t1$/m)
+      expect(status).toMatch(/^Seccomp:\t2$/m)
+      // CAP_NET_BIND_SERVICE alone.
+      expect(status).toMatch(/^CapEff:\t0000000000000400$/m)
+      expect(machine.sh(`stat -c '%U %a' /proc/${pidOf('keyman-server')} /var/lib/keyman`)).toBe(
+        'keyman-server 555\nkeyman-server 700\n',
+      )
+    })
 
-  it('the agent is not removed from a host whose sshd reads its files, but once the host has left', () => {
-    const refused = dpkg('--purge', 'keyman-agent')
-    expect(refused.stderr).toContain('this host has joined')
-    expect(refused.status).toBe(1)
-    expect(machine.sh('systemctl is-active keyman-agent')).toBe('active\n')
-    machine.sh('keyman-agent leave')
-    expect(dpkg('--purge', 'keyman-agent')).toMatchObject({ status: 0 })
-    expect(machine.run(['ls', '/usr/bin/keyman-agent', '/var/lib/keyman-agent', '/etc/ssh/keyman']).stdout).toBe('')
-  })
+    it('a host joins, and its agent keeps sshd by its unit', async () => {
+      const port = await freePort()
+      machine.sh(`printf 'Include /etc/ssh/sshd_config.d/*.conf\\nPort ${port}\\nListenAddress 127.0.0.1\\n' > /etc/ssh/sshd_config
+      rm -f /etc/ssh/sshd_config.d/* && ssh-keygen -q -A && mkdir -p /run/sshd && systemctl start ssh`)
+      const [link = ''] = /http:\S+\/enrol#\S+/.exec(machine.sh('journalctl -u keyman-server')) ?? []
+      alice = await logIn(target, await enrol(target, link, 'alice@example.com'))
+      const { token } = await call(alice.connection, api.hosts.add, {
+        body: { name: HOST, labels: {}, port, tokenLifetime: 600 },
+      })
+      const join = machine.run(['keyman-agent', 'join', '--token-file', '-'], { input: token })
+      expect(join).toMatchObject({ status: 0 })
+      machine.sh('systemctl start keyman-agent')
+      await inForce(1)
+      const grant = administration.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
+      await call(alice.connection, api.grants.add, { body: grant })
+      await inForce(2)
+      expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')
+      expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
+      expect(machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)).toMatch(/^Seccomp:\t2$/m)
+    })
 
-  it('removing the server ends it, and keeps its configuration; purging keeps the keys and the log, and says so', () => {
-    expect(dpkg('--remove', 'keyman-server', 'keyman')).toMatchObject({ status: 0, stderr: '' })
-    expect(machine.run(['systemctl', 'is-active', 'keyman-server']).stdout).toBe('inactive\n')
-    expect(machine.sh('ls /etc/keyman')).toBe('server.toml\n')
-    const purged = dpkg('--purge', 'keyman-server', 'keyman-runtime')
-    expect(purged.stderr).toContain('/var/lib/keyman stays, with authority keys and the audit log')
-    expect(purged.status).toBe(0)
-    expect(machine.sh('ls /var/lib/keyman')).toMatch(/^database\n(.*\n)*keystore\n/)
-    expect(machine.sh('id -un keyman-server')).toBe('keyman-server\n')
-    expect(machine.run(['ls', '-d', '/etc/keyman', '/usr/lib/keyman']).stdout).toBe('')
-  })
+    it('what somebody takes away of the files that say who gets in comes back, with its folder', async () => {
+      const files = () =>
+        machine.run(['sh', '-c', 'find /etc/ssh/keyman /etc/ssh/sshd_config.d ! -name "ssh_host_*" | sort']).stdout
+      const before = files()
+      machine.sh('rm -rf /etc/ssh/keyman /etc/ssh/sshd_config.d/*')
+      await expect.poll(files, { timeout: 50_000 }).toBe(before)
+    })
 
-  it('purging a server that kept nothing leaves nothing', () => {
-    machine.sh('rm -rf /var/lib/keyman')
-    expect(dpkg('--install', ...files('1.0.0', ['keyman-runtime', 'keyman-server']))).toMatchObject({ status: 0 })
-    expect(dpkg('--purge', 'keyman-server', 'keyman-runtime')).toMatchObject({ status: 0, stderr: '' })
-    expect(machine.run(['id', 'keyman-server']).status).toBe(1)
-  })
-})
+    it('an upgrade runs at once, and keeps the configuration that somebody changed', async () => {
+      const [server, agent, settings] = [
+        pidOf('keyman-server'),
+        pidOf('keyman-agent'),
+        machine.sh('cat /etc/keyman/server.toml'),
+      ]
+      expect(dpkg('--install', ...files('1.1.0'))).toMatchObject({ status: 0, stderr: '' })
+      expect(machine.sh('keyman-server --version; keyman-agent --version')).toBe(
+        'keyman-server 1.1.0\nkeyman-agent 1.1.0\n',
+      )
+      expect(machine.sh('cat /etc/keyman/server.toml')).toBe(settings)
+      await ready()
+      await inForce(2)
+      expect([pidOf('keyman-server'), pidOf('keyman-agent')]).not.toContain(server)
+      expect(pidOf('keyman-agent')).not.toBe(agent)
+      expect(await host()).toMatchObject({ agent: 'keyman-agent 1.1.0' })
+    })
+
+    it('each wants the others in its own version', () => {
+      const { status, stderr } = dpkg('--install', ...files('1.0.0', ['keyman']))
+      expect(stderr).toMatch(/keyman depends on keyman-runtime \(= 1\.0\.0\)/)
+      expect(status).toBe(1)
+      expect(dpkg('--install', ...files('1.1.0', ['keyman']))).toMatchObject({ status: 0 })
+    })
+
+    it('the agent is not removed from a host whose sshd reads its files, but once the host has left', () => {
+      const refused = dpkg('--purge', 'keyman-agent')
+      expect(refused.stderr).toContain('this host has joined')
+      expect(refused.status).toBe(1)
+      expect(machine.sh('systemctl is-active keyman-agent')).toBe('active\n')
+      machine.sh('keyman-agent leave')
+      expect(dpkg('--purge', 'keyman-agent')).toMatchObject({ status: 0 })
+      expect(machine.run(['ls', '/usr/bin/keyman-agent', '/var/lib/keyman-agent', '/etc/ssh/keyman']).stdout).toBe('')
+    })
+
+    it('removing the server ends it, and keeps its configuration; purging keeps the keys and the log, and says so', () => {
+      expect(dpkg('--remove', 'keyman-server', 'keyman')).toMatchObject({ status: 0, stderr: '' })
+      expect(machine.run(['systemctl', 'is-active', 'keyman-server']).stdout).toBe('inactive\n')
+      expect(machine.sh('ls /etc/keyman')).toBe('server.toml\n')
+      const purged = dpkg('--purge', 'keyman-server', 'keyman-runtime')
+      expect(purged.stderr).toContain('/var/lib/keyman stays, with authority keys and the audit log')
+      expect(purged.status).toBe(0)
+      expect(machine.sh('ls /var/lib/keyman')).toMatch(/^database\n(.*\n)*keystore\n/)
+      expect(machine.sh('id -un keyman-server')).toBe('keyman-server\n')
+      expect(machine.run(['ls', '-d', '/etc/keyman', '/usr/lib/keyman']).stdout).toBe('')
+    })
+
+    it('purging a server that kept nothing leaves nothing', () => {
+      machine.sh('rm -rf /var/lib/keyman')
+      expect(dpkg('--install', ...files('1.0.0', ['keyman-runtime', 'keyman-server']))).toMatchObject({ status: 0 })
+      expect(dpkg('--purge', 'keyman-server', 'keyman-runtime')).toMatchObject({ status: 0, stderr: '' })
+      expect(machine.run(['id', 'keyman-server']).status).toBe(1)
+    })
+  },
+)

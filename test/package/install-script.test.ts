@@ -23,7 +23,7 @@ import { isRoot, requires } from '../support/requires.ts'
 const PLATFORM = `${process.platform}-${process.arch}`
 const whyNot = whyNoMachine()
 
-describe.skipIf(!requires('cc'))('the tarball', () => {
+describe.skipIf(!requires('cc'))('the tarball', { timeout: 120_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'keyman-tarball-'))
   const unpacked = join(folder, `keyman-1.0.0-${PLATFORM}`)
   let home: string
@@ -69,6 +69,17 @@ describe.skipIf(!requires('cc'))('the tarball', () => {
     expect(readdirSync(join(home, '.local', 'lib'))).toEqual(['keyman'])
     expect(run(installed(), '--uninstall')).toMatchObject({ status: 0, stderr: '' })
     expect([...readdirSync(join(home, '.local', 'lib')), ...readdirSync(join(home, '.local', 'bin'))]).toEqual([])
+  })
+
+  it.each(['000', '077'])('under umask %s is nothing that others may write, and all that they may run', umask => {
+    const env = { HOME: home, PATH: '/usr/bin:/bin' }
+    execFileSync(
+      'sh',
+      ['-c', `umask ${umask} && cp -R "$1" "$2" && "$2/install.sh"`, 'sh', unpacked, join(home, 'copy')],
+      { env },
+    )
+    const wrong = ['(', '-perm', '-020', '-o', '-perm', '-002', '-o', '!', '-perm', '-044', ')']
+    expect(execFileSync('find', [join(home, '.local'), '!', '-type', 'l', ...wrong], { encoding: 'utf8' })).toBe('')
   })
 
   it('goes where --prefix says, and says how to find it there', () => {
