@@ -74,15 +74,16 @@ const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
 /** Whoever can write here can put another database or keystore in the place of ours. (Reading is kept from others file by file.) */
 export function checkDataFolder(path: string): void {
+  const refuse = (message: string, hint: string) =>
+    new KeymanError('unavailable', message, { hint, fields: [{ field: 'data_folder', message }] })
   const { uid, mode } = statSync(path)
   if (uid !== process.geteuid?.() && uid !== 0)
-    throw new KeymanError('unavailable', `${path} belongs to another user (uid ${uid})`, {
-      hint: "chown it to the server's user",
-    })
+    throw refuse(
+      `${path} belongs to another user (uid ${uid})`,
+      "chown it to the server's user, or run this as that user",
+    )
   if ((mode & 0o022) !== 0)
-    throw new KeymanError('unavailable', `${path} has mode ${(mode & 0o7777).toString(8)}: others may write there`, {
-      hint: `chmod 700 ${path}`,
-    })
+    throw refuse(`${path} has mode ${(mode & 0o7777).toString(8)}: others may write there`, `chmod 700 ${path}`)
 }
 
 /** Opens database and keystore, makes what a first start makes, and loads what has to be known before anybody may call. */

@@ -99,6 +99,8 @@ export function resolveConfig(settings: Settings, around: Surroundings): Resolve
   const publicUrl = settings.public_url ?? new URL(`http://localhost:${pagesListen.port}`)
   const tls = pagesTls(settings, around)
   checkPages(settings, publicUrl, pagesListen, tls !== undefined, around)
+  if (overlap(pagesListen, machinesListen))
+    around.problem('machines.listen', `is the port of pages.listen, ${pagesListen.port}: give each one of its own`)
 
   const machinesUrl = settings['machines.url'] ?? new URL(`https://localhost:${machinesListen.port}`)
   const machinesHost = machinesUrl.hostname.replace(/^\[|\]$/g, '')
@@ -163,6 +165,13 @@ function pagesTls(settings: Settings, { problem, absolutePath }: Surroundings) {
 }
 
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || host.startsWith('127.')
+
+const isEverything = (host: string) => host === '0.0.0.0' || /^[0:]+$/.test(host)
+
+/** Whether one socket would be in the other's way. */
+const overlap = (one: ListenAddress, other: ListenAddress): boolean =>
+  one.port === other.port &&
+  (one.host === other.host || [one, other].some(({ host }) => isEverything(host) || host === 'localhost'))
 
 /** Browsers speak WebAuthn over https, or over http with localhost alone; an address is no RP ID. */
 function checkPages(settings: Settings, url: URL, listen: ListenAddress, tls: boolean, { problem }: Surroundings) {

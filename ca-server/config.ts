@@ -22,6 +22,8 @@ export { variableOf } from './config-settings.ts'
 /** Everything resolved: absolute paths, host and port apart, times in seconds, defaults filled in, secrets read. */
 export type ServerConfig = ResolvedConfig
 
+export const isSetting = (path: string): boolean => SETTING_PATHS.includes(path)
+
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
@@ -29,13 +31,39 @@ export type Environment = Readonly<Record<string, string | undefined>>
  * variables over it. Throws `invalid-input` whose `fields` name every wrong setting, with the line of the file or the
  * variable, and what is allowed. No message holds a secret.
  */
-export function loadConfig(options: { file?: string; env: Environment; home: string }): ServerConfig {
+export function loadConfig(options: ConfigOptions): ServerConfig {
+  return goodConfig(readConfig(options))
+}
+
+export type ConfigOptions = { readonly file?: string; readonly env: Environment; readonly home: string }
+
+/** The configuration with what is wrong with it: what `check-config` looks at further. */
+export type ReadConfig = {
+  /** Where settings are wrong, their defaults. */
+  readonly config: ServerConfig
+  readonly problems: readonly FieldError[]
+  /** Where a setting stands: `FILE line 7`, or its variable. */
+  readonly where: (setting: string) => string
+}
+
+/** The same, without throwing for wrong settings. */
+export function readConfig(options: ConfigOptions): ReadConfig {
   const file = options.file ?? options.env.KEYMAN_CONFIG
   const absolute = file === undefined || file === '' ? undefined : resolve(file)
-  return parseConfig(absolute === undefined ? '' : readConfig(absolute), options.env, absolute, {
+  return readSettings(absolute === undefined ? '' : readText(absolute), options.env, absolute, {
     home: options.home,
     readSecret,
   })
+}
+
+/** Settings that are judged together. */
+const groupOf = (path: string): string => (path === 'public_url' ? 'pages' : (path.split('.')[0] ?? path))
+
+/** Throws `invalid-input` whose `fields` are the problems. */
+export function goodConfig({ config, problems }: ReadConfig): ServerConfig {
+  const [first] = problems
+  if (first) throw refusal(first, [...problems])
+  return config
 }
 
 /** What `parseConfig` needs from outside; both come in as arguments so that it stays pure. */
@@ -52,6 +80,15 @@ export function parseConfig(
   file: string | undefined,
   surroundings: ConfigSurroundings,
 ): ServerConfig {
+  return goodConfig(readSettings(text, env, file, surroundings))
+}
+
+function readSettings(
+  text: string,
+  env: Environment,
+  file: string | undefined,
+  surroundings: ConfigSurroundings,
+): ReadConfig {
   const lines = linesOf(text)
   const problems: FieldError[] = []
   const fromVariable = new Set<string>()
@@ -96,6 +133,7 @@ export function parseConfig(
   problems.push(...misspeltVariables(env))
 
   const checked = settingsSchema.safeParse(Object.fromEntries(values))
+  const isWrong = (path: string) => checked.error?.issues.some(issue => issue.path[0] === path) === true
   for (const issue of checked.error?.issues ?? []) {
     const path = String(issue.path[0] ?? '')
     const entry = issue.path[1]
@@ -112,10 +150,16 @@ export function parseConfig(
     problem(path, `${printable(value)} must be an absolute path`)
     return value
   }
-  const config = resolveConfig(checked.data ?? {}, { ...surroundings, env, problem, absolutePath })
-  const [first] = problems
-  if (first) throw refusal(first, problems)
-  return file === undefined ? config : { ...config, file }
+  // What is wrong is left out, so that the rest can be looked at; what it belongs together with is not judged then.
+  const wrong = new Set(problems.map(({ field }) => groupOf(field)))
+  const rest = checked.data ?? settingsSchema.parse(Object.fromEntries([...values].filter(([path]) => !isWrong(path))))
+  const config = resolveConfig(rest, {
+    ...surroundings,
+    env,
+    absolutePath,
+    problem: (path, message) => wrong.has(groupOf(path)) || problem(path, message),
+  })
+  return { config: file === undefined ? config : { ...config, file }, problems, where }
 }
 
 function refusal(first: FieldError, fields: FieldError[]): KeymanError {
@@ -154,7 +198,7 @@ function misspeltVariables(env: Environment): FieldError[] {
   return found
 }
 
-function readConfig(file: string): string {
+function readText(file: string): string {
   try {
     if (statSync(file).size > 1_000_000) throw new Error('it is larger than a megabyte')
     return readFileSync(file, 'utf8')

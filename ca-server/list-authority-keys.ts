@@ -1,12 +1,11 @@
 import { existsSync } from 'node:fs'
 import { pinnedBundle } from '#server/authority/index.ts'
-import { openKeystore } from '#server/keystore/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { type AuthorityState, authorityStates } from '#shared/trust/index.ts'
 import type { ServerConfig } from './config.ts'
-import { keystoreConfig } from './open-base.ts'
+import { openConfigured } from './open-base.ts'
 
 export type ListedKey = {
   readonly label: string
@@ -36,7 +35,7 @@ export async function listAuthorityKeys(config: ServerConfig): Promise<ListedKey
     ['keystore.standby', config.standbyKeystore],
   ] as const) {
     if (!settings) continue
-    const keystore = await openKeystore(keystoreConfig(settings))
+    const keystore = await openConfigured(name, settings)
     try {
       for (const { label, spki } of await keystore.listKeys()) {
         const purpose = /^(ssh-user|ssh-host|machines)-[0-9]+$/.exec(label)?.[1]

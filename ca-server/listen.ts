@@ -28,6 +28,7 @@ import { sshRoutes } from './http/ssh.ts'
 import { serveStatic } from './http/static.ts'
 import { trustRoutes } from './http/trust.ts'
 import type { Log } from './log.ts'
+import { readPagesCertificate } from './pages-certificate.ts'
 
 export type Listening = {
   readonly pages: { readonly host: string; readonly port: number }
@@ -95,9 +96,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
     publicUrl: config.publicUrl,
     app: pagesApp,
     onInternalError,
-    ...(tls
-      ? { tls: () => ({ cert: readFileSync(tls.certificateFile, 'utf8'), key: readFileSync(tls.keyFile, 'utf8') }) }
-      : {}),
+    ...(tls ? { tls: () => readPagesCertificate(tls) } : {}),
   })
   try {
     let pair = await authority.serverCertificate(config.machines.names, renewed => {

@@ -6,7 +6,8 @@ import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
 import { adopt } from './adopt.ts'
-import { loadConfig, type ServerConfig } from './config.ts'
+import { checkConfig } from './check-config.ts'
+import { goodConfig, isSetting, type ReadConfig, readConfig, type ServerConfig } from './config.ts'
 import { listAuthorityKeys } from './list-authority-keys.ts'
 import { createLog } from './log.ts'
 import { askServer } from './operator.ts'
@@ -21,7 +22,8 @@ usage: keyman-server COMMAND [--config FILE]
                         its log that you trust (keyman audit checkpoint)
   adopt [--yes]         take over the database of a release whose audit log was not sealed: compares it with its
                         log, shows what is there, and seals it. Stop all servers first
-  check-config          check file and variables, say what is wrong and where
+  check-config          check file and variables, open what they name (files, ports, token, database), and say
+                        all that is wrong, with its line and what to do; changes nothing
   admin-link [PERSON]   a link, good once for 15 minutes, with which somebody becomes administrator:
                         the recovery when nobody can sign in any more (recorded)
   authority list        the authority keys as the keystore holds them, not as the database says, to
@@ -62,22 +64,24 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(`${HELP}\n`)
     return values.help ? EXIT.done : EXIT.usage
   }
-  const config = () =>
-    loadConfig({
-      env: process.env,
-      home: process.env.HOME || homedir(),
-      ...(values.config === undefined ? {} : { file: values.config }),
-    })
+  const options = {
+    env: process.env,
+    home: process.env.HOME || homedir(),
+    ...(values.config === undefined ? {} : { file: values.config }),
+  }
+  const config = () => {
+    const read = readConfig(options)
+    const good = goodConfig(read)
+    where = read.where
+    return good
+  }
   switch (command) {
     case 'start':
       return run(config(), values.demo === true, values.checkpoint)
     case 'adopt':
       return adoptDatabase(config(), values.yes === true)
-    case 'check-config': {
-      const { file } = config()
-      process.stdout.write(`The configuration is good${file === undefined ? '' : `: ${file}`}.\n`)
-      return EXIT.done
-    }
+    case 'check-config':
+      return check(readConfig(options))
     case 'admin-link':
       return adminLink(config(), rest[0])
     case 'authority':
@@ -90,6 +94,19 @@ async function main(args: string[]): Promise<number> {
         hint: 'keyman-server --help lists them',
       })
   }
+}
+
+async function check(read: ReadConfig): Promise<number> {
+  const { problems, remarks } = await checkConfig(read, () => new Date())
+  for (const { field, message, hint } of problems) {
+    process.stderr.write(`keyman-server: error: ${field}: ${message}\n`)
+    if (hint) process.stderr.write(`keyman-server: hint: ${hint}\n`)
+  }
+  for (const remark of remarks) process.stderr.write(`keyman-server: ${remark}\n`)
+  if (problems.length > 0) return EXIT.found
+  const { file } = read.config
+  process.stdout.write(`The configuration is good${file === undefined ? '' : `: ${file}`}.\n`)
+  return EXIT.done
 }
 
 async function run(config: ServerConfig, demo: boolean, checkpointFile: string | undefined): Promise<number> {
@@ -176,9 +193,14 @@ async function adminLink(config: ServerConfig, identity: string | undefined): Pr
   return EXIT.done
 }
 
+/** Where a setting stands, of the configuration in force, once it has been read: what is found later names its line. */
+let where: ReadConfig['where'] | undefined
+
 const code = await main(process.argv.slice(2)).catch((error: unknown) => {
   const ours = told(error)
-  process.stderr.write(`keyman-server: error: ${ours.message}\n`)
+  const [first] = ours.fields
+  const place = first && where && isSetting(first.field) ? ` (${first.field}: ${where(first.field)})` : ''
+  process.stderr.write(`keyman-server: error: ${ours.message}${place}\n`)
   for (const { field, message } of ours.fields.slice(1))
     process.stderr.write(`keyman-server: error: ${field}: ${message}\n`)
   if (ours.hint) process.stderr.write(`keyman-server: hint: ${ours.hint}\n`)

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import { type Keystore, openKeystore } from '#server/keystore/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
 import type { KeystoreSettings, ServerConfig } from './config.ts'
 
 /** What everything else stands on: the keystores and the database, as the configuration names them. */
@@ -27,8 +29,9 @@ export async function openBase(config: ServerConfig, onError: (error: unknown) =
     return part
   }
   try {
-    const keystore = keep(await openKeystore(keystoreConfig(config.keystore)))
-    const standbyKeystore = config.standbyKeystore && keep(await openKeystore(keystoreConfig(config.standbyKeystore)))
+    const keystore = keep(await openConfigured('keystore', config.keystore))
+    const standbyKeystore =
+      config.standbyKeystore && keep(await openConfigured('keystore.standby', config.standbyKeystore))
     const { software, ...helpers } = await openHelperKeystore(config, keystore)
     if (software) keep(software)
     const store = keep(await openStore(storeConfig(config), onError))
@@ -38,6 +41,28 @@ export async function openBase(config: ServerConfig, onError: (error: unknown) =
     throw error
   }
 }
+
+/** Opens a keystore; what it throws names the setting that is to blame. */
+export async function openConfigured(
+  at: 'keystore' | 'keystore.standby',
+  settings: KeystoreSettings,
+): Promise<Keystore> {
+  try {
+    return await openKeystore(keystoreConfig(settings))
+  } catch (error) {
+    const { code, message, hint, fields } = told(error)
+    const blamed = fields[0]?.field ?? (settings.kind === 'pkcs11' ? 'module' : unlockSetting(settings))
+    const field = blamed === 'algorithm' ? 'authority.algorithm' : `${at}.${blamed === 'pin' ? 'pin_file' : blamed}`
+    throw new KeymanError(code, message, {
+      fields: [{ field, message }],
+      ...(hint === undefined ? {} : { hint: hint.replaceAll('keystore.', `${at}.`) }),
+      cause: error,
+    })
+  }
+}
+
+const unlockSetting = ({ unlock }: Extract<KeystoreSettings, { kind: 'software' }>): string =>
+  'passphrase' in unlock ? 'passphrase_file' : 'credential' in unlock ? 'credential' : 'key_file'
 
 export function keystoreConfig(settings: KeystoreSettings) {
   if (settings.kind === 'pkcs11') return { ...settings, pin: settings.pin.reveal() }

@@ -22,6 +22,7 @@ const answer = z.union([
 const MAX_LINE = 4096
 /** Of a server that stops: for a question that came whole, and its answer. */
 const TAKEN_WITHIN_MS = 2_000
+const lockPath = (dataFolder: string): string => join(dataFolder, 'operator.lock')
 const socketPath = (dataFolder: string): string => join(dataFolder, 'operator.sock')
 
 /** Throws `conflict` where another server answers for this data folder. Resolves to a function that ends it. */
@@ -30,7 +31,7 @@ export async function listenForOperator(
   serve: (question: Question) => Promise<unknown>,
 ): Promise<() => Promise<void>> {
   const path = socketPath(dataFolder)
-  const unlock = lockFolder(`the data folder ${dataFolder}`, join(dataFolder, 'operator.lock'))
+  const unlock = lockFolder(`the data folder ${dataFolder}`, lockPath(dataFolder))
   try {
     // Nobody else answers here while we have the lock: a socket that is still there belongs to a server that is gone.
     rmSync(path, { force: true })
@@ -60,6 +61,18 @@ export async function listenForOperator(
     }
   } catch (error) {
     unlock()
+    throw error
+  }
+}
+
+/** Whether a server runs on this data folder. */
+export function isServed(dataFolder: string): boolean {
+  if (!existsSync(lockPath(dataFolder))) return false
+  try {
+    lockFolder(`the data folder ${dataFolder}`, lockPath(dataFolder))()
+    return false
+  } catch (error) {
+    if (error instanceof KeymanError && error.code === 'conflict') return true
     throw error
   }
 }

@@ -9,6 +9,7 @@ import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.
 import { listen } from './listen.ts'
 import type { Log } from './log.ts'
 import { listenForOperator } from './operator.ts'
+import { readPagesCertificate } from './pages-certificate.ts'
 
 const REWRITE_AFTER_MS = 10_000
 
@@ -31,6 +32,8 @@ export type Running = {
 
 /** Composes, listens, says where; with `demo` a host of its own on this machine. */
 export async function start({ config, log, demo, checkpoint, say }: StartOptions): Promise<Running> {
+  // Before anything is opened or made: it is the files that somebody just named.
+  if (config.pages.tls) readPagesCertificate(config.pages.tls)
   const services = await compose({
     config,
     log,

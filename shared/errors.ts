@@ -19,8 +19,11 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS
 
-/** One field that was refused: a JSON path such as `grants[0].login`, and what is wrong with it. Never holds a secret value. */
-export type FieldError = { field: string; message: string }
+/**
+ * One field that was refused: a JSON path such as `grants[0].login`, and what is wrong with it. Never holds a secret value.
+ * `hint`: what to do about this one, where several are told.
+ */
+export type FieldError = { field: string; message: string; hint?: string }
 
 export type ErrorDetails = {
   /** What to do next, one sentence, no full stop. */

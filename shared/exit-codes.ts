@@ -23,6 +23,6 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   notFound: 'no such thing',
   conflict: 'conflict: exists already, or was changed meanwhile',
   unreachable: 'server not reached, in time or at all',
-  found: 'a check found something: status --check, doctor, audit verify (the output says what)',
+  found: 'a check found something: status --check, doctor, audit verify, check-config (the output says what)',
   interrupted: 'interrupted; nothing half done is left',
 }

@@ -11,6 +11,7 @@ import { connectionsFor, connectionsPerAddress, openFilesLimit } from './connect
 import { Connections } from './connections.ts'
 import type { OnInternalError } from './edge.ts'
 import { Lanes } from './lanes.ts'
+import { listenOn } from './listen-on.ts'
 import { asKeymanError, problem } from './problem.ts'
 import type { RateLimiter } from './rate-limit.ts'
 import { MAX_BODY_BYTES } from './read-json.ts'
@@ -187,7 +188,7 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
       refuseUpgrade(socket, error, info.requestId)
     }
   })
-  await listening(server, options)
+  await listenOn(server, options)
   const looking = setInterval(() => endUnread(state, limits.answerTimeout), Math.min(2_000, limits.answerTimeout / 2))
   looking.unref()
   server.once('close', () => clearInterval(looking))
@@ -278,28 +279,6 @@ function begin(
       ...(info.caller === undefined ? {} : { caller: info.caller }),
     })
     if (state.closing) state.onIdle?.()
-  })
-}
-
-function listening(server: Server, { listen, name }: ServeOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: Error & { code?: string }) => {
-      const reason =
-        error.code === 'EADDRINUSE'
-          ? 'is taken by another program'
-          : error.code === 'EACCES'
-            ? 'may not be used by this user'
-            : `can't be listened on (${error.code ?? 'unknown reason'})`
-      reject(
-        new KeymanError('unavailable', `${name}.listen: ${listen.host} port ${listen.port} ${reason}`, {
-          hint: `set another address with ${name}.listen in the configuration or KEYMAN_${name.toUpperCase()}_LISTEN`,
-        }),
-      )
-    })
-    server.listen(listen.port, listen.host, () => {
-      server.removeAllListeners('error')
-      resolve()
-    })
   })
 }
 

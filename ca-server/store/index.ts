@@ -8,6 +8,7 @@ import { openPGlite } from './pglite.ts'
 import type { Store, StoreConfig } from './port.ts'
 import { openPostgres } from './postgresql.ts'
 
+export { type CheckedPostgres, checkPostgres } from './check-postgresql.ts'
 export { StoreError, type StoreErrorKind } from './errors.ts'
 export { incarnationId, incarnationNumber } from './incarnation.ts'
 export { insist } from './insist.ts'

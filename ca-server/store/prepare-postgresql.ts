@@ -65,7 +65,7 @@ export async function openFor(setting: UrlSetting, url: string): Promise<pg.Clie
 const ofMigration = (hint: string): string =>
   hint.replaceAll('database.url', 'database.migration_url').replaceAll('.password_file', '.migration_password_file')
 
-const migrationConnection = (client: pg.Client): MigrationConnection => ({
+export const migrationConnection = (client: pg.Client): MigrationConnection => ({
   run: async sql => void (await client.query(sql)),
   rows: async (sql, parameters: readonly Parameter[]) => (await client.query(sql, [...parameters])).rows,
 })
@@ -94,7 +94,7 @@ async function mayCreate(client: pg.Client): Promise<boolean> {
 }
 
 /** Invariant 17: the ledger is append-only for the server's own role. Asserted where there are two roles, else said. */
-async function checkPrivileges(client: pg.Client, separate: boolean): Promise<string[]> {
+export async function checkPrivileges(client: pg.Client, separate: boolean): Promise<string[]> {
   const { rows } = await client.query(
     `select current_user::text as role, bool_or(has_table_privilege(oid, 'update, delete, truncate')
        or pg_has_role(relowner, 'member')) as may
@@ -105,6 +105,7 @@ async function checkPrivileges(client: pg.Client, separate: boolean): Promise<st
   if (separate)
     throw new KeymanError('unavailable', `the database role ${role} can change the audit log: it must only append`, {
       hint: 'let database.url name a role that owns no table and is no superuser; migration_url names the owner',
+      fields: [{ field: 'database.url', message: `the database role ${role} can change the audit log` }],
     })
   return [`the database role ${role} can change the audit log; use two roles: database.url and database.migration_url`]
 }
