@@ -24,6 +24,16 @@ export type ServerConfig = ResolvedConfig
 
 export const isSetting = (path: string): boolean => SETTING_PATHS.includes(path)
 
+/** What a text stands for as the value of a setting, or what is wrong with it. */
+export function parseValue(
+  path: string,
+  text: string,
+): { readonly value: unknown; readonly problem: string | undefined } {
+  const value = valueOfVariable(path, text)
+  const [issue] = settingsSchema.safeParse({ [path]: value }).error?.issues ?? []
+  return { value, problem: issue?.message }
+}
+
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
@@ -209,7 +219,8 @@ function readText(file: string): string {
   }
 }
 
-function readSecret(path: string): string {
+/** The one line of a file that nobody else may read. Throws an Error whose message ends a sentence that begins with the path. */
+export function readSecret(path: string): string {
   let text: string
   try {
     const { mode, size } = statSync(path)

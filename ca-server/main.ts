@@ -8,6 +8,7 @@ import { told } from '#shared/told.ts'
 import { adopt } from './adopt.ts'
 import { checkConfig } from './check-config.ts'
 import { goodConfig, isSetting, type ReadConfig, readConfig, type ServerConfig } from './config.ts'
+import { initCommand } from './init-command.ts'
 import { listAuthorityKeys } from './list-authority-keys.ts'
 import { createLog } from './log.ts'
 import { askServer } from './operator.ts'
@@ -17,6 +18,8 @@ import { start } from './start.ts'
 const HELP = `keyman-server: the certificate authority, its pages and its API
 usage: keyman-server COMMAND [--config FILE]
 
+  init                  write a first configuration: asks on a terminal; flags are the settings by their
+                        names (--public-url, --database-url …); --user USER, for root, owns what it makes
   start [--demo]        run until SIGTERM; --demo adds a host of its own on this machine
         [--checkpoint FILE]  for a new data folder on a database that has records: a checkpoint of
                         its log that you trust (keyman audit checkpoint)
@@ -36,11 +39,13 @@ usage: keyman-server COMMAND [--config FILE]
   --config FILE         TOML; else KEYMAN_CONFIG, else defaults. KEYMAN_* variables win over it
 
 examples:
+  keyman-server init --config /etc/keyman/server.toml
   keyman-server check-config --config /etc/keyman/server.toml
   keyman-server start --config /etc/keyman/server.toml
-More: docs/server.md`
+More: docs/install.md, docs/server.md`
 
 async function main(args: string[]): Promise<number> {
+  if (args[0] === 'init' && !args.includes('--help') && !args.includes('-h')) return firstConfig(args.slice(1))
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -94,6 +99,13 @@ async function main(args: string[]): Promise<number> {
         hint: 'keyman-server --help lists them',
       })
   }
+}
+
+async function firstConfig(args: string[]): Promise<number> {
+  const { file, user } = await initCommand(args, process.env)
+  const as = user === undefined ? '' : `runuser -u ${user} -- `
+  process.stdout.write(`Next:  ${as}keyman-server check-config --config ${file}\n`)
+  return EXIT.done
 }
 
 async function check(read: ReadConfig): Promise<number> {
