@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -9,7 +9,7 @@ import { lockFolder } from '#shared/folder-lock.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
-import { requires } from '#test/support/requires.ts'
+import { isRoot, requires } from '#test/support/requires.ts'
 import { type SoftHsm, startSoftHsm } from '#test/support/softhsm.ts'
 
 /** The command itself, on a file that is good; each test spoils one thing of it. */
@@ -170,6 +170,24 @@ describe('check-config', () => {
       const said = (await run('check-config')).errors.some(line => line.startsWith('machines.listen: is the port of'))
       expect(said, `${one} ${other}`).toBe(both)
     }
+  })
+
+  it.skipIf(!isRoot)('as a user without the right to a port below 1024 says that it was not tried', async () => {
+    configure(...spoil(basics(), 'machines.listen', '127.0.0.1:1'))
+    const line = 'setpriv --bounding-set -net_bind_service --inh-caps -net_bind_service "$@"'
+    const tried = spawnSync(
+      'sh',
+      ['-c', line, 'sh', process.execPath, join(import.meta.dirname, 'main.ts'), 'check-config', '--config', file],
+      {
+        encoding: 'utf8',
+        env: { PATH: process.env.PATH, HOME: folder },
+      },
+    )
+    expect(tried).toMatchObject({
+      status: 0,
+      stderr:
+        'keyman-server: machines.listen: port 1 was not tried: it wants CAP_NET_BIND_SERVICE, as the unit gives it\n',
+    })
   })
 
   it('beside a running server says that its ports were not tried', async () => {

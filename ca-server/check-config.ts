@@ -25,6 +25,7 @@ export type CheckedConfig = {
  */
 export async function checkConfig({ config, problems, where }: ReadConfig, now: () => Date): Promise<CheckedConfig> {
   const found: FieldError[] = []
+  const remarks: string[] = []
   const served = existsSync(config.dataFolder) && isServed(config.dataFolder)
   const isWrong = (...settings: readonly string[]) =>
     problems.some(({ field }) => settings.some(setting => field === setting || field.startsWith(`${setting}.`)))
@@ -37,8 +38,15 @@ export async function checkConfig({ config, problems, where }: ReadConfig, now: 
   const { tls } = config.pages
   if (tls && !isWrong('pages', 'public_url')) add(checkPagesCertificate(tls, config.publicUrl, now()))
   if (!served && !isWrong('pages.listen', 'machines.listen'))
-    for (const name of ['pages', 'machines'] as const)
-      add(await thrown(`${name}.listen`, () => canListen(name, config[name].listen)))
+    for (const name of ['pages', 'machines'] as const) {
+      const { listen } = config[name]
+      // What the unit lets the server do, whoever runs this may not: that says nothing of the server.
+      if (await mayListen(listen)) add(await thrown(`${name}.listen`, () => canListen(name, listen)))
+      else
+        remarks.push(
+          `${name}.listen: port ${listen.port} was not tried: it wants CAP_NET_BIND_SERVICE, as the unit gives it`,
+        )
+    }
   for (const [at, settings] of [
     ['keystore', config.keystore],
     ['keystore.standby', config.standbyKeystore],
@@ -48,12 +56,8 @@ export async function checkConfig({ config, problems, where }: ReadConfig, now: 
       add(await thrown(at, () => checkKeystore(at, settings, config.authority.algorithm)))
   }
   if (!isWrong('database')) add(await checkDatabase(config, now))
-  return {
-    problems: [...problems, ...found],
-    remarks: served
-      ? [`a server runs on ${config.dataFolder}: its ports and its embedded database were not tried`]
-      : [],
-  }
+  if (served) remarks.push(`a server runs on ${config.dataFolder}: its ports and its embedded database were not tried`)
+  return { problems: [...problems, ...found], remarks }
 }
 
 /** A message with where its setting stands, as those of the file itself have it. */
@@ -93,6 +97,17 @@ function checkFolder(folder: string): void {
       hint: `make it and give it to the server's user: install -d -m 700 -o USER ${folder}`,
     })
   }
+}
+
+/** Whether this user may at all. */
+async function mayListen({ host, port }: { host: string; port: number }): Promise<boolean> {
+  if (port >= 1024) return true
+  const server = createServer()
+  const code = await new Promise(resolve => {
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code))
+    server.listen(port, host, () => server.close(resolve))
+  })
+  return code !== 'EACCES'
 }
 
 async function canListen(name: 'pages' | 'machines', listen: { host: string; port: number }): Promise<void> {
