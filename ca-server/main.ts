@@ -5,13 +5,13 @@ import { parseArgs } from 'node:util'
 import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
+import { adminLinkCommand } from './admin-link-command.ts'
 import { adopt } from './adopt.ts'
 import { checkConfig } from './check-config.ts'
 import { goodConfig, isSetting, type ReadConfig, readConfig, type ServerConfig } from './config.ts'
 import { initCommand } from './init-command.ts'
 import { listAuthorityKeys } from './list-authority-keys.ts'
 import { createLog } from './log.ts'
-import { askServer } from './operator.ts'
 import { restoreCommand } from './restore-command.ts'
 import { start } from './start.ts'
 
@@ -27,8 +27,9 @@ usage: keyman-server COMMAND [--config FILE]
                         log, shows what is there, and seals it. Stop all servers first
   check-config          check file and variables, open what they name (files, ports, token, database), and say
                         all that is wrong, with its line and what to do; changes nothing
-  admin-link [PERSON]   a link, good once for 15 minutes, with which somebody becomes administrator:
-                        the recovery when nobody can sign in any more (recorded)
+  admin-link PERSON     a link, good once for 15 minutes, with which PERSON makes a new passkey and is an
+                        administrator: the recovery when nobody can sign in any more (recorded)
+        [--new]         for a new administrator instead; without PERSON, of any name
   authority list        the authority keys as the keystore holds them, not as the database says, to
                         compare with what a trust bundle adds before it is signed; --json for a file
   restore [--yes]       after a backup of the database was put back, while no server runs: shows what
@@ -55,6 +56,7 @@ async function main(args: string[]): Promise<number> {
       checkpoint: { type: 'string' },
       json: { type: 'boolean' },
       keep: { type: 'string', multiple: true },
+      new: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean' },
       yes: { type: 'boolean' },
@@ -88,7 +90,7 @@ async function main(args: string[]): Promise<number> {
     case 'check-config':
       return check(readConfig(options))
     case 'admin-link':
-      return adminLink(config(), rest[0])
+      return adminLinkCommand(config(), rest[0], values.new === true)
     case 'authority':
       if (rest[0] === 'list') return authorityList(config(), values.json === true)
       throw new KeymanError('invalid-input', 'keyman-server authority knows: list')
@@ -188,20 +190,6 @@ async function authorityList(config: ServerConfig, json: boolean): Promise<numbe
     [label.padEnd(12), purpose.padEnd(9), state.padEnd(12), fingerprint, keystore].join(' '),
   )
   process.stdout.write(json ? `${JSON.stringify({ keys }, undefined, 2)}\n` : lines.map(line => `${line}\n`).join(''))
-  return EXIT.done
-}
-
-async function adminLink(config: ServerConfig, identity: string | undefined): Promise<number> {
-  const answer = await askServer(config.dataFolder, {
-    ask: 'admin-link',
-    ...(identity === undefined ? {} : { identity }),
-  })
-  if (typeof answer !== 'object' || answer === null || !('link' in answer) || !('endsAt' in answer))
-    throw new KeymanError('unavailable', `no server runs on ${config.dataFolder}`, {
-      hint: 'start it first: keyman-server start',
-    })
-  process.stdout.write(`${answer.link}\n`)
-  process.stderr.write(`Good once, until ${answer.endsAt}. It was recorded in the audit log.\n`)
   return EXIT.done
 }
 

@@ -10,7 +10,7 @@ import { lockFolder } from '#shared/folder-lock.ts'
  * the server's own user can enter. One JSON line in, one out. The database may be embedded, so a second process can't open it.
  */
 const question = z.discriminatedUnion('ask', [
-  z.strictObject({ ask: z.literal('admin-link'), identity: z.string().max(128).optional() }),
+  z.strictObject({ ask: z.literal('admin-link'), identity: z.string().max(128).optional(), isNew: z.boolean() }),
 ])
 export type Question = z.infer<typeof question>
 

@@ -8,7 +8,7 @@ import type { ServerConfig } from './config.ts'
 import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.ts'
 import { listen } from './listen.ts'
 import type { Log } from './log.ts'
-import { listenForOperator } from './operator.ts'
+import { listenForOperator, type Question } from './operator.ts'
 import { readPagesCertificate } from './pages-certificate.ts'
 
 const REWRITE_AFTER_MS = 10_000
@@ -56,7 +56,7 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     const listening = await listen(services, log)
     ends.push(() => listening.close())
     reload = () => listening.reload()
-    ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, log, asked.identity)))
+    ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, log, asked)))
     const remarks = [...services.keystore.capabilities.cannot, ...services.remarks]
     writeLocal(services, remarks)
     // The root may move while the server runs, on a disk that is full at that moment, say; another server may have moved it.
@@ -130,15 +130,22 @@ async function grantDemo(services: Services, identity: string): Promise<void> {
   )
 }
 
-async function adminLink(services: Services, log: Log, identity: string | undefined): Promise<unknown> {
+async function adminLink(services: Services, log: Log, { identity, isNew }: Question): Promise<unknown> {
   const who = identity === undefined ? undefined : parsePersonIdentity(identity, 'identity')
-  const { link, endsAt } = await services.identity.enrolment.createAdminLink(who, {
-    actor: { kind: 'operator' },
-    requestId: services.requestId(),
-  })
+  const by = { actor: { kind: 'operator' } as const, requestId: services.requestId() }
+  const { link, endsAt, was } = await services.identity.enrolment.createAdminLink(who, { isNew }, by, t =>
+    who === undefined ? Promise.resolve([]) : services.authority.revokePersonIn(t, who, by),
+  )
+  await services.access.reload()
   // Rare, and mighty: whoever watches the log is to see it (invariant 9), recorded or not.
   log.error(`ALARM: at this machine's command line a link was made that makes ${who ?? 'somebody'} an administrator`)
-  return { link, endsAt: endsAt.toISOString() }
+  const gives = who === undefined || isNew ? `a new administrator, ${who ?? 'of any name'}` : resets(who, was)
+  return { link, endsAt: endsAt.toISOString(), gives }
+}
+
+function resets(who: string, was: { administrator: boolean; state: string; passkeys: number } | undefined): string {
+  const known = was ? `${was.administrator ? 'an administrator' : 'no administrator'}, ${was.state}` : 'here already'
+  return `a new passkey of ${who}, who was ${known}, and then is an active administrator; all sessions and certificates of ${who} have ended, the passkeys of before stay`
 }
 
 /** For the CLI on this very machine: whom it may trust without being told. No secret. */

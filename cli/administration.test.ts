@@ -129,6 +129,67 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     const why = await bobs.keyman(['why', web1, '--person', 'alice@example.com'])
     expect([why.code, why.stderr]).toEqual([4, expect.stringMatching(/\nkeyman: hint: ask an administrator; /)])
   })
+  it('a person who has lost the passkey gets a link for another, and all else of them has ended', async () => {
+    const { code, stdout, stderr } = await laptop.keyman([
+      'person',
+      'reset',
+      'bob@example.com',
+      '--remove-passkeys',
+      '--yes',
+    ])
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^http:\S+\/enrol#\S{43}\n$/)])
+    expect(stderr).toContain('It gives a new passkey of bob@example.com: once, until ')
+    expect(stderr).toContain('Connections that are open go on')
+    expect((await bobs.keyman(['passkey', 'list'])).code).toBe(3)
+    const bob = await enrol(server, stdout.trim(), 'bob@example.com')
+    expect((await signIn(bobs, bob)).stderr).toContain('Signed in as bob@example.com')
+    expect((await json('person', 'show', 'bob@example.com')).passkeys).toBe(1)
+    expect((await laptop.keyman(['person', 'reset', 'alice@example.com', '--yes'])).stderr).toContain(
+      'you are signed in, so that you need no new link',
+    )
+  })
+  it('who administers is changed, but for the last administrator', async () => {
+    const change = (who: string, to: string) => laptop.keyman(['person', 'change', who, '--administrator', to])
+    expect((await change('bob@example.com', 'maybe')).code).toBe(2)
+    expect((await change('alice@example.com', 'no')).code).toBe(7)
+    expect((await change('bob@example.com', 'yes')).stderr).toContain('bob@example.com is an administrator.\n')
+    expect((await laptop.keyman(['person', 'list'])).stdout).toMatch(/bob@example\.com +administrator +active/)
+    expect((await change('bob@example.com', 'no')).stderr).toContain('bob@example.com is no administrator.\n')
+  })
+  it("the operator's link is for somebody who is here, says what it gives, and so does its page", async () => {
+    const adminLink = (...args: string[]) =>
+      laptop.run(process.execPath, [join(import.meta.dirname, '..', 'ca-server', 'main.ts'), 'admin-link', ...args])
+    const what = async (link: string) =>
+      page(server, api.enrolment.open, { body: { secret: new URL(link.trim()).hash.slice(1) } })
+    const mistyped = await adminLink('bbo@example.com')
+    expect([mistyped.code, mistyped.stdout, mistyped.stderr]).toEqual([6, '', expect.stringContaining('--new')])
+    const fresh = await adminLink('zoe@example.com', '--new')
+    expect(fresh.stderr).toContain('It gives a new administrator, zoe@example.com.\n')
+    expect(await what(fresh.stdout)).toMatchObject({ isHere: false, administrator: true, first: false })
+    const known = await adminLink('bob@example.com')
+    expect(known.stderr).toContain(
+      'It gives a new passkey of bob@example.com, who was no administrator, active, and then is an active administrator;',
+    )
+    expect(await what(known.stdout)).toMatchObject({ isHere: true, administrator: true })
+    expect((await bobs.keyman(['passkey', 'list'])).code).toBe(3)
+    expect(server.output()).toContain('a link was made that makes bob@example.com an administrator')
+  })
+  it.skipIf(process.platform !== 'linux')(
+    "a new name's operator's link is asked for once more at a terminal",
+    async () => {
+      const main = join(import.meta.dirname, '..', 'ca-server', 'main.ts')
+      const typed = (answer: string) =>
+        laptop.run(
+          'script',
+          ['-qec', `${process.execPath} ${main} admin-link zoe@example.com`, '/dev/null'],
+          `${answer}\n`,
+        )
+      const no = await typed('yes')
+      expect([no.code, no.stdout]).toEqual([6, expect.stringContaining('Nobody here is called zoe@example.com')])
+      const yes = await typed('zoe@example.com')
+      expect([yes.code, yes.stdout]).toEqual([0, expect.stringContaining('/enrol#')])
+    },
+  )
   it.skipIf(process.platform !== 'linux')(
     'a name that is not typed is a failure and no refusal, and says what would have been lost',
     async () => {

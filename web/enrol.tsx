@@ -5,6 +5,9 @@ import { Card, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { createPasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
+type Link = Awaited<ReturnType<typeof open>>
+const open = () => call('enrolment', 'open', {}, { secret })
+
 /** Read once and at once taken out of the address bar and the history: the part after `#` never left this browser, and nobody looking on shall read it. */
 function takeSecret(): string {
   const secret = location.hash.slice(1)
@@ -13,14 +16,14 @@ function takeSecret(): string {
 }
 const secret = location.pathname === '/enrol' ? takeSecret() : ''
 
-/** `/enrol#SECRET`: the first administrator's link, an invitation, or the operator's recovery link. */
+/** `/enrol#SECRET`: the first administrator's link, an invitation, that of a person who was reset, or the operator's recovery link. */
 export function Enrol() {
   const { value: link, refusal } = useLoaded(async () => {
     if (!secret)
       throw new Refusal({ code: 'invalid-input', detail: strings.linkMissing, hint: strings.linkMissingHint })
-    return call('enrolment', 'open', {}, { secret })
+    return open()
   })
-  const [enrolled, setEnrolled] = useState<string>()
+  const [enrolled, setEnrolled] = useState<{ person: string; waits: boolean }>()
   const action = useAction()
 
   if (!link)
@@ -29,7 +32,8 @@ export function Enrol() {
         <Loading refusal={refusal} />
       </Card>
     )
-  if (enrolled) return <Next identity={enrolled} login={link.login} />
+  if (enrolled?.waits) return <Waits identity={enrolled.person} />
+  if (enrolled) return <Next identity={enrolled.person} login={link.login} />
 
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
@@ -40,13 +44,15 @@ export function Enrol() {
       if (!isPersonIdentity(identity)) throw new Refusal({ code: 'invalid-input', detail: strings.identityWrong })
       const { options } = await call('enrolment', 'options', {}, { secret, identity })
       const registration = await createPasskey(options)
-      const session = await call('enrolment', 'complete', {}, { secret, identity, passkeyName, registration })
-      setEnrolled(session.person)
+      const made = await call('enrolment', 'complete', {}, { secret, identity, passkeyName, registration })
+      setEnrolled({ person: made.person, waits: made.session === undefined })
     })
   }
   return (
-    <Card title={strings.enrolTitle(link.organisation)}>
-      <p>{link.kind === 'administrator' ? strings.enrolAdministrator : strings.enrolInvitation}</p>
+    <Card title={(link.isHere ? strings.resetTitle : strings.enrolTitle)(link.organisation)}>
+      {whatItGives(link).map(text => (
+        <p key={text}>{text}</p>
+      ))}
       <form onSubmit={submit}>
         <label for="identity">{strings.identity}</label>
         <input
@@ -67,6 +73,30 @@ export function Enrol() {
           {strings.makePasskey}
         </button>
       </form>
+    </Card>
+  )
+}
+
+/** As the terminal said it to whoever made the link. */
+function whatItGives({ kind, first, identity, administrator, isHere, waits }: Link): string[] {
+  if (isHere)
+    return [
+      strings.reset(identity),
+      ...(administrator ? [strings.resetAdministrator(identity)] : []),
+      ...(waits ? [strings.resetWaits] : []),
+    ]
+  if (first) return [strings.enrolFirst]
+  if (kind === 'administrator') return [strings.enrolAdministrator]
+  return [administrator ? strings.enrolInvitedAdministrator : strings.enrolInvitation]
+}
+
+function Waits({ identity }: { identity: string }) {
+  return (
+    <Card title={strings.waitsTitle}>
+      <p>{strings.waits}</p>
+      <pre>
+        <code>{strings.waitsCommand(identity)}</code>
+      </pre>
     </Card>
   )
 }

@@ -18,14 +18,26 @@ export const english = {
   knownHint: 'Use that one, or add one on another device.',
 
   enrolTitle: (organisation: string) => `Welcome to ${organisation}`,
-  enrolAdministrator:
+  enrolFirst:
     'You will be the first administrator. Choose who you are; this name stands in every certificate and record and cannot be changed later.',
+  enrolAdministrator:
+    'You will be an administrator: you decide who may log in where. Your name stands in every certificate and record and cannot be changed later.',
   enrolInvitation: 'You have been invited. Make a passkey: from then on it is all you need to sign in.',
+  enrolInvitedAdministrator:
+    'You have been invited as an administrator: you will decide who may log in where. Make a passkey: from then on it is all you need to sign in.',
+  resetTitle: (organisation: string) => `A new passkey for ${organisation}`,
+  reset: (identity: string) =>
+    `This is for ${identity} alone, and gives all that ${identity} has: go on only if that is you. Everything that was signed in before has been signed out.`,
+  resetAdministrator: (identity: string) => `With the new passkey ${identity} is an administrator.`,
+  resetWaits: 'The new passkey can be used once another administrator has said yes to it.',
+  waitsTitle: 'The passkey was made',
+  waits: 'It can be used once another administrator says yes. Ask one of them to run:',
   identity: 'Your identity',
   identityWrong: 'An identity looks like alice@example.com: lower-case letters, digits and . _ + -, with one @.',
   passkeyName: 'A name for this passkey',
   passkeyNameDefault: 'My first passkey',
   makePasskey: 'Create passkey',
+  waitsCommand: (identity: string) => `keyman person enable ${identity}`,
   enrolled: (identity: string) => `You are ${identity}`,
   next: 'Next, in a terminal (in a clone of KeyMan it is bin/keyman):',
   secondPasskey: 'Make a second passkey on another device soon: with one alone, losing it locks you out.',

@@ -18,5 +18,14 @@ export function membersOf(ids: Ledger['facts']['ids'], team: string): string[] {
   return [...ids('member:')].flatMap(id => (id.startsWith(before) ? [id.slice(before.length)] : [])).sort()
 }
 
+/** The teams that the log says somebody is in, in order. */
+export const teamsOf = (ids: Ledger['facts']['ids'], person: string): string[] =>
+  [...ids('member:')]
+    .flatMap(id => {
+      const [team, member] = id.slice('member:'.length).split(' ')
+      return team !== undefined && member === person ? [team] : []
+    })
+    .sort()
+
 /** Whether decisions may be others when this fact has changed. */
 export const concernsAccess = (id: string): boolean => /^(grant|member|person):/.test(id)

@@ -3,7 +3,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { grantFact, membersOf } from './facts.ts'
+import { grantFact, membersOf, teamsOf } from './facts.ts'
 import type { Access } from './port.ts'
 import { selectGrant, selectGrants } from './records.ts'
 
@@ -19,6 +19,16 @@ export const accessWords = ({ facts }: Pick<Ledger, 'facts'>): Access['words'] =
     return [
       { name: 'It gives', value: grantText(grant) },
       { name: 'Made by', value: `${grant.createdBy}, ${grant.createdAt}` },
+    ]
+  },
+
+  async person(on, identity) {
+    const teams = teamsOf(facts.ids, identity)
+    const whose = [identity, ...teams.map(team => `team:${team}`)]
+    const grants = (await selectGrants(on)).filter(grant => whose.includes(grant.who) && facts.holds(grantFact(grant)))
+    return [
+      { name: `Teams of ${identity}`, value: told(teams) || 'none' },
+      { name: `What ${identity} gets`, value: told(grants.map(grantText)) || 'no login' },
     ]
   },
 

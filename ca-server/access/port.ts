@@ -117,6 +117,8 @@ export interface Access {
   readonly words: {
     /** Throws `not-found`. */
     grant(on: Queryable, id: string): Promise<Line[]>
+    /** What somebody has: teams, and what they and their own grants give. */
+    person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
     /** Of a team that is not there yet, that it is new. */
     team(on: Queryable, name: TeamName): Promise<Line[]>
   }

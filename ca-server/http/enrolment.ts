@@ -23,8 +23,9 @@ export function enrolmentRoutes({ config, identity }: EnrolmentRoutesDeps): Hand
       const { body, requestId, from } = request
       const person = parsePersonIdentity(body.identity, 'identity')
       const signedIn = await enrolment.complete({ ...body, identity: person }, { requestId, from })
+      if (signedIn === 'waits') return { person }
       request.setCookie(signedIn.cookie)
-      return identity.describe(signedIn.caller)
+      return { person, session: await identity.describe(signedIn.caller) }
     }),
   ]
 }

@@ -9,13 +9,13 @@ import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 export type PersonRoutesDeps = {
   readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
-    readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink'>
+    readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink' | 'reset'>
   }
-  readonly access: Pick<Access, 'teamsOf' | 'reload'>
+  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words'>
   readonly authority: Pick<Authority, 'revokePersonIn'>
 }
 
-/** Persons: who is here, invitations, disabling and enabling. */
+/** Persons: who is here, invitations, resetting, changing, disabling and enabling. */
 export function personRoutes({ identity, access, authority }: PersonRoutesDeps): Handled[] {
   const answer = (person: PersonView) => ({
     ...person,
@@ -67,6 +67,32 @@ export function personRoutes({ identity, access, authority }: PersonRoutesDeps):
         return answer(enabled)
       },
       inWords,
+    ),
+    handle(
+      api.persons.change,
+      async request => {
+        const changed = await identity.persons.change(identityOf(request.params), request.body, byOf(request))
+        await access.reload()
+        return answer(changed)
+      },
+      inWords,
+    ),
+    handle(
+      api.persons.reset,
+      async request => {
+        const person = identityOf(request.params)
+        const by = byOf(request)
+        const reset = await identity.enrolment.reset(person, request.body, by, t =>
+          authority.revokePersonIn(t, person, by),
+        )
+        await Promise.all([identity.refresh(), access.reload()])
+        return { ...reset, endsAt: reset.endsAt.toISOString() }
+      },
+      // Whoever gets the link gets all of it.
+      async (request, on) => [
+        ...(await inWords(request, on)),
+        ...(await access.words.person(on, identityOf(request.params))),
+      ],
     ),
   ]
 }

@@ -1,7 +1,7 @@
 import { EpochsChanged } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { isEndedWithAll, passkeyId, personFact, sessionFact, sessionId } from './facts.ts'
+import { isEndedWithAll, isPasskeyGone, personFact, sessionFact, sessionId } from './facts.ts'
 import { isPasskeyOf, lockPerson } from './person-records.ts'
 import type { Act, Epoch, PersonBy, PersonCaller, Standing } from './port.ts'
 import { inTransaction, type Room } from './room.ts'
@@ -57,7 +57,7 @@ async function assertStanding({ deps }: Room, t: Queryable, { caller, role }: St
   const row = await selectSession(t, caller.session)
   const isKnown = row?.id === caller.session && row.person === caller.identity && facts.holds(sessionFact(row))
   if (!isKnown || !facts.holds(personFact({ ...row, identity: row.person }))) throw new EpochsChanged()
-  if (!found.hasPasskey || (row.passkey !== undefined && facts.isGone(passkeyId(row.passkey))))
+  if (!found.hasPasskey || (row.passkey !== undefined && isPasskeyGone(facts, { id: row.passkey, person: row.person })))
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
       hint: 'sign in again: keyman login',
     })
@@ -85,7 +85,7 @@ export function actByPasskey<T>(
       inTransaction(room, name, undefined, async t => {
         await ledger.takeEpochs(t, { share, bump: changes })
         if ((await lockPerson(t, passkey.person))?.state !== 'active') throw ended()
-        if (!(await isPasskeyOf(t, passkey.person, passkey.id)) || ledger.facts.isGone(passkeyId(passkey.id)))
+        if (!(await isPasskeyOf(t, passkey.person, passkey.id)) || isPasskeyGone(ledger.facts, passkey))
           throw new KeymanError('denied', 'this passkey was removed', { hint: 'use another passkey' })
         return work(t)
       }),

@@ -204,7 +204,7 @@ describe('enrolment', () => {
 
   describe("by the operator's recovery link", () => {
     it('makes a further administrator', async () => {
-      const { link } = await world.identity.enrolment.createAdminLink(undefined, operator())
+      const { link } = await world.identity.enrolment.createAdminLink(undefined, { isNew: true }, operator())
       const { caller } = await enrol(world, 'second@localhost', { link })
       expect(caller.administrator).toBe(true)
       expect((await records('admin-link-created')).at(-1)).toMatchObject({ actor: { kind: 'operator' } })
@@ -212,7 +212,7 @@ describe('enrolment', () => {
 
     it('makes no passkey that was begun under another name', async () => {
       const { enrolment } = world.identity
-      const { link } = await enrolment.createAdminLink(undefined, operator())
+      const { link } = await enrolment.createAdminLink(undefined, { isNew: true }, operator())
       const secret = secretOf(link)
       const complete = async (begun: string, identity: string) => {
         const registration = new Authenticator(ORIGIN).create(await enrolment.options(secret, person(begun)))
@@ -223,9 +223,13 @@ describe('enrolment', () => {
     })
 
     it('never gives an identity to a second person unless the operator names it', async () => {
-      const { link } = await world.identity.enrolment.createAdminLink(undefined, operator())
+      const { link } = await world.identity.enrolment.createAdminLink(undefined, { isNew: true }, operator())
       await expect(enrol(world, 'alice@example.com', { link })).rejects.toEqual(code('conflict'))
-      const named = await world.identity.enrolment.createAdminLink(person('alice@example.com'), operator())
+      const named = await world.identity.enrolment.createAdminLink(
+        person('alice@example.com'),
+        { isNew: false },
+        operator(),
+      )
       const { caller } = await enrol(world, 'alice@example.com', { link: named.link })
       expect(caller).toMatchObject({ identity: 'alice@example.com', administrator: true })
       expect(await world.identity.passkeys.list(person('alice@example.com'))).toHaveLength(2)

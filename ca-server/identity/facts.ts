@@ -3,13 +3,14 @@ import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { passkeySaid, touchSaid } from '#shared/audit/index.ts'
 import { toBase64Url, toHex } from '#shared/bytes.ts'
 
+export const personId = (identity: string): string => `person:${identity}`
 export const personFact = (person: {
   readonly identity: string
   readonly administrator: boolean
   readonly state: 'active' | 'disabled'
   readonly userHandle: Uint8Array
 }): Fact => ({
-  id: `person:${person.identity}`,
+  id: personId(person.identity),
   is: { administrator: person.administrator, state: person.state, userHandle: toHex(person.userHandle) },
 })
 
@@ -23,6 +24,24 @@ export const passkeyFact = (passkey: {
   id: passkeyId(passkey.id),
   is: passkeySaid(passkey),
 })
+
+/** That all passkeys of a person were taken away at once: of rows it says nothing, so that one which is hidden meanwhile goes too. */
+const passkeysEndedId = (person: string): string => `passkeys-ended:${person}`
+export const passkeysEndedFact = (person: string): Fact => ({ id: passkeysEndedId(person), is: 'ended' })
+export const isPasskeyGone = (
+  facts: Pick<Ledger['facts'], 'isGone' | 'isOlder'>,
+  passkey: { readonly id: string; readonly person: string },
+): boolean =>
+  facts.isGone(passkeyId(passkey.id)) || facts.isOlder(passkeyId(passkey.id), passkeysEndedId(passkey.person))
+
+const RESET = 'reset:'
+/** Who has reset the person, in the ID itself, since nobody has said yes to what came of it. No name has a space. */
+export const resetId = (person: string, by: string): string => `${RESET}${person} ${by}`
+export const resetFact = (person: string, by: string): Fact => ({ id: resetId(person, by), is: 'reset' })
+export function resetBy(ids: Ledger['facts']['ids'], person: string): string[] {
+  const before = resetId(person, '')
+  return [...ids(RESET)].flatMap(id => (id.startsWith(before) ? [id.slice(before.length)] : []))
+}
 
 export const sessionId = (id: string): string => `session:${id}`
 export const sessionFact = (session: {

@@ -1,5 +1,5 @@
 import { KeymanError } from '#shared/errors.ts'
-import { linkFact, personFact } from './facts.ts'
+import { linkFact, personFact, resetBy } from './facts.ts'
 import { selectOpenLinks } from './link-records.ts'
 import { selectPasskeys, selectPerson } from './person-records.ts'
 import type { IdentityDeps, IdentityWords } from './port.ts'
@@ -16,7 +16,18 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
     if (person.identity !== identity || !facts.holds(personFact(person)))
       return [{ name: `Who ${identity} is`, value: STRANGE }]
     const role = person.administrator ? 'administrator' : 'no administrator'
-    return [{ name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${person.passkeys} passkeys` }]
+    const who = { name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${person.passkeys} passkeys` }
+    const by = resetBy(facts.ids, identity)
+    if (by.length === 0) return [who]
+    // What a yes is a yes to.
+    const passkeys = (await selectPasskeys(on, identity)).map(
+      ({ name, createdAt }) => `${JSON.stringify(name)}, made ${createdAt.toISOString()}`,
+    )
+    return [
+      who,
+      { name: 'Was reset by', value: by.join(', ') },
+      { name: `Passkeys of ${identity}`, value: passkeys.join('; ') || 'none' },
+    ]
   },
 
   async invitation(on, id) {

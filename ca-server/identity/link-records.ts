@@ -6,7 +6,7 @@ import type { Queryable } from '#server/store/index.ts'
 const linkRow = z
   .object({
     id: z.string(),
-    kind: z.enum(['administrator', 'invitation']),
+    kind: z.enum(['administrator', 'invitation', 'reset']),
     is_first: z.boolean(),
     identity: z.string(),
     identity_fixed: z.boolean(),
@@ -78,8 +78,8 @@ export const useLink = async (t: Queryable, id: string, by: string, at: Date): P
   )) > 0
 
 /**
- * Ends what nobody has used: of an identity that is invited anew, or of the first administrator, since only the newest link
- * is good; whatever somebody made; or one. Gives their IDs.
+ * Ends what nobody has used: of an identity that is invited or reset anew, or of the first administrator, since only the newest
+ * link is good; whatever somebody made; or one. Gives their IDs.
  */
 export function endLinks(
   on: Queryable,
@@ -98,5 +98,5 @@ export function endLinks(
   if ('first' in which) return end('is_first')
   if ('id' in which) return end('id = $2', which.id)
   if ('createdBy' in which) return end('created_by = $2', which.createdBy)
-  return end("kind = 'invitation' and identity = $2", which.identity)
+  return end("kind <> 'administrator' and identity = $2", which.identity)
 }

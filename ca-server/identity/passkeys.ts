@@ -1,9 +1,9 @@
 import { KeymanError } from '#shared/errors.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
+import { endSessions } from './end-sessions.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
-import { gone, passkeyFact, passkeyId } from './facts.ts'
+import { gone, isPasskeyGone, passkeyFact, passkeyId } from './facts.ts'
 import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
-import { endSessions } from './persons.ts'
 import type { Act, Passkeys, PasskeyView } from './port.ts'
 import type { Room } from './room.ts'
 import { newId } from './secrets.ts'
@@ -24,7 +24,9 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
           () => selectPasskeys(store, person),
           passkey => [passkeyFact(passkey)],
         )
-      ).map(toView),
+      )
+        .filter(passkey => !isPasskeyGone(deps.ledger.facts, passkey))
+        .map(toView),
 
     async addOptions(caller) {
       const own = await selectPasskeys(store, caller.identity)

@@ -41,7 +41,7 @@ const VIEW = `select p.identity, p.administrator, p.state, p.created_at, p.last_
 export const selectPersons = async (on: Queryable): Promise<PersonRow[]> =>
   (await on.query(`${VIEW} order by p.identity`, [], viewRow.or(z.unknown().transform(() => [])))).flat()
 
-export async function selectPerson(on: Queryable, identity: PersonIdentity): Promise<PersonRow | undefined> {
+export async function selectPerson(on: Queryable, identity: string): Promise<PersonRow | undefined> {
   const [row] = await on.query(`${VIEW} where p.identity = $1`, [identity], viewRow)
   return row
 }
@@ -96,6 +96,9 @@ export async function insertPerson(
 /** False where there is no such person. */
 export const updateState = async (t: Queryable, identity: PersonIdentity, state: 'active' | 'disabled') =>
   (await t.execute('update person set state = $2 where identity = $1', [identity, state])) > 0
+
+export const updateAdministrator = (t: Queryable, identity: PersonIdentity, administrator: boolean): Promise<number> =>
+  t.execute('update person set administrator = $2 where identity = $1', [identity, administrator])
 
 export const makeAdministrator = (t: Queryable, identity: PersonIdentity): Promise<number> =>
   t.execute(`update person set administrator = true, state = 'active' where identity = $1`, [identity])
@@ -186,6 +189,12 @@ export const advanceCounter = async (
 
 export const renamePasskey = async (t: Queryable, person: PersonIdentity, id: string, name: string): Promise<boolean> =>
   (await t.execute('update passkey set name = $3 where id = $1 and person = $2', [id, person, name])) > 0
+
+/** All of a person; gives their IDs. */
+export const deletePasskeys = async (t: Queryable, person: PersonIdentity): Promise<string[]> =>
+  (await t.query('delete from passkey where person = $1 returning id', [person], z.object({ id: z.string() }))).map(
+    ({ id }) => id,
+  )
 
 export const deletePasskey = async (t: Queryable, person: PersonIdentity, id: string): Promise<boolean> =>
   (await t.execute('delete from passkey where id = $1 and person = $2', [id, person])) > 0

@@ -1,29 +1,22 @@
-import type { Fact } from '#server/ledger/index.ts'
+import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { endedFact, gone, linkId, loginFact, personFact, sessionFact, sessionId } from './facts.ts'
+import { endSessions } from './end-sessions.ts'
+import { gone, linkId, personFact, personId, resetBy } from './facts.ts'
 import { endLinks } from './link-records.ts'
-import { CONSENT_WITHIN, REDEEM_WITHIN } from './login-id.ts'
-import { refuseConsented } from './login-records.ts'
-import { lockAdministrators, type PersonRow, selectPerson, updateState } from './person-records.ts'
+import { lockAdministrators, type PersonRow, selectPerson, updateAdministrator, updateState } from './person-records.ts'
 import type { Act, Persons, PersonView } from './port.ts'
-import { addSeconds, type Room } from './room.ts'
-import { announceChange, endSessionRows, selectSessions, type WhoseSessions } from './session-records.ts'
-import { vouchedPerson, vouchedPersons } from './vouched.ts'
+import { confirmIn } from './reset.ts'
+import type { Room } from './room.ts'
+import { announceChange } from './session-records.ts'
+import { found, notWhatTheLogSays, vouchedPerson, vouchedPersons } from './vouched.ts'
 
 export function createPersons(room: Room, act: Act): Persons {
   const { deps } = room
   const { ledger } = deps
 
-  function found(person: PersonRow | undefined, identity: PersonIdentity): PersonRow {
-    if (!person)
-      throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
-    // A true row, and another's: what was asked for would befall them.
-    if (person.identity !== identity) throw notWhatTheLogSays(identity)
-    return person
-  }
-
+  const view = (person: PersonRow): PersonView => toView(person, ledger.facts.ids)
   /** Whether the log says the same of the person, in this state or the other. */
   const isKnown = (person: PersonRow): boolean =>
     (['active', 'disabled'] as const).some(state => ledger.facts.holds(personFact({ ...person, state })))
@@ -39,21 +32,19 @@ export function createPersons(room: Room, act: Act): Persons {
   }
 
   return {
-    list: async () => (await vouchedPersons(room)).map(toView),
-    show: async identity => toView(found(await vouchedPerson(room, identity), identity)),
+    list: async () => (await vouchedPersons(room)).map(view),
+    show: async identity => view(found(await vouchedPerson(room, identity), identity)),
 
     async disable(identity, by, within = async () => []) {
       const attempt = (isLast: boolean) =>
-        act(by, { name: 'person disable', changes: [`person:${identity}`] }, async t => {
-          const administrators = await lockAdministrators(t)
-          if (administrators.length === 1 && administrators[0] === identity)
-            throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
-              hint: 'make another one first: keyman person invite --administrator',
-            })
+        act(by, { name: 'person disable', changes: [personId(identity)] }, async t => {
+          await assertNotTheLast(t, identity)
           const before = found(await selectPerson(t, identity), identity)
           if (!isKnown(before) && !isLast) throw new Unknown()
           await updateState(t, identity, 'disabled')
-          const { sessions, facts } = await endSessions(room, t, { person: identity })
+          const links = await endLinks(t, { identity }, deps.now())
+          const { sessions, facts: ended } = await endSessions(room, t, { person: identity })
+          const facts = [...ended, ...links.map(id => gone(linkId(id)))]
           // By the log, or whoever writes 'disabled' into the row beforehand is not disabled when the row says 'active' again.
           // And what it does not say, it does not come to say by this: then no administrator is disabled.
           const administrator = isKnown(before) && before.administrator
@@ -71,7 +62,7 @@ export function createPersons(room: Room, act: Act): Persons {
               },
               ...more,
             ])
-          return toView({ ...before, state: 'disabled' })
+          return view({ ...before, state: 'disabled' })
         })
       const person = await followed(attempt)
       await room.sessions.refresh()
@@ -80,16 +71,52 @@ export function createPersons(room: Room, act: Act): Persons {
 
     async enable(identity, by) {
       const attempt = (isLast: boolean) =>
-        act(by, { name: 'person enable', changes: [`person:${identity}`] }, async t => {
+        act(by, { name: 'person enable', changes: [personId(identity)] }, async t => {
           const before = found(await selectPerson(t, identity), identity)
           if (!ledger.facts.holds(personFact(before))) throw isLast ? notWhatTheLogSays(identity) : new Unknown()
-          if (before.state === 'active') return toView(before)
+          if (before.state === 'active') return view(before)
+          const confirmed = before.administrator ? await confirmIn(room, t, before, by) : []
           await updateState(t, identity, 'active')
-          await announceChange(t, [`person:${identity}`])
+          await announceChange(t, [personId(identity)])
           await ledger.appendIn(t, [
-            { ...by, kind: 'person-enabled', target: identity, facts: [personFact({ ...before, state: 'active' })] },
+            {
+              ...by,
+              kind: 'person-enabled',
+              target: identity,
+              facts: [personFact({ ...before, state: 'active' }), ...confirmed],
+            },
           ])
-          return toView({ ...before, state: 'active' })
+          return view({ ...before, state: 'active' })
+        })
+      const person = await followed(attempt)
+      await room.sessions.refresh()
+      return person
+    },
+
+    async change(identity, { administrator }, by) {
+      const attempt = (isLast: boolean) =>
+        act(by, { name: 'person change', changes: [personId(identity)] }, async t => {
+          if (!administrator) await assertNotTheLast(t, identity)
+          const before = found(await selectPerson(t, identity), identity)
+          if (!ledger.facts.holds(personFact(before))) throw isLast ? notWhatTheLogSays(identity) : new Unknown()
+          if (before.administrator === administrator) return view(before)
+          // Else whoever has reset somebody could have the rights back without the yes that they wait for.
+          const confirmed = administrator ? await confirmIn(room, t, before, by) : []
+          // What an administrator has prepared ends with the right to.
+          const links = administrator ? [] : await endLinks(t, { createdBy: identity }, deps.now())
+          await updateAdministrator(t, identity, administrator)
+          await announceChange(t, [personId(identity)])
+          const changed = { ...before, administrator }
+          await ledger.appendIn(t, [
+            {
+              ...by,
+              kind: 'person-changed',
+              target: identity,
+              details: { administrator },
+              facts: [personFact(changed), ...confirmed, ...links.map(id => gone(linkId(id)))],
+            },
+          ])
+          return view(changed)
         })
       const person = await followed(attempt)
       await room.sessions.refresh()
@@ -100,46 +127,17 @@ export function createPersons(room: Room, act: Act): Persons {
 
 /** The row is not what the log says, as far as it was followed. */
 class Unknown extends Error {}
-const notWhatTheLogSays = (identity: PersonIdentity): KeymanError =>
-  new KeymanError('conflict', `what the database says of ${identity} is not what the audit log says`, {
-    hint: 'somebody changed it: see the server log; an invitation by keyman-server admin-link makes an administrator anew',
-  })
-
-const toView = ({ userHandle: _, ...person }: PersonRow): PersonView => person
-
-/**
- * The room's `endSessions`; gives their IDs, and what the record has to say. With all of a person's end the invitations that the
- * person made and nobody has used: whoever had the sessions may have made them.
- */
-export async function endSessions(
-  room: Room,
-  t: Queryable,
-  by: WhoseSessions,
-): Promise<{ sessions: string[]; facts: Fact[] }> {
-  const { deps } = room
-  // First what was consented to: whoever is redeeming it is waited for, and its session is then found by the next statement.
-  const logins = 'person' in by ? await refuseConsented(t, by.person) : []
-  const links = 'person' in by ? await endLinks(t, { createdBy: by.person }, deps.now()) : []
-  const sessions = await endSessionRows(t, by, deps.now())
-  await announceChange(t, 'person' in by ? [`person:${by.person}`] : [`session:${by.session}`])
-  const facts =
-    'person' in by
-      ? [
-          // Also what no row tells of.
-          endedFact(by.person, by.except),
-          ...logins.map(id => loginFact(id, 'refused', addSeconds(deps.now(), CONSENT_WITHIN + REDEEM_WITHIN))),
-          ...links.map(id => gone(linkId(id))),
-          ...(await ownOf(room, t, by.person, sessions)).map(id => gone(sessionId(id))),
-        ]
-      : // The one that was asked for, whichever the database says has ended.
-        deps.ledger.facts.isGone(sessionId(by.session))
-        ? []
-        : [gone(sessionId(by.session))]
-  return { sessions, facts }
+/** `resetBy`: by whom, where the new passkey waits for somebody's yes. */
+function toView({ userHandle: _, ...person }: PersonRow, ids: Ledger['facts']['ids']): PersonView {
+  const waits = person.administrator && person.state === 'disabled'
+  return { ...person, resetBy: waits ? resetBy(ids, person.identity)[0] : undefined }
 }
 
-/** Which of these the log says are this person's: of another's nothing is said to have ended. */
-const ownOf = async ({ deps }: Room, t: Queryable, person: PersonIdentity, ids: readonly string[]): Promise<string[]> =>
-  (await selectSessions(t, ids))
-    .filter(row => ids.includes(row.id) && row.person === person && deps.ledger.facts.holds(sessionFact(row)))
-    .map(({ id }) => id)
+/** On every path that takes an administrator away. */
+async function assertNotTheLast(t: Queryable, identity: PersonIdentity): Promise<void> {
+  const administrators = await lockAdministrators(t)
+  if (administrators.length === 1 && administrators[0] === identity)
+    throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
+      hint: 'make another one first: keyman person invite --administrator, or keyman person change --administrator yes',
+    })
+}

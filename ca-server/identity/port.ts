@@ -138,6 +138,8 @@ export type PersonView = {
   readonly passkeys: number
   readonly createdAt: Date
   readonly lastLoginAt: Date | undefined
+  /** Who has reset this administrator, where the new passkey waits for the yes of another. */
+  readonly resetBy?: string | undefined
 }
 
 export type Redeemed =
@@ -201,9 +203,17 @@ export interface SignIns {
 export interface Enrolment {
   /** Throws `expired` for a link that is none, was used or has ended. */
   open(secret: string): Promise<{
-    readonly kind: 'administrator' | 'invitation'
+    readonly kind: 'administrator' | 'invitation' | 'reset'
+    /** Of a server that has no administrator yet. */
+    readonly first: boolean
     readonly identity: string
     readonly identityFixed: boolean
+    /** Whether it makes an administrator, or makes the new passkey of one. */
+    readonly administrator: boolean
+    /** Whether it is for a person who is here already. */
+    readonly isHere: boolean
+    /** Whether the new passkey waits for the yes of another administrator. */
+    readonly waits: boolean
     readonly endsAt: Date
     /** What to type in a terminal to sign in a machine. */
     readonly login: string
@@ -217,7 +227,7 @@ export interface Enrolment {
       readonly registration: WebauthnJson
     },
     at: At,
-  ): Promise<SignedIn>
+  ): Promise<SignedIn | 'waits'>
   /** `login` is the line that the invited person types. Throws `conflict` where the identity is taken. `lifetime`: seconds. */
   invite(
     invitation: { readonly identity: PersonIdentity; readonly administrator: boolean; readonly lifetime: number },
@@ -229,13 +239,39 @@ export interface Enrolment {
     readonly endsAt: Date
   }>
   /**
-   * The operator's recovery, on the machine: a link for a further administrator, or, with the identity of somebody who is
-   * here, for a further passkey of that person, who becomes an active administrator. Good for 15 minutes, once.
+   * A link with which somebody who is here makes a new passkey, for the same identity and rights; everything that the person had
+   * ends, with `removePasskeys` the passkeys too. Of an administrator the new passkey waits for the yes of another who is neither
+   * of the two (`persons.enable`), where there is one. Throws `not-found`; `conflict` for oneself, and for who is disabled.
+   */
+  reset(
+    identity: PersonIdentity,
+    how: { readonly removePasskeys: boolean; readonly lifetime: number },
+    by: By,
+    within?: Within,
+  ): Promise<{
+    readonly identity: PersonIdentity
+    readonly administrator: boolean
+    readonly waits: boolean
+    readonly link: string
+    readonly login: string
+    readonly endsAt: Date
+  }>
+  /**
+   * The operator's recovery, on the machine: a link for a new administrator (`isNew`), or, with the identity of somebody who is
+   * here, for a new passkey of that person, who becomes an active administrator; everything that the person had ends. Good for 15
+   * minutes, once. Throws `not-found` for a name of nobody unless it is new, `conflict` for a new one that is somebody's. `was`:
+   * who the person was.
    */
   createAdminLink(
     identity: PersonIdentity | undefined,
+    how: { readonly isNew: boolean },
     by: By,
-  ): Promise<{ readonly link: string; readonly endsAt: Date }>
+    within?: Within,
+  ): Promise<{
+    readonly link: string
+    readonly endsAt: Date
+    readonly was: Pick<PersonView, 'administrator' | 'state' | 'passkeys'> | undefined
+  }>
   /** Links that somebody could still use, the newest first. */
   openLinks(): Promise<
     readonly {
@@ -302,7 +338,13 @@ export interface Persons {
    * and revokes the certificates), then the record. Throws `conflict` for the last administrator, `not-found`.
    */
   disable(identity: PersonIdentity, by: By, within?: Within): Promise<PersonView>
+  /** Of an administrator who was reset the yes to the new passkey: throws `denied` for whoever has reset that person, `conflict` before there is one. */
   enable(identity: PersonIdentity, by: By): Promise<PersonView>
+  /**
+   * Makes somebody an administrator, or no administrator any more; links that such a person made, and nobody has used, end then.
+   * Throws `conflict` for the last one, `not-found`, and as `enable` for whoever was reset.
+   */
+  change(identity: PersonIdentity, to: { readonly administrator: boolean }, by: By): Promise<PersonView>
 }
 
 /** A session stays what it is: a machine's stays a machine's. */

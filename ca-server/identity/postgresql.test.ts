@@ -50,7 +50,7 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
     )[0]
 
   it('one link makes one person, whoever comes with it', async () => {
-    const { link } = await world.identity.enrolment.createAdminLink(undefined, operator())
+    const { link } = await world.identity.enrolment.createAdminLink(undefined, { isNew: true }, operator())
     const names = ['admin@example.com', 'b@example.com', 'c@example.com', 'd@example.com']
     const { done, codes } = await outcomes(names.map(name => enrol(world, name, { link })))
     expect(done).toBe(1)

@@ -1,8 +1,10 @@
 import { equalBytes, fromBase64Url } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { type ActionRow, type MandateRow, selectAction, selectMandate } from './action-records.ts'
 import {
   isEndedWithAll,
+  isPasskeyGone,
   mandateFact,
   passkeyFact,
   personFact,
@@ -28,7 +30,7 @@ export const vouchedPersons = ({ deps }: Room): Promise<PersonRow[]> =>
     person => [personFact(person)],
   )
 
-export async function vouchedPerson({ deps }: Room, identity: PersonIdentity): Promise<PersonRow | undefined> {
+export async function vouchedPerson({ deps }: Room, identity: string): Promise<PersonRow | undefined> {
   const [row] = await deps.ledger.vouched(
     async () => one(await selectPerson(deps.store, identity)).filter(row => row.identity === identity),
     person => [personFact(person)],
@@ -43,7 +45,7 @@ export async function vouchedCredential({ deps }: Room, credentialId: string): P
     async () => one(await selectCredential(deps.store, wanted)).filter(found => equalBytes(found.credentialId, wanted)),
     passkey => [passkeyFact(passkey), personFact({ ...passkey, identity: passkey.person })],
   )
-  return row
+  return row && isPasskeyGone(deps.ledger.facts, row) ? undefined : row
 }
 
 /** A session that has not ended, with its person. One that has ended lets nobody in, whatever its row says. */
@@ -83,3 +85,15 @@ export async function vouchedMandate({ deps }: Room, session: string): Promise<M
   )
   return row
 }
+
+export function found(person: PersonRow | undefined, identity: PersonIdentity): PersonRow {
+  if (!person) throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
+  // A true row, and another's: what was asked for would befall them.
+  if (person.identity !== identity) throw notWhatTheLogSays(identity)
+  return person
+}
+
+export const notWhatTheLogSays = (identity: PersonIdentity): KeymanError =>
+  new KeymanError('conflict', `what the database says of ${identity} is not what the audit log says`, {
+    hint: 'somebody changed it: see the server log; keyman-server admin-link makes an administrator anew',
+  })

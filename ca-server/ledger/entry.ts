@@ -25,6 +25,8 @@ export const RECORD_KINDS = [
   'enrolled',
   'person-disabled',
   'person-enabled',
+  'person-changed',
+  'person-reset',
   'team-changed',
   'grant-added',
   'grant-removed',

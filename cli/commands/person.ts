@@ -3,7 +3,7 @@ import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { callByFlags } from '../call-by-flags.ts'
-import { type Command, command, take } from '../command.ts'
+import { type Command, command, take, usage } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
 import { CONNECTIONS_GO_ON } from '../connections-go-on.ts'
 import { callAsPerson } from '../session-call.ts'
@@ -22,7 +22,7 @@ usage: keyman person list [--json]`,
       const rows = answer.persons.map(person => [
         person.identity,
         person.administrator ? 'administrator' : '',
-        person.state,
+        stateOf(person),
         String(person.passkeys),
         person.teams.join(', '),
         person.lastLoginAt ? local(person.lastLoginAt) : 'never',
@@ -44,7 +44,7 @@ usage: keyman person show PERSON [--json]`,
     })
     if (values.json) printJson(person)
     else {
-      print(`${person.identity}${person.administrator ? ', administrator' : ''}, ${person.state}`)
+      print(`${person.identity}${person.administrator ? ', administrator' : ''}, ${stateOf(person)}`)
       print(`  passkeys    ${person.passkeys}`)
       print(`  teams       ${person.teams.join(', ') || 'none'}`)
       print(`  since       ${local(person.createdAt)}`)
@@ -105,7 +105,9 @@ The last administrator can't be disabled. Undo: keyman person enable PERSON`,
 
 const enable = command({
   help: `keyman person enable: let a disabled person sign in again
-usage: keyman person enable PERSON [--json]`,
+usage: keyman person enable PERSON [--json]
+
+Of an administrator who was reset it is the yes to the new passkey, by another than has reset that person.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
@@ -116,4 +118,68 @@ usage: keyman person enable PERSON [--json]`,
   },
 })
 
-export const commands: Record<string, Command> = { list, show, invite, disable, enable }
+const change = command({
+  help: `keyman person change: make a person an administrator, or no administrator any more
+usage: keyman person change PERSON --administrator yes|no [--json]
+
+What was an administrator's keeps passkeys and grants; links that nobody has used yet end.
+The last administrator stays one.`,
+  options: { administrator: { type: 'string' }, json: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [text] = take(positionals, ['PERSON'])
+    const { administrator } = values
+    if (administrator !== 'yes' && administrator !== 'no') throw usage('--administrator is yes or no')
+    const params = { identity: parsePersonIdentity(text, 'PERSON') }
+    const person = await callAsPerson(api.persons.change, { params, body: { administrator: administrator === 'yes' } })
+    if (values.json) printJson(person)
+    else remark(`${person.identity} is ${person.administrator ? 'an' : 'no'} administrator.`)
+    return EXIT.done
+  },
+})
+
+const reset = command({
+  help: `keyman person reset: for who has lost the passkeys: end everything, and a link for a new passkey
+usage: keyman person reset PERSON [--remove-passkeys] [--for 24h] [--yes] [--json]
+
+  --remove-passkeys  the passkeys of today too: they may be in somebody else's hand
+  --for 24h          how long the link is good
+
+Identity, teams and grants stay. Whoever opens the link gets all of it: give it to that person alone.
+An administrator's new passkey waits for the yes of another administrator, where there is one:
+keyman person enable PERSON. Undo: keyman person disable PERSON`,
+  options: {
+    'remove-passkeys': { type: 'boolean' },
+    for: { type: 'string' },
+    yes: { type: 'boolean' },
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    const [text] = take(positionals, ['PERSON'])
+    const identity = parsePersonIdentity(text, 'PERSON')
+    const removePasskeys = values['remove-passkeys'] === true
+    const consequence = `It ends every session and certificate of ${identity}${removePasskeys ? ', and removes all passkeys' : ''}.`
+    if (!(await confirmRemoval(identity, values.yes, consequence))) return EXIT.failed
+    const body = { removePasskeys, lifetime: parseDuration(values.for ?? '24h', '--for') }
+    const answer = await callByFlags(
+      api.persons.reset,
+      { params: { identity }, body, deadline: 15_000 },
+      { lifetime: '--for' },
+    )
+    if (values.json) printJson(answer)
+    else {
+      print(answer.link)
+      remark(
+        `It gives a new passkey of ${answer.identity}${answer.administrator ? ', an administrator' : ''}: once, until ${local(answer.endsAt)}.`,
+      )
+      remark(`Everything else of ${answer.identity} has ended. ${CONNECTIONS_GO_ON}`)
+      if (answer.waits)
+        remark(`Then another administrator than you has to say yes: keyman person enable ${answer.identity}`)
+    }
+    return EXIT.done
+  },
+})
+
+const stateOf = ({ state, resetBy }: { readonly state: string; readonly resetBy?: string | undefined }): string =>
+  resetBy === undefined ? state : `waits for the yes of another than ${shown(resetBy)}`
+
+export const commands: Record<string, Command> = { list, show, invite, disable, enable, change, reset }

@@ -34,6 +34,8 @@ export const person = z.object({
   teams: z.array(z.string()),
   createdAt: time,
   lastLoginAt: time.optional(),
+  /** Who has reset this administrator, where the new passkey waits for the yes of another: `enable`. */
+  resetBy: z.string().optional(),
 })
 export const invitation = z.object({
   id,
@@ -110,8 +112,39 @@ export const persons = {
     listeners: machines,
     caller: 'administrator',
     action: 'person enable',
-    summary: 'Let a disabled person sign in again',
+    summary: 'Let a disabled person sign in again; of an administrator who was reset, the yes to the new passkey',
     answer: person,
+  }),
+  change: route({
+    method: 'PATCH',
+    path: '/v1/persons/{identity}',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'person change',
+    summary: 'Make a person an administrator, or no administrator any more',
+    body: z.strictObject({ administrator: named('Administrator', z.boolean()) }),
+    answer: person,
+  }),
+  reset: route({
+    method: 'POST',
+    path: '/v1/persons/{identity}/reset',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'person reset',
+    status: 201,
+    summary: 'End everything of a person who has lost the passkeys, and make a link for a new one',
+    body: z.strictObject({
+      removePasskeys: named('Remove the passkeys of today', z.boolean().default(false)),
+      lifetime: named('The link is good for', secondsUpTo(30 * 86_400).default(86_400), { how: 'duration' }),
+    }),
+    answer: z.object({
+      identity: personIdentity,
+      administrator: z.boolean(),
+      /** Whether another administrator has to say yes to the new passkey: `enable`. */ waits: z.boolean(),
+      link: z.string(),
+      login: z.string(),
+      endsAt: time,
+    }),
   }),
 }
 

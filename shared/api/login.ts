@@ -302,8 +302,8 @@ export const signIn = {
   }),
 }
 
-/** Enrolment by a single-use link whose secret stands after `#`: the first administrator's, an invitation's, or `keyman-server admin-link`. */
-export const enrolmentKind = z.enum(['administrator', 'invitation'])
+/** Enrolment by a single-use link whose secret stands after `#`: the first administrator's, an invitation's, of somebody who was reset, or `keyman-server admin-link`. */
+export const enrolmentKind = z.enum(['administrator', 'invitation', 'reset'])
 export const enrolment = {
   open: route({
     method: 'POST',
@@ -318,6 +318,10 @@ export const enrolment = {
       identity: z.string(),
       /** The invitation's identity cannot be changed; the first administrator's is a proposal. */ identityFixed:
         z.boolean(),
+      /** Of a server that has no administrator yet. */ first: z.boolean(),
+      /** Whether it makes an administrator, or makes the new passkey of one. */ administrator: z.boolean(),
+      /** Whether it is for a person who is here already, and has lost a passkey. */ isHere: z.boolean(),
+      /** Whether the new passkey waits for the yes of another administrator. */ waits: z.boolean(),
       endsAt: time,
       /** What to type to sign in a machine that knows nothing of this organisation yet. */ login: z.string(),
     }),
@@ -337,9 +341,12 @@ export const enrolment = {
     listeners: ['pages'],
     caller: 'anyone',
     status: 201,
-    summary: 'Become a person of this organisation; the link is used up',
+    summary: 'Become a person of this organisation, or make a new passkey as one; the link is used up',
     body: z.strictObject({ secret, identity: personIdentity, passkeyName: label, registration: webauthnJson }),
-    answer: sessionAnswer,
+    answer: z.object({
+      person: personIdentity,
+      /** Absent where the new passkey waits for the yes of another administrator. */ session: sessionAnswer.optional(),
+    }),
   }),
 }
 

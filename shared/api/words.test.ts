@@ -8,6 +8,8 @@ const SIGNATURE = '-----BEGIN SSH SIGNATURE-----'
 /** A body of each action with every field that it may have; several where one field excludes another. */
 const FULL: Record<string, Record<string, unknown>[]> = {
   'persons.invite': [{ identity: 'zoe@example.com', administrator: true, lifetime: 7200 }],
+  'persons.change': [{ administrator: true }],
+  'persons.reset': [{ removePasskeys: true, lifetime: 7200 }],
   'teams.addMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
   'teams.removeMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
   'grants.add': [{ host: 'web1.example.com' }, { labels: { env: 'prod', tier: 'db' } }].map(hosts => ({

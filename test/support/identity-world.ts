@@ -194,6 +194,7 @@ export async function enrol(
     { secret, identity: who, passkeyName: 'laptop', registration },
     at(),
   )
+  if (signedIn === 'waits') throw new Error(`${name} waits for the yes of another administrator`)
   return { who, authenticator, secret, ...signedIn }
 }
 

@@ -13,6 +13,8 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'persons.uninvite': { params: { id: 'link_0123456789' } },
     'persons.disable': { params: { identity: 'nobody@example.com' } },
     'persons.enable': { params: bob },
+    'persons.change': { params: bob, body: { administrator: false } },
+    'persons.reset': { params: { identity: 'nobody@example.com' }, body: {} },
     'teams.addMembers': { params: { name: 'sre' }, body: { persons: [bob.identity] } },
     'teams.removeMembers': { params: { name: 'sre' }, body: { persons: [bob.identity] } },
     'mandates.begin': { body: { lifetime: 600 } },

@@ -142,6 +142,14 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
       await disableVictim(round)
       return { params: { identity: victim } }
     },
+    'persons.change': async round => {
+      await byRoot(api.persons.change, { params: { identity: victim }, body: { administrator: true } })(round)
+      return { params: { identity: victim }, body: { administrator: false } }
+    },
+    'persons.reset': async round => {
+      await enableVictim(round)
+      return { params: { identity: victim }, body: {} }
+    },
     'teams.addMembers': async ({ n }) => ({ params: { name: `team${n}` }, body: { persons: [victim] } }),
     'teams.removeMembers': async round => {
       const member = { params: { name: 'sre' }, body: { persons: [victim] } }
