@@ -69,20 +69,6 @@ export const sessionFact = (session: {
   until: session.endsAt,
 })
 
-/**
- * That all sessions of a person ended at once, and the invitations that the person had made, but for one session. It says nothing of
- * rows: one that is kept from the statement which ends them, and put back later, is older than this.
- */
-export const endedId = (person: string): string => `ended:${person}`
-export const endedFact = (person: string, except?: string): Fact => ({ id: endedId(person), is: { except } })
-/** Whether what is known under this ID came to be before all that the person had was ended. */
-export const isEndedWithAll = (
-  facts: Pick<Ledger['facts'], 'isOlder' | 'holds'>,
-  id: string,
-  person: string,
-): boolean =>
-  facts.isOlder(id, endedId(person)) && !(id.startsWith('session:') && facts.holds(endedFact(person, id.slice(8))))
-
 const SESSION_KEY = 'session-key:'
 /** Seconds since 1970: nothing is certified for the key after it. */
 export type SessionKey = { readonly id: string; readonly fingerprint: string; readonly until: bigint }

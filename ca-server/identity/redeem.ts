@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import { endedId } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { fromBase64Url, toBase64Url, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -7,16 +8,7 @@ import { fingerprint } from '#shared/ssh/index.ts'
 import { anew, epochsOf } from './acting.ts'
 import { keyText } from './assertions.ts'
 import { isConsent } from './consent-seal.ts'
-import {
-  assertionFact,
-  assertionId,
-  endedId,
-  loginFact,
-  loginId,
-  passkeyFact,
-  sessionFact,
-  sessionKeyFact,
-} from './facts.ts'
+import { assertionFact, assertionId, loginFact, loginId, passkeyFact, sessionFact, sessionKeyFact } from './facts.ts'
 import { isBegunAs, REDEEM_WITHIN } from './login-id.ts'
 import { type Evidence, type LoginRow, lockLogin, notePoll, selectLogin, setLoginState } from './login-records.ts'
 import { lockPerson, selectCredential, touchLogin } from './person-records.ts'

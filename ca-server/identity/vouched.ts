@@ -1,9 +1,9 @@
+import { isEndedWithAll } from '#server/ledger/index.ts'
 import { equalBytes, fromBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { type ActionRow, type MandateRow, selectAction, selectMandate } from './action-records.ts'
 import {
-  isEndedWithAll,
   isPasskeyGone,
   mandateFact,
   passkeyFact,

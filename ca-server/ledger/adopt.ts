@@ -87,7 +87,7 @@ export async function adoptLog(
         details: { records: log.size.toString(), root: toHex(log.root), part, parts },
         facts: facts.slice(part * AT_ONCE, (part + 1) * AT_ONCE),
       }
-      const record = encodeRecord(entry, at, { after: log.size })
+      const record = encodeRecord(entry, at, { after: log.size, place: part })
       const sealed = { requestId, kind: entry.kind, part, actor: 'operator', at, record, proof: undefined }
       return { ...sealed, seal: sealOf(sealKey, sealed), certificate: undefined, epochs: [] }
     })

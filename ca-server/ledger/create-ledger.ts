@@ -4,6 +4,7 @@ import {
   incarnationNumber,
   type Queryable,
   type Store,
+  unlessCommitted,
 } from '#server/store/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -11,6 +12,7 @@ import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index
 import { actorName, type Entry, encodeRecord, inRecords, type RecordParts } from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
 import type { Fact } from './facts.ts'
+import { FailedChanges } from './failed-changes.ts'
 import { Follower } from './follower.ts'
 import { Group } from './group.ts'
 import { incarnationFact } from './history.ts'
@@ -123,6 +125,32 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       throw new KeymanError('internal', `${kind} in the name of ${actor.identity}, whose epoch was not taken`)
   }
 
+  const write = async (t: Queryable, entries: readonly Entry[]): Promise<void> => {
+    // Locked: a record is made for the place that it gets.
+    const split = inRecords(entries)
+    const after = split.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
+    const seen = new Map<string, number>()
+    const rows = split.map((entry, place) => {
+      const key = `${entry.kind} ${entry.requestId}`
+      const part = seen.get(key) ?? 0
+      seen.set(key, part + 1)
+      return makeRow(entry, { part, after, place })
+    })
+    const outcomes = await writeRows(t, rows).catch((error: unknown) => {
+      throw translateUnique(error)
+    })
+    // In a caller's transaction a record that is there already means that the change was made already.
+    const written = rows.map((row, n) => {
+      const index = outcomes[n]
+      if (typeof index !== 'bigint') throw requestUsed()
+      return { index, row }
+    })
+    afterCommit(() => {
+      for (const { index, row } of written) follower.wrote(index, row)
+    })
+  }
+  const failed = new FailedChanges(store, (t, entry) => write(t, [entry]), onError)
+
   return {
     async append(entry) {
       assertOutsideTransaction('recording on its own')
@@ -141,29 +169,10 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       said.delete(t)
       for (const entry of entries) assertStanding(t, entry)
       sequencer.assertWhole()
-      // Locked: two that say something of the same thing at once, under no other lock, would each be an old record to the
-      // other, and the log would be taken for one that was tampered with.
-      const split = inRecords(entries)
-      const after = split.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
-      const seen = new Map<string, number>()
-      const rows = split.map(entry => {
-        const key = `${entry.kind} ${entry.requestId}`
-        const part = seen.get(key) ?? 0
-        seen.set(key, part + 1)
-        return makeRow(entry, { part, after })
-      })
-      const outcomes = await writeRows(t, rows).catch((error: unknown) => {
-        throw translateUnique(error)
-      })
-      // In a caller's transaction a record that is there already means that the change was made already.
-      const written = rows.map((row, n) => {
-        const index = outcomes[n]
-        if (typeof index !== 'bigint') throw requestUsed()
-        return { index, row }
-      })
-      afterCommit(() => {
-        for (const { index, row } of written) follower.wrote(index, row)
-      })
+      failed.assertSaid()
+      const { requestId } = first
+      unlessCommitted(() => failed.hear(requestId))
+      await write(t, entries)
     },
 
     async issue({ entry, body, bodyHash, certificate, epochs, proof }) {
@@ -247,7 +256,10 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return consistencyProof(from, to, readTile)
     },
     start: () => sequencer.start(),
-    stop: () => sequencer.stop(),
+    stop() {
+      failed.stop()
+      return sequencer.stop()
+    },
   }
 }
 

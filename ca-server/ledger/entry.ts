@@ -44,6 +44,8 @@ export const RECORD_KINDS = [
   'log-adopted',
   /** A backup was put back, and its history taken up anew. */
   'restored',
+  /** The database said of a change that it failed, or nothing: what it was given for it never counts from here on. */
+  'change-failed',
   'denied',
 ] as const
 export type RecordKind = (typeof RECORD_KINDS)[number]
@@ -133,13 +135,19 @@ export type RecordParts = {
   readonly proof?: string | undefined
   /** How long the log was, read when everything was locked that the entry's facts are about. */
   readonly after?: bigint | undefined
+  /** Which of the records that were written together at that place, from 0 on. */
+  readonly place?: number | undefined
 }
 
 /**
  * The record's text, canonical JSON: its UTF-8 bytes are the leaf. The keys below stand in sorted order, so only `details`
  * and `facts` have to be sorted; a test holds the whole against `canonicalJson`. Throws `too-large`.
  */
-export function encodeRecord(entry: Entry, at: string, { certificate, proof, after }: RecordParts = {}): string {
+export function encodeRecord(
+  entry: Entry,
+  at: string,
+  { certificate, proof, after, place = 0 }: RecordParts = {},
+): string {
   const facts = entry.facts && entry.facts.length > 0 ? entry.facts : undefined
   if (facts && after === undefined) throw new TypeError('facts are recorded with the change, in its transaction')
   let text = `{"actor":${JSON.stringify(encodeActor(entry.actor))}`
@@ -150,8 +158,9 @@ export function encodeRecord(entry: Entry, at: string, { certificate, proof, aft
   text += member('decision', entry.decision)
   if (entry.details) text += `,"details":${canonicalJson(entry.details)}`
   if (facts) text += `,"facts":${canonicalJson(encodeFacts(facts))}`
-  text +=
-    member('from', entry.from) + member('kind', entry.kind) + member('proof', proof) + member('reason', entry.reason)
+  text += member('from', entry.from) + member('kind', entry.kind)
+  if (facts && place > 0) text += `,"place":${place}`
+  text += member('proof', proof) + member('reason', entry.reason)
   text += `${member('requestId', entry.requestId)}${member('target', entry.target)},"version":1}`
   if (text.length > MAX_RECORD_LENGTH)
     throw new KeymanError('too-large', `a record of ${text.length} characters is longer than ${MAX_RECORD_LENGTH}`)

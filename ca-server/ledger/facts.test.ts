@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { endedFact } from './ended.ts'
 import { type Entry, encodeRecord } from './entry.ts'
-import { type Fact, Facts } from './facts.ts'
+import { type Fact, Facts, failedFact } from './facts.ts'
 import { isSealed, type Sealable, sealOf } from './seal.ts'
 
 const AT = '2026-01-01T00:00:00.000Z'
@@ -35,10 +36,121 @@ describe('what the log says', () => {
     const added = record(0n, [{ id: 'grant:1', is: 'x' }])
     facts.take(0n, added)
     facts.take(1n, record(1n, [{ id: 'grant:1', is: null }]))
-    expect(() => facts.take(2n, added)).toThrow('grant:1')
-    // The same said anew by somebody who knew of the removal counts.
-    facts.take(2n, record(2n, [{ id: 'grant:1', is: 'x' }]))
-    expect(facts.has('grant:1')).toBe(true)
+    expect(() => facts.take(2n, added)).toThrow('made to be record 0')
+    expect(facts.has('grant:1')).toBe(false)
+  })
+
+  it('is said at the place that a record was made for, alone or with others, and at no other', () => {
+    const facts = Facts.none()
+    const made = (place: number) =>
+      encodeRecord(
+        { requestId: 'r', kind: 'team-changed', actor: { kind: 'server' }, facts: [{ id: 'member:a', is: 'x' }] },
+        AT,
+        { after: 5n, place },
+      )
+    for (const [index, place] of [
+      [4n, 0],
+      [6n, 0],
+      [5n, 1],
+      [7n, 1],
+    ] as const)
+      expect(() => facts.take(index, made(place))).toThrow('made to be record')
+    facts.take(5n, made(0))
+    facts.take(6n, made(1))
+    expect(facts.has('member:a')).toBe(true)
+  })
+
+  it.each(['session:1', 'passkey:1', 'link:1', 'grant:1', 'host:1', 'join-token:1', 'touch:1'])(
+    'of %s is over once it is gone; of what has a name it comes back',
+    id => {
+      const facts = Facts.none()
+      for (const each of [id, 'member:a b']) facts.take(0n, record(0n, [{ id: each, is: 'x' }]))
+      for (const each of [id, 'member:a b']) facts.take(1n, record(1n, [{ id: each, is: null }]))
+      expect(() => facts.take(2n, record(2n, [{ id, is: 'x' }]))).toThrow(`there is ${id}, which was gone`)
+      facts.take(2n, record(2n, [{ id: 'member:a b', is: 'x' }]))
+      expect([facts.has(id), facts.has('member:a b')]).toEqual([false, true])
+    },
+  )
+
+  it.each(['assertion:1', 'touch-used:1'])('of %s is said once: it is used once', id => {
+    const facts = Facts.none()
+    facts.take(0n, record(0n, [{ id, is: 'used' }]))
+    expect(() => facts.take(1n, record(1n, [{ id, is: 'used' }]))).toThrow('used before')
+    facts.take(1n, record(1n, [{ id: `${id}0`, is: 'used' }]))
+  })
+
+  it.each(['enrolled', 'host-joined'] as const)('by a record of %s uses up what is there, once', kind => {
+    const facts = Facts.none()
+    const use = (at: bigint) => facts.take(at, record(at, [{ id: 'link:1', is: null }], { kind }))
+    expect(() => use(0n)).toThrow('not there')
+    facts.take(0n, record(0n, [{ id: 'link:1', is: 'x' }]))
+    use(1n)
+    expect(() => use(2n)).toThrow('not there')
+    // That it is gone may be said again by whoever takes it away.
+    facts.take(2n, record(2n, [{ id: 'link:1', is: null }], { kind: 'invitation-removed' }))
+  })
+
+  it('gives one version of the KRL one content: its number goes on, and none comes twice or later', () => {
+    const facts = Facts.none()
+    facts.take(0n, record(0n, [{ id: 'krl-version:9 100', is: 'version' }]))
+    for (const id of ['krl-version:9 100', 'krl-version:9 101', 'krl-version:8 200'])
+      expect(() => facts.take(1n, record(1n, [{ id, is: 'version' }]))).toThrow('after krl-version:9')
+    const next = [
+      { id: 'krl-version:10 101', is: 'version' },
+      { id: 'krl-version:9 100', is: null },
+    ]
+    facts.take(1n, record(1n, next))
+    expect([...facts.ids('krl-version:')]).toEqual(['krl-version:10 101'])
+  })
+
+  describe('is not said in a session', () => {
+    const by = (session: string): Partial<Entry> => ({ actor: { kind: 'person', identity: 'a@b.c', session } })
+    const begun = () => {
+      const facts = Facts.none()
+      for (const [n, id] of ['session:1', 'session:2'].entries())
+        facts.take(BigInt(n), record(BigInt(n), [{ id, is: 'x' }]))
+      return facts
+    }
+    const does = (facts: Facts, session: string, at = 3n) =>
+      facts.take(at, record(at, [{ id: `grant:${session}${at}`, is: 'x' }], by(session)))
+
+    it('that had ended; in another it is', () => {
+      const facts = begun()
+      facts.take(2n, record(2n, [{ id: 'session:1', is: null }]))
+      expect(() => does(facts, '1')).toThrow('session 1, which had ended')
+      does(facts, '2')
+      // A new one is known by the record that begins it.
+      facts.take(4n, record(4n, [{ id: 'session:3', is: 'x' }], by('3')))
+    })
+
+    it('that had ended with all that its person had; in the one that was left out, and in a newer, it is', () => {
+      const facts = begun()
+      facts.take(2n, record(2n, [endedFact('a@b.c', '2')]))
+      expect(() => does(facts, '1')).toThrow('session 1, which had ended')
+      expect(() => facts.take(3n, record(3n, [{ id: 'session:1', is: 'x' }], by('1')))).toThrow('had ended')
+      does(facts, '2')
+      facts.take(4n, record(4n, [{ id: 'session:3', is: 'x' }], by('3')))
+      does(facts, '3', 5n)
+    })
+
+    it('but by the records that end it', () => {
+      const facts = begun()
+      const end: Entry = { requestId: 'r', kind: 'person-disabled', actor: { kind: 'server' }, ...by('1') }
+      const part = (place: number, fact: Fact) =>
+        facts.take(2n + BigInt(place), encodeRecord({ ...end, facts: [fact] }, AT, { after: 2n, place }))
+      part(0, endedFact('a@b.c'))
+      part(1, { id: 'session:1', is: null })
+      part(2, { id: 'revoked-key:1', is: 'revoked' })
+      expect(() => does(facts, '1', 5n)).toThrow('had ended')
+    })
+  })
+
+  it('is not said by a request that failed before; by another it is', () => {
+    const facts = Facts.none()
+    facts.take(0n, record(0n, [failedFact('r1')]))
+    const add = (requestId: string) => facts.take(1n, record(1n, [{ id: 'grant:1', is: 'x' }], { requestId }))
+    expect(() => add('r1')).toThrow('r1, which failed before')
+    add('r2')
   })
 
   it('is not said by text inside of a record, whatever it looks like', () => {

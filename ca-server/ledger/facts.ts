@@ -6,6 +6,7 @@
 import { z } from 'zod'
 import { factSaid } from '#shared/audit/index.ts'
 import { digestOf, type JsonValue } from '#shared/canonical-json.ts'
+import { endedId, isEndedWithAll } from './ended.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
 export type Fact = {
@@ -16,9 +17,30 @@ export type Fact = {
 }
 
 const factsOfRecord = z.looseObject({
+  kind: z.string(),
+  requestId: z.string(),
+  actor: z.looseObject({ identity: z.string().optional(), session: z.string().optional() }),
   after: z.string().transform(BigInt),
+  place: z.int().nonnegative().default(0),
   facts: z.record(z.string(), factSaid),
 })
+type Saying = z.infer<typeof factsOfRecord>
+
+/** IDs that are random, so that nothing gets the one of another: what is gone never comes back. */
+const GIVEN_ONCE = /^(session|passkey|link|grant|host|join-token|touch):/
+/** That something was used; it is used once. */
+const USED = /^(assertion|touch-used):/
+/** Records of what uses up all that they say is gone. */
+const USING_UP = new Set(['enrolled', 'host-joined'])
+/** Of these each has a number above all before it: who has one number never looks for another content under it. */
+const NUMBERED = /^(krl-version:)(\d+) /
+
+/**
+ * That a change failed, or that nobody knows: its records are not in the log, or stand there already, and never come later. A database may
+ * keep what it was given, say that it failed, and put it there when it suits.
+ */
+export const failedId = (requestId: string): string => `failed:${requestId}`
+export const failedFact = (requestId: string): Fact => ({ id: failedId(requestId), is: 'failed' })
 
 export function encodeFacts(facts: readonly Fact[]): { readonly [id: string]: JsonValue } {
   const entries = facts.map(({ id, is, until }): [string, JsonValue] => {
@@ -79,26 +101,64 @@ export class Facts {
   }
 
   /**
-   * Takes in what the record at `index` says; gives the IDs. A record names how long the log was when it was made, after
-   * everything that it changes was locked: so none about the same can have come in between, and one that did is an old
-   * record which somebody wrote once more. Throws RangeError for that.
+   * Takes in what the record at `index` says; gives the IDs. What can not be so where the database did as it was told throws RangeError: see
+   * `#assertPossible`.
    */
   take(index: bigint, record: string): readonly string[] {
     // A quotation mark inside of a string is written with a backslash: this finds members only.
     if (!record.includes('"facts":{')) return []
     const parsed = factsOfRecord.safeParse(JSON.parse(record))
     if (!parsed.success) return []
-    const { after, facts } = parsed.data
-    const ids = Object.keys(facts)
-    for (const id of ids) {
-      const known = this.#known.get(id)
-      if (known && known.index >= after) throw new RangeError(`it says again of ${id} what was said before`)
-    }
+    const { facts } = parsed.data
+    this.#assertPossible(index, parsed.data)
     for (const [id, value] of Object.entries(facts)) {
       const [digest, until] = Array.isArray(value) ? value : [value, this.#known.get(id)?.until]
       this.#set(id, { digest, until, index })
     }
-    return ids
+    return Object.keys(facts)
+  }
+
+  /**
+   * A server writes such records under locks that keep two from saying what contradicts each other, and looks beforehand whether
+   * whoever acts still may. Locks and looks are the database's word; what comes of them in the log is not. So each server holds each record
+   * against all that was said before it, whoever wrote it.
+   */
+  #assertPossible(index: bigint, { kind, requestId, actor, after, place, facts }: Saying): void {
+    // Made for this very place, while the log's end was locked: one that was kept back, or is written once more, stands elsewhere.
+    if (index !== after + BigInt(place)) throw new RangeError(`it was made to be record ${after + BigInt(place)}`)
+    if (this.has(failedId(requestId))) throw new RangeError(`it is of ${requestId}, which failed before`)
+    const { identity, session } = actor
+    if (identity !== undefined && session !== undefined && this.#hasEnded(`session:${session}`, identity, after))
+      throw new RangeError(`it was done in the session ${session}, which had ended`)
+    for (const [id, value] of Object.entries(facts)) {
+      const known = this.#known.get(id)
+      const isGone = (Array.isArray(value) ? value[0] : value) === null
+      if (GIVEN_ONCE.test(id) && known?.digest === null && !isGone)
+        throw new RangeError(`it says that there is ${id}, which was gone`)
+      if (USED.test(id) && known) throw new RangeError(`it says that ${id} was used, which was used before`)
+      if (USING_UP.has(kind) && isGone && !this.has(id))
+        throw new RangeError(`it uses ${id}, which is not there, or was used`)
+      const [, numbered, number] = NUMBERED.exec(id) ?? []
+      if (numbered && number && !isGone && this.#highest(numbered) >= BigInt(number))
+        throw new RangeError(`it says ${id} after ${numbered}${this.#highest(numbered)}`)
+    }
+  }
+
+  /** Whether it had ended when the log was so long. One that is not known is new. */
+  #hasEnded(session: string, person: string, before: bigint): boolean {
+    const known = this.#known.get(session)
+    if (known?.digest === null) return known.index < before
+    const ended = this.#known.get(endedId(person))
+    return known !== undefined && ended !== undefined && ended.index < before && isEndedWithAll(this, session, person)
+  }
+
+  #highest(numbered: string): bigint {
+    let highest = -1n
+    for (const id of this.ids(numbered)) {
+      const number = BigInt(NUMBERED.exec(id)?.[2] ?? '-1')
+      if (number > highest) highest = number
+    }
+    return highest
   }
 
   /** Whether the newest record about it says just this. */

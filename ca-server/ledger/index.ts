@@ -5,6 +5,7 @@
 export { canonicalJson, type JsonObject, type JsonValue } from '#shared/canonical-json.ts'
 export { adoptLog, readUnsealedLog, type UnsealedLog } from './adopt.ts'
 export { createLedger, isEmptyLog } from './create-ledger.ts'
+export { endedFact, endedId, isEndedWithAll } from './ended.ts'
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
 export type { Fact } from './facts.ts'

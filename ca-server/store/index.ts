@@ -13,7 +13,7 @@ export { StoreError, type StoreErrorKind } from './errors.ts'
 export { incarnationId, incarnationNumber } from './incarnation.ts'
 export { insist } from './insist.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
-export { afterCommit, assertOutsideTransaction } from './transaction-guard.ts'
+export { afterCommit, assertOutsideTransaction, unlessCommitted } from './transaction-guard.ts'
 
 /**
  * Applies missing migrations, checks and opens the database. Throws `KeymanError`: `conflict` where the folder is in use by

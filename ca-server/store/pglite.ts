@@ -10,7 +10,7 @@ import { migrate, readMigrations } from './migrate.ts'
 import type { Parameter, Queryable, RowParser, Store } from './port.ts'
 import { currentIncarnation, isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.ts'
 import { tell } from './tell.ts'
-import { assertOutsideTransaction, committed, Guarded, markOf, runInside } from './transaction-guard.ts'
+import { assertOutsideTransaction, committed, Guarded, markOf, notCommitted, runInside } from './transaction-guard.ts'
 
 const INT8 = 20
 
@@ -161,6 +161,7 @@ class PGliteStore implements Store {
       committed(mark)
       return result
     } catch (error) {
+      notCommitted(mark)
       throw error === ours?.error ? error : classify(error, stage)
     } finally {
       mark.open = false

@@ -8,7 +8,7 @@ import { Pool } from './pool.ts'
 import type { Parameter, Queryable, RowParser, Store } from './port.ts'
 import { preparePostgres } from './prepare-postgresql.ts'
 import { isPlainRead, parseChannel, STATEMENT_DEADLINE_MS } from './statements.ts'
-import { assertOutsideTransaction, committed, Guarded, markOf, runInside } from './transaction-guard.ts'
+import { assertOutsideTransaction, committed, Guarded, markOf, notCommitted, runInside } from './transaction-guard.ts'
 import { tryNotifications } from './try-notifications.ts'
 
 /** Migrates and checks the database, then opens it. */
@@ -124,6 +124,7 @@ class PostgresStore implements Store {
           () => true,
           () => false,
         )
+      notCommitted(mark)
       throw error
     } finally {
       this.#pool.release(client, !healthy)

@@ -3,8 +3,13 @@ import { StoreError } from './errors.ts'
 import type { Parameter, Queryable, RowParser } from './port.ts'
 
 /** Which transaction the running code is inside of. `open` goes false at its end, so that what it left running is free again. */
-export type TransactionMark = { readonly name: string; open: boolean; readonly afterCommit: (() => void)[] }
-export const markOf = (name: string): TransactionMark => ({ name, open: true, afterCommit: [] })
+export type TransactionMark = {
+  readonly name: string
+  open: boolean
+  readonly afterCommit: (() => void)[]
+  readonly unlessCommitted: (() => void)[]
+}
+export const markOf = (name: string): TransactionMark => ({ name, open: true, afterCommit: [], unlessCommitted: [] })
 const current = new AsyncLocalStorage<TransactionMark>()
 
 /** Throws where the caller is inside a transaction: its statements would not belong to it, and on PGlite wait for ever. */
@@ -18,12 +23,24 @@ export function assertOutsideTransaction(what: string): void {
  * where nobody knows. It must not throw.
  */
 export function afterCommit(work: () => void): void {
-  const mark = current.getStore()
-  if (!mark?.open) throw new StoreError('fatal', 'there is no transaction to be committed')
-  mark.afterCommit.push(work)
+  openMark().afterCommit.push(work)
 }
 export function committed({ afterCommit }: TransactionMark): void {
   for (const work of afterCommit) work()
+}
+
+/** The other way round: where it was rolled back, or nobody knows. */
+export function unlessCommitted(work: () => void): void {
+  openMark().unlessCommitted.push(work)
+}
+export function notCommitted({ unlessCommitted }: TransactionMark): void {
+  for (const work of unlessCommitted) work()
+}
+
+function openMark(): TransactionMark {
+  const mark = current.getStore()
+  if (!mark?.open) throw new StoreError('fatal', 'there is no transaction to be committed')
+  return mark
 }
 
 export const runInside = <T>(mark: TransactionMark, work: () => Promise<T>): Promise<T> => current.run(mark, work)

@@ -149,12 +149,16 @@ export function ledgerContract(open: () => { store: Store; ledger: Ledger }): vo
       await store.transaction({ name: 'change', deadlineMs: 5_000 }, t => ledger.appendIn(t, both))
       const [, last] = await ledger.list({ limit: 2 })
       expect(last).toMatchObject({ kind: 'revoked', requestId: 'both' })
+      const given = entry({ actor })
       const failed = store.transaction({ name: 'change', deadlineMs: 5_000 }, async t => {
-        await ledger.appendIn(t, [entry({ actor })])
+        await ledger.appendIn(t, [given])
         throw new Error('the change failed')
       })
       await expect(failed).rejects.toThrow('the change failed')
-      expect(await ledger.append(entry())).toBe((last?.index ?? 0n) + 1n)
+      // And the log says so: what the database was given for it never comes later.
+      const failures = async () => (await ledger.list({ limit: 1, kind: 'change-failed' })).map(({ record }) => record)
+      await expect.poll(failures).toEqual([expect.stringContaining(`"target":"${given.requestId}"`)])
+      expect(await ledger.append(entry())).toBe((last?.index ?? 0n) + 2n)
       const again = store.transaction({ name: 'again', deadlineMs: 5_000 }, t => ledger.appendIn(t, both))
       expect(await codeOf(again)).toBe('conflict')
     })

@@ -1,0 +1,14 @@
+/** Pure: that all somebody had ended at once. The log's own notion: whoever it is of acts no more, whatever rows say. */
+import type { Fact } from './facts.ts'
+
+/**
+ * That all sessions of a person ended at once, and the invitations that the person had made, but for one session. It says nothing of
+ * rows: one that is kept from the statement which ends them, and put back later, is older than this.
+ */
+export const endedId = (person: string): string => `ended:${person}`
+export const endedFact = (person: string, except?: string): Fact => ({ id: endedId(person), is: { except } })
+
+type Said = { isOlder(id: string, than: string): boolean; holds(fact: Fact): boolean }
+/** Whether what is known under this ID came to be before all that the person had was ended. */
+export const isEndedWithAll = (facts: Said, id: string, person: string): boolean =>
+  facts.isOlder(id, endedId(person)) && !(id.startsWith('session:') && facts.holds(endedFact(person, id.slice(8))))

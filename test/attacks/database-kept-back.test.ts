@@ -1,0 +1,223 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { call } from '#cli/client.ts'
+import { askServer } from '#server/operator.ts'
+import { api } from '#shared/api/index.ts'
+import { type ApiSession, enrol, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
+import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome } from '#test/support/attack-world.ts'
+import { type DatabaseWorld, isRevokedAt, openDatabaseWorld } from '#test/support/database-world.ts'
+import { requires } from '#test/support/requires.ts'
+
+/** A database that keeps what a server wrote for later, or holds a transaction back until the world has gone on. */
+
+describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
+  let world: DatabaseWorld
+  let mallory: ApiSession
+  beforeEach(async () => {
+    world = await openDatabaseWorld()
+    mallory = await logIn(world.server, await inviteAndEnrol(world.server, world.alice, 'mallory@example.com'))
+  })
+  afterEach(() => world?.close())
+
+  const grant = () =>
+    call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who: 'mallory@example.com', login: 'deploy', hosts: { labels: { env: 'test' } } }),
+    })
+  const certificate = ({ connection, keys }: ApiSession) =>
+    outcome(call(connection, api.ssh.issueUserCertificate, { body: { publicKey: keys.ssh.line } }))
+
+  /** Has each row of these tables that is about to be written copied to where no rollback reaches it; then the change fails. */
+  async function keepBack(tables: readonly string[], record: string): Promise<void> {
+    await world.sql(`create function keep_back() returns trigger language plpgsql security definer as $$ begin
+        execute format('copy (select %L) to %L', to_jsonb(new)::text, '${world.postgres.folder}/' || tg_table_name);
+        if tg_table_name = 'ledger_record' then raise exception 'kept back' using errcode = '40001'; end if;
+        return new; end $$`)
+    for (const table of tables) {
+      const which = table === 'ledger_record' ? `when (new.kind = '${record}')` : ''
+      await world.sql(
+        `create trigger keep_back before insert on ${table} for each row ${which} execute function keep_back()`,
+      )
+    }
+  }
+  /** Writes them; the record at the end of the log. */
+  async function giveBack(tables: readonly string[]): Promise<void> {
+    for (const table of tables) {
+      const index = table === 'ledger_record' ? `|| jsonb_build_object('index', (select size from ledger_head))` : ''
+      await world.sql(`drop trigger keep_back on ${table};
+        insert into ${table} select * from jsonb_populate_record(null::${table},
+          (select replace(pg_read_file('${world.postgres.folder}/${table}'), '\\\\', '\\')::jsonb ${index}))`)
+    }
+    await world.sql('update ledger_head set size = size + 1')
+  }
+
+  it('is void: a grant whose adding failed counts for nobody later; one that was added again, and taken away, is gone', async () => {
+    const TABLES = ['access_grant', 'ledger_record']
+    await keepBack(TABLES, 'grant-added')
+    expect(await outcome(grant())).toBe('unavailable')
+    await world.sql(TABLES.map(table => `alter table ${table} disable trigger keep_back;`).join(''))
+    const { id } = await grant()
+    expect(await certificate(mallory)).toBe('done')
+    await call(world.alice.connection, api.grants.remove, { params: { id } })
+    expect(await certificate(mallory)).toBe('denied')
+    await giveBack(TABLES)
+    await expect.poll(() => certificate(mallory), { timeout: 5_000 }).not.toBe('denied')
+    expect(await certificate(mallory)).toBe('internal')
+    await world.tells(/record \d+ of the audit log/)
+  })
+
+  it('is void, too, where the database had it made for a place that the log came to later', async () => {
+    const TABLES = ['access_grant', 'ledger_record']
+    // Once, after the record of the touch, which is made for its own place.
+    await world.sql(`alter table ledger_head rename to real_head; create sequence lies; grant usage on sequence lies to public;
+      create view ledger_head as select singleton, size + case
+        when current_query() like 'select size from ledger_head for update%'
+          and exists (select from ledger_record where kind = 'assertion' and index = size - 1)
+        then case when nextval('lies') = 1 then 5 else 0 end else 0 end as size from real_head;
+      grant select, update on ledger_head to keyman_runtime;
+      create function head() returns trigger language plpgsql security definer as
+        $$ begin update real_head set size = new.size; return new; end $$;
+      create trigger head instead of update on ledger_head for each row execute function head()`)
+    const size = async () => Number((await world.sql('select size from real_head'))[0]?.size)
+    await world.sql(`select nextval('lies'), setval('lies', 1, false)`)
+    await keepBack(TABLES, 'grant-added')
+    const before = await size()
+    expect(await outcome(grant())).toBe('unavailable')
+    const place = before + 1 + 5
+    await expect.poll(size, { timeout: 5_000 }).toBeGreaterThan(before + 1)
+    while ((await size()) < place) expect(await certificate(mallory)).toBe('denied')
+    await giveBack(TABLES)
+    await expect.poll(() => certificate(mallory), { timeout: 5_000 }).not.toBe('denied')
+    expect(await certificate(mallory)).toBe('internal')
+    await world.tells(/record \d+ of the audit log .* is of req_\S+, which failed before/)
+  })
+
+  let held = 0
+  /** Has whatever changes such rows wait in its transaction, and gives what lets it go on. */
+  async function hold(table: string, when: string, which: string) {
+    const name = `hold${++held}`
+    const lock = 700 + held
+    await world.sql(`select pg_advisory_lock(${lock});
+      create function ${name}() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(${lock}); if tg_op = 'DELETE' then return old; end if; return new; end $$;
+      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
+    return {
+      until: (waiting: number) =>
+        expect
+          .poll(
+            () => world.sql(`select from pg_locks where locktype = 'advisory' and objid = ${lock} and not granted`),
+            { timeout: 5_000 },
+          )
+          .toHaveLength(waiting),
+      letGo: () => world.sql(`select pg_advisory_unlock(${lock})`),
+    }
+  }
+  /** Has such rows written otherwise than they are meant to be. */
+  async function lie(table: string, when: string, what: string, which = 'true'): Promise<void> {
+    const name = `lie${++held}`
+    await world.sql(`create function ${name}() returns trigger language plpgsql as $$ begin ${what} end $$;
+      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
+  }
+  /** Whoever takes somebody's standing away waits for nobody who acts by it. */
+  const letBoth = (person: string) =>
+    lie('access_epoch', 'insert', `new.subject := 'lie'; return new;`, `new.subject = 'person:${person}'`)
+  const alive = ({ connection }: ApiSession) => outcome(call(connection, api.session.show))
+  const invite = (session: ApiSession, identity: string) =>
+    call(session.connection, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }) })
+  const revoke = (person: string) =>
+    call(world.alice.connection, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target: { person }, wait: 0 }),
+    })
+
+  it('is not done in the name of somebody who was disabled meanwhile: an invitation of hers lets nobody in; one of before her end did', async () => {
+    const pam = await logIn(
+      world.server,
+      await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { administrator: true }),
+    )
+    await enrol(world.server, (await invite(pam, 'friend@example.com')).link, 'friend@example.com')
+    const inviting = await hold('enrolment_link', 'insert', `new.identity = 'sleeper@example.com'`)
+    await letBoth('pam@example.com')
+    const sleeper = invite(pam, 'sleeper@example.com')
+    await inviting.until(1)
+    await call(world.alice.connection, api.persons.disable, { params: { identity: 'pam@example.com' } })
+    await inviting.letGo()
+    const { link } = await sleeper
+    await expect(enrol(world.server, link, 'sleeper@example.com')).rejects.toThrow()
+    await world.tells(/record \d+ of the audit log .* was done in the session \w+, which had ended/)
+  })
+
+  it('brings no session back by a touch that was under way when it was ended; without its end it goes on', async () => {
+    const rename = (session: ApiSession, name: string) =>
+      call(session.connection, api.passkeys.list).then(({ passkeys: [own] }) =>
+        call(session.connection, api.passkeys.rename, { params: { id: own?.id ?? '' }, body: { name } }),
+      )
+    await rename(world.bob, 'one')
+    expect(await alive(world.bob)).toBe('done')
+    const own = `new.session = '${world.bob.login.session.session}'`
+    const touching = await hold('action_transaction', 'update', `new.state = 'confirmed' and ${own}`)
+    await letBoth('bob@example.com')
+    await lie('person_session', 'update', 'return null;', 'new.ended_at is not null')
+    const touched = rename(world.bob, 'two').catch(() => undefined)
+    await touching.until(1)
+    await revoke('bob@example.com')
+    expect(await alive(world.bob)).toBe('not-signed-in')
+    await touching.letGo()
+    await touched
+    expect(await alive(world.bob)).not.toBe('done')
+    await world.tells(/record \d+ of the audit log .* was done in the session \w+, which had ended/)
+  })
+
+  it('lets no two in by one link, though the database says to both that they were the first; one it does', async () => {
+    const adminLink = async (): Promise<string> =>
+      Object(await askServer(world.server.dataFolder, { ask: 'admin-link', isNew: true })).link
+    const lists = async (identity: string, link: string) =>
+      outcome(call((await logIn(world.server, await enrol(world.server, link, identity))).connection, api.persons.list))
+    expect(await lists('first@example.com', await adminLink())).toBe('done')
+    const link = await adminLink()
+    const enrolling = await hold('webauthn_challenge', 'delete', `old.purpose = 'enrolment'`)
+    await lie('enrolment_link', 'update', 'new.used_at := null; return new;')
+    const two = ['second@example.com', 'third@example.com'].map(identity =>
+      lists(identity, link).catch((error: unknown) => String(error)),
+    )
+    await enrolling.until(2)
+    await enrolling.letGo()
+    expect((await Promise.all(two)).filter(each => each === 'done').length).toBeLessThan(2)
+    await world.tells(/record \d+ of the audit log .* uses link:\S+, which is not there, or was used/)
+  })
+
+  it('lets no second host in by one join token; the first it does', async () => {
+    const { secret } = await addHost(world, 'web1.keyman.localhost')
+    const bodies = await Promise.all([joinBody(world.stranger, secret), joinBody(world.stranger, secret, newKeys())])
+    const joining = await hold('access_epoch', 'insert', `new.subject = 'host:web1.keyman.localhost'`)
+    await lie('join_token', 'update', 'new.used_at := null; return new;')
+    await lie('host', 'update', 'new.joined_at := null; return new;')
+    const two = bodies.map(body => call(world.stranger, api.hostSelf.join, { body }).catch(() => undefined))
+    await joining.until(2)
+    await joining.letGo()
+    await Promise.all(two)
+    await world.tells(/record \d+ of the audit log .* uses join-token:\S+, which is not there, or was used/)
+    await expect(call(world.alice.connection, api.hosts.list)).rejects.toThrow()
+  })
+
+  it('gives no version of the KRL to two revocations: whoever has the one would never hear of the other', async () => {
+    const host = await joinHost(world, 'web1.keyman.localhost')
+    await grant()
+    const { certificate } = await call(mallory.connection, api.ssh.issueUserCertificate, {
+      body: { publicKey: mallory.keys.ssh.line },
+    })
+    expect(await isRevokedAt(world, host, certificate)).toBe(false)
+    const revoking = await hold('revocation', 'insert', `new.target = 'person mallory@example.com'`)
+    await world.sql(`alter table krl_state rename to real_krl; create view krl_state as select * from real_krl;
+      grant select, update on krl_state to keyman_runtime;
+      create function same() returns trigger language plpgsql as
+        $$ begin new.version := (select version + 1 from real_krl); return new; end $$;
+      create trigger same instead of update on krl_state for each row execute function same()`)
+    const done = outcome(revoke('mallory@example.com'))
+    await revoking.until(1)
+    await call(world.bob.connection, api.revocations.own)
+    await isRevokedAt(world, host, certificate)
+    await revoking.letGo()
+    await done
+    // Said to be in force, it has to be.
+    await world.tells(/record \d+ of the audit log .* says krl-version:\S+ \d+ after krl-version:\d+/)
+    expect(await outcome(revoke('bob@example.com'))).toBe('internal')
+  })
+})
