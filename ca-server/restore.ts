@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beginSerialsIn, openLogKey, putBackBundleIn } from '#server/authority/index.ts'
+import { beginSerialsIn, openLogKey, pinnedBundle, putBackBundleIn } from '#server/authority/index.ts'
 import { endTokensIn } from '#server/hosts/index.ts'
 import { suspendAllIn } from '#server/identity/index.ts'
 import {
@@ -57,18 +57,20 @@ export const showLost = (options: RestoreOptions): Promise<Lost | undefined> =>
  */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const now = options.now ?? (() => new Date())
-  const done = await opened(options, async ({ lost, ledger, base: { store, keystore }, pins }) => {
+  const done = await opened(options, async ({ lost, ledger, base: { store, keystore, standbyKeystore }, pins }) => {
     if (!lost) return { lost, incarnation: store.incarnation, suspended: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
-    const held = (await keystore.listKeys()).map(({ label }) => label)
+    const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
+    const held = (await Promise.all(keystores.map(each => each.listKeys()))).flat().map(({ label }) => label)
+    const verified = await pinnedBundle(pins)
     const suspended = await store.transaction({ name: 'restore', deadlineMs: 300_000 }, async t => {
       const at = now()
       await beginIncarnation(t, incarnation, at)
       const persons = await suspendAllIn(ledger, t, { keep: options.keep, at })
       await endTokensIn(t, at)
       const bundle = await putBackBundleIn(t, pins, at)
-      const serials = await beginSerialsIn(ledger, t, { incarnation, held, at })
+      const serials = await beginSerialsIn(ledger, t, { incarnation, held, bundle: verified, at })
       const facts = [incarnationFact(incarnation), ...bundle, ...serials.facts, ...persons.facts]
       const { krlVersion } = serials
       const about = { lost, incarnation, krlVersion, suspended: persons.suspended, keep: options.keep }

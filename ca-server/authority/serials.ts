@@ -30,6 +30,10 @@ export const serialsFact = ({ authority, incarnation, next }: SerialBlock): Fact
   is: next.toString(),
 })
 
+/** The authorities of which the log says that they have given serials. */
+export const givers = (ids: (kind: string) => Iterable<string>): Set<string> =>
+  new Set([...ids(KIND)].map(id => id.slice(KIND.length).split(' ')[0] ?? ''))
+
 export const serialRows: StatedRows = {
   kinds: [KIND],
   read: async on => (await selectBlocks(on)).map(serialsFact),

@@ -18,10 +18,24 @@ export async function suspendAllIn(
   t: Queryable,
   { keep, at }: { readonly keep: readonly PersonIdentity[]; readonly at: Date },
 ): Promise<{ readonly suspended: readonly PersonIdentity[]; readonly facts: readonly Fact[] }> {
-  // What the log does not say is so counts for nothing, and need not end.
-  const active = (await selectPersons(t)).filter(
-    person => person.state === 'active' && ledger.facts.holds(personFact(person)),
+  // What the log does not say is so counts for nothing, and need not end. Whoever is active by the log is, whatever a row says.
+  const rows = await selectPersons(t)
+  const active = rows.filter(person => ledger.facts.holds(personFact({ ...person, state: 'active' })))
+  const known = new Set(
+    [...active, ...rows.filter(person => ledger.facts.holds(personFact({ ...person, state: 'disabled' })))].map(
+      person => personFact(person).id,
+    ),
   )
+  // Of whom there is no row, nobody can say that they are disabled; and the row could come back.
+  const hidden = [...ledger.facts.ids('person:')].filter(id => !known.has(id))
+  if (hidden.length > 0)
+    throw new KeymanError(
+      'conflict',
+      `the database does not say of ${hidden.length} persons what its audit log says: ${hidden.slice(0, 10).join(', ')}`,
+      {
+        hint: 'somebody changed the table person, or the backup is not whole: put back what is missing, then try again',
+      },
+    )
   for (const identity of keep)
     if (!active.some(person => person.identity === identity))
       throw new KeymanError('not-found', `${identity} is no person who could sign in when the backup was made`)

@@ -212,6 +212,30 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       },
     )
 
+  if (setUp !== 'PGlite and the software keystore')
+    it.skipIf(skip)(
+      'is not taken up where somebody hides a person or an authority from it; where all of them are there, it is',
+      async () => {
+        const admin = new pg.Client(world.postgres?.adminUrl)
+        await admin.connect()
+        await admin.query(`set session_replication_role = replica`)
+        const hidden = async (table: string, column: string, value: string) => {
+          const rename = (from: string, to: string) =>
+            admin.query(`update ${table} set ${column} = $2 where ${column} = $1`, [from, to])
+          await rename(value, 'hidden@example.com')
+          const { stderr } = command('restore', '--yes', '--keep', ADMIN)
+          await rename('hidden@example.com', value)
+          return stderr
+        }
+        expect(await hidden('person', 'identity', BOB)).toMatch(/does not say of 1 persons .*bob@example.com/)
+        for (const label of ['ssh-user-1', 'ssh-host-1'])
+          expect(await hidden('authority_key', 'label', label)).toMatch(/the database lacks .* authority key/)
+        // Below, he is disabled by what the log says, not by this.
+        await admin.query(`update person set state = 'disabled' where identity = $1`, [BOB])
+        await admin.end()
+      },
+    )
+
   it.skipIf(skip)(
     'goes on as a new history: all sessions have ended, and who may have been disabled waits',
     async () => {

@@ -54,3 +54,22 @@ it('serials and KRL versions of a history begin where no earlier one can have co
 it('a row that somebody wrote is no authority: nothing of it comes onto the list', async () => {
   expect((await begin(6, ['ssh-host-1'])).revoked).toEqual([])
 })
+
+it('an authority that the log says has given serials is not passed over where its row is hidden', async () => {
+  const reserved = { id: 'serials:ssh-user-7 first', is: '1002' }
+  await rooms.store.transaction({ name: 'reserve', deadlineMs: 10_000 }, t =>
+    rooms.ledger.appendIn(t, [
+      { requestId: 'req_seven', kind: 'serials-reserved', actor: { kind: 'server' }, facts: [reserved] },
+    ]),
+  )
+  await rooms.ledger.follow()
+  const held = ['ssh-user-1', 'ssh-host-1', 'ssh-user-7']
+  await expect(begin(7, held)).rejects.toThrow('the database lacks the authority key ssh-user-7')
+  await rooms.store.execute(
+    `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
+       select 'ssh-user-7', purpose, 'retired', spki, certificate, incarnation, created_at from authority_key
+       where label = 'ssh-user-1'`,
+    [],
+  )
+  expect((await begin(8, held)).revoked.map(({ authority }) => authority)).toContain('ssh-user-7')
+})

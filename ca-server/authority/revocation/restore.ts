@@ -1,8 +1,11 @@
 import { z } from 'zod'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { incarnationNumber, type Queryable } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { TrustBundle } from '#shared/trust/index.ts'
+import { refuseMissing } from '../known-keys.ts'
 import { selectKeys } from '../records.ts'
-import { FIRST_SERIAL, SPAN, serialsFact } from '../serials.ts'
+import { FIRST_SERIAL, givers, SPAN, serialsFact } from '../serials.ts'
 import { revokedFact } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
 
@@ -10,15 +13,37 @@ import { raiseKrl } from './raise-krl.ts'
  * A backup was put back. Whatever was issued before is revoked, up to where the new history begins: what was issued after the
  * backup stands in no record, what was revoked after it in no list, and nobody who signs in anew needs any of it. Host
  * certificates stay: hosts could not be reached without. Gives what the record has to say. `held`: labels of the keystore's keys.
+ * Throws `conflict` or `denied` where the database lacks an authority that has given serials, or that `bundle` names: what that issued would stay good.
  */
 export async function beginSerialsIn(
   ledger: Pick<Ledger, 'facts'>,
   t: Queryable,
-  { incarnation, held, at }: { readonly incarnation: string; readonly held: readonly string[]; readonly at: Date },
+  {
+    incarnation,
+    held,
+    bundle,
+    at,
+  }: {
+    readonly incarnation: string
+    readonly held: readonly string[]
+    /** The newest that was verified. */
+    readonly bundle?: TrustBundle | undefined
+    readonly at: Date
+  },
 ): Promise<{ readonly krlVersion: bigint; readonly facts: readonly Fact[] }> {
   const base = BigInt(incarnationNumber(incarnation) - 1) * SPAN
   const { version, facts } = await raiseKrl({ ledger }, t, at, base)
-  for (const { label, purpose } of await selectKeys(t)) {
+  const rows = await selectKeys(t)
+  refuseMissing(
+    rows.filter(({ label }) => held.includes(label)),
+    bundle,
+  )
+  for (const authority of givers(ledger.facts.ids))
+    if (!rows.some(({ label, purpose }) => label === authority && label.startsWith(`${purpose}-`)))
+      throw new KeymanError('conflict', `the database lacks the authority key ${authority}, by which it has issued`, {
+        hint: 'somebody changed the table authority_key, or the backup is not whole: put the row back, then try again',
+      })
+  for (const { label, purpose } of rows) {
     // A row that somebody wrote is no key of ours.
     if (purpose === 'machines' || !held.includes(label)) continue
     const [row] = await t.query(
