@@ -31,6 +31,7 @@ import {
 import { sealOf } from './seal.ts'
 import { Sequencer } from './sequencer.ts'
 import { headSize, leafHashesAt, lockHead, tileReader } from './tree-store.ts'
+import { unproven } from './unproven.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
 /** Seconds: what is revoked twice harms nobody, and what is passed over because of one clock is good for whoever's is right. */
@@ -65,8 +66,15 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     onError,
     monotonic,
   })
-  /** The IDs of rows that an alarm told of. */
+  /** What an alarm told of. */
   const told = new Set<string>()
+  /** Whoever comes with it again and again must not fill the server's log. */
+  const tellOnce = (what: string, message: string): void => {
+    if (told.has(what)) return
+    if (told.size >= MAX_TOLD) told.clear()
+    told.add(what)
+    alarm(message)
+  }
   const group = new Group(store, (index, row) => follower.wrote(index, row))
   // Reads the log, holding it against what is remembered and signed: a server does not start on one that was tampered with.
   await sequencer.integrate()
@@ -92,7 +100,13 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     if (size < 0n || size > (await sequencer.integrate()))
       throw new KeymanError('not-found', `the audit log has no tree of ${size} records`)
   }
+  /** Whoever audits gets what stands there, whatever it is; that it is not what stood there is told at once. */
   const stored = async (rows: readonly RecordRow[]): Promise<StoredRecord[]> => {
+    for (const index of await unproven(rows, follower.edge, readTile))
+      tellOnce(
+        `record ${index}`,
+        `record ${index} of the audit log is not what this server has read there: somebody changed it, or shows another`,
+      )
     const hashes = await leafHashesAt(
       store,
       rows.map(({ index }) => index),
@@ -220,12 +234,11 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       if (rows.some(strange)) await sequencer.integrate()
       return rows.filter(row => {
         const fact = strange(row)
-        if (fact && !told.has(fact.id)) {
-          // Once: whoever comes with it again and again must not fill the server's log.
-          if (told.size >= MAX_TOLD) told.clear()
-          told.add(fact.id)
-          alarm(`${fact.id} in the database is not what the audit log says: somebody changed it; it counts for nothing`)
-        }
+        if (fact)
+          tellOnce(
+            fact.id,
+            `${fact.id} in the database is not what the audit log says: somebody changed it; it counts for nothing`,
+          )
         return fact === undefined
       })
     },

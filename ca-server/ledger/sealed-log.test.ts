@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openStore, type Parameter, type RowParser, type Store } from '#server/store/index.ts'
@@ -310,6 +311,43 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
       await admin.query(`delete from ledger_record; delete from ledger_tile; delete from ledger_checkpoint;
         update ledger_head set size = 0; update ledger_tree set size = 0`)
     }
+  })
+
+  it('shows whoever reads the log no other record than there is unnoticed: changed with its hash, moved, or by a view', async () => {
+    const ledger = await open()
+    for (let n = 0; n < 6; n++) await ledger.append(entry())
+    await ledger.follow()
+    const told = async (read: () => Promise<unknown>): Promise<string[]> => {
+      alarms.length = 0
+      await read()
+      return [...alarms]
+    }
+    expect(await told(() => ledger.list({ limit: 6 }))).toEqual([])
+    expect(await told(() => ledger.show(4n))).toEqual([])
+    await admin.query(`create table kept as select * from ledger_record; create table kept_tile as select * from ledger_tile;
+      update ledger_record set record = replace(record, 'alice', 'mallo') where index = 2`)
+    expect(await told(() => ledger.list({ limit: 6 }))).toEqual([expect.stringMatching(/^record 2 of the audit log/)])
+    // Once of each record.
+    expect(await told(() => ledger.show(2n))).toEqual([])
+    const other = createHash('sha256').update('\0').update('{}').digest()
+    await admin.query(
+      `update ledger_tile set hashes = overlay(hashes placing $1 from 3 * 32 + 1) where level = 0 and index = 0`,
+      [other],
+    )
+    await admin.query(`update ledger_record set record = '{}' where index = 3`)
+    expect(await told(() => ledger.show(3n))).toEqual([expect.stringMatching(/^record 3 of the audit log/)])
+    await admin.query(`delete from ledger_record; delete from ledger_tile;
+      insert into ledger_record select * from kept; insert into ledger_tile select * from kept_tile;
+      alter table ledger_record rename to real_record;
+      create view ledger_record as select index + case when current_query() like '%seal from%' or index <> 4 then 0 else 1 end
+        as index, request_id, kind, part, actor, at, record, proof, seal from real_record;
+      grant select on ledger_record to keyman_runtime`)
+    expect(await told(() => ledger.list({ from: 5n, limit: 1 }))).toEqual([
+      expect.stringMatching(/^record 5 of the audit log/),
+    ])
+    await ledger.follow()
+    await admin.query(`drop view ledger_record; alter table real_record rename to ledger_record;
+      drop table kept; drop table kept_tile`)
   })
 
   it('writes no other history of the same length: the remembered head tells', async () => {
