@@ -7,7 +7,7 @@ import { giveChallenge, takeChallenge } from './challenges.ts'
 import { gone, linkId, passkeyFact, personFact, personId, relyingPartyFact, resetBy } from './facts.ts'
 import { createInvitations } from './invitations.ts'
 import { type LinkRow, useLink } from './link-records.ts'
-import { assertLength, findLink, linkOver, loginLine, taken } from './links.ts'
+import { assertLength, findLink, hasAnybody, linkOver, loginLine, taken } from './links.ts'
 import {
   fixRelyingParty,
   insertPasskey,
@@ -111,7 +111,7 @@ async function enrol(
   if (!(await useLink(t, link.id, identity, at))) throw linkOver()
   // Two who make the first passkey at once: the second waits here, and then sees the first.
   const isFirstPasskey = (await fixRelyingParty(t, rp, at)) > 0
-  if (link.isFirst && (await lockAdministrators(t)).length > 0) throw linkOver()
+  if (link.isFirst && (hasAnybody(deps) || (await lockAdministrators(t)).length > 0)) throw linkOver()
   const existing = isForOneWhoIsHere(link) ? await lockPerson(t, identity) : undefined
   if (existing && !equalBytes(existing.userHandle, userHandle)) throw taken(identity)
   const who = await becomes(room, t, { link, identity, userHandle, existing, at })

@@ -115,6 +115,18 @@ export const linkFact = (link: {
   until: link.endsAt,
 })
 
+/** Which link is the newest for this identity, or for the first administrator: no older one is good, though its row was hidden from its end. */
+export const newestLinkId = (link: {
+  readonly kind: string
+  readonly isFirst: boolean
+  readonly identity: string
+}): string | undefined =>
+  link.isFirst ? 'first-link' : link.kind === 'invitation' ? `invited:${link.identity}` : undefined
+export function newestLinkFacts(link: Parameters<typeof linkFact>[0]): Fact[] {
+  const id = newestLinkId(link)
+  return id === undefined ? [] : [{ id, is: link.id, until: link.endsAt }]
+}
+
 /** That an answer of a passkey counted: it never counts twice, whatever becomes of the row of its challenge. */
 export const assertionId = (challenge: Uint8Array): string => `assertion:${toBase64Url(challenge)}`
 export const assertionFact = (challenge: Uint8Array, until: Date): Fact => ({

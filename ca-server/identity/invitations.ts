@@ -6,6 +6,7 @@ import { endLinks, selectOpenLinks } from './link-records.ts'
 import {
   ADMIN_LINK_LIFETIME,
   assertLength,
+  hasAnybody,
   linkDetails,
   loginLine,
   MAX_IDENTITY,
@@ -18,7 +19,6 @@ import type { Act, By, Enrolment } from './port.ts'
 import { resetIn } from './reset.ts'
 import type { Room } from './room.ts'
 import { newId } from './secrets.ts'
-import { vouchedPersons } from './vouched.ts'
 
 type Invitations = Pick<Enrolment, 'invite' | 'openLinks' | 'endLink' | 'createAdminLink' | 'firstAdministratorLink'>
 
@@ -111,7 +111,8 @@ export function createInvitations(room: Room, act: Act): Invitations {
     },
 
     async firstAdministratorLink(proposal) {
-      if (await hasAdministrator(room)) return undefined
+      await ledger.follow()
+      if (hasAnybody(deps)) return undefined
       const by: By = { actor: { kind: 'server' }, requestId: newId('start', random) }
       return act(by, { name: 'first administrator' }, async t => {
         const ended = await endLinks(t, { first: true }, now())
@@ -129,12 +130,9 @@ export function createInvitations(room: Room, act: Act): Invitations {
   }
 }
 
-const hasAdministrator = async (room: Room): Promise<boolean> =>
-  (await vouchedPersons(room)).some(person => person.administrator && person.state === 'active' && person.passkeys > 0)
-
 const linkEntry = (
   kind: 'invitation-created' | 'admin-link-created',
-  link: { id: string; endsAt: Date; fact: Fact },
+  link: { id: string; endsAt: Date; facts: readonly Fact[] },
   identity: string | undefined,
   administrator: boolean,
   by: By,
@@ -144,7 +142,7 @@ const linkEntry = (
   kind,
   target: identity ?? link.id,
   details: { ...linkDetails(link, identity, administrator), ...details },
-  facts: [link.fact, ...facts],
+  facts: [...link.facts, ...facts],
 })
 
 const goneLinks = (ids: readonly string[]) => ({ facts: ids.map(id => gone(linkId(id))) })

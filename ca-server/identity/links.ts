@@ -1,8 +1,8 @@
-import { type Entry, type Fact, isEndedWithAll } from '#server/ledger/index.ts'
+import { type Entry, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
-import { linkFact, linkId, personId } from './facts.ts'
+import { linkFact, linkId, newestLinkFacts, newestLinkId, personId } from './facts.ts'
 import { insertLink, type LinkRow, selectLink } from './link-records.ts'
 import type { By } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
@@ -23,7 +23,11 @@ export async function findLink({ deps }: Room, secret: string): Promise<LinkRow>
   }
   const [link] = await ledger.vouched(read, row => [linkFact(row)])
   if (!link || link.used || link.endsAt <= now()) throw linkOver()
+  // What the log says below is of now.
+  await ledger.follow()
   if (isEndedWithAll(ledger.facts, linkId(link.id), link.createdBy)) throw linkOver()
+  const newest = newestLinkId(link)
+  if (newest !== undefined && ledger.facts.isOlder(linkId(link.id), newest)) throw linkOver()
   // Whatever was said of the person since was said of who they were then: it is no yes to a passkey that comes later.
   if (link.kind === 'reset' && ledger.facts.isOlder(linkId(link.id), personId(link.identity))) throw linkOver()
   return link
@@ -41,12 +45,12 @@ export async function makeLink(
   const made = { ...link, id, secretHash: secret.hash, createdAt: now(), endsAt }
   await insertLink(on, made)
   // After `#`: a fragment is sent to no server and stands in no log.
-  return { id, link: `${publicUrl}/enrol#${secret.text}`, endsAt, fact: linkFact(made) }
+  return { id, link: `${publicUrl}/enrol#${secret.text}`, endsAt, facts: [linkFact(made), ...newestLinkFacts(made)] }
 }
 
 /** What a record says of a link that was made. */
 export const linkDetails = (
-  link: { readonly id: string; readonly endsAt: Date; readonly fact: Fact },
+  link: { readonly id: string; readonly endsAt: Date },
   identity: string | undefined,
   administrator: boolean,
 ): NonNullable<Entry['details']> => ({ link: link.id, identity, administrator, endsAt: link.endsAt.toISOString() })
@@ -54,6 +58,10 @@ export const linkDetails = (
 /** With the pin of the root of trust: the first contact of a machine is never blind. */
 export const loginLine = ({ machinesUrl, rootFingerprint }: Room['deps']): string =>
   `keyman login ${machinesUrl} --fingerprint ${rootFingerprint()}`
+
+/** By the log: whoever hides the administrators from a start must not make another by what it says. The first person is one. */
+export const hasAnybody = ({ ledger }: Room['deps']): boolean =>
+  !ledger.facts.ids('person:')[Symbol.iterator]().next().done
 
 export const nameOf = ({ actor }: By): string => (actor.kind === 'person' ? actor.identity : actor.kind)
 

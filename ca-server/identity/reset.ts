@@ -72,7 +72,7 @@ export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
             facts: [
               ...(state === before.state ? [] : [personFact({ ...before, state })]),
               ...reset.facts,
-              link.fact,
+              ...link.facts,
               resetFact(identity, nameOf(by)),
             ],
           },

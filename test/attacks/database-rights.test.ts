@@ -264,4 +264,28 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await call(world.alice.connection, api.persons.disable, person('ria@example.com'))
     await expect(logIn(world.server, ria.person)).rejects.toThrow()
   })
+
+  it('keeps no invitation good by hiding it while a newer one takes its place; the newer one is', async () => {
+    const invite = () =>
+      call(world.alice.connection, api.persons.invite, {
+        body: bodyOf(api.persons.invite, { identity: 'ida@example.com' }),
+      })
+    const older = await invite()
+    await world.sql(`create table older_link as select * from enrolment_link where identity = 'ida@example.com';
+      delete from enrolment_link where identity = 'ida@example.com'`)
+    const newer = await invite()
+    await world.sql('insert into enrolment_link select * from older_link; drop table older_link')
+    await expect(enrol(world.server, older.link, 'ida@example.com')).rejects.toThrow('expired')
+    await enrol(world.server, newer.link, 'ida@example.com')
+  })
+
+  it('has no link printed for a first administrator by hiding those that there are from a start; an empty database has', async () => {
+    // By which Alice became one here.
+    await world.server.stop()
+    await world.sql(`create table kept_person as select * from person; update person set administrator = false`)
+    await world.server.restart()
+    expect(world.server.output()).not.toContain('First administrator')
+    await world.sql(`update person p set administrator = k.administrator from kept_person k where k.identity = p.identity;
+      drop table kept_person`)
+  })
 })
