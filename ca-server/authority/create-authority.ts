@@ -7,7 +7,7 @@ import { issueHostClientCertificate, issuePersonClientCertificate } from './mach
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
 import { type KeyRow, selectKeys } from './records.ts'
-import { revokedKeyId } from './revocation/facts.ts'
+import { krlVersions, revokedKeyId } from './revocation/facts.ts'
 import { krlOf } from './revocation/krl.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'
@@ -81,7 +81,11 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
     async findRevocation(id) {
       const row = await selectRevocation(store, id)
-      return row && { ...row, revoked: row.certificates }
+      if (!row) return undefined
+      // Where the newest is in force, this one is; from when on, by the row, is anybody's word.
+      await deps.ledger.follow()
+      const krlVersion = krlVersions(deps.ledger.facts.ids).newest?.version ?? row.krlVersion
+      return { ...row, krlVersion, revoked: row.certificates }
     },
     currentKrl: () => krl.current(),
     reload: reloadKeys,

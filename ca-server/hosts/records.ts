@@ -19,7 +19,6 @@ export const hostRow = z
     labels,
     port: z.number(),
     address: z.string().nullable(),
-    joined_at: z.date().nullable(),
     client_spki: z.instanceof(Uint8Array).nullable(),
     revision: number,
     content_hash: z.instanceof(Uint8Array).nullable(),
@@ -40,7 +39,8 @@ export const hostRow = z
     labels: row.labels,
     port: row.port,
     address: row.address ?? undefined,
-    joined: row.joined_at !== null,
+    // By the key, which the log vouches for.
+    joined: row.client_spki !== null,
     clientSpki: row.client_spki ?? undefined,
     revision: row.revision,
     contentHash: row.content_hash ?? undefined,
@@ -57,7 +57,7 @@ export const hostRow = z
   }))
 export type HostRow = z.infer<typeof hostRow>
 
-const COLUMNS = `id, name, labels, port, address, joined_at, client_spki, revision, content_hash, krl_version, in_force,
+const COLUMNS = `id, name, labels, port, address, client_spki, revision, content_hash, krl_version, in_force,
   in_force_krl, in_force_seal, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
 
 /** A row that does not fit is no host: it must not keep the others from being read. */

@@ -78,4 +78,18 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     expect(await isRevokedAt(world, host, certificate)).toBe(true)
     await world.tells(/web1\.keyman\.localhost would not be told what is new, by what the database says/)
   })
+
+  it('is waited for though its row says that it never joined; and a revocation is in force where its own list is, whatever its row says', async () => {
+    await (await streamOf(world, host, 0)).inForce()
+    const { keyId } = await issue(await logIn(world.server, world.alice.person))
+    const { id, hosts } = await revoke({ keyId })
+    const there = { hosts: expect.arrayContaining([expect.objectContaining({ name: host.name })]) }
+    expect({ hosts }).toMatchObject(there)
+    await world.sql('update revocation set krl_version = 1; update host set joined_at = null')
+    const status = () => call(world.alice.connection, api.revocations.status, { params: { id } })
+    expect(await status()).toMatchObject(there)
+    expect((await status()).hosts.map(({ state }) => state)).not.toContain('in-force')
+    await (await streamOf(world, host, 0)).inForce()
+    expect((await status()).hosts).toContainEqual(expect.objectContaining({ name: host.name, state: 'in-force' }))
+  })
 })
