@@ -28,11 +28,15 @@ export const passkeyFact = (passkey: {
 /** That all passkeys of a person were taken away at once: of rows it says nothing, so that one which is hidden meanwhile goes too. */
 const passkeysEndedId = (person: string): string => `passkeys-ended:${person}`
 export const passkeysEndedFact = (person: string): Fact => ({ id: passkeysEndedId(person), is: 'ended' })
-export const isPasskeyGone = (
+/** What says that a passkey is gone: the ID of that fact. */
+export const passkeyEnd = (
   facts: Pick<Ledger['facts'], 'isGone' | 'isOlder'>,
   passkey: { readonly id: string; readonly person: string },
-): boolean =>
-  facts.isGone(passkeyId(passkey.id)) || facts.isOlder(passkeyId(passkey.id), passkeysEndedId(passkey.person))
+): string | undefined => {
+  const [own, all] = [passkeyId(passkey.id), passkeysEndedId(passkey.person)]
+  return facts.isGone(own) ? own : facts.isOlder(own, all) ? all : undefined
+}
+export const isPasskeyGone = (...of: Parameters<typeof passkeyEnd>): boolean => passkeyEnd(...of) !== undefined
 
 const RESET = 'reset:'
 /** Who has reset the person, in the ID itself, since nobody has said yes to what came of it. No name has a space. */

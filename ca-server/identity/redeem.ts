@@ -138,6 +138,7 @@ async function makeSession(
       target: id,
       decision: 'allow',
       from: at.from,
+      sinceEnd: consent.ended,
       details: {
         flow: login.kind,
         sshKey: fingerprint(login.sshKey),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { toBase64Url } from '#shared/bytes.ts'
 import { isKeyId } from '#shared/names.ts'
@@ -19,7 +20,9 @@ import {
   random,
   stepUpOf,
 } from '#test/support/identity-world.ts'
+import { sessionFact } from './facts.ts'
 import type { Caller, HostCaller, MachineCaller } from './index.ts'
+import { insertSession } from './session-records.ts'
 
 describe('whoever is calling', () => {
   let world: IdentityWorld
@@ -583,6 +586,31 @@ describe('whoever is calling', () => {
       await world.store.execute('update person_session set passkey = $2 where id = $1', [caller.session, added.id])
       await expect(passkeys.rename(as(now), added.id, 'mine')).rejects.toEqual(code('not-signed-in'))
       expect((await passkeys.rename(as((await login(world, second)).caller), added.id, 'mine')).name).toBe('mine')
+    })
+
+    it('is nobody in a session that was begun by a passkey which the log had removed; in one by another it is', async () => {
+      const { passkeys } = world.identity
+      const { caller, who } = await enrol(world, 'leaver@example.com')
+      world.pass(1)
+      const registration = new Authenticator(ORIGIN).create(await passkeys.addOptions(caller))
+      const added = await passkeys.add(as(caller), { name: 'phone', registration })
+      const removed = (await passkeys.list(who)).find(({ id }) => id !== added.id)?.id ?? ''
+      await passkeys.remove(as(caller), removed)
+      // As a server would write it whose transaction the database held back, past the locks, until the passkey was gone.
+      const begin = async (id: string, passkey: string) => {
+        const now = world.clock.now
+        const times = { startedAt: now, assertedAt: now, endsAt: new Date(now.getTime() + 3_600_000) }
+        const session = { id, person: who, device: 'browser', passkey, cookieHash: randomBytes(32), ...times }
+        await world.store.transaction({ name: 'late', deadlineMs: 10_000 }, async t => {
+          await insertSession(t, session)
+          const entry = { requestId: id, kind: 'login' as const, actor: { kind: 'operator' as const } }
+          await world.ledger.appendIn(t, [{ ...entry, facts: [sessionFact(session)] }])
+        })
+        await world.ledger.follow()
+        return world.identity.reload({ ...caller, session: id })
+      }
+      await expect(begin('session_late', removed)).rejects.toEqual(code('not-signed-in'))
+      expect(await begin('session_good', added.id)).toMatchObject({ identity: who })
     })
 
     it('signs in no more with one that was removed', async () => {

@@ -6,6 +6,7 @@ import { type ActionRow, type MandateRow, selectAction, selectMandate } from './
 import {
   isPasskeyGone,
   mandateFact,
+  passkeyEnd,
   passkeyFact,
   personFact,
   sessionFact,
@@ -58,7 +59,11 @@ export async function vouchedSession({ deps }: Pick<Room, 'deps'>, id: string): 
     sessionFact(session),
     personFact({ ...session, identity: session.person }),
   ])
-  return row && !isEndedWithAll(deps.ledger.facts, sessionId(id), row.person) ? row : undefined
+  const { facts } = deps.ledger
+  if (!row || isEndedWithAll(facts, sessionId(id), row.person)) return undefined
+  // Signed in by a passkey that was gone by then. One that was removed later ends what it has to end by itself.
+  const end = row.passkey === undefined ? undefined : passkeyEnd(facts, { id: row.passkey, person: row.person })
+  return end !== undefined && facts.isOlder(end, sessionId(id)) ? undefined : row
 }
 
 /** A touch that was confirmed, or used since: one that waits gives nothing, nor one that was used and says that it was not. */

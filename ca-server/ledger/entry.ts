@@ -73,6 +73,11 @@ export type Entry = {
   details?: JsonObject
   /** What is so from now on: see `facts.ts`. Only with the change itself, in its transaction. */
   facts?: readonly Fact[]
+  /**
+   * Of what somebody consented to before it is done: the record by which all that the person had was ended last when it was consented to, '' for
+   * none. Where the log holds a later end before this record, it is not taken.
+   */
+  sinceEnd?: string
 }
 
 /** What a certificate's record says of it, and what revoking finds it by. */
@@ -161,7 +166,7 @@ export function encodeRecord(
   text += member('from', entry.from) + member('kind', entry.kind)
   if (facts && place > 0) text += `,"place":${place}`
   text += member('proof', proof) + member('reason', entry.reason)
-  text += `${member('requestId', entry.requestId)}${member('target', entry.target)},"version":1}`
+  text += `${member('requestId', entry.requestId)}${member('sinceEnd', entry.sinceEnd)}${member('target', entry.target)},"version":1}`
   if (text.length > MAX_RECORD_LENGTH)
     throw new KeymanError('too-large', `a record of ${text.length} characters is longer than ${MAX_RECORD_LENGTH}`)
   return text

@@ -133,6 +133,15 @@ describe('what the log says', () => {
       does(facts, '3', 5n)
     })
 
+    it('that was consented to before the end; what was consented to after it is', () => {
+      const facts = begun()
+      facts.take(2n, record(2n, [endedFact('a@b.c')]))
+      const login = (sinceEnd: string) =>
+        facts.take(3n, record(3n, [{ id: 'session:3', is: 'x' }], { ...by('3'), sinceEnd }))
+      for (const before of ['', '1']) expect(() => login(before)).toThrow('consented to before')
+      login('2')
+    })
+
     it('but by the records that end it', () => {
       const facts = begun()
       const end: Entry = { requestId: 'r', kind: 'person-disabled', actor: { kind: 'server' }, ...by('1') }

@@ -23,6 +23,7 @@ const factsOfRecord = z.looseObject({
   after: z.string().transform(BigInt),
   place: z.int().nonnegative().default(0),
   facts: z.record(z.string(), factSaid),
+  sinceEnd: z.string().optional(),
 })
 type Saying = z.infer<typeof factsOfRecord>
 
@@ -123,13 +124,19 @@ export class Facts {
    * whoever acts still may. Locks and looks are the database's word; what comes of them in the log is not. So each server holds each record
    * against all that was said before it, whoever wrote it.
    */
-  #assertPossible(index: bigint, { kind, requestId, actor, after, place, facts }: Saying): void {
+  #assertPossible(index: bigint, { kind, requestId, actor, after, place, facts, sinceEnd }: Saying): void {
     // Made for this very place, while the log's end was locked: one that was kept back, or is written once more, stands elsewhere.
     if (index !== after + BigInt(place)) throw new RangeError(`it was made to be record ${after + BigInt(place)}`)
     if (this.has(failedId(requestId))) throw new RangeError(`it is of ${requestId}, which failed before`)
     const { identity, session } = actor
     if (identity !== undefined && session !== undefined && this.#hasEnded(`session:${session}`, identity, after))
       throw new RangeError(`it was done in the session ${session}, which had ended`)
+    if (
+      identity !== undefined &&
+      sinceEnd !== undefined &&
+      sinceEnd !== (this.saidAt(endedId(identity))?.toString() ?? '')
+    )
+      throw new RangeError(`it was consented to before all that ${identity} had was ended`)
     for (const [id, value] of Object.entries(facts)) {
       const known = this.#known.get(id)
       const isGone = (Array.isArray(value) ? value[0] : value) === null
