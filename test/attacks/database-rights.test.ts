@@ -265,6 +265,18 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await expect(logIn(world.server, ria.person)).rejects.toThrow()
   })
 
+  it('keeps no administrator from being disabled by hiding the others, as if she were the last; who is the last is kept', async () => {
+    const una = await enrolled('una@example.com', { administrator: true })
+    await world.sql(`alter table person rename to real_person; create view person as select * from real_person
+        where identity = 'una@example.com' or current_query() not like '%order by identity for update%';
+      grant select, insert, update on person to keyman_runtime`)
+    // Una herself would be the last by that.
+    expect(await outcome(call(una.connection, api.persons.disable, person('una@example.com')))).toBe('conflict')
+    expect(await outcome(call(world.alice.connection, api.persons.disable, person('una@example.com')))).toBe('done')
+    await world.sql('drop view person; alter table real_person rename to person')
+    expect(await isAlive(una)).toBe('not-signed-in')
+  })
+
   it('keeps no invitation good by hiding it while a newer one takes its place; the newer one is', async () => {
     const invite = () =>
       call(world.alice.connection, api.persons.invite, {
