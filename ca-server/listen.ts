@@ -170,11 +170,7 @@ export function allHandled(services: Services): Handled[] {
     ...personRoutes(services),
     ...grantRoutes(services),
     ...accessRoutes(services),
-    ...revocationRoutes({
-      identity: services.identity,
-      authority: services.authority,
-      waitForHosts: (target, seconds) => services.hosts.waitInForce(target, seconds),
-    }),
+    ...revocationRoutes(services),
     ...mandateRoutes(services),
     ...hostRoutes(services),
     ...auditRoutes(services),

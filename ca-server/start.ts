@@ -133,8 +133,8 @@ async function grantDemo(services: Services, identity: string): Promise<void> {
 async function adminLink(services: Services, log: Log, { identity, isNew }: Question): Promise<unknown> {
   const who = identity === undefined ? undefined : parsePersonIdentity(identity, 'identity')
   const by = { actor: { kind: 'operator' } as const, requestId: services.requestId() }
-  const { link, endsAt, was } = await services.identity.enrolment.createAdminLink(who, { isNew }, by, t =>
-    who === undefined ? Promise.resolve([]) : services.authority.revokePersonIn(t, who, by),
+  const { link, endsAt, was } = await services.identity.enrolment.createAdminLink(who, { isNew }, by, async t =>
+    who === undefined ? [] : (await services.authority.revokePersonIn(t, who, by)).entries,
   )
   await services.access.reload()
   // Rare, and mighty: whoever watches the log is to see it (invariant 9), recorded or not.

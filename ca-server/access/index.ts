@@ -19,4 +19,5 @@ export type {
   Team,
   Why,
 } from './port.ts'
+export { selects } from './snapshot.ts'
 export { accessRows } from './stated-rows.ts'

@@ -11,7 +11,14 @@ import { krlVersions, revokedKeyId } from './revocation/facts.ts'
 import { krlOf } from './revocation/krl.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'
-import { revocationInWords, revoke, revokeHostIn, revokePersonIn, revokeSessionsIn } from './revocation/revoke.ts'
+import {
+  certificatesEnd,
+  revocationInWords,
+  revoke,
+  revokeHostIn,
+  revokePersonIn,
+  revokeSessionsIn,
+} from './revocation/revoke.ts'
 import { serialsOf } from './serials.ts'
 import { createSigner } from './sign.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
@@ -79,6 +86,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     revokePersonIn: (t, person, by) => revokePersonIn(common, t, person, by),
     revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
+    certificatesEnd: persons => certificatesEnd(common, persons),
     async findRevocation(id) {
       const row = await selectRevocation(store, id)
       if (!row) return undefined

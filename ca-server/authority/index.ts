@@ -16,6 +16,7 @@ export type {
   Origin,
   Revocation,
   RevocationTarget,
+  RevokedWith,
   ServerCertificate,
   UserCertificateRequest,
 } from './port.ts'

@@ -47,7 +47,11 @@ export type Revocation = {
   readonly sessions: number
   /** In force where a host has this KRL or a newer one. */
   readonly krlVersion: bigint
+  /** When the last of the certificates would have ended; where it is not known, nothing. */
+  readonly goodUntil?: Date | undefined
 }
+/** What is recorded with a change that revokes, and when the last of the certificates would have ended; of none, the time of asking. */
+export type RevokedWith = { readonly entries: readonly Entry[]; readonly goodUntil: Date }
 
 export type Krl = {
   /** Only forward; one version has one content. */
@@ -130,13 +134,18 @@ export interface Authority {
   revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
   /**
    * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person on the lists. Gives
-   * what is to be recorded with it. For `identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))`.
+   * what is to be recorded with it.
    */
-  revokePersonIn(t: Queryable, person: PersonIdentity, by: By): Promise<readonly Entry[]>
+  revokePersonIn(t: Queryable, person: PersonIdentity, by: By): Promise<RevokedWith>
   /** The same for some sessions of a person. */
-  revokeSessionsIn(t: Queryable, sessions: readonly string[], by: By): Promise<readonly Entry[]>
+  revokeSessionsIn(t: Queryable, sessions: readonly string[], by: By): Promise<RevokedWith>
   /** The same for a host that is taken out; records it, too. Gives how many. */
-  revokeHostIn(t: Queryable, host: HostName, by: By): Promise<number>
+  revokeHostIn(t: Queryable, host: HostName, by: By): Promise<{ revoked: number; goodUntil: Date }>
+  /**
+   * When the last certificate of these persons ends, the time of asking where none is out; `undefined` where one of them still
+   * gets new ones.
+   */
+  certificatesEnd(persons: readonly PersonIdentity[]): Promise<Date | undefined>
   findRevocation(id: string): Promise<Revocation | undefined>
   currentKrl(): Promise<Krl>
 

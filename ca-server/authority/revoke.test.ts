@@ -223,7 +223,11 @@ describe('revoking', () => {
     )
     const certificate = await issue(rooms, await rooms.addSession(carol))
     const who = by()
-    await rooms.identity.persons.disable(carol, who, t => rooms.authority.revokePersonIn(t, carol, who))
+    await rooms.identity.persons.disable(
+      carol,
+      who,
+      async t => (await rooms.authority.revokePersonIn(t, carol, who)).entries,
+    )
     expect(await sshKeygenSays(rooms, [certificate])).toEqual(['REVOKED'])
     expect(await refused(rooms.addSession(carol))).toBe('not-signed-in')
   })

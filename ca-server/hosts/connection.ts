@@ -235,7 +235,10 @@ export class Connection {
     this.#answered = { content, failed: frame.type === 'failed' }
     if (frame.type === 'in-force') {
       if (this.#doubled !== undefined) await setFailed(store, host.id, content.revision, this.#doubled, now())
-      else await this.#events.inForce({ id: host.id, revision: content.revision, krlVersion: content.krlVersion })
+      else {
+        const { revision, krlVersion, hash } = content
+        await this.#events.inForce({ id: host.id, revision, krlVersion, hash })
+      }
       this.#holds = { revision: content.revision, hash: content.hash }
       this.#events.held.set(host.name, this.#holds)
     }

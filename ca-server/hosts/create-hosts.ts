@@ -26,7 +26,7 @@ import { inSlices } from './slices.ts'
 import { HostSnapshot } from './snapshot.ts'
 import { Streams } from './streams.ts'
 import { batched } from './together.ts'
-import { waitInForce } from './wait-in-force.ts'
+import { waitForAll, waitForKrl } from './wait-in-force.ts'
 
 const LOOK_FOR_CHANGES_MS = 1_000
 /** Certificates end and notifications get lost: each stream is looked at this often even if nobody says anything. */
@@ -87,6 +87,8 @@ export function createHosts(given: HostsDeps): Hosts {
           .finally(events.answered)
     },
   }
+
+  const waiting = { ...deps, inTurn: events.inTurn, nextAnswer: () => answers.promise }
 
   /** Every stream looks whether its host should have something new, a few at a time. */
   function allChanged(): void {
@@ -183,13 +185,14 @@ export function createHosts(given: HostsDeps): Hosts {
       return viewOf(row, now())
     },
     async remove(name, by) {
-      await removeHost(deps, name, by)
+      const removed = await removeHost(deps, name, by)
       // By what the log says, whatever became of the row.
       await deps.ledger.follow()
       // Here at once, elsewhere by the notification.
       await hostsChanged()
       await store.notify('hosts', '')
       await store.notify('revocations', '')
+      return removed
     },
     async words(on, name) {
       const row = await selectByName(on, name)
@@ -226,7 +229,12 @@ export function createHosts(given: HostsDeps): Hosts {
       if (!snapshot.knows(caller.name, caller.clientSpki)) connection.close(CLOSE.policy, 'this host is gone')
       return { receive: text => connection.receive(text), closed: () => connection.closed() }
     },
-    waitInForce: ({ krlVersion }, seconds) => waitInForce(deps, krlVersion, seconds, () => answers.promise),
+    waitForKrl: (krlVersion, seconds) => waitForKrl(waiting, krlVersion, seconds),
+    waitForAll(seconds, concerns) {
+      // What ends by the clock has changed nothing that anybody was told of.
+      allChanged()
+      return waitForAll(waiting, seconds, concerns)
+    },
   }
 
   async function changed(): Promise<void> {

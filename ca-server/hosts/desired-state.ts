@@ -33,9 +33,15 @@ const made = new WeakMap<ReturnType<HostsDeps['principalsFor']>, { common: strin
 
 type Deps = Pick<HostsDeps, 'store' | 'principalsFor' | 'currentKrl' | 'trustBundles'>
 
-export async function contentFor(deps: Deps, host: Pick<HostRow, 'name' | 'labels'>, inTurn: InTurn): Promise<Content> {
+type Host = Pick<HostRow, 'name' | 'labels'>
+
+export const contentFor = async (deps: Deps, host: Host, inTurn: InTurn): Promise<Content> =>
+  (await contentsFor(deps, inTurn))(host)
+
+/** For many hosts at once: what they share is read once. */
+export async function contentsFor(deps: Deps, inTurn: InTurn): Promise<(host: Host) => Promise<Content>> {
   const [krl, bundles] = await Promise.all([deps.currentKrl(), deps.trustBundles()])
-  return inTurn(() => make(deps, host, krl, bundles))
+  return host => inTurn(() => make(deps, host, krl, bundles))
 }
 
 /** Without waiting in between: principals and hash are of one moment. */

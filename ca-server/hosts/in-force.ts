@@ -1,10 +1,17 @@
 /** Pure: by what a server knows that a server of this organisation heard a host say what it has in force. */
+import { toHex } from '#shared/bytes.ts'
 import { isMacOf, macOf } from '#shared/mac.ts'
 
-export type InForce = { readonly id: string; readonly revision: number; readonly krlVersion: bigint }
+export type InForce = {
+  readonly id: string
+  readonly revision: number
+  readonly krlVersion: bigint
+  /** Of all that it was told: see `desired-state.ts`. A row of before has none. */
+  readonly hash: Uint8Array | undefined
+}
 
-const partsOf = ({ id, revision, krlVersion }: InForce) =>
-  ['keyman-in-force-v1', id, revision, krlVersion.toString()] as const
+const partsOf = ({ id, revision, krlVersion, hash }: InForce) =>
+  ['keyman-in-force-v2', id, revision, krlVersion.toString(), hash ? toHex(hash) : ''] as const
 
 /**
  * Under a key that only the servers have. An older one that somebody puts back says that the host has less in force, which is

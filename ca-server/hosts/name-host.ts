@@ -70,17 +70,17 @@ function checkSuffix(name: HostName, suffixes: readonly string[]): void {
 }
 
 /** Takes a host out. See the door. */
-export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<void> {
+export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<{ goodUntil: Date }> {
   // The one that counts: somebody may have put another of this name in its place.
   const [row] = await vouchedHost(deps, name)
   if (!row) throw noSuchHost(name)
   // Invariant 2: what is being issued to this host ends before, and is then found; or is refused.
-  await deps.act(by, { name: 'host remove', changes: [hostSubject(name)] }, async t => {
+  return deps.act(by, { name: 'host remove', changes: [hostSubject(name)] }, async t => {
     // By the log: a trigger may keep the row as it is, which counts for nothing from now on.
     if (!(await setRemoved(t, row.id, deps.now())) && !deps.ledger.facts.has(hostId(row.id))) throw noSuchHost(name)
     // Before anything is recorded: who adds a host takes this row first and the log's head after it.
     await bumpChange(t)
-    const revoked = await deps.revokeHostIn(t, name, by)
+    const { revoked, goodUntil } = await deps.revokeHostIn(t, name, by)
     await deps.ledger.appendIn(t, [
       {
         ...by,
@@ -91,6 +91,7 @@ export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promi
         facts: [{ id: hostId(row.id), is: null }],
       },
     ])
+    return { goodUntil }
   })
 }
 

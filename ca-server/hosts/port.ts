@@ -90,9 +90,13 @@ export type HostsDeps = {
   }) => Promise<IssuedClientCertificate>
   /**
    * Inside the transaction that takes a host out, after the epochs were bumped: puts all its live certificates on the
-   * lists of revocation. Gives how many.
+   * lists of revocation. Gives how many, and when the last of them ends.
    */
-  readonly revokeHostIn: (t: Queryable, host: HostName, by: By) => Promise<number>
+  readonly revokeHostIn: (
+    t: Queryable,
+    host: HostName,
+    by: By,
+  ) => Promise<{ readonly revoked: number; readonly goodUntil: Date }>
   /** By host: how often one may say what nobody asked it, which is written down, and shown where it is an alarm. */
   readonly failureLimiter: { take(key: string): void }
   /** Something that an operator must see: hosts know more than the database, a log that does not extend. */
@@ -136,8 +140,11 @@ export interface Hosts {
   list(): Promise<HostView[]>
   /** Throws `not-found`. */
   show(name: HostName): Promise<HostView>
-  /** Takes a host out: its certificates are revoked and its stream closes at once. Throws `not-found`. */
-  remove(name: HostName, by: By): Promise<void>
+  /**
+   * Takes a host out: its certificates are revoked and its stream closes at once. Gives when the last of them would have ended:
+   * until then whoever has not heard of it believes the host. Throws `not-found`.
+   */
+  remove(name: HostName, by: By): Promise<{ readonly goodUntil: Date }>
   /** What a name stands for, as the rows say it now, for whoever is to touch a passkey for it. Throws `not-found`. */
   words(on: Queryable, name: HostName): Promise<Line[]>
   /** Exchanges a join token, once. Throws `denied` or `expired`. */
@@ -168,5 +175,7 @@ export interface Hosts {
    * Waits until every joined host has this KRL (or a newer one) in force, at most `seconds`; answers at once with 0.
    * A host that is away is not waited for.
    */
-  waitInForce(target: { readonly krlVersion: bigint }, seconds: number): Promise<HostInForce[]>
+  waitForKrl(krlVersion: bigint, seconds: number): Promise<HostInForce[]>
+  /** The same for all that hosts should have by now, of those that `concerns` names. */
+  waitForAll(seconds: number, concerns: (host: Pick<LivingHost, 'name' | 'labels'>) => boolean): Promise<HostInForce[]>
 }

@@ -26,6 +26,7 @@ export const hostRow = z
     in_force: number,
     in_force_krl: z.bigint(),
     in_force_seal: z.instanceof(Uint8Array).nullable(),
+    in_force_hash: z.instanceof(Uint8Array).nullable(),
     connected: z.boolean(),
     last_seen_at: z.date().nullable(),
     message: z.string().nullable(),
@@ -48,6 +49,7 @@ export const hostRow = z
     inForce: row.in_force,
     inForceKrl: row.in_force_krl,
     inForceSeal: row.in_force_seal ?? undefined,
+    inForceHash: row.in_force_hash ?? undefined,
     connected: row.connected,
     lastSeenAt: row.last_seen_at ?? undefined,
     message: row.message ?? undefined,
@@ -58,7 +60,7 @@ export const hostRow = z
 export type HostRow = z.infer<typeof hostRow>
 
 const COLUMNS = `id, name, labels, port, address, client_spki, revision, content_hash, krl_version, in_force,
-  in_force_krl, in_force_seal, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
+  in_force_krl, in_force_seal, in_force_hash, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
 export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
@@ -197,16 +199,18 @@ export async function setInForce(
   hosts: readonly (InForce & { readonly seal: Uint8Array })[],
   at: Date,
 ): Promise<true[]> {
-  const said = hosts.map(({ id, revision, krlVersion, seal }) => ({
+  const said = hosts.map(({ id, revision, krlVersion, hash, seal }) => ({
     id,
     revision,
     krl: String(krlVersion),
+    hash: hash ? toHex(hash) : null,
     seal: toHex(seal),
   }))
   await q.execute(
-    `update host set in_force = a.revision, in_force_krl = a.krl, in_force_seal = decode(a.seal, 'hex'), message = null,
+    `update host set in_force = a.revision, in_force_krl = a.krl, in_force_seal = decode(a.seal, 'hex'),
+       in_force_hash = decode(a.hash, 'hex'), message = null,
        failed_revision = null, connected = true, last_seen_at = $2::timestamptz
-     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint, seal text)
+     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint, hash text, seal text)
      where host.id = a.id and removed_at is null`,
     [JSON.stringify(said), at.toISOString()],
   )

@@ -1,21 +1,44 @@
-import type { Access } from '#server/access/index.ts'
+import { type Access, type Grant, selects } from '#server/access/index.ts'
+import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { api, type Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import {
+  isPersonIdentity,
+  type PersonIdentity,
+  parseHostName,
+  parsePersonIdentity,
+  parseTeamName,
+} from '#shared/names.ts'
 import { byOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
+import { inForceAnswer } from './in-force.ts'
 
 export type GrantRoutesDeps = {
   readonly identity: Pick<Identity, 'words'>
-  readonly hosts: Pick<Hosts, 'words'>
+  readonly hosts: Pick<Hosts, 'words' | 'waitForAll'>
+  readonly authority: Pick<Authority, 'certificatesEnd'>
   readonly access: Pick<Access, 'listGrants' | 'addGrant' | 'removeGrant' | 'listTeams' | 'changeTeam' | 'words'>
 }
 
 /** Grants, and the teams that they are given to. */
-export function grantRoutes({ identity, access, hosts }: GrantRoutesDeps): Handled[] {
+export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesDeps): Handled[] {
+  /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. */
+  const told = async (
+    query: { readonly wait: number },
+    grants: readonly Grant[],
+    persons: readonly PersonIdentity[],
+  ) => {
+    const ends = [lastEnd(grants), await authority.certificatesEnd(persons)].filter(end => end !== undefined)
+    const goodUntil = ends.toSorted((a, b) => a.getTime() - b.getTime())[0]
+    return inForceAnswer(hosts, query, goodUntil, host => grants.some(grant => selects(grant, host)))
+  }
+  const personsOf = async (who: string): Promise<readonly PersonIdentity[]> => {
+    if (isPersonIdentity(who)) return [who]
+    return (await access.listTeams()).find(({ name }) => who === `team:${name}`)?.members ?? []
+  }
   return [
     handle(api.grants.list, async () => ({ grants: await access.listGrants() })),
     handle(
@@ -35,8 +58,11 @@ export function grantRoutes({ identity, access, hosts }: GrantRoutesDeps): Handl
     handle(
       api.grants.remove,
       async request => {
-        await access.removeGrant(request.params.id ?? '', byOf(request))
-        return undefined
+        const id = request.params.id ?? ''
+        const grants = (await access.listGrants()).filter(grant => grant.id === id)
+        await access.removeGrant(id, byOf(request))
+        const persons = await Promise.all(grants.map(({ who }) => personsOf(who)))
+        return told(request.query, grants, persons.flat())
       },
       ({ params }, on) => access.words.grant(on, params.id ?? ''),
     ),
@@ -50,11 +76,22 @@ export function grantRoutes({ identity, access, hosts }: GrantRoutesDeps): Handl
     ),
     handle(
       api.teams.removeMembers,
-      async request =>
-        access.changeTeam(teamOf(request.params), { add: [], remove: request.body.persons }, byOf(request)),
+      async request => {
+        const { persons } = request.body
+        const team = await access.changeTeam(teamOf(request.params), { add: [], remove: persons }, byOf(request))
+        const grants = (await access.listGrants()).filter(({ who }) => who === `team:${team.name}`)
+        return { ...team, ...(await told(request.query, grants, persons)) }
+      },
       ({ params }, on) => access.words.team(on, teamOf(params)),
     ),
   ]
+}
+
+/** `undefined` where one of them has none. */
+function lastEnd(grants: readonly Grant[]): Date | undefined {
+  const ends = grants.map(({ endsAt }) => (endsAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(endsAt)))
+  const last = Math.max(...ends)
+  return Number.isFinite(last) ? new Date(last) : undefined
 }
 
 const teamOf = (params: Readonly<Record<string, string>>) => parseTeamName(params.name ?? '', 'name')

@@ -24,8 +24,8 @@ export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
     handle(
       api.hosts.remove,
       async request => {
-        await hosts.remove(nameOf(request.params), byOf(request))
-        return undefined
+        const { goodUntil } = await hosts.remove(nameOf(request.params), byOf(request))
+        return { goodUntil: goodUntil.toISOString() }
       },
       ({ params }, on) => hosts.words(on, nameOf(params)),
     ),

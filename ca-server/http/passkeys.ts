@@ -1,18 +1,22 @@
 import type { Authority } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
 import type { BrowserCaller, Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { byPersonOf, personOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
+import { inForceAnswer } from './in-force.ts'
 
 /** One's own passkeys. */
 export function passkeyRoutes({
   identity,
   authority,
+  hosts,
 }: {
   readonly identity: Pick<Identity, 'passkeys' | 'words'>
   readonly authority: Pick<Authority, 'revokeSessionsIn'>
+  readonly hosts: Pick<Hosts, 'waitForAll'>
 }): Handled[] {
   const { passkeys, words } = identity
   const named = (request: ApiRequest<unknown, unknown>, on: Queryable) =>
@@ -30,8 +34,13 @@ export function passkeyRoutes({
       api.passkeys.remove,
       async request => {
         const by = byPersonOf(request)
-        await passkeys.remove(by, request.params.id ?? '', (t, sessions) => authority.revokeSessionsIn(t, sessions, by))
-        return undefined
+        let goodUntil: Date | undefined
+        await passkeys.remove(by, request.params.id ?? '', async (t, sessions) => {
+          const revoked = await authority.revokeSessionsIn(t, sessions, by)
+          goodUntil = revoked.goodUntil
+          return revoked.entries
+        })
+        return inForceAnswer(hosts, request.query, goodUntil)
       },
       named,
     ),

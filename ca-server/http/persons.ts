@@ -1,11 +1,13 @@
 import type { Access } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
-import type { Identity, PersonView } from '#server/identity/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { By, Identity, PersonView, Within } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
-import { parsePersonIdentity } from '#shared/names.ts'
+import { type PersonIdentity, parsePersonIdentity } from '#shared/names.ts'
 import { byOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
+import { inForceAnswer } from './in-force.ts'
 
 export type PersonRoutesDeps = {
   readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
@@ -13,16 +15,27 @@ export type PersonRoutesDeps = {
   }
   readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words'>
   readonly authority: Pick<Authority, 'revokePersonIn'>
+  readonly hosts: Pick<Hosts, 'waitForAll'>
 }
 
 /** Persons: who is here, invitations, resetting, changing, disabling and enabling. */
-export function personRoutes({ identity, access, authority }: PersonRoutesDeps): Handled[] {
+export function personRoutes({ identity, access, authority, hosts }: PersonRoutesDeps): Handled[] {
   const answer = (person: PersonView) => ({
     ...person,
     teams: access.teamsOf(person.identity),
     createdAt: person.createdAt.toISOString(),
     lastLoginAt: person.lastLoginAt?.toISOString(),
   })
+  /** In the same transaction: the epochs, the person, the certificates that are still good, the records. */
+  const revokingAll = (person: PersonIdentity, by: By): { within: Within; goodUntil: () => Date | undefined } => {
+    let goodUntil: Date | undefined
+    const within: Within = async t => {
+      const revoked = await authority.revokePersonIn(t, person, by)
+      goodUntil = revoked.goodUntil
+      return revoked.entries
+    }
+    return { within, goodUntil: () => goodUntil }
+  }
   const inWords = ({ params }: ApiRequest<unknown, unknown>, on: Queryable) =>
     identity.words.person(on, identityOf(params))
   return [
@@ -52,10 +65,10 @@ export function personRoutes({ identity, access, authority }: PersonRoutesDeps):
       async request => {
         const person = identityOf(request.params)
         const by = byOf(request)
-        // One transaction: the epochs, the person, the certificates that are still good, the records.
-        const disabled = await identity.persons.disable(person, by, t => authority.revokePersonIn(t, person, by))
+        const revoking = revokingAll(person, by)
+        const disabled = await identity.persons.disable(person, by, revoking.within)
         await Promise.all([identity.refresh(), access.reload()])
-        return answer(disabled)
+        return { ...answer(disabled), ...(await inForceAnswer(hosts, request.query, revoking.goodUntil())) }
       },
       inWords,
     ),
@@ -82,11 +95,11 @@ export function personRoutes({ identity, access, authority }: PersonRoutesDeps):
       async request => {
         const person = identityOf(request.params)
         const by = byOf(request)
-        const reset = await identity.enrolment.reset(person, request.body, by, t =>
-          authority.revokePersonIn(t, person, by),
-        )
+        const revoking = revokingAll(person, by)
+        const reset = await identity.enrolment.reset(person, request.body, by, revoking.within)
         await Promise.all([identity.refresh(), access.reload()])
-        return { ...reset, endsAt: reset.endsAt.toISOString() }
+        const answered = await inForceAnswer(hosts, request.query, revoking.goodUntil())
+        return { ...reset, endsAt: reset.endsAt.toISOString(), ...answered }
       },
       // Whoever gets the link gets all of it.
       async (request, on) => [

@@ -1,27 +1,28 @@
 import type { Authority, Revocation, RevocationTarget } from '#server/authority/index.ts'
-import type { HostInForce } from '#server/hosts/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { byOf, personOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
+import { untilAnswer } from './in-force.ts'
 
 export type RevocationRoutesDeps = {
   readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
   readonly identity: Pick<Identity, 'words'>
-  /** `hosts.waitInForce`: waits, at most so many seconds, until hosts have this KRL or a newer one in force. */
-  readonly waitForHosts: (target: { readonly krlVersion: bigint }, seconds: number) => Promise<HostInForce[]>
+  readonly hosts: Pick<Hosts, 'waitForKrl'>
 }
 
 /** Revoking, with the hosts' own word on where it is in force. */
-export function revocationRoutes({ authority, identity, waitForHosts }: RevocationRoutesDeps): Handled[] {
-  const answer = async ({ id, target, revoked, sessions, krlVersion }: Revocation, seconds: number) => ({
-    id,
-    target,
-    revoked,
-    sessions,
-    hosts: await waitForHosts({ krlVersion }, seconds),
+export function revocationRoutes({ authority, identity, hosts }: RevocationRoutesDeps): Handled[] {
+  const answer = async ({ krlVersion, goodUntil, ...revocation }: Revocation, seconds: number) => ({
+    id: revocation.id,
+    target: revocation.target,
+    revoked: revocation.revoked,
+    sessions: revocation.sessions,
+    hosts: await hosts.waitForKrl(krlVersion, seconds),
+    ...untilAnswer(goodUntil),
   })
   return [
     handle(

@@ -207,6 +207,17 @@ describe('a person who is reset', () => {
       expect((await signIn(alice)).identity).toBe(alice.who)
     })
 
+    it('makes none by it either where somebody keeps its row from its end in the database', async () => {
+      const { link } = await reset(alice, bea)
+      const sql = (text: string) =>
+        world.store.transaction({ name: 'trigger', deadlineMs: 5000 }, t => t.execute(text, []))
+      await sql(`create function stay() returns trigger language plpgsql as $$ begin return null; end $$`)
+      await sql('create trigger stay before update on enrolment_link for each row execute function stay()')
+      await enable(alice, carl)
+      await sql('drop trigger stay on enrolment_link')
+      await expect(use(link, alice)).rejects.toEqual(code('expired'))
+    })
+
     it('is not had by making them no administrator meanwhile: the rights come back by another yes', async () => {
       await change(alice, false, bea)
       const again = await use((await reset(alice, bea, true)).link, alice)

@@ -6,6 +6,7 @@ import { grantText, hostsText, optionsText } from '#shared/grant-text.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { hostArgument } from '../host-argument.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../in-force.ts'
 import { parseLabels } from '../labels.ts'
 import { parseTimeToCome } from '../parse-time.ts'
 import { callAsPerson } from '../session-call.ts'
@@ -103,14 +104,19 @@ Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman gra
 
 const remove = command({
   help: `keyman grant remove: take a grant away; hosts hear of it at once
-usage: keyman grant remove ID [--json]`,
-  options: { json: { type: 'boolean' } },
+usage: keyman grant remove ID [--wait 5 | --no-wait] [--json]
+
+${WAIT_HELP}
+
+Exit code 9: not every connected host has confirmed in time.`,
+  options: { ...WAIT_OPTIONS, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [id] = take(positionals, ['ID'])
-    await callAsPerson(api.grants.remove, { params: { id } })
-    if (values.json) printJson({})
+    const wait = secondsToWait(values)
+    const answer = await callAsPerson(api.grants.remove, { params: { id }, ...waiting(wait) })
+    if (values.json) printJson(answer)
     else remark(`Removed ${id}.`)
-    return EXIT.done
+    return sayInForce(answer, wait, values.json)
   },
 })
 

@@ -130,10 +130,14 @@ More: docs/hosts.md`,
     const name = await hostArgument(text, 'NAME')
     if (!(await confirmRemoval(name, values.yes, `${name} ${STAYS_OPEN}.`))) return EXIT.failed
     const { grants } = await callAsPerson(api.grants.list)
-    await callAsPerson(api.hosts.remove, { params: { name } })
-    if (values.json) printJson({})
+    const removed = await callAsPerson(api.hosts.remove, { params: { name } })
+    if (values.json) printJson(removed)
     else remark(`Removed ${name}.`)
     remark(`It ${STAYS_OPEN}.`)
+    if (Date.parse(removed.goodUntil) > Date.now())
+      remark(
+        `A laptop hears at its next login or renewal that the host is gone, and believes its certificate until ${local(removed.goodUntil)} where it does neither.`,
+      )
     const left = grants.filter(grant => 'host' in grant.hosts && grant.hosts.host === name)
     if (left.length > 0) remark('These grants are for that host alone, and would count for the next one of its name:')
     for (const { id, who, login } of left) remark(`  keyman grant remove ${id}    # ${who} as ${login}`)

@@ -6,6 +6,7 @@ import { type Command, command, take } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
 import { requireSession } from '../context.ts'
 import { folders } from '../folders.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../in-force.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, table } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -65,18 +66,21 @@ usage: keyman passkey rename ID NAME [--json]`,
 
 const remove = command({
   help: `keyman passkey remove: a passkey that can't be used any more; the last one stays
-usage: keyman passkey remove ID [--yes] [--json]
+usage: keyman passkey remove ID [--wait 5 | --no-wait] [--yes] [--json]
+
+${WAIT_HELP}
 
 It ends all your other sessions, with their certificates: whoever has the passkey may have signed in by it.`,
-  options: { yes: { type: 'boolean' }, json: { type: 'boolean' } },
+  options: { ...WAIT_OPTIONS, yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [id] = take(positionals, ['ID'])
     const others = 'It also ends all your sessions but this one, with their certificates.'
     if (!(await confirmRemoval(id, values.yes, others))) return EXIT.failed
-    await callAsPerson(api.passkeys.remove, { params: { id } })
-    if (values.json) printJson({})
+    const wait = secondsToWait(values)
+    const answer = await callAsPerson(api.passkeys.remove, { params: { id }, ...waiting(wait) })
+    if (values.json) printJson(answer)
     else remark(`Removed ${id}. All your other sessions have ended, with their certificates.`)
-    return EXIT.done
+    return sayInForce(answer, wait, values.json)
   },
 })
 

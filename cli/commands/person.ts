@@ -5,7 +5,7 @@ import { parsePersonIdentity } from '#shared/names.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { confirmRemoval } from '../confirm-removal.ts'
-import { CONNECTIONS_GO_ON } from '../connections-go-on.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../in-force.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -85,21 +85,22 @@ Give the link to that person alone; inviting the same person again ends it. Undo
 
 const disable = command({
   help: `keyman person disable: end everything of a person at once, and forbid signing in
-usage: keyman person disable PERSON [--yes] [--json]
+usage: keyman person disable PERSON [--wait 5 | --no-wait] [--yes] [--json]
 
-The last administrator can't be disabled. Undo: keyman person enable PERSON`,
-  options: { yes: { type: 'boolean' }, json: { type: 'boolean' } },
+${WAIT_HELP}
+
+The last administrator can't be disabled. Undo: keyman person enable PERSON
+Exit code 9: not every connected host has confirmed in time.`,
+  options: { ...WAIT_OPTIONS, yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
     const identity = parsePersonIdentity(text, 'PERSON')
     if (!(await confirmRemoval(identity, values.yes))) return EXIT.failed
-    const person = await callAsPerson(api.persons.disable, { params: { identity }, deadline: 15_000 })
+    const wait = secondsToWait(values)
+    const person = await callAsPerson(api.persons.disable, { params: { identity }, ...waiting(wait) })
     if (values.json) printJson(person)
-    else {
-      remark(`${person.identity} is ${person.state}.`)
-      remark(CONNECTIONS_GO_ON)
-    }
-    return EXIT.done
+    else remark(`${person.identity} is ${person.state}.`)
+    return sayInForce(person, wait, values.json)
   },
 })
 
@@ -139,16 +140,18 @@ The last administrator stays one.`,
 
 const reset = command({
   help: `keyman person reset: for who has lost the passkeys: end everything, and a link for a new passkey
-usage: keyman person reset PERSON [--remove-passkeys] [--for 24h] [--yes] [--json]
+usage: keyman person reset PERSON [--remove-passkeys] [--for 24h] [--wait 5 | --no-wait] [--yes] [--json]
 
   --remove-passkeys  the passkeys of today too: they may be in somebody else's hand
   --for 24h          how long the link is good
+${WAIT_HELP}
 
 Identity, teams and grants stay. Whoever opens the link gets all of it: give it to that person alone.
 An administrator's new passkey waits for the yes of another administrator, where there is one:
 keyman person enable PERSON. Undo: keyman person disable PERSON`,
   options: {
     'remove-passkeys': { type: 'boolean' },
+    ...WAIT_OPTIONS,
     for: { type: 'string' },
     yes: { type: 'boolean' },
     json: { type: 'boolean' },
@@ -159,10 +162,11 @@ keyman person enable PERSON. Undo: keyman person disable PERSON`,
     const removePasskeys = values['remove-passkeys'] === true
     const consequence = `It ends every session and certificate of ${identity}${removePasskeys ? ', and removes all passkeys' : ''}.`
     if (!(await confirmRemoval(identity, values.yes, consequence))) return EXIT.failed
+    const wait = secondsToWait(values)
     const body = { removePasskeys, lifetime: parseDuration(values.for ?? '24h', '--for') }
     const answer = await callByFlags(
       api.persons.reset,
-      { params: { identity }, body, deadline: 15_000 },
+      { params: { identity }, body, ...waiting(wait) },
       { lifetime: '--for' },
     )
     if (values.json) printJson(answer)
@@ -171,11 +175,11 @@ keyman person enable PERSON. Undo: keyman person disable PERSON`,
       remark(
         `It gives a new passkey of ${answer.identity}${answer.administrator ? ', an administrator' : ''}: once, until ${local(answer.endsAt)}.`,
       )
-      remark(`Everything else of ${answer.identity} has ended. ${CONNECTIONS_GO_ON}`)
+      remark(`Everything else of ${answer.identity} has ended.`)
       if (answer.waits)
         remark(`Then another administrator than you has to say yes: keyman person enable ${answer.identity}`)
     }
-    return EXIT.done
+    return sayInForce(answer, wait, values.json)
   },
 })
 

@@ -1,16 +1,15 @@
 import { api } from '#shared/api/index.ts'
-import { EXIT } from '#shared/exit-codes.ts'
 import { parseKeyId, parsePersonIdentity } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { CONNECTIONS_GO_ON } from '../connections-go-on.ts'
 import { requireSession } from '../context.ts'
 import { readGiven } from '../files.ts'
 import { folders } from '../folders.ts'
 import { forgetSession } from '../forget-session.ts'
+import { sayInForce, secondsToWait, WAIT_OPTIONS, waiting } from '../in-force.ts'
 import { callAsPerson } from '../session-call.ts'
-import { print, printJson, remark, shown, table } from '../terminal.ts'
+import { printJson, remark, shown } from '../terminal.ts'
 
 const revoke = command({
   help: `keyman revoke: end access now, and see the hosts confirm it
@@ -22,6 +21,7 @@ usage: keyman revoke (--person P | --key-id ID | --serial N | --key FILE) [flags
   --key FILE     a public key (.pub): that key, whatever certificate it has
   --reason TEXT  kept in the audit log
   --wait 5       how many seconds to wait for hosts
+  --no-wait      for scripts: don't, and say nothing of hosts
   --json
 
 example:
@@ -34,23 +34,25 @@ Exit code 9: not every connected host has confirmed in time.`,
     serial: { type: 'string' },
     key: { type: 'string' },
     reason: { type: 'string' },
-    wait: { type: 'string' },
+    ...WAIT_OPTIONS,
     json: { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
     const target = chosen(values)
-    const wait = values.wait === undefined ? 5 : Number(values.wait)
-    if (!Number.isInteger(wait) || wait < 0 || wait > 30) throw usage('--wait is a number of seconds from 0 to 30')
+    const wait = secondsToWait(values)
     const places = folders()
     const { context, session } = requireSession(places, new Date())
     const oneself = 'person' in target && target.person === session.person
-    const deadline = (wait + 5) * 1000
+    const { deadline } = waiting(wait)
     const answer = oneself
       ? await callAsPerson(api.revocations.own, { deadline })
       : await callByFlags(
           api.revocations.create,
-          { body: { target, wait, ...(values.reason === undefined ? {} : { reason: values.reason }) }, deadline },
+          {
+            body: { target, wait: wait ?? 0, ...(values.reason === undefined ? {} : { reason: values.reason }) },
+            deadline,
+          },
           { reason: '--reason' },
         )
     // What was just ended is of no more use here; plain ssh then asks to sign in again.
@@ -60,17 +62,9 @@ Exit code 9: not every connected host has confirmed in time.`,
       remark(
         `Revoked ${count(answer.revoked, 'certificate')} and ended ${count(answer.sessions, 'session')} (${shown(answer.target)}).`,
       )
-      remark(CONNECTIONS_GO_ON)
       if (oneself) remark('That was you: keyman login signs in again.')
-      if (answer.hosts.length > 0)
-        print(
-          table(
-            ['HOST', 'STATE', ''],
-            answer.hosts.map(host => [host.name, host.state, host.message ?? '']),
-          ),
-        )
     }
-    return answer.hosts.every(host => host.state === 'in-force' || host.state === 'away') ? EXIT.done : EXIT.found
+    return sayInForce(answer, wait, values.json)
   },
 })
 

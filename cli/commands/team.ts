@@ -4,6 +4,7 @@ import { EXIT } from '#shared/exit-codes.ts'
 import { type PersonIdentity, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../in-force.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, table } from '../terminal.ts'
 
@@ -63,18 +64,23 @@ Undo: keyman team remove TEAM PERSON…`,
 
 const remove = command({
   help: `keyman team remove: take persons out of a team, all with one touch; hosts hear of it at once
-usage: keyman team remove TEAM PERSON… [--json]`,
-  options: { json: { type: 'boolean' } },
+usage: keyman team remove TEAM PERSON… [--wait 5 | --no-wait] [--json]
+
+${WAIT_HELP}
+
+Exit code 9: not every connected host has confirmed in time.`,
+  options: { ...WAIT_OPTIONS, json: { type: 'boolean' } },
   async run(values, positionals) {
     const { name, persons } = members(positionals)
+    const wait = secondsToWait(values)
     const team = await callByFlags(
       api.teams.removeMembers,
-      { params: { name }, body: { persons } },
+      { params: { name }, body: { persons }, ...waiting(wait) },
       { persons: 'PERSON' },
     )
     if (values.json) printJson(team)
     else remark(`team:${team.name} is now ${team.members.join(', ') || 'empty'}.`)
-    return EXIT.done
+    return sayInForce(team, wait, values.json)
   },
 })
 

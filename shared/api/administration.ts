@@ -26,6 +26,22 @@ import { named } from './words.ts'
 
 const machines = ['machines'] as const
 
+export const hostInForce = z.object({
+  name: hostName,
+  state: z.enum(['in-force', 'waiting', 'failed', 'away']),
+  revision: z.int(),
+  message: z.string().optional(),
+})
+/** What whoever ends or narrows access is told. */
+export const inForce = z.object({
+  /** On which hosts it is in force, of those that it concerns, at the moment of the answer. */
+  hosts: z.array(hostInForce),
+  /** Until when what was given before is good where it is not; absent where no such time is known: it is renewed, say. */
+  goodUntil: time.optional(),
+})
+/** How long to wait for hosts, in seconds; 0 answers at once. */
+export const waits = z.strictObject({ wait: named('Seconds to wait for hosts', decimal(0, 30).default(0)) })
+
 export const person = z.object({
   identity: personIdentity,
   administrator: z.boolean(),
@@ -104,7 +120,8 @@ export const persons = {
     action: 'person disable',
     ends: true,
     summary: 'End everything of a person and forbid signing in',
-    answer: person,
+    query: waits,
+    answer: person.extend(inForce.shape),
   }),
   enable: route({
     method: 'POST',
@@ -133,6 +150,7 @@ export const persons = {
     action: 'person reset',
     status: 201,
     summary: 'End everything of a person who has lost the passkeys, and make a link for a new one',
+    query: waits,
     body: z.strictObject({
       removePasskeys: named('Remove the passkeys of today', z.boolean().default(false)),
       lifetime: named('The link is good for', secondsUpTo(30 * 86_400).default(86_400), { how: 'duration' }),
@@ -144,6 +162,7 @@ export const persons = {
       link: z.string(),
       login: z.string(),
       endsAt: time,
+      ...inForce.shape,
     }),
   }),
 }
@@ -179,8 +198,9 @@ export const teams = {
     mandated: true,
     ends: true,
     summary: 'Take persons out of a team, all at once',
+    query: waits,
     body: z.strictObject({ persons: named('Take out', someone) }),
-    answer: team,
+    answer: team.extend(inForce.shape),
   }),
 }
 
@@ -266,9 +286,10 @@ export const grants = {
     caller: 'administrator',
     action: 'grant remove',
     mandated: true,
-    status: 204,
     ends: true,
     summary: 'Take a grant away; hosts hear of it at once',
+    query: waits,
+    answer: inForce,
   }),
 }
 
@@ -301,19 +322,12 @@ export const access = {
   }),
 }
 
-export const hostInForce = z.object({
-  name: hostName,
-  state: z.enum(['in-force', 'waiting', 'failed', 'away']),
-  revision: z.int(),
-  message: z.string().optional(),
-})
 export const revocation = z.object({
   id,
   revoked: z.int(),
   sessions: z.int(),
   target: z.string(),
-  /** Which hosts have the new list in force, at the moment of the answer. */
-  hosts: z.array(hostInForce),
+  /** `goodUntil`: absent also where a revocation is asked for later. */ ...inForce.shape,
 })
 export const revocations = {
   create: route({
@@ -429,9 +443,9 @@ export const hosts = {
     caller: 'administrator',
     action: 'host remove',
     mandated: true,
-    status: 204,
     ends: true,
     summary: 'Take a host out; its certificates are revoked',
+    /** Until when whoever has not heard of it believes the host. */ answer: z.object({ goodUntil: time }),
   }),
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { inForce, waits } from './administration.ts'
 import {
   armoredSignature,
   base64,
@@ -405,9 +406,10 @@ export const passkeys = {
     listeners: ['pages', 'machines'],
     caller: 'person',
     action: 'passkey remove',
-    status: 204,
     ends: true,
     summary: 'Remove a passkey; the last one stays',
+    query: waits,
+    answer: inForce,
   }),
 }
 

@@ -429,7 +429,7 @@ describe('a mandate', () => {
       For: '10m',
       Allows: 'everything that you may administer but the following, from this session',
       'But not':
-        'admin, invitation remove, passkey add, passkey remove, passkey rename, person disable, person enable, person invite, trust publish',
+        'admin, invitation remove, passkey add, passkey remove, passkey rename, person change, person disable, person enable, person invite, person reset, trust publish',
     })
     const session = await logIn(world.server, alice)
     const own = untouched(session.connection)

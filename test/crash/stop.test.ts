@@ -94,7 +94,7 @@ const isCleanEnd = (end: Outcome): boolean =>
 const adminLink = (env: NodeJS.ProcessEnv) =>
   spawnSync(
     process.execPath,
-    [join(import.meta.dirname, '../../ca-server/main.ts'), 'admin-link', 'admin@example.com', '--new'],
+    [join(import.meta.dirname, '../../ca-server/main.ts'), 'admin-link', 'admin@example.com'],
     {
       env,
       encoding: 'utf8',

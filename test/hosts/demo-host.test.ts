@@ -122,7 +122,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
     const { port } = demo ?? (await start())
     expect((await logIn(port)).code).toBe(0)
     const { krlVersion } = await server.services.authority.revoke({ person: ALICE }, 'test', server.by())
-    const hosts = await server.services.hosts.waitInForce({ krlVersion }, 10)
+    const hosts = await server.services.hosts.waitForKrl(krlVersion, 10)
     expect(hosts).toMatchObject([{ name: DEMO_HOST, state: 'in-force' }])
     expect((await logIn(port)).code).toBe(255)
   })

@@ -69,7 +69,7 @@ for (const database of databases) {
     const revoke = async () => {
       const key = parsePublicKey(newKey().line)
       const { krlVersion } = await server.services.authority.revoke({ publicKey: key }, 'test', server.by())
-      return server.services.hosts.waitInForce({ krlVersion }, 20)
+      return server.services.hosts.waitForKrl(krlVersion, 20)
     }
 
     it('has its first state, and then each revocation, in force on every host, one state each', async () => {

@@ -68,12 +68,13 @@ export async function addJoined(
   await store.execute('update host_change set version = version + 1', [])
 }
 
-/** A host's stream without a socket. It says hello, and 'in force' to everything, unless `send` does something else. */
+/** A host's stream without a socket. It says hello, and 'in force' to everything, unless `send` or `answer` does something else. */
 export function connectHost(
   hosts: Hosts,
   name: HostName,
   incarnation: string,
   send: (frame: hostStream.FrameToAgent) => void = () => undefined,
+  answer: (revision: number) => hostStream.FrameToServer | undefined = revision => ({ type: 'in-force', revision }),
 ) {
   const closed = Promise.withResolvers<string>()
   const inForce = Promise.withResolvers<void>()
@@ -87,7 +88,8 @@ export function connectHost(
         send(frame)
         if (frame.type === 'log') return
         const revision = frame.type === 'state' ? frame.state.revision : frame.revision
-        setImmediate(() => inForce.resolve(connection.receive(JSON.stringify({ type: 'in-force', revision }))))
+        const word = answer(revision)
+        if (word) setImmediate(() => inForce.resolve(connection.receive(JSON.stringify(word))))
       },
       close: (_, reason) => closed.resolve(reason),
       async check() {},
@@ -99,6 +101,7 @@ export function connectHost(
     /** Its first state is in force, and written down. */
     inForce: inForce.promise,
     closed: closed.promise,
+    say: (word: hostStream.FrameToServer) => connection.receive(JSON.stringify(word)),
     hangUp: () => connection.closed(),
   }
 }

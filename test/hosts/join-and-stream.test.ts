@@ -146,7 +146,7 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
       'test',
       server.by(),
     )
-    const hosts = await server.services.hosts.waitInForce({ krlVersion }, 10)
+    const hosts = await server.services.hosts.waitForKrl(krlVersion, 10)
     expect(hosts).toEqual([{ name: NAME, state: 'in-force', revision: before.revision + 1 }])
     expect(loadMemory(stateFolder).krlVersion).toBe(String(krlVersion))
   })
@@ -164,10 +164,10 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
       'test',
       server.by(),
     )
-    expect(await server.services.hosts.waitInForce({ krlVersion }, 10)).toMatchObject([{ state: 'away' }])
+    expect(await server.services.hosts.waitForKrl(krlVersion, 10)).toMatchObject([{ state: 'away' }])
     startAgent()
     await expect
-      .poll(async () => (await server.services.hosts.waitInForce({ krlVersion }, 0))[0]?.state, { timeout: 15_000 })
+      .poll(async () => (await server.services.hosts.waitForKrl(krlVersion, 0))[0]?.state, { timeout: 15_000 })
       .toBe('in-force')
   })
 
@@ -284,7 +284,7 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     stream.send({ type: 'failed', revision: first.state.revision, message: 'the disk is full' })
     await expect.poll(async () => (await view()).message).toBe('the disk is full')
     const { krlVersion } = await revokeSomeKey()
-    const waiting = server.services.hosts.waitInForce({ krlVersion }, 10)
+    const waiting = server.services.hosts.waitForKrl(krlVersion, 10)
     const second = await frame(2)
     if (second?.type !== 'state') throw new Error('no state came')
     stream.send({ type: 'in-force', revision: second.state.revision })
@@ -299,9 +299,7 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     if (first?.type !== 'state') throw new Error('no state came')
     const { revision, krl } = first.state
     const said = async () =>
-      (await server.services.hosts.waitInForce({ krlVersion: BigInt(krl.version) }, 0)).find(
-        ({ name }) => name === NAME,
-      )
+      (await server.services.hosts.waitForKrl(BigInt(krl.version), 0)).find(({ name }) => name === NAME)
     stream.send({ type: 'in-force', revision })
     await expect.poll(said).toEqual({ name: NAME, state: 'in-force', revision })
     expect(await view()).toMatchObject({ state: 'connected', inForce: revision })
@@ -367,7 +365,7 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
 
   it('that is there twice is told what is new on both machines, and is in force on none until one has gone', async () => {
     const inForceAt = async (krlVersion: bigint) =>
-      (await server.services.hosts.waitInForce({ krlVersion }, 0)).find(({ name }) => name === NAME)?.state
+      (await server.services.hosts.waitForKrl(krlVersion, 0)).find(({ name }) => name === NAME)?.state
     const answer = async (of: Awaited<ReturnType<typeof byHand>>, count: number) => {
       const frame = await of.frame(count)
       if (frame?.type !== 'state') throw new Error('no state came')
@@ -388,7 +386,9 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     const revoked = await revokeSomeKey()
     expect(await answer(original, 2)).toBe(revoked.krlVersion)
     expect(await answer(copy, 2)).toBe(revoked.krlVersion)
-    expect((await server.services.hosts.waitInForce(revoked, 10)).find(({ name }) => name === NAME)).toMatchObject({
+    expect(
+      (await server.services.hosts.waitForKrl(revoked.krlVersion, 10)).find(({ name }) => name === NAME),
+    ).toMatchObject({
       state: 'failed',
       message: expect.stringContaining('two machines'),
     })

@@ -52,7 +52,7 @@ describe.skipIf(!requires('postgresql'))('two servers on one database', () => {
 
     const publicKey = parsePublicKey(newKey().line)
     const { krlVersion } = await server.services.authority.revoke({ publicKey }, 'test', server.by())
-    const hosts = await one.waitInForce({ krlVersion }, 20)
+    const hosts = await one.waitForKrl(krlVersion, 20)
     expect(hosts).toMatchObject([
       { name: web1, state: 'in-force' },
       { name: web2, state: 'away' },
@@ -70,7 +70,7 @@ describe.skipIf(!requires('postgresql'))('two servers on one database', () => {
     const copy = `update host set in_force_krl = $1::bigint, in_force = (select in_force from host where name = $2),
       in_force_seal = (select in_force_seal from host where name = $2) where name = $3`
     await server.services.store.execute(copy, [krlVersion, web1, web2])
-    expect(await one.waitInForce({ krlVersion }, 20)).toMatchObject([
+    expect(await one.waitForKrl(krlVersion, 20)).toMatchObject([
       { name: web1, state: 'in-force' },
       { name: web2, state: 'away' },
     ])
@@ -81,7 +81,7 @@ describe.skipIf(!requires('postgresql'))('two servers on one database', () => {
       krlVersion + 5n,
       web2,
     ])
-    expect(await one.waitInForce({ krlVersion: krlVersion + 5n }, 0)).toMatchObject([
+    expect(await one.waitForKrl(krlVersion + 5n, 0)).toMatchObject([
       { name: web1, state: 'waiting' },
       { name: web2, state: 'waiting' },
     ])

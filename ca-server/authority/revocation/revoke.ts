@@ -14,7 +14,7 @@ import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
-import type { AuthorityDeps, Revocation, RevocationTarget } from '../port.ts'
+import type { AuthorityDeps, Revocation, RevocationTarget, RevokedWith } from '../port.ts'
 import { revokedFact, revokedIntervals, revokedKeyFact, revokedSessionKeyFact } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
@@ -70,7 +70,9 @@ export async function revoke(
     const made = await list(deps, t, { certificates, sessions, facts, target: describe(target), reason, by })
     if (key !== undefined) await insertRevokedKey(t, key, made.revocation.id)
     await ledger.appendIn(t, made.entries)
-    return made.revocation
+    // Of a key that is named by itself nobody knows what else was made with it.
+    const goodUntil = lastEnd(certificates) ?? (key === undefined ? deps.now() : undefined)
+    return { ...made.revocation, goodUntil }
   })
   await identity.refresh()
   return revocation
@@ -90,7 +92,7 @@ export async function revokePersonIn(
   t: Queryable,
   person: PersonIdentity,
   by: By,
-): Promise<readonly Entry[]> {
+): Promise<RevokedWith> {
   const keys = sessionKeyFacts(deps, person)
   return listIn(deps, t, { certificates: await collect(deps, t, { person }), keys, target: describe({ person }), by })
 }
@@ -101,7 +103,7 @@ export async function revokeSessionsIn(
   t: Queryable,
   sessions: readonly string[],
   by: By,
-): Promise<readonly Entry[]> {
+): Promise<RevokedWith> {
   const certificates: IssuedCertificate[] = []
   for (const session of sessions) certificates.push(...(await collect(deps, t, { session }, by)))
   const caller = by.standing?.caller
@@ -112,10 +114,33 @@ export async function revokeSessionsIn(
 }
 
 /** See `Authority.revokeHostIn`. */
-export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By): Promise<number> {
+export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By) {
   const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { host }))
-  await deps.ledger.appendIn(t, await listIn(deps, t, { certificates, target: `host ${host}`, by }))
-  return certificates.length
+  const { entries, goodUntil } = await listIn(deps, t, { certificates, target: `host ${host}`, by })
+  await deps.ledger.appendIn(t, entries)
+  return { revoked: certificates.length, goodUntil }
+}
+
+/** See `Authority.certificatesEnd`. */
+export async function certificatesEnd(
+  deps: RevokeDeps & Pick<AuthorityDeps, 'store' | 'access'>,
+  persons: readonly PersonIdentity[],
+): Promise<Date | undefined> {
+  const renews = (identity: PersonIdentity) =>
+    deps.access.decide({ kind: 'person', identity }, { kind: 'ssh-certificate' }).allow
+  if (persons.some(renews)) return undefined
+  let last = deps.now()
+  for (const person of persons) {
+    const end = lastEnd(await collect(deps, deps.store, { person }))
+    if (end && end > last) last = end
+  }
+  return last
+}
+
+function lastEnd(certificates: readonly IssuedCertificate[]): Date | undefined {
+  let last: bigint | undefined
+  for (const { validBefore } of certificates) if (last === undefined || validBefore > last) last = validBefore
+  return last === undefined ? undefined : new Date(Number(last) * 1000)
 }
 
 /** Of a change of another room, which records it. */
@@ -123,9 +148,11 @@ async function listIn(
   deps: RevokeDeps,
   t: Queryable,
   { keys = [], ...listing }: Pick<Listing, 'certificates' | 'target' | 'by'> & { readonly keys?: readonly Fact[] },
-): Promise<readonly Entry[]> {
-  if (listing.certificates.length === 0 && keys.length === 0) return []
-  return (await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })).entries
+): Promise<RevokedWith> {
+  const goodUntil = lastEnd(listing.certificates) ?? deps.now()
+  if (listing.certificates.length === 0 && keys.length === 0) return { entries: [], goodUntil }
+  const { entries } = await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })
+  return { entries, goodUntil }
 }
 
 /**
