@@ -111,7 +111,8 @@ install_programs() {
   [ "$machine" = "$platform" ] || fail "this is for $platform, and the machine is $machine"
   [ "$here" != "$lib" ] || fail 'this is what is installed already' 'unpack the tarball of another version, and run its install.sh'
   if ! said=$("$here/dist/node" --version 2>&1); then
-    fail "the packaged Node does not start: $said" 'on Debian and Ubuntu: apt-get install libatomic1; on Fedora and its kin: dnf install libatomic'
+    fail "the packaged Node does not start: $said" \
+      'it wants glibc 2.28 or newer and libatomic (Debian, Ubuntu: apt-get install libatomic1; Fedora and its kin: dnf install libatomic)'
   fi
   mkdir -p "$prefix/lib" "$prefix/bin" || fail "$prefix can not be written to" 'choose another --prefix'
   # Beside its place first, so that what runs meanwhile finds the old folder or the new one, whole.

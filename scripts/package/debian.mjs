@@ -69,7 +69,7 @@ export async function debianPackages({ root, version, mtime, contents, runtime, 
       Architecture: architecture,
       Maintainer: 'KeyMan maintainers <maintainers@keyman.invalid>',
       Depends: [...shared, ...depends].join(', '),
-      Description: description,
+      Description: `${description}\n KeyMan is an SSH certificate authority: people sign in with a passkey, hosts keep who may log in,\n and what was signed stands in a log that can be checked.`,
     }
     const copyright = { path: `usr/share/doc/${name}/copyright`, text: COPYRIGHT }
     made[`${name}_${version}_${architecture}.deb`] = await debianPackage({

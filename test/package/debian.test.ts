@@ -9,7 +9,7 @@ import { type ApiSession, enrol, logIn } from '#test/support/api-person.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { bootMachine, type Machine, whyNoMachine } from '#test/support/machine.ts'
 import { DEBIAN_ARCHITECTURE, makePackages } from '#test/support/packages.ts'
-import { requires } from '#test/support/requires.ts'
+import { pathOf, requires } from '#test/support/requires.ts'
 
 const HOST = parseHostName('web1.keyman.localhost', 'name')
 const PACKAGES = ['keyman-runtime', 'keyman', 'keyman-agent', 'keyman-server']
@@ -28,6 +28,10 @@ describe.skipIf(why !== undefined)(
     const files = (version: string, names = PACKAGES) =>
       names.map(name => `/run/shared/${version}/${name}_${version}_${DEBIAN_ARCHITECTURE}.deb`)
     const dpkg = (...args: string[]) => machine.run(['dpkg', ...args])
+    const listeners = () =>
+      Object.entries({ pages: target.pagesUrl, machines: target.machinesUrl })
+        .map(([name, url]) => `[${name}]\nlisten = "127.0.0.1:${new URL(url).port}"\n`)
+        .join('')
     const pidOf = (unit: string) => machine.sh(`systemctl show -P MainPID ${unit}`).trim()
     const ready = () =>
       expect
@@ -171,8 +175,29 @@ describe.skipIf(why !== undefined)(
       expect(machine.run(['ls', '-d', '/etc/keyman', '/usr/lib/keyman']).stdout).toBe('')
     })
 
-    it('purging a server that kept nothing leaves nothing', () => {
+    it.skipIf(!requires('softhsm'))('the server signs by SoftHSM under its unit', async () => {
       machine.sh('rm -rf /var/lib/keyman')
+      expect(dpkg('--install', ...files('1.1.0', ['keyman-runtime', 'keyman-server']))).toMatchObject({ status: 0 })
+      const asServer = 'runuser -u keyman-server --'
+      machine.sh(`usermod -aG softhsm keyman-server && ${asServer} softhsm2-util --init-token --free --label keyman --pin 1234 --so-pin 5678
+      echo 1234 | install -m 600 -o keyman-server /dev/stdin /etc/keyman/pin`)
+      const keystore = `[keystore]\nkind = "pkcs11"\nmodule = "${pathOf('softhsm')}"\ntoken = "keyman"\npin_file = "/etc/keyman/pin"\n`
+      machine.run(['tee', '-a', '/etc/keyman/server.toml'], { input: listeners() + keystore })
+      machine.sh('systemctl start keyman-server')
+      await ready()
+      const keys = machine.sh(`${asServer} keyman-server authority list --config /etc/keyman/server.toml`)
+      expect(keys).toMatch(/^ssh-user-1 .* keystore \(pkcs11\)$/m)
+    })
+
+    it('purging leaves what others put beside the configuration, and says so', () => {
+      const { status, stderr } = dpkg('--purge', 'keyman-server', 'keyman-runtime')
+      expect(stderr).toContain('/etc/keyman stays')
+      expect(status).toBe(0)
+      expect(machine.sh('ls /etc/keyman')).toBe('pin\n')
+    })
+
+    it('purging a server that kept nothing leaves nothing', () => {
+      machine.sh('rm -rf /var/lib/keyman /etc/keyman')
       expect(dpkg('--install', ...files('1.0.0', ['keyman-runtime', 'keyman-server']))).toMatchObject({ status: 0 })
       expect(dpkg('--purge', 'keyman-server', 'keyman-runtime')).toMatchObject({ status: 0, stderr: '' })
       expect(machine.run(['id', 'keyman-server']).status).toBe(1)

@@ -15,7 +15,7 @@ export type Mechanism = pkcs11js.Mechanism
 export async function loadCryptoki(path: string): Promise<Cryptoki> {
   const binding = await import('pkcs11js').catch((cause: unknown) => {
     throw unavailable('PKCS#11 needs the package pkcs11js with its native part, which is not installed', {
-      hint: 'install a C++ compiler (apt-get install g++), then run: npm install && node scripts/build-pkcs11.mjs',
+      hint: 'in a clone: install a C++ compiler (apt-get install g++), then node scripts/build-pkcs11.mjs; the tarballs for macOS have none',
       cause,
     })
   })
