@@ -104,3 +104,6 @@ export function configText(values: ReadonlyMap<string, unknown>, file: string): 
   }
   return `${lines.join('\n')}\n`
 }
+
+/** What packages bring: everything in its place, on this machine alone, and nothing decided. */
+export const PACKAGED_CONFIG = configText(new Map([['data_folder', '/var/lib/keyman']]), '/etc/keyman/server.toml')

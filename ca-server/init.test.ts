@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { freePort } from '#test/support/free-port.ts'
 import { isRoot } from '#test/support/requires.ts'
 import { loadConfig } from './config.ts'
+import { PACKAGED_CONFIG } from './config-template.ts'
 
 const main = join(import.meta.dirname, 'main.ts')
 let folder: string
@@ -110,6 +111,23 @@ describe('keyman-server init by flags', () => {
       examples.replace(/^((password|migration_password)_file|names) = .*\n/gm, '').replace(/^trusted_proxies.*\n/m, ''),
     )
     expect(() => read()).not.toThrow()
+  })
+
+  it('packages bring the same text, with where the data lies alone', async () => {
+    await expect(PACKAGED_CONFIG).toMatchFileSnapshot(join(import.meta.dirname, '..', 'packaging', 'server.toml'))
+  })
+
+  it('replaces the file that a package brought, but none that somebody has changed since', async () => {
+    mkdirSync(at('etc'))
+    writeFileSync(file(), PACKAGED_CONFIG)
+    writeFileSync(at('changed.toml'), `${PACKAGED_CONFIG}# mine\n`)
+    const refused = await run('init', ...real().map(arg => (arg === file() ? at('changed.toml') : arg)))
+    expect(refused).toMatchObject({ code: 7, stderr: expect.stringContaining('changed.toml is there already') })
+    expect(readFileSync(at('changed.toml'), 'utf8')).toBe(`${PACKAGED_CONFIG}# mine\n`)
+    expect(await run('init', ...real())).toMatchObject({ code: 0, stdout: expect.stringContaining(`made ${file()}\n`) })
+    expect(readFileSync(file(), 'utf8')).toContain('organisation = "acme"')
+    expect(modeOf(file())).toBe('600')
+    expect(readdirSync(at('etc'))).toEqual(['server.toml'])
   })
 
   it('replaces nothing that is there, and makes nothing then', async () => {

@@ -7,6 +7,8 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readFileSync,
+  renameSync,
   rmSync,
   writeSync,
 } from 'node:fs'
@@ -14,7 +16,7 @@ import { dirname, join, resolve } from 'node:path'
 import { parseDatabaseUrl } from '#server/config-database-url.ts'
 import { type FieldError, KeymanError } from '#shared/errors.ts'
 import { type ConfigSurroundings, parseConfig, parseValue } from './config.ts'
-import { configText, TEMPLATE_SETTINGS } from './config-template.ts'
+import { configText, PACKAGED_CONFIG, TEMPLATE_SETTINGS } from './config-template.ts'
 
 /** Asks on a terminal, in turn. `undefined`: nobody can be asked. */
 export type Ask = {
@@ -63,7 +65,7 @@ export async function init(options: InitOptions): Promise<Initiated> {
       ask,
     ),
   )
-  refuseExisting(file)
+  if (!isAsPackaged(file)) refuseExisting(file)
   const secrets: File[] = []
   const values = await settings(options, dirname(file), secrets)
   for (const { path } of secrets) refuseExisting(path)
@@ -227,6 +229,9 @@ function refuseExisting(path: string): void {
     })
 }
 
+/** What a package brings, as long as nobody has changed it, holds nobody's decision. */
+const isAsPackaged = (path: string): boolean => existsSync(path) && readFileSync(path, 'utf8') === PACKAGED_CONFIG
+
 type Owner = { readonly uid: number; readonly gid: number }
 
 function idsOf(user: string): Owner {
@@ -252,8 +257,10 @@ function write(files: readonly File[], dataFolder: string, owner: Owner | undefi
       for (let at = folder; owner && at.length >= first.length; at = dirname(at)) chownSync(at, owner.uid, owner.gid)
     }
     for (const { path, text } of files) {
-      const descriptor = openSync(path, 'wx', 0o600)
-      made.push(path)
+      // Beside its place first where a packaged one stands there: so there is always one of the two, whole.
+      const beside = isAsPackaged(path) ? `${path}.new` : path
+      const descriptor = openSync(beside, 'wx', 0o600)
+      made.push(beside)
       try {
         if (owner) fchownSync(descriptor, owner.uid, owner.gid)
         writeSync(descriptor, text.endsWith('\n') ? text : `${text}\n`)
@@ -261,6 +268,11 @@ function write(files: readonly File[], dataFolder: string, owner: Owner | undefi
       } finally {
         closeSync(descriptor)
       }
+      if (beside === path) continue
+      // Somebody may have written one while questions were answered.
+      if (!isAsPackaged(path)) refuseExisting(path)
+      renameSync(beside, path)
+      made.splice(-1, 1, path)
     }
     return made
   } catch (error) {

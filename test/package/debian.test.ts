@@ -81,7 +81,7 @@ describe.skipIf(why !== undefined)(
       expect(machine.run(['systemd-analyze', 'verify', ...units])).toMatchObject({ status: 0, stdout: '', stderr: '' })
     })
 
-    it('the server starts by its unit, on the configuration that it came with, as a user of its own that may nothing else', async () => {
+    it('the server starts by its unit, as it is first configured, as a user of its own that may nothing else', async () => {
       const check = ['runuser', '-u', 'keyman-server', '--', 'keyman-server', 'check-config', '--config']
       expect(machine.run([...check, '/etc/keyman/server.toml'])).toMatchObject({ status: 0 })
       const [pages, machines] = [new URL(target.pagesUrl).port, new URL(target.machinesUrl).port]
