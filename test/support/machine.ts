@@ -1,11 +1,14 @@
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcessByStdio, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 
 /** A machine of its own with systemd as its first process, where packages may be installed and units started. */
 export type Machine = {
   /** Runs a program there as root, and waits for its end. */
   run(command: readonly string[], options?: { input?: string; env?: Record<string, string> }): SpawnSyncReturns<string>
+  /** The same, without waiting. */
+  start(command: readonly string[]): ChildProcessByStdio<null, Readable, null>
   /** A shell's line there, which has to succeed; gives what it said on stdout. */
   sh(line: string): string
   close(): Promise<void>
@@ -50,6 +53,7 @@ ExecStart=/bin/sh -c 'echo booted > /run/booted'
 END
 mkdir run/shared
 mount --bind -o ro "$SHARED" run/shared
+[ -z "$OWN_NETWORK" ] || ip link set lo up
 cat run/booted &
 export container=test
 exec chroot . /lib/systemd/systemd --system --unit=booted.service --log-target=null --show-status=no
@@ -67,13 +71,14 @@ export function whyNoMachine(): string | undefined {
   return tried.status === 0 ? undefined : 'namespaces or overlays are not allowed here'
 }
 
-/** `shared`: a folder that is seen there as `/run/shared`, to read. */
-export async function bootMachine(shared: string): Promise<Machine> {
+/** `shared`: a folder that is seen there as `/run/shared`, to read. `ownNetwork`: loopback alone, with every port free. */
+export async function bootMachine(shared: string, { ownNetwork = false } = {}): Promise<Machine> {
+  const namespaces = ['-m', '-p', '-u', '-i', '-C', ...(ownNetwork ? ['-n'] : [])]
   const group = join(cgroups() ?? '', `keyman-test-${process.pid}`)
   mkdirSync(group)
   // Into the group first: its namespace begins where whoever makes it is.
-  const line = 'echo $$ > "$1"/cgroup.procs; exec unshare -m -p -u -i -C --fork --kill-child sh -c "$2"'
-  const env = { ...process.env, SHARED: shared }
+  const line = `echo $$ > "$1"/cgroup.procs; exec unshare ${namespaces.join(' ')} --fork --kill-child sh -c "$2"`
+  const env = { ...process.env, SHARED: shared, OWN_NETWORK: ownNetwork ? 'yes' : '' }
   const outside = spawn('sh', ['-c', line, 'sh', group, BOOT], { stdio: ['ignore', 'pipe', 'pipe'], env })
   const gone = new Promise<void>(resolve => outside.once('exit', () => resolve()))
   const end = () => outside.kill('SIGKILL')
@@ -89,7 +94,7 @@ export async function bootMachine(shared: string): Promise<Machine> {
     outside.once('exit', code => reject(new Error(`the machine ended with ${code}: ${said}`)))
   })
   const [first] = readFileSync(`/proc/${outside.pid}/task/${outside.pid}/children`, 'utf8').trim().split(' ')
-  const enter = ['-t', first ?? '', '-m', '-p', '-u', '-i', '-C', '-r', '-w']
+  const enter = ['-t', first ?? '', ...namespaces, '-r', '-w']
   const run: Machine['run'] = (command, { input = '', env = {} } = {}) =>
     spawnSync('nsenter', [...enter, ...command], {
       input,
@@ -103,6 +108,7 @@ export async function bootMachine(shared: string): Promise<Machine> {
     })
   return {
     run,
+    start: command => spawn('nsenter', [...enter, ...command], { stdio: ['ignore', 'pipe', 'inherit'] }),
     sh(line) {
       const { status, stdout, stderr } = run(['sh', '-c', line])
       if (status !== 0) throw new Error(`${line}: ${status}\n${stdout}${stderr}`)
