@@ -1,8 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
+import { privateKeyFile } from '#cli/keys.ts'
 import { administration, api } from '#shared/api/index.ts'
 import { parseHostName } from '#shared/names.ts'
 import { type ApiSession, enrol, logIn } from '#test/support/api-person.ts'
@@ -13,7 +15,8 @@ import { pathOf, requires } from '#test/support/requires.ts'
 
 const HOST = parseHostName('web1.keyman.localhost', 'name')
 const PACKAGES = ['keyman-runtime', 'keyman', 'keyman-agent', 'keyman-server']
-const why = requires('cc', 'sshd') ? whyNoMachine() : 'the packages can not be made'
+const hasDpkg = spawnSync('dpkg', ['--version']).status === 0
+const why = requires('cc', 'sshd') && hasDpkg ? whyNoMachine() : 'there is no dpkg, compiler or sshd'
 
 // One after the other, on one machine: as its administrator meets them.
 describe.skipIf(why !== undefined)(
@@ -24,6 +27,7 @@ describe.skipIf(why !== undefined)(
     let machine: Machine
     let target: { pagesUrl: string; machinesUrl: string }
     let alice: ApiSession
+    let port: number
 
     const files = (version: string, names = PACKAGES) =>
       names.map(name => `/run/shared/${version}/${name}_${version}_${DEBIAN_ARCHITECTURE}.deb`)
@@ -52,6 +56,23 @@ describe.skipIf(why !== undefined)(
         )
         .toBe(true)
 
+    /** Alice signs in, and gets in to the host as root by a certificate alone. */
+    const expectLogin = async () => {
+      const { keys, login } = await logIn(target, alice.person)
+      const key = join(folder, 'id')
+      writeFileSync(key, privateKeyFile(keys), { mode: 0o600 })
+      writeFileSync(`${key}-cert.pub`, `${login.ssh?.certificate}\n`)
+      const options = [
+        'StrictHostKeyChecking=no',
+        'UserKnownHostsFile=/dev/null',
+        'IdentitiesOnly=yes',
+        'LogLevel=ERROR',
+      ]
+      const flags = ['-F', 'none', '-p', String(port), '-i', key, ...options.flatMap(option => ['-o', option])]
+      const { stdout, stderr } = spawnSync('ssh', [...flags, 'root@127.0.0.1', 'id -un'], { encoding: 'utf8' })
+      expect({ stdout, stderr }).toEqual({ stdout: 'root\n', stderr: '' })
+    }
+
     beforeAll(async () => {
       await Promise.all(['1.0.0', '1.1.0'].map(version => makePackages(join(folder, version), ['--version', version])))
       machine = await bootMachine(folder)
@@ -67,6 +88,10 @@ describe.skipIf(why !== undefined)(
       expect(dpkg('--install', ...files('1.0.0'))).toMatchObject({ status: 0, stderr: '' })
       for (const program of ['keyman', 'keyman-agent', 'keyman-server'])
         expect(machine.sh(`cd / && ${program} --version`)).toBe(`${program} 1.0.0\n`)
+      expect(machine.run(['keyman', 'status'])).toMatchObject({
+        status: 3,
+        stderr: expect.stringContaining('not signed in'),
+      })
       expect(machine.sh('find /usr/lib/keyman ! -user root -o ! -type l -perm /022')).toBe('')
     })
 
@@ -84,9 +109,10 @@ describe.skipIf(why !== undefined)(
     it('the server starts by its unit, as it is first configured, as a user of its own that may nothing else', async () => {
       const check = ['runuser', '-u', 'keyman-server', '--', 'keyman-server', 'check-config', '--config']
       expect(machine.run([...check, '/etc/keyman/server.toml'])).toMatchObject({ status: 0 })
-      const [pages, machines] = [new URL(target.pagesUrl).port, new URL(target.machinesUrl).port]
-      const settings = `[pages]\nlisten = "127.0.0.1:${pages}"\n[machines]\nlisten = "127.0.0.1:${machines}"\n`
-      machine.run(['tee', '-a', '/etc/keyman/server.toml'], { input: settings })
+      const listen = `127.0.0.1:${new URL(target.machinesUrl).port}`
+      machine.sh(
+        `keyman-server init --user keyman-server --organisation acme --public-url ${target.pagesUrl} --machines-listen ${listen}`,
+      )
       machine.sh('systemctl start keyman-server')
       await ready()
       const status = machine.sh(`cat /proc/${pidOf('keyman-server')}/status`)
@@ -100,8 +126,8 @@ describe.skipIf(why !== undefined)(
     })
 
     it('a host joins, and its agent keeps sshd by its unit', async () => {
-      const port = await freePort()
-      machine.sh(`printf 'Include /etc/ssh/sshd_config.d/*.conf\\nPort ${port}\\nListenAddress 127.0.0.1\\n' > /etc/ssh/sshd_config
+      port = await freePort()
+      machine.sh(`printf 'UsePAM yes\\nInclude /etc/ssh/sshd_config.d/*.conf\\nPort ${port}\\nListenAddress 127.0.0.1\\n' > /etc/ssh/sshd_config
       rm -f /etc/ssh/sshd_config.d/* && ssh-keygen -q -A && mkdir -p /run/sshd && systemctl start ssh`)
       const [link = ''] = /http:\S+\/enrol#\S+/.exec(machine.sh('journalctl -u keyman-server')) ?? []
       alice = await logIn(target, await enrol(target, link, 'alice@example.com'))
@@ -115,6 +141,7 @@ describe.skipIf(why !== undefined)(
       const grant = administration.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
       await call(alice.connection, api.grants.add, { body: grant })
       await inForce(2)
+      await expectLogin()
       expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')
       expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
       expect(machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)).toMatch(/^Seccomp:\t2$/m)
@@ -144,6 +171,7 @@ describe.skipIf(why !== undefined)(
       expect([pidOf('keyman-server'), pidOf('keyman-agent')]).not.toContain(server)
       expect(pidOf('keyman-agent')).not.toBe(agent)
       expect(await host()).toMatchObject({ agent: 'keyman-agent 1.1.0' })
+      await expectLogin()
     })
 
     it('each wants the others in its own version', () => {
