@@ -144,7 +144,10 @@ describe.skipIf(why !== undefined)(
       await expectLogin()
       expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')
       expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
-      expect(machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)).toMatch(/^Seccomp:\t2$/m)
+      const status = machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)
+      expect(status).toMatch(/^Seccomp:\t2$/m)
+      // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
+      expect(status).toMatch(/^CapEff:\t000000000000000b$/m)
     })
 
     it('what somebody takes away of the files that say who gets in comes back, with its folder', async () => {
