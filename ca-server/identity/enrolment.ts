@@ -4,7 +4,7 @@ import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
-import { gone, linkId, passkeyFact, personFact, personId, relyingPartyFact, resetBy } from './facts.ts'
+import { gone, linkId, passkeyFact, passkeyNameFact, personFact, personId, relyingPartyFact, resetBy } from './facts.ts'
 import { createInvitations } from './invitations.ts'
 import { type LinkRow, useLink } from './link-records.ts'
 import { assertLength, findLink, hasAnybody, linkOver, loginLine, taken } from './links.ts'
@@ -183,7 +183,7 @@ export const passkeyEntry = (
   ...entry,
   kind: 'passkey-added',
   target: passkey.id,
-  facts: [passkeyFact(passkey)],
+  facts: [passkeyFact(passkey), passkeyNameFact(passkey)],
   details: {
     name: passkey.name,
     credentialId: toBase64Url(passkey.credentialId),

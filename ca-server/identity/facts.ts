@@ -25,6 +25,12 @@ export const passkeyFact = (passkey: {
   is: passkeySaid(passkey),
 })
 
+/** By its name its owner knows which one it is that was lost. */
+export const passkeyNameFact = ({ id, name }: { readonly id: string; readonly name: string }): Fact => ({
+  id: `passkey-name:${id}`,
+  is: name,
+})
+
 /** That all passkeys of a person were taken away at once: of rows it says nothing, so that one which is hidden meanwhile goes too. */
 const passkeysEndedId = (person: string): string => `passkeys-ended:${person}`
 export const passkeysEndedFact = (person: string): Fact => ({ id: passkeysEndedId(person), is: 'ended' })

@@ -1,6 +1,7 @@
 import { KeymanError } from '#shared/errors.ts'
 import { linkFact, personFact, resetBy } from './facts.ts'
 import { selectOpenLinks } from './link-records.ts'
+import { named } from './passkeys.ts'
 import { selectPasskeys, selectPerson } from './person-records.ts'
 import type { IdentityDeps, IdentityWords } from './port.ts'
 
@@ -49,7 +50,7 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
     if (!passkey)
       throw new KeymanError('not-found', `you have no passkey ${id.slice(0, 64)}`, { hint: 'see keyman passkey list' })
     return [
-      { name: 'Named', value: JSON.stringify(passkey.name) },
+      { name: 'Named', value: JSON.stringify(named({ ledger: { facts } }, passkey).name) },
       { name: 'Made', value: passkey.createdAt.toISOString() },
     ]
   },

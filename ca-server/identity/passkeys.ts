@@ -1,8 +1,9 @@
+import type { Ledger } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
 import { endSessions } from './end-sessions.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
-import { gone, isPasskeyGone, passkeyFact, passkeyId } from './facts.ts'
+import { gone, isPasskeyGone, passkeyFact, passkeyId, passkeyNameFact } from './facts.ts'
 import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
 import type { Act, Passkeys, PasskeyView } from './port.ts'
 import type { Room } from './room.ts'
@@ -18,15 +19,17 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
   const { store, now, random } = deps
 
   return {
-    list: async person =>
-      (
-        await deps.ledger.vouched(
-          () => selectPasskeys(store, person),
-          passkey => [passkeyFact(passkey)],
-        )
+    async list(person) {
+      // What each is called says the log as it is now.
+      await deps.ledger.follow()
+      const own = await deps.ledger.vouched(
+        () => selectPasskeys(store, person),
+        passkey => [passkeyFact(passkey)],
       )
+      return own
         .filter(passkey => !isPasskeyGone(deps.ledger.facts, passkey))
-        .map(toView),
+        .map(passkey => toView(named(deps, passkey)))
+    },
 
     async addOptions(caller) {
       const own = await selectPasskeys(store, caller.identity)
@@ -60,7 +63,9 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       act(by, { name: 'passkey rename' }, async t => {
         const { identity } = by.standing.caller
         if (!(await renamePasskey(t, identity, id, name))) throw noSuchPasskey(id)
-        await deps.ledger.appendIn(t, [{ ...by, kind: 'passkey-renamed', target: id, details: { name } }])
+        await deps.ledger.appendIn(t, [
+          { ...by, kind: 'passkey-renamed', target: id, details: { name }, facts: [passkeyNameFact({ id, name })] },
+        ])
         return toView(find(await selectPasskeys(t, identity), id))
       }),
 
@@ -69,7 +74,7 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       // What is issued to any of the sessions from here on is decided anew.
       await act(by, { name: 'passkey remove', changes: [`person:${identity}`] }, async t => {
         const own = await selectPasskeys(t, identity)
-        const { name } = find(own, id)
+        const { name } = named(deps, find(own, id))
         if (own.length === 1)
           throw new KeymanError('conflict', 'this is the last passkey: without it nobody could sign in', {
             hint: 'add another one first',
@@ -82,7 +87,7 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
             kind: 'passkey-removed',
             target: id,
             details: { name, sessions: sessions.length },
-            facts: [gone(passkeyId(id)), ...facts],
+            facts: [gone(passkeyId(id)), gone(passkeyNameFact({ id, name }).id), ...facts],
           },
           ...(await within(t, sessions)),
         ])
@@ -90,6 +95,15 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       await room.sessions.refresh()
     },
   }
+}
+
+/** With the name that the log gives it; one from before names were said has the one of its row. */
+export function named<Row extends { readonly id: string; readonly name: string }>(
+  { ledger: { facts } }: { readonly ledger: Pick<Ledger, 'facts'> },
+  passkey: Row,
+): Row {
+  const fact = passkeyNameFact(passkey)
+  return !facts.has(fact.id) || facts.holds(fact) ? passkey : { ...passkey, name: 'unknown: not as it was named' }
 }
 
 function find(own: readonly PasskeyRow[], id: string): PasskeyRow {

@@ -119,6 +119,30 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
     })
   })
 
+  it('the name of a passkey is the one that its owner gave, shown and recorded: two that were exchanged are neither', async () => {
+    const eli = await inviteAndEnrol(world.server, world.alice, 'eli@example.com')
+    let cookie: string | undefined = await world.signIn(eli)
+    const { options } = await page(world.server, api.passkeys.addOptions, { cookie })
+    const body = { name: 'lost', registration: new Authenticator(world.server.pagesUrl).create(options) }
+    ;({ cookie } = await touchedPage(world.server, eli, api.passkeys.add, { cookie, body }))
+    const names = async () => (await page(world.server, api.passkeys.list, { cookie })).passkeys.map(({ name }) => name)
+    expect(await names()).toEqual(['test', 'lost'])
+    const exchange = (one: string, other: string) =>
+      world.sql(`update passkey set name = case name when '${one}' then '${other}' else '${one}' end
+        where person = 'eli@example.com'`)
+    await exchange('test', 'lost')
+    expect(await names()).toEqual(['unknown: not as it was named', 'unknown: not as it was named'])
+    const { passkeys } = await page(world.server, api.passkeys.list, { cookie })
+    const params = { id: passkeys[0]?.id ?? '' }
+    const { problem } = await pageCall(world.server, api.passkeys.remove, { cookie, params })
+    const asked = { params: { transaction: problem?.transaction?.id ?? '' } }
+    expect(JSON.stringify((await page(world.server, api.actions.show, asked)).shown)).toContain('unknown: not as')
+    await exchange('test', 'lost')
+    const renamed = { cookie, params, body: { name: 'mine' } }
+    ;({ cookie } = await touchedPage(world.server, eli, api.passkeys.rename, renamed))
+    expect(await names()).toEqual(['mine', 'lost'])
+  })
+
   describe('a session', () => {
     it('is not made one of another person, nor a longer one, while its own person touches the passkey for it', async () => {
       const mona = await inviteAndEnrol(world.server, world.alice, 'mona@example.com')

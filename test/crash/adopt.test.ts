@@ -71,6 +71,18 @@ it('a record that was changed is found, and nothing is taken over', async () => 
   )
 })
 
+it('a log without a signed head is none to be taken over, whatever its records say', async () => {
+  await change(async store => {
+    await store.execute('create table kept_head as select * from ledger_checkpoint', [])
+    await store.execute('delete from ledger_checkpoint', [])
+  })
+  await expect(adopt(config(), async () => true)).rejects.toThrow(/no signed head of this audit log/)
+  await change(async store => {
+    await store.execute('insert into ledger_checkpoint select * from kept_head', [])
+    await store.execute('drop table kept_head', [])
+  })
+})
+
 it('an adoption that was interrupted is no hindrance: its key is there, and no seal', async () => {
   const { store, wrappingKeystore: keystore, close } = await openBase(config(), () => {})
   const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
