@@ -90,6 +90,27 @@ describe('what the log says', () => {
     facts.take(2n, record(2n, [{ id: 'link:1', is: null }], { kind: 'invitation-removed' }))
   })
 
+  it('by an invitation is not said once all that its maker had was ended; by one of another it is', () => {
+    const facts = Facts.none()
+    for (const [n, id] of ['link:1', 'link:2'].entries()) facts.take(BigInt(n), record(BigInt(n), [{ id, is: 'x' }]))
+    facts.take(2n, record(2n, [endedFact('maker@b.c')]))
+    const enrol = (id: string, invitedBy: string) =>
+      facts.take(3n, record(3n, [{ id, is: null }], { kind: 'enrolled', details: { invitedBy } }))
+    expect(() => enrol('link:1', 'maker@b.c')).toThrow('uses link:1')
+    enrol('link:2', 'other@b.c')
+  })
+
+  it('under a mandate is not said once that has ended; before and without it is', () => {
+    const facts = Facts.none()
+    const say = (at: bigint, id: string, is: string | null, consent: string) =>
+      facts.take(at, record(at, [{ id, is }], { actor: { kind: 'person', identity: 'a@b.c', session: '1', consent } }))
+    say(0n, 'mandate:1', 'x', 'action_1')
+    say(1n, 'grant:1', 'x', 'mandate_1')
+    say(2n, 'mandate:1', null, 'action_2')
+    expect(() => say(3n, 'grant:2', 'x', 'mandate_1')).toThrow('by mandate_1, which had ended')
+    say(3n, 'grant:2', 'x', 'action_3')
+  })
+
   it('gives one version of the KRL one content: its number goes on, and none comes twice or later', () => {
     const facts = Facts.none()
     facts.take(0n, record(0n, [{ id: 'krl-version:9 100', is: 'version' }]))

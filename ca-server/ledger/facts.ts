@@ -19,7 +19,13 @@ export type Fact = {
 const factsOfRecord = z.looseObject({
   kind: z.string(),
   requestId: z.string(),
-  actor: z.looseObject({ identity: z.string().optional(), session: z.string().optional() }),
+  actor: z.looseObject({
+    identity: z.string().optional(),
+    session: z.string().optional(),
+    consent: z.string().optional(),
+  }),
+  /** By whose invitation somebody was enrolled. */
+  details: z.looseObject({ invitedBy: z.string().optional() }).optional(),
   after: z.string().transform(BigInt),
   place: z.int().nonnegative().default(0),
   facts: z.record(z.string(), factSaid),
@@ -124,13 +130,16 @@ export class Facts {
    * whoever acts still may. Locks and looks are the database's word; what comes of them in the log is not. So each server holds each record
    * against all that was said before it, whoever wrote it.
    */
-  #assertPossible(index: bigint, { kind, requestId, actor, after, place, facts, sinceEnd }: Saying): void {
+  #assertPossible(index: bigint, { kind, requestId, actor, details, after, place, facts, sinceEnd }: Saying): void {
     // Made for this very place, while the log's end was locked: one that was kept back, or is written once more, stands elsewhere.
     if (index !== after + BigInt(place)) throw new RangeError(`it was made to be record ${after + BigInt(place)}`)
     if (this.has(failedId(requestId))) throw new RangeError(`it is of ${requestId}, which failed before`)
-    const { identity, session } = actor
+    const { identity, session, consent } = actor
     if (identity !== undefined && session !== undefined && this.#hasEnded(`session:${session}`, identity, after))
       throw new RangeError(`it was done in the session ${session}, which had ended`)
+    const mandate = this.#known.get(`mandate:${session}`)
+    if (consent?.startsWith('mandate_') && mandate?.digest === null && mandate.index < after)
+      throw new RangeError(`it was done by ${consent}, which had ended`)
     if (
       identity !== undefined &&
       sinceEnd !== undefined &&
@@ -143,8 +152,9 @@ export class Facts {
       if (GIVEN_ONCE.test(id) && known?.digest === null && !isGone)
         throw new RangeError(`it says that there is ${id}, which was gone`)
       if (USED.test(id) && known) throw new RangeError(`it says that ${id} was used, which was used before`)
-      if (USING_UP.has(kind) && isGone && !this.has(id))
-        throw new RangeError(`it uses ${id}, which is not there, or was used`)
+      const inviter = details?.invitedBy
+      const isOver = !this.has(id) || (inviter !== undefined && isEndedWithAll(this, id, inviter))
+      if (USING_UP.has(kind) && isGone && isOver) throw new RangeError(`it uses ${id}, which is not there, or was used`)
       const [, numbered, number] = NUMBERED.exec(id) ?? []
       if (numbered && number && !isGone && this.#highest(numbered) >= BigInt(number))
         throw new RangeError(`it says ${id} after ${numbered}${this.#highest(numbered)}`)
