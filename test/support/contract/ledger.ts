@@ -161,6 +161,7 @@ export function ledgerContract(open: () => { store: Store; ledger: Ledger }): vo
       expect(await ledger.append(entry())).toBe((last?.index ?? 0n) + 2n)
       const again = store.transaction({ name: 'again', deadlineMs: 5_000 }, t => ledger.appendIn(t, both))
       expect(await codeOf(again)).toBe('conflict')
+      await expect.poll(failures).toEqual([expect.stringContaining('"target":"both"')])
     })
 
     it("in a person's name is written by a transaction that holds the person's epoch as it was read, and by no other", async () => {
