@@ -10,7 +10,7 @@ const TRY_AGAIN_MS = 1_000
  * suits. So the log says that they failed, before it says anything else of this server's; from there on they count for nobody.
  */
 export class FailedChanges {
-  readonly #store: Store
+  readonly #store: Pick<Store, 'transaction'>
   readonly #append: (t: Queryable, entry: Entry) => Promise<void>
   readonly #onError: (error: unknown) => void
   readonly #unsaid = new Set<string>()
@@ -18,7 +18,11 @@ export class FailedChanges {
   #stopped = false
   #attempts = 0
 
-  constructor(store: Store, append: (t: Queryable, entry: Entry) => Promise<void>, onError: (error: unknown) => void) {
+  constructor(
+    store: Pick<Store, 'transaction'>,
+    append: (t: Queryable, entry: Entry) => Promise<void>,
+    onError: (error: unknown) => void,
+  ) {
     this.#store = store
     this.#append = append
     this.#onError = onError
