@@ -12,6 +12,9 @@ import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
 import { type SoftHsm, startSoftHsm } from '#test/support/softhsm.ts'
 
+import { checkConfig } from './check-config.ts'
+import { readConfig } from './config.ts'
+
 /** The command itself, on a file that is good; each test spoils one thing of it. */
 const folder = mkdtempSync(join(tmpdir(), 'keyman-check-'))
 const at = (name: string) => join(folder, name)
@@ -358,6 +361,44 @@ describe.skipIf(!requires('postgresql'))('check-config on a database', () => {
       errors: [expect.stringMatching(/^database\.url: the role outside is not a member of keyman_runtime/)],
       hints: [expect.stringContaining('grant keyman_runtime to outside')],
     })
+  })
+
+  it('finds a clock that is not the one of the database', async () => {
+    configure(
+      ['data_folder', at('data')],
+      ['database.url', cluster.url],
+      ['database.migration_url', cluster.migrationUrl],
+    )
+    const checked = (seconds: number) =>
+      checkConfig(readConfig({ file, env: {}, home: folder }), () => new Date(Date.now() + seconds * 1000))
+    const clock = async (seconds: number) => (await checked(seconds)).problems.filter(({ field }) => field === 'clock')
+    expect(await clock(0)).toEqual([])
+    expect(await clock(-3600)).toEqual([
+      {
+        field: 'clock',
+        message: expect.stringMatching(/^this machine's clock is 3\d{3} seconds behind the database's$/),
+        hint: expect.stringContaining('NTP'),
+      },
+    ])
+  })
+
+  it('says what a further server wants, on a database that is in use', async () => {
+    const { url, migrationUrl } = cluster
+    const { openStore } = await import('#server/store/index.ts')
+    await (await openStore({ engine: 'postgresql', url, migrationUrl })).close()
+    expect(await check(url, migrationUrl)).toMatchObject({ code: 0, errors: [] })
+    await admin.query(
+      "insert into ledger_record (index, request_id, kind, actor, at, record) values (0, 'r', 'k', 'a', now(), '{}')",
+    )
+    expect(await check(url, migrationUrl)).toMatchObject({
+      code: 9,
+      errors: [
+        'trust.root_fingerprint: must be set: the database is in use, and this data folder remembers nothing of it (not set; its variable is KEYMAN_TRUST_ROOT_FINGERPRINT)',
+      ],
+    })
+    const root: Setting = ['trust.root_fingerprint', `SHA256:${'A'.repeat(43)}`]
+    expect(await check(url, migrationUrl, root)).toMatchObject({ code: 0, errors: [] })
+    await admin.query('truncate ledger_record cascade')
   })
 
   it('finds a migration URL without its password, and start says it in the same words', async () => {

@@ -55,7 +55,7 @@ export async function checkConfig({ config, problems, where }: ReadConfig, now: 
     if (settings && !others.some(({ field }) => field.startsWith(at)))
       add(await thrown(at, () => checkKeystore(at, settings, config.authority.algorithm)))
   }
-  if (!isWrong('database')) add(await checkDatabase(config, now))
+  if (!isWrong('database')) add(await checkDatabase(config, now, remarks))
   if (served) remarks.push(`a server runs on ${config.dataFolder}: its ports and its embedded database were not tried`)
   return { problems: [...problems, ...found], remarks }
 }
@@ -144,17 +144,30 @@ async function checkKeystore(
   }
 }
 
-async function checkDatabase({ database }: ServerConfig, now: () => Date): Promise<FieldError[]> {
+async function checkDatabase(
+  { database, dataFolder, trust }: ServerConfig,
+  now: () => Date,
+  remarks: string[],
+): Promise<FieldError[]> {
   if (database.engine !== 'postgresql') return []
-  const { problems, clockAhead } = await checkPostgres(database.url.reveal(), database.migrationUrl?.reveal(), now)
-  if (clockAhead === undefined || Math.abs(clockAhead) <= Number(MAX_CLOCKS_APART)) return [...problems]
-  const seconds = Math.round(Math.abs(clockAhead))
-  return [
-    ...problems,
-    {
+  const url = database.url.reveal()
+  const { problems, clockAhead, isInUse } = await checkPostgres(url, database.migrationUrl?.reveal(), now)
+  const found = [...problems]
+  // A further server, or one whose data folder is lost: nothing here proves that the database is what it was.
+  if (isInUse && !existsSync(join(dataFolder, 'pins', 'log-head.json'))) {
+    remarks.push('the database is in use, and this data folder is new: the first start wants --checkpoint FILE')
+    if (trust.rootFingerprint === undefined)
+      found.push({
+        field: 'trust.root_fingerprint',
+        message: 'must be set: the database is in use, and this data folder remembers nothing of it',
+        hint: 'set it to what keyman trust show names on a machine that is signed in',
+      })
+  }
+  if (clockAhead !== undefined && Math.abs(clockAhead) > Number(MAX_CLOCKS_APART))
+    found.push({
       field: 'clock',
-      message: `this machine's clock is ${seconds} seconds ${clockAhead > 0 ? 'ahead of' : 'behind'} the database's`,
+      message: `this machine's clock is ${Math.round(Math.abs(clockAhead))} seconds ${clockAhead > 0 ? 'ahead of' : 'behind'} the database's`,
       hint: 'set both by NTP (timedatectl set-ntp true): sessions and certificates end by them',
-    },
-  ]
+    })
+  return found
 }

@@ -12,6 +12,8 @@ export type CheckedPostgres = {
   readonly problems: readonly FieldError[]
   /** Seconds that this machine's clock is ahead of the database's; undefined where the database is not reached. */
   readonly clockAhead: number | undefined
+  /** Whether a server has recorded something there. */
+  readonly isInUse: boolean
 }
 
 /**
@@ -45,9 +47,9 @@ export async function checkPostgres(
       if (isOne) await trying(() => mayMigrateAlone(runtime))
       else await trying(() => mayOnlyAppend(runtime))
       await trying(() => notifications(url, runtime))
-      return { problems, clockAhead: await clockAhead(runtime, now) }
+      return { problems, clockAhead: await clockAhead(runtime, now), isInUse: await isInUse(runtime) }
     }
-    return { problems, clockAhead: undefined }
+    return { problems, clockAhead: undefined, isInUse: false }
   } finally {
     await Promise.all([owner?.end(), runtime?.end()])
   }
@@ -130,6 +132,15 @@ async function notifications(url: string, runtime: pg.Client): Promise<void> {
   } finally {
     await listener.close()
   }
+}
+
+async function isInUse(runtime: pg.Client): Promise<boolean> {
+  const { readable } = await one(
+    runtime,
+    "select has_table_privilege(oid, 'select') as readable from pg_class where oid = to_regclass('ledger_record')",
+  )
+  if (readable !== true) return false
+  return (await one(runtime, 'select exists (select from ledger_record) as used')).used === true
 }
 
 async function clockAhead(runtime: pg.Client, now: () => Date): Promise<number> {
