@@ -20,8 +20,10 @@ const SSHD = ['/usr/sbin/sshd', '/usr/local/sbin/sshd', '/usr/bin/sshd', '/opt/h
 const SSH_KEYGEN = ['/usr/bin/ssh-keygen', '/usr/local/bin/ssh-keygen', '/opt/homebrew/bin/ssh-keygen']
 const HOST_KEYS = ['ed25519', 'ecdsa', 'rsa'].map(type => `/etc/ssh/ssh_host_${type}_key.pub`)
 
+const MACHINE_STATE = '/var/lib/keyman-agent'
+
 export function defaultStateFolder(env: NodeJS.ProcessEnv): string {
-  if (process.geteuid?.() === 0) return '/var/lib/keyman-agent'
+  if (process.geteuid?.() === 0) return MACHINE_STATE
   return join(env.XDG_STATE_HOME ?? join(homedir(), '.local/state'), 'keyman-agent')
 }
 
@@ -67,6 +69,12 @@ function reloadOf(flags: MachineFlags): Machine['reload'] {
   if (!existsSync('/run/systemd/system')) return { pidFile: existsSync('/run') ? '/run/sshd.pid' : '/var/run/sshd.pid' }
   return { command: ['systemctl', 'reload', existsSync('/lib/systemd/system/ssh.service') ? 'ssh' : 'sshd'] }
 }
+
+/** Whether systemd runs here and has the unit that packages bring, which is for the machine's own sshd. */
+export const hasUnit = (stateFolder: string): boolean =>
+  stateFolder === MACHINE_STATE &&
+  existsSync('/run/systemd/system') &&
+  ['/usr/lib', '/etc'].some(folder => existsSync(`${folder}/systemd/system/keyman-agent.service`))
 
 const missing = (what: string, where: string, flag: string): KeymanError =>
   new KeymanError('not-found', `${what} on this machine (looked at ${where})`, {

@@ -7,7 +7,7 @@ import { shown } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import { HELP } from './help.ts'
 import { createLog } from './log.ts'
-import { defaultStateFolder, describeMachine } from './machine.ts'
+import { defaultStateFolder, describeMachine, hasUnit } from './machine.ts'
 import { OPTIONS } from './options.ts'
 import { readToken } from './read-token.ts'
 import { AGENT_VERSION } from './version.ts'
@@ -44,7 +44,11 @@ async function main(args: string[]): Promise<number> {
         })
       }
       say(`This host is ${joined.host} of ${joined.organisation}; its access files are in force.`)
-      say('Next: keep keyman-agent run going (as a service).')
+      say(
+        hasUnit(stateFolder)
+          ? 'Next: systemctl enable --now keyman-agent'
+          : 'Next: keep keyman-agent run going (as a service).',
+      )
       return EXIT.done
     }
     case 'run': {

@@ -105,5 +105,11 @@ export function configText(values: ReadonlyMap<string, unknown>, file: string): 
   return `${lines.join('\n')}\n`
 }
 
-/** What packages bring: everything in its place, on this machine alone, and nothing decided. */
-export const PACKAGED_CONFIG = configText(new Map([['data_folder', '/var/lib/keyman']]), '/etc/keyman/server.toml')
+/**
+ * What packages bring: everything in its place, on this machine alone, and nothing decided. Short, and the same in each
+ * release: whoever has a file of their own is asked by dpkg each time that this one changes.
+ */
+export const PACKAGED_CONFIG = `# KeyMan's server, as it was installed: at http://localhost:4480, for this machine alone.
+# keyman-server init --user keyman-server  writes this file anew, with what there is to set. What each setting means: docs/server.md
+data_folder = "/var/lib/keyman"
+`

@@ -113,7 +113,7 @@ describe('keyman-server init by flags', () => {
     expect(() => read()).not.toThrow()
   })
 
-  it('packages bring the same text, with where the data lies alone', async () => {
+  it('the file that packages bring is known by its text', async () => {
     await expect(PACKAGED_CONFIG).toMatchFileSnapshot(join(import.meta.dirname, '..', 'packaging', 'server.toml'))
   })
 

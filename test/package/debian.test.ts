@@ -135,8 +135,9 @@ describe.skipIf(why !== undefined)(
         body: { name: HOST, labels: {}, port, tokenLifetime: 600 },
       })
       const join = machine.run(['keyman-agent', 'join', '--token-file', '-'], { input: token })
-      expect(join).toMatchObject({ status: 0 })
-      machine.sh('systemctl start keyman-agent')
+      const [next = ''] = /(?<=^Next: ).+/m.exec(join.stdout) ?? []
+      expect({ next, status: join.status }).toEqual({ next: 'systemctl enable --now keyman-agent', status: 0 })
+      machine.sh(next)
       await inForce(1)
       const grant = administration.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
       await call(alice.connection, api.grants.add, { body: grant })
