@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
@@ -69,6 +69,63 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     const why = await laptop.keyman(['why', web1])
     expect(why.stdout).toContain(`as backup, by ${id} (alice@example.com), 1h at most, ${options}\n`)
     expect((await laptop.keyman(['grant', 'remove', id])).code).toBe(0)
+  })
+  it('the same grant twice is refused, with the ID of the first; one grant is shown by itself', async () => {
+    const grant = ['grant', 'add', 'alice@example.com', 'twice', '--host', web1, '--source', '127.0.0.0/8']
+    const id = (await laptop.keyman(grant)).stdout.trim()
+    const again = await laptop.keyman(grant)
+    expect([again.code, again.stdout, again.stderr]).toEqual([
+      ...[7, '', expect.stringContaining(`keyman: error: ${id} gives just this already`)],
+    ])
+    const shown = await laptop.keyman(['grant', 'show', id])
+    expect(shown.stdout).toContain(`  gives     alice@example.com the login twice\n  on        ${web1}\n`)
+    expect(shown.stdout).toContain('  as        from 127.0.0.0/8 alone\n')
+    expect((await laptop.keyman(['grant', 'show', 'grant_0123456789'])).code).toBe(6)
+    const other = await laptop.keyman([...grant, '--max', '1h'])
+    expect(other.code).toBe(0)
+    for (const made of [id, other.stdout.trim()]) await laptop.keyman(['grant', 'remove', made, '--no-wait'])
+  })
+  it('says of a grant or a member where nobody has the label, the name, or may sign in', async () => {
+    const grant = (who: string, value: string) =>
+      laptop.keyman(['grant', 'add', who, 'remarked', '--label', `env=${value}`])
+    const nowhere = await grant('alice@example.com', 'nowhere')
+    expect(nowhere.stderr).toContain('No host has env=nowhere yet: keyman host list\n')
+    const fine = await grant('alice@example.com', 'prod')
+    expect(fine.stderr).toMatch(/Granted: [^\n]*\n$/)
+    const team = await laptop.keyman(['team', 'add', 'remarked', 'alice@example.com', 'alcie@example.com'])
+    expect(team.stderr).toMatch(/\nNobody called alcie@example\.com has a passkey here yet: [^\n]*\n$/)
+    for (const { stdout } of [nowhere, fine]) await laptop.keyman(['grant', 'remove', stdout.trim(), '--no-wait'])
+  })
+  it('why says that a host has not joined yet, and that this machine has not heard of it', async () => {
+    const id = (await laptop.keyman(['grant', 'add', 'alice@example.com', 'heard', '--host', web1])).stdout.trim()
+    const before = await laptop.keyman(['why', web1])
+    expect(before.stderr).toContain(`${web1} has not joined yet: nobody gets in there by KeyMan until it has.\n`)
+    expect(before.stderr).toContain('Your machine hears of it at the next renewal: keyman ssh renew.')
+    await laptop.keyman(['ssh', 'renew'])
+    expect((await laptop.keyman(['why', web1])).stderr).not.toContain('Your machine hears of it')
+    await laptop.keyman(['grant', 'remove', id, '--no-wait'])
+  })
+  it('plain ssh knows by itself a host that was granted since the last renewal, and asks for none that it knows', async () => {
+    await laptop.keyman(['host', 'add', 'new1.keyman.localhost', '--port', '2299', '--address', '127.0.0.1'])
+    const evaluate = async (host: string) => {
+      const file = join(laptop.home, 'config', 'keyman', 'ssh_config')
+      return (await laptop.run('ssh', ['-G', '-F', file, host])).stdout
+    }
+    expect(await evaluate('new1.keyman.localhost')).toMatch(/^port 22$/m)
+    const id = (await laptop.keyman(['grant', 'add', 'alice@example.com', 'new', '--host', 'new1'])).stdout.trim()
+    // Not again within a few seconds, since a name that is nobody's may be typed again and again.
+    const file = join(server.env.XDG_RUNTIME_DIR ?? '', 'keyman', 'local', 'valid-until')
+    const letPass = () => utimesSync(file, 0, Date.now() / 1000 - 60)
+    const renewed = () => statSync(file).mtimeMs
+    letPass()
+    expect(await evaluate('new1.keyman.localhost')).toMatch(/^port 2299$/m)
+    letPass()
+    const before = renewed()
+    await evaluate('new1.keyman.localhost')
+    expect(renewed()).toBe(before)
+    await evaluate('nobody.keyman.localhost')
+    expect(renewed()).toBeGreaterThan(before)
+    await laptop.keyman(['grant', 'remove', id, '--no-wait'])
   })
   it('labels are written alike, and the end of a grant in local time', async () => {
     const label = ['--label', 'env=prod', '--label', 'team=sre']

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { rememberCheckpoint, sessionConnection } from './checkpoint.ts'
@@ -11,21 +12,35 @@ import { requireKey } from './session-key.ts'
 import { takeTurn } from './turn.ts'
 
 const PATIENCE_MS = 15_000
+const BETWEEN_NEW_HOSTS_MS = 3_000
 
 /**
- * Renews both certificates for the same two keys, with the newest trust bundle and hosts. No passkey, no agent. `ifDue`:
- * does nothing where enough time is left, since another ssh may have just renewed. Throws `denied` where no grant gives a
+ * Renews both certificates for the same two keys, with the newest trust bundle and hosts. No passkey, no agent. `if due`: does
+ * nothing where enough time is left, since another ssh may have just renewed; `for a new host`: nor where one has just asked, since a
+ * name that is nobody's may be typed again and again, by fifty forks at once. Throws `denied` where no grant gives a
  * certificate any more, `not-signed-in` where the session is over.
  */
-export async function renewSession(folders: Folders, held: Context | undefined, ifDue: boolean): Promise<void> {
+export async function renewSession(
+  folders: Folders,
+  held: Context | undefined,
+  when: 'now' | 'if due' | 'for a new host',
+): Promise<void> {
   const { context } = requireSession(folders, new Date(), held)
   const done = await takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => {
-    if (ifDue && !renewalDue(readSession(folders, context.organisation), new Date())) return true
+    if (when === 'if due' && !renewalDue(readSession(folders, context.organisation), new Date())) return true
+    if (when === 'for a new host' && wasJustRenewed(folders, context)) return true
     // Read anew: a login or another renewal may have moved it forward while this one waited.
     await renew(folders, readContext(folders, context.organisation))
     return true
   })
   if (!done) throw new KeymanError('conflict', 'another keyman is renewing and does not come to an end')
+}
+
+/** By the file that each renewal writes last. */
+function wasJustRenewed(folders: Folders, { organisation }: Context): boolean {
+  const age =
+    Date.now() - (statSync(sessionFiles(folders, organisation).validUntil, { throwIfNoEntry: false })?.mtimeMs ?? 0)
+  return age >= 0 && age < BETWEEN_NEW_HOSTS_MS
 }
 
 async function renew(folders: Folders, known: Context | undefined): Promise<void> {

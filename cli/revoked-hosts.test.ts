@@ -9,7 +9,7 @@ import { requires } from '#test/support/requires.ts'
 import { newKey, type TestKey } from '#test/support/ssh-keys.ts'
 import { newSshd, ownLogin, type TestSshd } from '#test/support/sshd.ts'
 import { ensureRevokedHosts, writeRevokedHosts } from './revoked-hosts.ts'
-import { knownHostsText, sshConfigText } from './ssh-config.ts'
+import { knownHostsText, sshConfigText, sshHostsText } from './ssh-config.ts'
 
 const name = 'web1.prod.example.com'
 const signed = (message: Uint8Array, { publicKey, sign }: TestKey, namespace: string): string =>
@@ -48,6 +48,8 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
       hostSuffixes: ['prod.example.com'],
       hosts: [{ name, port: sshd.port, address: '127.0.0.1' }],
       check: '/bin/true',
+      refresh: '/bin/true',
+      hostsFile: file('hosts'),
       identityFile: file('user'),
       certificateFile: file('user-cert.pub'),
       knownHostsFile: file('known_hosts'),
@@ -55,6 +57,7 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
     }
     writeFileSync(file('known_hosts'), knownHostsText([authority], own))
     writeFileSync(file('config'), sshConfigText(own))
+    writeFileSync(file('hosts'), sshHostsText(own))
     const options = ['BatchMode=yes', 'StrictHostKeyChecking=yes', 'IdentityAgent=none', 'IdentitiesOnly=yes']
     const args = ['-F', file('config'), '-l', ownLogin(), ...options.flatMap(option => ['-o', option]), name, 'echo in']
     return new Promise<string>(done => execFile('ssh', args, (_, out, err) => done(out.trim() || err)))

@@ -57,7 +57,7 @@ async function check(folders: Folders, context: Context, now: () => number): Pro
 async function renew(folders: Folders, context: Context): Promise<Outcome | undefined> {
   const { renewSession } = await import('./renew.ts')
   try {
-    await renewSession(folders, context, false)
+    await renewSession(folders, context, 'now')
     return GOOD
   } catch (error) {
     if (!(error instanceof KeymanError)) throw error

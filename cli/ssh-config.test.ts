@@ -27,6 +27,7 @@ import {
   knownHostsText,
   type SshConfigInput,
   sshConfigText,
+  sshHostsText,
   withInclude,
   withoutInclude,
 } from './ssh-config.ts'
@@ -48,6 +49,8 @@ const input = (change: Partial<SshConfigInput> = {}): SshConfigInput => ({
     { name: 'v6.prod.example.com', address: '2001:db8::1' },
   ],
   check: '/home/alice/.config/keyman/ssh-check/acme',
+  refresh: '/home/alice/.config/keyman/ssh-refresh/acme',
+  hostsFile: '/home/alice/.config/keyman/ssh-hosts/acme',
   identityFile: '/run/user/1000/keyman/acme/id_ed25519',
   certificateFile: '/run/user/1000/keyman/acme/id_ed25519-cert.pub',
   knownHostsFile: '/home/alice/.config/keyman/known_hosts/acme',
@@ -65,10 +68,11 @@ describe('the include file', () => {
       ),
     ).not.toContain('%')
   })
-  it('runs its check for our own names alone', () => {
+  it('runs its scripts for our own names alone, and the one for new hosts for none that is listed', () => {
     const lines = sshConfigText(input()).split('\n')
     expect(lines.filter(line => line.includes(' exec '))).toEqual([
       'Match originalhost *.prod.example.com exec "/home/alice/.config/keyman/ssh-check/acme"',
+      'Match originalhost *.prod.example.com,!web1.prod.example.com,!db1.prod.example.com,!v6.prod.example.com exec "/home/alice/.config/keyman/ssh-refresh/acme"',
     ])
   })
   it.each([
@@ -93,7 +97,7 @@ describe('the include file', () => {
     { name: 'x.prod.example.com', address: '-oProxyCommand=id' },
     { name: 'x.prod.example.com', address: '$(id)' },
   ])('leaves out what a hostile server says: %j', host => {
-    const text = sshConfigText(input({ hosts: [host] }))
+    const text = sshConfigText(input({ hosts: [host] })) + sshHostsText(input({ hosts: [host] }))
     expect(text).not.toContain('192.0.2.66')
     expect(text).not.toMatch(/ProxyCommand|\$|github/)
   })
@@ -108,6 +112,8 @@ describe('the include file', () => {
     for (const folder of ['%h', 'a"b', "it's", '$x', 'a*', 'a\\b', 'a\nb', 'a\tb', 'a[b'])
       for (const [name, variable] of [
         ['check', 'XDG_CONFIG_HOME'],
+        ['refresh', 'XDG_CONFIG_HOME'],
+        ['hostsFile', 'XDG_CONFIG_HOME'],
         ['knownHostsFile', 'XDG_CONFIG_HOME'],
         ['revokedHostsFile', 'XDG_CONFIG_HOME'],
         ['identityFile', 'XDG_RUNTIME_DIR'],
@@ -313,10 +319,16 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     writeFileSync(check, `#!/bin/sh\necho x >> ${ran}\nexit 0\n`, { mode: 0o700 })
     const include = join(folder, 'include')
     const demo = { name: 'demo.keyman.localhost', address: '127.0.0.1', port: 2200, login: 'alice' }
-    writeFileSync(
-      include,
-      sshConfigText(input({ check, demo, hostSuffixes: ['prod.example.com', 'keyman.localhost'] })),
-    )
+    const hostsFile = join(folder, 'hosts')
+    const given = input({
+      check,
+      refresh: check,
+      hostsFile,
+      demo,
+      hostSuffixes: ['prod.example.com', 'keyman.localhost'],
+    })
+    writeFileSync(include, sshConfigText(given))
+    writeFileSync(hostsFile, sshHostsText(given))
     const [before, after] = [join(folder, 'before'), join(folder, 'after')]
     writeFileSync(before, own)
     writeFileSync(after, withInclude(own, { path: include, home: folder }))
@@ -342,6 +354,23 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     expect(ours).toMatch(/^serveraliveinterval 30$/m)
     expect(evaluate(after, 'demo')).toMatch(/^user alice$/m)
     expect(existsSync(ran)).toBe(true)
+  })
+  it('knows a host that its script has found by this very call, and runs it for no host that it knows', () => {
+    const at = (file: string) => join(folder, `new ${file}`)
+    const given = input({ check: '/bin/true', refresh: at('refresh'), hostsFile: at('hosts') })
+    const fresh = { name: 'new1.prod.example.com', port: 2201, address: '192.0.2.9' }
+    writeFileSync(at('found'), sshHostsText({ ...given, hosts: [...given.hosts, fresh] }))
+    writeFileSync(at('refresh'), `#!/bin/sh\necho ran >> '${at('ran')}'\ncp '${at('found')}' '${at('hosts')}'\n`, {
+      mode: 0o700,
+    })
+    writeFileSync(at('include'), sshConfigText(given))
+    writeFileSync(at('hosts'), sshHostsText(given))
+    writeFileSync(at('config'), withInclude(own, { path: at('include'), home: folder }))
+    for (const known of ['web1.prod.example.com', 'db1.prod.example.com', 'github.com']) evaluate(at('config'), known)
+    expect(existsSync(at('ran'))).toBe(false)
+    expect(evaluate(at('config'), fresh.name)).toMatch(/^port 2201$/m)
+    expect(readFileSync(at('ran'), 'utf8')).toBe('ran\n')
+    expect(evaluate(at('config'), fresh.name)).toMatch(/^hostname 192\.0\.2\.9$/m)
   })
   it("keeps the person's own keys where the check says no, and still knows the host's authority", () => {
     const include = join(folder, 'include-no')
@@ -372,6 +401,8 @@ describe.skipIf(!requires('ssh', 'sshd'))('a home with blanks', () => {
     const given = input({
       hosts: [{ name, address: '127.0.0.1', port }],
       check: at('check script'),
+      refresh: at('check script'),
+      hostsFile: at('hosts, ours'),
       identityFile: at('id_ed25519'),
       certificateFile: at('id_ed25519-cert.pub'),
       knownHostsFile: at('known hosts'),
@@ -379,6 +410,7 @@ describe.skipIf(!requires('ssh', 'sshd'))('a home with blanks', () => {
     })
     ensureRevokedHosts(at('revoked hosts'))
     writeFileSync(at('ssh config'), sshConfigText(given))
+    writeFileSync(at('hosts, ours'), sshHostsText(given))
     writeFileSync(at('known hosts'), knownHostsText([readFileSync(at('authority.pub'), 'utf8').trim()], given))
     writeFileSync(at('config'), withInclude('', { path: at('ssh config'), home }))
   }

@@ -3,7 +3,7 @@ import { isHostName, isLogin } from '#shared/names.ts'
 import { type Included, includes, withoutIncluded, wordsAfter } from './ssh-lines.ts'
 
 /**
- * Pure: the text of our one include file and of our known_hosts file. A server's word is data (invariant 14): names are
+ * Pure: the text of our one include file, of the file of hosts that it includes, and of our known_hosts file. A server's word is data (invariant 14): names are
  * checked against the allow-list again, they lie below the suffixes the person agreed to, and nothing of a server's
  * answer, nor any `%` token, reaches a shell (CVE-2023-51385).
  */
@@ -13,6 +13,10 @@ export type SshConfigInput = {
   readonly hosts: readonly { name: string; port?: number; address?: string }[]
   /** The script that says whether the certificate is still good; exit 0 if so. */
   readonly check: string
+  /** The script that asks which hosts there are, for a name that `hostsFile` does not know. */
+  readonly refresh: string
+  /** `sshHostsText`: ssh reads it after both scripts, so that it finds there what they have written. */
+  readonly hostsFile: string
   readonly identityFile: string
   readonly certificateFile: string
   /** The socket of the agent that has the key, where one has: a terminal may have another one. */
@@ -32,9 +36,6 @@ export function sshConfigText(input: SshConfigInput): string {
   const patterns = [...suffixesOf(input).map(suffix => `*.${suffix}`), ...(demo.length > 0 ? ['demo'] : [])].join(',')
   const lines = [
     `# Hosts of ${input.organisation}. Made by keyman and made anew at each login; undo: keyman ssh config --remove`,
-    ...ownHosts(input)
-      .filter(host => host.address !== undefined || (host.port ?? 22) !== 22)
-      .flatMap(hostBlock),
     ...demo,
     // `originalhost`: what was typed, so other hosts are left as they were, and our check is not even run for them.
     ...(patterns === ''
@@ -52,9 +53,26 @@ export function sshConfigText(input: SshConfigInput): string {
             ? []
             : [`  IdentityAgent ${path(input.identityAgent, 'SSH_AUTH_SOCK')}`]),
         ]),
+    // A name that is not listed may be of a grant that is new. Those that are listed are excepted by name: no token says to a
+    // shell what was typed.
+    ...(suffixesOf(input).length === 0
+      ? []
+      : [
+          `Match originalhost ${[...suffixesOf(input).map(suffix => `*.${suffix}`), ...ownHosts(input).map(({ name }) => `!${name}`)].join(',')} exec ${command(input.refresh, 'XDG_CONFIG_HOME')}`,
+        ]),
     // Ends the block: what stands after our Include is again for all hosts.
     'Match all',
+    ...(suffixesOf(input).length === 0 ? [] : [includeLine(input.hostsFile)]),
   ]
+  return `${lines.join('\n')}\n`
+}
+
+/** Where hosts are that are not simply reached by their name. */
+export function sshHostsText(input: Pick<SshConfigInput, 'organisation' | 'hostSuffixes' | 'hosts'>): string {
+  const blocks = ownHosts(input)
+    .filter(host => host.address !== undefined || (host.port ?? 22) !== 22)
+    .flatMap(hostBlock)
+  const lines = [`# Hosts of ${input.organisation}. Made by keyman and made anew at each renewal`, ...blocks]
   return `${lines.join('\n')}\n`
 }
 
@@ -166,6 +184,12 @@ fi
 exec ${keyman} ssh check ${context}
 `
 }
+
+/** What `Match exec` runs for a name that is not listed: it never decides anything, and says nothing where nobody is signed in. */
+export const refreshScript = ({ keyman, organisation }: { keyman: string; organisation: string }): string => `#!/bin/sh
+# Made by keyman: ssh runs this for one of our names that it does not know, because a grant may be new.
+exec ${word(keyman)} ssh renew --new-host --context '${organisation}' </dev/null >/dev/null
+`
 
 function keyTest(key: Parameters<typeof checkScript>[0]['key']): string {
   if ('file' in key) return `[ -r ${word(key.file)} ]`

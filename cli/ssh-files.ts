@@ -6,13 +6,22 @@ import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
 import { ensureRevokedHosts } from './revoked-hosts.ts'
 import { agentOf } from './ssh-agent.ts'
-import { checkScript, knownHostsText, type SshConfigInput, sshConfigText } from './ssh-config.ts'
+import {
+  checkScript,
+  knownHostsText,
+  refreshScript,
+  type SshConfigInput,
+  sshConfigText,
+  sshHostsText,
+} from './ssh-config.ts'
 import { wordsAfter } from './ssh-lines.ts'
 
-/** Our files that ssh reads. One include file for all contexts, and per context a check script and known_hosts. */
+/** Our files that ssh reads. One include file for all contexts, and per context two scripts, hosts and known_hosts. */
 export const sshFiles = (folders: Folders) => ({
   include: join(folders.config, 'ssh_config'),
   check: (organisation: string) => join(folders.config, 'ssh-check', organisation),
+  refresh: (organisation: string) => join(folders.config, 'ssh-refresh', organisation),
+  hosts: (organisation: string) => join(folders.config, 'ssh-hosts', organisation),
   knownHosts: (organisation: string) => join(folders.config, 'known_hosts', organisation),
   revokedHosts: (organisation: string) => join(folders.config, 'revoked_hosts', organisation),
   userConfig: join(process.env.HOME || homedir(), '.ssh', 'config'),
@@ -20,7 +29,9 @@ export const sshFiles = (folders: Folders) => ({
 
 /** The folders of ours that a login writes into. */
 export const ownFolders = (folders: Folders): string[] => [
-  ...['', 'contexts', 'ssh-check', 'known_hosts', 'revoked_hosts'].map(name => join(folders.config, name)),
+  ...['', 'contexts', 'ssh-check', 'ssh-refresh', 'ssh-hosts', 'known_hosts', 'revoked_hosts'].map(name =>
+    join(folders.config, name),
+  ),
   folders.runtime,
 ]
 
@@ -41,6 +52,8 @@ export function refreshSshFiles(
     writeFile(input.knownHostsFile, knownHostsText(context.hostAuthorities, input), 0o644)
     ensureRevokedHosts(input.revokedHostsFile)
     writeFile(input.check, checkOf(folders, context, session), 0o700)
+    writeFile(input.refresh, refreshScript({ keyman: keymanProgram(), organisation: name }), 0o700)
+    writeFile(input.hostsFile, sshHostsText(input), 0o600)
     return [sshConfigText(input)]
   })
   writeFile(sshFiles(folders).include, blocks.join('\n'), 0o600)
@@ -82,6 +95,8 @@ function inputOf(folders: Folders, context: Context, session: Session | undefine
     hostSuffixes: context.hostSuffixes,
     hosts: context.hosts,
     check: files.check(context.organisation),
+    refresh: files.refresh(context.organisation),
+    hostsFile: files.hosts(context.organisation),
     identityFile: own.key,
     certificateFile: own.certificate,
     ...(agent === undefined ? {} : { identityAgent: agent }),

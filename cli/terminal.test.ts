@@ -31,7 +31,19 @@ describe('a table', () => {
     expect(table(['HOST', 'STATE'], rows)).toBe('HOST         STATE\nweb1         connected\na-long-name  away')
   })
   it('is never cut into a pipe', () => {
-    expect(table(['HOST', 'STATE'], rows, 10)).toContain('a-long-name  away')
+    expect(table(['HOST', 'STATE'], rows, { columns: undefined })).toContain('a-long-name  away')
+  })
+  it('is cut on a terminal, or goes on below where what would be cut matters', () => {
+    const grants = [['grant_1', 'from 192.0.2.0/24 alone, for the command "/bin/backup" alone']]
+    expect(table(['GRANT', 'OPTIONS'], grants, { columns: 40 })).toBe(
+      'GRANT    OPTIONS\ngrant_1  from 192.0.2.0/24 alone, for t…',
+    )
+    expect(table(['GRANT', 'OPTIONS'], grants, { columns: 40, wraps: true })).toBe(
+      'GRANT    OPTIONS\ngrant_1  from 192.0.2.0/24 alone, for\n         the command "/bin/backup" alone',
+    )
+    expect(table(['A', 'B'], [['x'.repeat(30), 'one two three']], { columns: 34, wraps: true })).toBe(
+      `A${' '.repeat(31)}B\n${'x'.repeat(30)}\n    one two three`,
+    )
   })
   it('holds no escape sequence of a cell', () => {
     expect(table(['A'], [['\u001b[2J']])).toBe('A\n\\u001b[2J')

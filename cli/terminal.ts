@@ -32,24 +32,45 @@ export function printError(message: string, hint: string | undefined): void {
   if (hint) process.stderr.write(`keyman: hint: ${shown(hint)}\n`)
 }
 
-/** Rows under headings. Cut to the terminal's width there, never in a pipe. */
+/**
+ * Rows under headings. Cut to the terminal's width there, never in a pipe; with `wraps` the last column goes on in the next
+ * lines instead, where what would be cut is what matters.
+ */
 export function table(
   headings: readonly string[],
   rows: readonly (readonly string[])[],
-  columns = process.stdout.columns,
+  { columns = process.stdout.isTTY ? process.stdout.columns : undefined, wraps = false }: TableOptions = {},
 ): string {
   const cells = [headings, ...rows].map(row => row.map(shown))
   const widths = headings.map((_, i) => Math.max(...cells.map(row => row[i]?.length ?? 0)))
+  const indent = widths.slice(0, -1).reduce((sum, width) => sum + width + 2, 0)
   return cells
     .map((row, r) => {
       const line = row
         .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0)))
         .join('  ')
         .trimEnd()
-      const cut = columns && process.stdout.isTTY && line.length > columns ? `${line.slice(0, columns - 1)}…` : line
+      const fits = columns === undefined || columns === 0 || line.length <= columns
+      const cut = fits ? line : wraps ? wrapped(line, columns, indent) : `${line.slice(0, columns - 1)}…`
       return r === 0 ? bold(cut) : cut
     })
     .join('\n')
+}
+type TableOptions = { readonly columns?: number | undefined; readonly wraps?: boolean }
+
+/** What follows the first line stands below its last column, or, where that leaves too little room, a little to the right. */
+function wrapped(line: string, columns: number, column: number): string {
+  const indent = columns - column >= 20 ? column : 4
+  const pieces: string[] = []
+  let rest = line
+  while (rest.length > columns - (pieces.length === 0 ? 0 : indent)) {
+    const room = columns - (pieces.length === 0 ? 0 : indent)
+    const blank = rest.lastIndexOf(' ', room)
+    const at = blank > (pieces.length === 0 ? indent : 0) ? blank : room
+    pieces.push(rest.slice(0, at).trimEnd())
+    rest = rest.slice(at).trimStart()
+  }
+  return [...pieces, rest].map((piece, n) => (n === 0 ? piece : ' '.repeat(indent) + piece)).join('\n')
 }
 
 /** Whether somebody reads what is said. */

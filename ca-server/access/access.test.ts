@@ -190,11 +190,16 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
       for (const team of teams) {
         work.push(
           rooms.access
-            .addGrant(newGrant({ who: `team:${team}` }), by())
+            .addGrant(newGrant({ who: `team:${team}`, maxLifetime: 3600 + i }), by())
             .then(g => rooms.access.removeGrant(g.id, by())),
         )
         work.push(rooms.access.changeTeam(team, { add: [bob], remove: [] }, by()))
-        work.push(rooms.access.addGrant(newGrant({ who: i % 2 ? alice : bob }), by()))
+        work.push(
+          rooms.access.addGrant(
+            newGrant({ who: i % 2 ? alice : bob, maxLifetime: 3600 + 2 * i + Number(team === 'a') }),
+            by(),
+          ),
+        )
       }
     await Promise.all(work)
     expect(await rooms.access.listGrants()).toHaveLength(24)

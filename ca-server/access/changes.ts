@@ -2,12 +2,21 @@ import type { Act, Acting } from '#server/identity/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
+import { canonicalJson } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type PersonIdentity, parseTeamName, type TeamName } from '#shared/names.ts'
 import { describe } from './decide.ts'
 import { grantFact, grantId, memberFact, memberId } from './facts.ts'
 import type { By, Grant, NewGrant, Team, TeamChange } from './port.ts'
-import { deleteGrant, deleteMember, insertGrant, insertMember, selectGrant, selectMembers } from './records.ts'
+import {
+  deleteGrant,
+  deleteMember,
+  insertGrant,
+  insertMember,
+  selectGrant,
+  selectGrants,
+  selectMembers,
+} from './records.ts'
 import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.ts'
 
 export type ChangeDeps = {
@@ -45,10 +54,23 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
   }
   deps.assertFits(now => withGrant(now, added), 'who')
   return change(deps, 'grant add', holders(added.who), by, async t => {
+    await assertNew(deps, t, added)
     await insertGrant(t, added)
     await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
     return added
   })
+}
+
+/** Of two that give just the same, taking one away would take nothing away. What the log does not vouch for gives nothing. */
+async function assertNew({ ledger }: ChangeDeps, t: Queryable, added: Grant): Promise<void> {
+  const gives = (grant: Grant) => canonicalJson(grantFact({ ...grant, id: '' }).is)
+  const same = (await selectGrants(t)).find(
+    grant => grant.who === added.who && gives(grant) === gives(added) && ledger.facts.holds(grantFact(grant)),
+  )
+  if (same)
+    throw new KeymanError('conflict', `${same.id} gives just this already`, {
+      hint: `see keyman grant show ${same.id}; a grant never changes: to give something else, add another`,
+    })
 }
 
 export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {

@@ -105,7 +105,7 @@ export interface Access {
   ): Promise<void>
 
   listGrants(): Promise<Grant[]>
-  /** Throws `not-found` for a team or host that is not there. Notifies `access`. */
+  /** Throws `not-found` for a team or host that is not there, `conflict` where another gives just the same. Notifies `access`. */
   addGrant(grant: NewGrant, by: By): Promise<Grant>
   /** Throws `not-found`. */
   removeGrant(id: string, by: By): Promise<void>

@@ -107,7 +107,9 @@ describe('revoking', () => {
     expect(await refused(rooms.authority.issueUserCertificate(await rooms.addSession(alice), request()))).toBe(
       'accepted',
     )
-    expect(await rooms.authority.findRevocation(revocation.id)).toMatchObject(revocation)
+    // When the last of them would have ended is known when it is done alone.
+    const { goodUntil: _, ...kept } = revocation
+    expect(await rooms.authority.findRevocation(revocation.id)).toMatchObject(kept)
   })
 
   test('by session, as logging out does, leaves the other sessions of the person', async () => {
@@ -245,7 +247,7 @@ describe('revoking', () => {
       return rooms.authority.revokeHostIn(t, web1, by())
     })
     // A client certificate ends with the host itself; lists name SSH certificates only.
-    expect(count).toBe(0)
+    expect(count.revoked).toBe(0)
     const stale = rooms.authority.issueHostClientCertificate({ host: web1, clientSpki, epochs, by: by() })
     expect(await refused(stale)).toBe('conflict')
   })

@@ -6,7 +6,7 @@ import { type Handled, handle } from './handle.ts'
 
 export type AccessRoutesDeps = {
   readonly access: Pick<Access, 'why'>
-  readonly hosts: Pick<Hosts, 'find'>
+  readonly hosts: Pick<Hosts, 'find' | 'show'>
 }
 
 /** `keyman why HOST`. */
@@ -15,7 +15,16 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
     handle(api.access.why, async request => {
       const caller = personOf(request)
       const { host: name, person } = request.query
-      return access.why(caller.identity, person ?? caller.identity, name, hosts.find(name))
+      const answer = access.why(caller.identity, person ?? caller.identity, name, hosts.find(name))
+      // Nobody else learns whether there is such a host.
+      if (answer.allowed.length === 0 && !caller.administrator) return answer
+      const { state, lastSeenAt, message } = await hosts.show(name)
+      return {
+        ...answer,
+        hostState: state,
+        ...(lastSeenAt === undefined ? {} : { lastSeenAt }),
+        ...(message === undefined ? {} : { message }),
+      }
     }),
   ]
 }

@@ -3,14 +3,16 @@ import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { grantText, hostsText, optionsText } from '#shared/grant-text.ts'
+import { printable } from '#shared/names.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { hostArgument } from '../host-argument.ts'
 import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../in-force.ts'
 import { parseLabels } from '../labels.ts'
 import { parseTimeToCome } from '../parse-time.ts'
+import { remarkOnPersons } from '../remark-on-persons.ts'
 import { callAsPerson } from '../session-call.ts'
-import { print, printJson, remark, table } from '../terminal.ts'
+import { print, printJson, remark, shown, table } from '../terminal.ts'
 import { local } from '../times.ts'
 
 const list = command({
@@ -31,7 +33,30 @@ usage: keyman grant list [--json]`,
         grant.endsAt ? local(grant.endsAt) : '-',
         optionsText(grant.options),
       ])
-      print(table(['GRANT', 'WHO', 'LOGIN', 'HOSTS', 'MAX', 'ENDS', 'OPTIONS'], rows))
+      print(table(['GRANT', 'WHO', 'LOGIN', 'HOSTS', 'MAX', 'ENDS', 'OPTIONS'], rows, { wraps: true }))
+    }
+    return EXIT.done
+  },
+})
+
+const show = command({
+  help: `keyman grant show: one grant, with all that it gives
+usage: keyman grant show ID [--json]`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    const [id] = take(positionals, ['ID'])
+    const grant = (await callAsPerson(api.grants.list)).grants.find(grant => grant.id === id)
+    if (!grant)
+      throw new KeymanError('not-found', `there is no grant ${printable(id)}`, { hint: 'see keyman grant list' })
+    if (values.json) printJson(grant)
+    else {
+      print(`${grant.id}`)
+      print(`  gives     ${grant.who} the login ${grant.login}`)
+      print(`  on        ${hostsText(grant.hosts)}`)
+      print(`  for       ${formatDuration(grant.maxLifetime)} at most, a certificate`)
+      print(`  ends      ${grant.endsAt ? local(grant.endsAt) : 'never'}`)
+      print(`  as        ${optionsText(grant.options) || 'an ordinary shell'}`)
+      print(`  made by   ${shown(grant.createdBy)}, ${local(grant.createdAt)}`)
     }
     return EXIT.done
   },
@@ -97,7 +122,8 @@ Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman gra
       const ends = grant.endsAt === undefined ? {} : { endsAt: local(grant.endsAt) }
       remark(`Granted: ${grantText({ ...grant, ...ends })}.`)
     }
-    await remarkUnlessEnrolled(grant.who)
+    await remarkOnPersons([grant.who])
+    if ('labels' in grant.hosts) await remarkUnlessChosen(grant.hosts.labels)
     return EXIT.done
   },
 })
@@ -120,15 +146,15 @@ Exit code 9: not every connected host has confirmed in time.`,
   },
 })
 
-/** A grant may come before its person does; but it may also be a name that was mistyped. */
-async function remarkUnlessEnrolled(who: string): Promise<void> {
-  if (who.startsWith('team:')) return
-  // What was granted stands; a look that fails for another reason is no matter of it.
-  const passkeys = await callAsPerson(api.persons.show, { params: { identity: who } }).then(
-    person => person.passkeys,
-    (error: unknown) => (error instanceof KeymanError && error.code === 'not-found' ? 0 : undefined),
+/** A label may be mistyped; or its hosts come later. */
+async function remarkUnlessChosen(labels: Readonly<Record<string, string>>): Promise<void> {
+  // What was granted stands; a look that fails is no matter of it.
+  const hosts = await callAsPerson(api.hosts.list).then(
+    answer => answer.hosts,
+    () => undefined,
   )
-  if (passkeys === 0) remark(`Nobody called ${who} has a passkey here yet: keyman person invite ${who}`)
+  const isChosen = hosts?.some(host => Object.entries(labels).every(([key, value]) => host.labels[key] === value))
+  if (isChosen === false) remark(`No host has ${hostsText({ labels })} yet: keyman host list`)
 }
 
 const FLAGS = {
@@ -142,4 +168,4 @@ const FLAGS = {
   'options.forceCommand': '--command',
 }
 
-export const commands: Record<string, Command> = { list, add, remove }
+export const commands: Record<string, Command> = { list, show, add, remove }

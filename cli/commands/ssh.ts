@@ -64,18 +64,21 @@ Renews within the session, or begins a login where there is a person to ask. Exi
 
 const renew = command({
   help: `keyman ssh renew: get a new certificate within the session, for the same keys
-usage: keyman ssh renew [--if-due] [--json]
+usage: keyman ssh renew [--if-due | --new-host] [--json]
 
   --if-due   do nothing while enough time is left
+  --new-host  what ssh runs for a name that it does not know: not again within a few seconds
   --json     what then holds, as keyman status --json says it
 
 It happens by itself: ssh starts it when a third of the certificate's life is left.`,
-  options: { 'if-due': { type: 'boolean' }, json: { type: 'boolean' } },
+  options: { 'if-due': { type: 'boolean' }, 'new-host': { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const { renewSession } = await import('../renew.ts')
     const places = folders()
-    await renewSession(places, currentContext(places), values['if-due'] === true)
+    if (values['if-due'] && values['new-host']) throw usage('either --if-due or --new-host')
+    const when = values['if-due'] ? 'if due' : values['new-host'] ? 'for a new host' : 'now'
+    await renewSession(places, currentContext(places), when)
     if (values.json) {
       const { context, session } = requireSession(places, new Date())
       printJson(signedInJson(context, session))

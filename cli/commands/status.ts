@@ -126,6 +126,8 @@ function ownFiles(places: Folders): string[] {
       folder,
       ...Object.values(files),
       ssh.check(name),
+      ssh.refresh(name),
+      ssh.hosts(name),
       ssh.knownHosts(name),
       `${places.config}/contexts/${name}.json`,
       ...['login.lock', 'sign-in.lock', 'write.lock', 'context.lock', 'refused', 'page'].map(

@@ -5,6 +5,7 @@ import { type PersonIdentity, parsePersonIdentity, parseTeamName } from '#shared
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../in-force.ts'
+import { remarkOnPersons } from '../remark-on-persons.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, table } from '../terminal.ts'
 
@@ -58,6 +59,7 @@ Undo: keyman team remove TEAM PERSON…`,
     const team = await callByFlags(api.teams.addMembers, { params: { name }, body: { persons } }, { persons: 'PERSON' })
     if (values.json) printJson(team)
     else remark(`team:${team.name} is now ${team.members.join(', ')}.`)
+    await remarkOnPersons(persons)
     return EXIT.done
   },
 })

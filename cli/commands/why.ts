@@ -1,16 +1,19 @@
-import { api } from '#shared/api/index.ts'
+import type { z } from 'zod'
+import { type administration, api } from '#shared/api/index.ts'
 import { formatDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { optionsText } from '#shared/grant-text.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { type Command, command, take } from '../command.ts'
-import { contextOfHost } from '../context.ts'
+import { contextOfHost, requireSession } from '../context.ts'
 import { folders } from '../folders.ts'
 import { hostArgument } from '../host-argument.ts'
 import { callAsPerson } from '../session-call.ts'
-import { print, printJson, shown } from '../terminal.ts'
+import { print, printJson, remark, shown } from '../terminal.ts'
 import { local } from '../times.ts'
+
+type Answer = z.infer<typeof administration.decisionAnswer>
 
 const why = command({
   help: `keyman why: as whom I get in to a host, and by which grant; if not, what is missing
@@ -48,9 +51,30 @@ Exit code 0: there is a way in; 4: there is none.`,
         for (const reason of answer.reasons) print(`  ${shown(reason)}`)
       }
     }
+    if (!values.json) for (const line of whatIsMissing(answer, values.person)) remark(line)
     return answer.allowed.length > 0 ? EXIT.done : EXIT.denied
   },
 })
+
+/** What keeps somebody out who is allowed in: the host, or this machine, which has not heard of it. */
+function whatIsMissing(answer: Answer, other: string | undefined): string[] {
+  const { host, hostState, lastSeenAt } = answer
+  const away = lastSeenAt === undefined ? '' : ` since ${local(lastSeenAt)}`
+  const ofHost = {
+    invited: [`${host} has not joined yet: nobody gets in there by KeyMan until it has.`],
+    away: [`${host} is away${away}: it goes by what it heard last, and hears of the rest when it comes back.`],
+    failed: [`${host} says that it can not do what it should: ${shown(answer.message ?? 'it does not say why')}`],
+    connected: [],
+  }
+  const { context, session } = requireSession(folders(), new Date(), contextOfHost(folders(), host))
+  const isOwn = other === undefined || other === session.person
+  const isKnown = context.hosts.some(known => known.name === host)
+  const unheard = isOwn && answer.allowed.length > 0 && !isKnown
+  return [
+    ...(hostState === undefined ? [] : ofHost[hostState]),
+    ...(unheard ? ['Your machine hears of it at the next renewal: keyman ssh renew. (ssh asks by itself.)'] : []),
+  ]
+}
 
 /** Of oneself everybody may ask; the server's refusal says only that this is no such question. */
 function withHint(error: unknown): never {

@@ -293,6 +293,8 @@ export const grants = {
   }),
 }
 
+const hostState = z.enum(['invited', 'connected', 'failed', 'away'])
+
 export const decisionAnswer = z.object({
   host: hostName,
   person: personIdentity,
@@ -309,6 +311,11 @@ export const decisionAnswer = z.object({
   ),
   /** Where nothing is allowed: what is missing, each a sentence. */
   reasons: z.array(z.string()),
+  /** What the host is at the moment, for whoever gets in there or administers. */
+  hostState: hostState.optional(),
+  lastSeenAt: time.optional(),
+  /** What the host says is wrong. */
+  message: z.string().optional(),
 })
 export const access = {
   why: route({
@@ -380,7 +387,7 @@ export const host = z.object({
   port: z.int().optional(),
   address: z.string().optional(),
   /** `failed`: connected, but what it should have is not in force there, as `message` says. */
-  state: z.enum(['invited', 'connected', 'failed', 'away']),
+  state: hostState,
   revision: z.int(),
   inForce: z.int(),
   lastSeenAt: time.optional(),

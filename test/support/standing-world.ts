@@ -125,7 +125,7 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
   const byRoot = (route: Route, input: Input) => (round: Round) => world.serve(route, round.root, input)
   const disableVictim = byRoot(api.persons.disable, { params: { identity: victim } })
   const enableVictim = byRoot(api.persons.enable, { params: { identity: victim } })
-  const grant = { who: victim, login: 'deploy', hosts: { labels: { env: 'prod' } } }
+  const grant = (n: number) => ({ who: victim, login: `deploy${n}`, hosts: { labels: { env: 'prod' } } })
   const name = (n: number) => `web${n}.keyman.localhost`
   return {
     'persons.invite': async ({ n }) => ({ body: { identity: `new${n}@example.com`, administrator: true } }),
@@ -156,9 +156,9 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
       await byRoot(api.teams.addMembers, member)(round)
       return member
     },
-    'grants.add': async () => ({ body: grant }),
+    'grants.add': async ({ n }) => ({ body: grant(n) }),
     'grants.remove': async round => {
-      await byRoot(api.grants.add, { body: grant })(round)
+      await byRoot(api.grants.add, { body: grant(round.n) })(round)
       return { params: { id: (await world.services.access.listGrants()).at(-1)?.id ?? '' } }
     },
     'revocations.create': async () => ({ body: { target: { person: victim }, wait: 0 } }),
