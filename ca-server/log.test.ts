@@ -10,6 +10,13 @@ const written = (isTTY: boolean) => {
   return lines
 }
 
+it('says when, to whoever reads along at a terminal too', () => {
+  const lines: string[] = []
+  const log = createLog({ isTTY: true, write: text => lines.push(text) }, () => new Date(2026, 10, 9, 8, 7, 6))
+  log.error('the keystore is away')
+  expect(lines).toEqual(['2026-11-09 08:07:06 error: the keystore is away\n'])
+})
+
 it.each([true, false])('what a host says stays one line without control characters (on a terminal: %s)', isTTY => {
   const lines = written(isTTY)
   expect(lines).toHaveLength(2)

@@ -13,12 +13,19 @@ export function createLog(sink: Sink = process.stderr, now: () => Date = () => n
   const line = (level: string, message: string, fields: Readonly<Record<string, unknown>>) =>
     // A host's message or a name may stand in it.
     sink.isTTY
-      ? sink.write(`${shown(`${level === 'error' ? 'error: ' : ''}${message}${text(fields)}`)}\n`)
+      ? sink.write(`${shown(`${localTime(now())} ${level === 'error' ? 'error: ' : ''}${message}${text(fields)}`)}\n`)
       : sink.write(`${JSON.stringify({ at: now().toISOString(), level, message, ...fields })}\n`)
   return {
     info: (message, fields = {}) => void line('info', message, fields),
     error: (message, error) => void line('error', message, error === undefined ? {} : { reason: reasonOf(error) }),
   }
+}
+
+/** For whoever reads along: the day too, since a server's terminal is looked at after a weekend. */
+function localTime(time: Date): string {
+  const two = (n: number) => String(n).padStart(2, '0')
+  const day = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join('-')
+  return `${day} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(':')}`
 }
 
 const text = (fields: Readonly<Record<string, unknown>>): string =>

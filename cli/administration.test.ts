@@ -273,6 +273,25 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     const other = await laptop.keyman(['host', 'remove', 'db1', '--yes'])
     expect(other.stderr).toMatch(/^Removed db1\.keyman\.localhost\.\nIt still lets in .+ leave\.\n$/)
   })
+  it('the log is asked by time, by person and by host, whatever the record says of them', async () => {
+    const kinds = async (...flags: string[]): Promise<string[]> => {
+      const { records } = await json('audit', 'list', '--limit', '1000', ...flags)
+      return records.map(({ record }: { record: string }) => JSON.parse(record).kind)
+    }
+    const bobs = await kinds('--person', 'bob@example.com')
+    // By him, about him, and for him.
+    for (const kind of ['enrolled', 'invitation-created', 'person-reset', 'person-changed'])
+      expect(bobs).toContain(kind)
+    expect(bobs).not.toContain('team-changed')
+    expect(await kinds('--person', 'alice@example.com', '--host', 'web1')).toContain('host-added')
+    expect(await kinds('--person', 'bob@example.com', '--host', web1)).toEqual([])
+    expect(await kinds('--host', web1, '--kind', 'host-removed')).toEqual(['host-removed'])
+    expect(await kinds('--since', '1h')).toEqual(await kinds())
+    expect(await kinds('--until', '1h')).toEqual([])
+    expect(await kinds('--since', '2030-01-31T18:00:00Z')).toEqual([])
+    expect((await laptop.keyman(['audit', 'list', '--since', 'monday'])).code).toBe(2)
+    expect((await laptop.keyman(['audit', 'list', '--limit', '2'])).stderr).toContain('These are the newest 2;')
+  })
   it('opens the page of the passkeys, and says in JSON which it is', async () => {
     expect(await json('passkey', 'add')).toEqual({ page: server.pagesUrl, opened: true })
   })

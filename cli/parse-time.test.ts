@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { parseTimeToCome } from './parse-time.ts'
+import { parseTimeBefore, parseTimeToCome } from './parse-time.ts'
 
 const before = process.env.TZ
 afterEach(() => {
@@ -31,5 +31,20 @@ describe('a time to come', () => {
     expect(() => parsed('2020-01-31T18:00:00Z')).toThrow(/^--ends: 2020-01-31T18:00:00Z is over already$/)
     for (const text of ['24:00', '18:60', '6pm', 'tomorrow', '2026-12-31', '2026-13-01T00:00:00Z', '-1d', ''])
       expect(() => parsed(text), text).toThrow(/^--ends: ".*" is neither a time/)
+  })
+})
+
+describe('a time before', () => {
+  const parsed = (text: string) => parseTimeBefore(text, '--since', now)
+  it('18:00 is the last such time here, a day its beginning here, 7d how long ago', () => {
+    process.env.TZ = 'Europe/Berlin'
+    expect(parsed('18:00')).toBe('2026-11-24T17:00:00.000Z')
+    expect(parsed('9:30')).toBe('2026-11-25T08:30:00.000Z')
+    expect(parsed('2026-07-01')).toBe('2026-06-30T22:00:00.000Z')
+    expect(parsed('7d')).toBe('2026-11-18T12:00:00.000Z')
+    expect(parsed('2026-11-25T12:00:00+01:00')).toBe('2026-11-25T11:00:00.000Z')
+  })
+  it.each(['yesterday', '2026-13-01', '-1d', '25:00', ''])('is refused where it is none: %j', text => {
+    expect(() => parsed(text)).toThrow('--since: ')
   })
 })

@@ -20,6 +20,9 @@ export function auditRoutes({ ledger }: AuditRoutesDeps): Handled[] {
         ...(query.before === undefined ? {} : { before: BigInt(query.before) }),
         ...(query.kind === undefined ? {} : { kind: kindOf(query.kind) }),
         ...(query.actor === undefined ? {} : { actor: query.actor }),
+        ...(query.since === undefined ? {} : { since: new Date(query.since) }),
+        ...(query.until === undefined ? {} : { until: new Date(query.until) }),
+        names: [query.person, query.host].filter(name => name !== undefined),
       })
       return { records: records.map(answer) }
     }),

@@ -79,6 +79,10 @@ export interface Ledger {
     limit: number
     kind?: RecordKind
     actor?: string
+    since?: Date
+    until?: Date
+    /** Persons or hosts that the record names, all of them, as who did it, on whom it was done, or otherwise. */
+    names?: readonly string[]
   }): Promise<StoredRecord[]>
   show(index: bigint): Promise<StoredRecord | undefined>
   /**

@@ -129,15 +129,37 @@ const recordedRow = z.object({
   record: z.bigint(),
 })
 
-export type RecordFilter = { from?: bigint; before?: bigint; limit: number; kind?: string; actor?: string }
+export type RecordFilter = {
+  from?: bigint
+  before?: bigint
+  limit: number
+  kind?: string
+  actor?: string
+  since?: Date
+  until?: Date
+  /** Words that stand in the record as a whole string, each of them: a person, a host. */
+  names?: readonly string[]
+}
 
 /** In order of index: from `from` on; without `from` the last ones, before `before` where given. */
 export async function selectRecords(on: Queryable, filter: RecordFilter): Promise<RecordRow[]> {
-  const parameters = [filter.limit, filter.from ?? 0n, filter.before ?? null, filter.kind ?? null, filter.actor ?? null]
+  const parameters = [
+    filter.limit,
+    filter.from ?? 0n,
+    filter.before ?? null,
+    filter.kind ?? null,
+    filter.actor ?? null,
+    filter.since?.toISOString() ?? null,
+    filter.until?.toISOString() ?? null,
+    // As canonical JSON has them. Compared, not matched: no name is a pattern.
+    textArray((filter.names ?? []).map(name => JSON.stringify(name))),
+  ]
   const newest = filter.from === undefined
   const rows = await on.query(
     `select ${COLUMNS} from ledger_record where index >= $2::bigint
        and ($3::bigint is null or index < $3) and ($4::text is null or kind = $4) and ($5::text is null or actor = $5)
+       and ($6::timestamptz is null or at >= $6) and ($7::timestamptz is null or at <= $7)
+       and not exists (select from unnest($8::text[]) as name where position(name in record) = 0)
      order by index ${newest ? 'desc' : 'asc'} limit $1::int`,
     parameters,
     recordRow,

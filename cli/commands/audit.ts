@@ -12,12 +12,15 @@ import {
   verifyCheckpoint,
   verifyInclusion,
 } from '#shared/merkle/index.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
 import { changeContext } from '../change-context.ts'
 import { compareCheckpoint, heldCheckpoint, sessionConnection } from '../checkpoint.ts'
 import { type Connection, call } from '../client.ts'
 import { type Command, command, take, usage } from '../command.ts'
 import { requireSession } from '../context.ts'
 import { folders } from '../folders.ts'
+import { hostArgument } from '../host-argument.ts'
+import { parseTimeBefore } from '../parse-time.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
 import { local } from '../times.ts'
@@ -36,20 +39,30 @@ const parseRecord = (text: string): Shown => JSON.parse(text)
 
 const list = command({
   help: `keyman audit list: what happened, newest last
-usage: keyman audit list [--limit 100] [--kind KIND] [--actor WHO] [--from N] [--json | --json-lines]
+usage: keyman audit list [--since TIME] [--until TIME] [--person P] [--host H] [flags]
 
+  --since TIME  from then on: RFC 3339, 2030-01-31, the last 18:00, or how long ago, such as 7d
+  --until TIME  up to then
+  --person P    what names that person: who did it, on whom it was done, who was to get something
+  --host H      what names that host; its short name will do
+  --kind KIND   such as login, ssh-user-certificate, revoked
+  --actor WHO   what was done by alice@example.com, host:web1.prod.example.com, operator, server
   --limit 100   how many of the newest; at most 1000
   --from N      from record N on instead
-  --kind KIND   such as login, ssh-user-certificate, revoked
-  --actor WHO   such as alice@example.com
-  --json-lines  a record a line
+  --json | --json-lines   the answer, or a record a line
 
+example:
+  keyman audit list --since 7d --person alice@example.com
 Check the whole log: keyman audit verify`,
   options: {
     limit: { type: 'string' },
     kind: { type: 'string' },
     actor: { type: 'string' },
     from: { type: 'string' },
+    since: { type: 'string' },
+    until: { type: 'string' },
+    person: { type: 'string' },
+    host: { type: 'string' },
     json: { type: 'boolean' },
     'json-lines': { type: 'boolean' },
   },
@@ -57,9 +70,24 @@ Check the whole log: keyman audit verify`,
     take(positionals, [])
     const limit = Number(values.limit ?? 100)
     if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw usage('--limit is a number from 1 to 1000')
+    const time = (name: 'since' | 'until') => {
+      const text = values[name]
+      return text === undefined ? undefined : parseTimeBefore(text, `--${name}`, new Date())
+    }
     const answer = await callAsPerson(api.auditTrail.list, {
-      query: { limit, kind: values.kind, actor: values.actor, from: values.from },
+      query: {
+        limit,
+        kind: values.kind,
+        actor: values.actor,
+        from: values.from,
+        since: time('since'),
+        until: time('until'),
+        person: values.person === undefined ? undefined : parsePersonIdentity(values.person, '--person'),
+        host: values.host === undefined ? undefined : await hostArgument(values.host, '--host'),
+      },
     })
+    if (answer.records.length === limit && values.from === undefined)
+      remark(`These are the newest ${limit}; there may be more of them: --limit, at most 1000, or an earlier --until`)
     if (values['json-lines']) {
       for (const record of answer.records) print(JSON.stringify(record))
       return EXIT.done

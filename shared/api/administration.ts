@@ -500,6 +500,11 @@ export const auditTrail = {
       limit: decimal(1, 1000).default(100),
       kind: z.string().max(64).optional(),
       actor: z.string().max(128).optional(),
+      since: time.optional(),
+      until: time.optional(),
+      /** What the record names: who did it, on whom it was done, or otherwise. */
+      person: personIdentity.optional(),
+      host: hostName.optional(),
     }),
     answer: z.object({ records: z.array(auditRecord) }),
   }),
