@@ -8,5 +8,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // What is awaited comes when it comes; a second is no bound that anybody promised.
+    expect: { poll: { timeout: 15_000 } },
   },
 })
