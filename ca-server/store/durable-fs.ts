@@ -49,11 +49,14 @@ type EmscriptenNodeFS = {
   realPath(node: unknown): string
 }
 
-/** As PGlite starts PostgreSQL, but with syncing on, by the one call that has been given a body. */
+/**
+ * As PGlite starts PostgreSQL, but with syncing on, by the one call that has been given a body, and with the memory that one
+ * connection and a small organisation need: 160 MB of buffers by default, all of it touched at the start (measured), where the system keeps
+ * the files' pages anyway.
+ */
 export const DURABLE_START = [
   ...PGlite.defaultStartParams.filter(parameter => parameter !== '-F'),
-  '-c',
-  'wal_sync_method=fsync',
+  ...['wal_sync_method=fsync', 'shared_buffers=16MB', 'max_connections=5'].flatMap(setting => ['-c', setting]),
 ]
 
 /**
