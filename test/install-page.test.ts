@@ -49,6 +49,7 @@ describe.skipIf(why !== undefined)(`the page 'Installing'${why === undefined ? '
       rm -rf /etc/postgresql/* /var/lib/postgresql/* /var/lib/softhsm/tokens/*
       cd / && pg_createcluster "$(ls /usr/lib/postgresql | sort -n | tail -1)" main --start
       printf 'Include /etc/ssh/sshd_config.d/*.conf\\nUsePAM yes\\n' > /etc/ssh/sshd_config
+      dpkg --configure -a
       echo 'APT::Get::Assume-Yes "true";' > /etc/apt/apt.conf.d/yes
       rm -f /etc/ssh/sshd_config.d/* && ssh-keygen -q -A && mkdir -p /run/sshd && systemctl start systemd-user-sessions ssh
       mkfifo -m 666 /run/pages && printf '#!/bin/sh\\necho "$1" > /run/pages\\n' > /usr/local/bin/browser
