@@ -1,3 +1,4 @@
+import { KeymanError } from '#shared/errors.ts'
 import { shown } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 
@@ -33,9 +34,16 @@ const text = (fields: Readonly<Record<string, unknown>>): string =>
     .map(([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join('')
 
-/** An error with what caused it; messages of ours hold no secret, foreign ones are translated at the room that owns them. */
+/**
+ * An error with what to do and what caused it; messages of ours hold no secret. What a driver threw was translated by the room
+ * that owns it: its own words add nothing but to somebody who asks for them by KEYMAN_DEBUG=1.
+ */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error === 'string' ? error : told(error).message
-  const cause = error.cause === undefined ? '' : `; because: ${reasonOf(error.cause)}`
-  return `${process.env.KEYMAN_DEBUG === '1' ? (error.stack ?? error.message) : error.message}${cause}`
+  const debugging = process.env.KEYMAN_DEBUG === '1'
+  const isOurs = error instanceof KeymanError && error.code !== 'internal'
+  const hint = isOurs && error.hint !== undefined ? ` (${error.hint})` : ''
+  const isTold = error.cause === undefined || (isOurs && !debugging && !(error.cause instanceof KeymanError))
+  const cause = isTold ? '' : `; because: ${reasonOf(error.cause)}`
+  return `${debugging ? (error.stack ?? error.message) : error.message}${hint}${cause}`
 }
