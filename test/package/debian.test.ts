@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
-import { privateKeyFile } from '#cli/keys.ts'
 import { administration, api } from '#shared/api/index.ts'
 import { parseHostName } from '#shared/names.ts'
-import { type ApiSession, enrol, logIn } from '#test/support/api-person.ts'
+import { type ApiSession, enrol, logIn, page } from '#test/support/api-person.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { bootMachine, type Machine, whyNoMachine } from '#test/support/machine.ts'
 import { DEBIAN_ARCHITECTURE, makePackages } from '#test/support/packages.ts'
@@ -27,7 +27,6 @@ describe.skipIf(why !== undefined)(
     let machine: Machine
     let target: { pagesUrl: string; machinesUrl: string }
     let alice: ApiSession
-    let port: number
 
     const files = (version: string, names = PACKAGES) =>
       names.map(name => `/run/shared/${version}/${name}_${version}_${DEBIAN_ARCHITECTURE}.deb`)
@@ -56,29 +55,33 @@ describe.skipIf(why !== undefined)(
         )
         .toBe(true)
 
-    /** Alice signs in, and gets in to the host as root by a certificate alone. */
-    const expectLogin = async () => {
-      const { keys, login } = await logIn(target, alice.person)
-      const key = join(folder, 'id')
-      writeFileSync(key, privateKeyFile(keys), { mode: 0o600 })
-      writeFileSync(`${key}-cert.pub`, `${login.ssh?.certificate}\n`)
-      const options = [
-        'StrictHostKeyChecking=no',
-        'UserKnownHostsFile=/dev/null',
-        'IdentitiesOnly=yes',
-        'LogLevel=ERROR',
-      ]
-      const flags = ['-F', 'none', '-p', String(port), '-i', key, ...options.flatMap(option => ['-o', option])]
-      const { stdout, stderr } = spawnSync('ssh', [...flags, 'root@127.0.0.1', 'id -un'], { encoding: 'utf8' })
-      expect({ stdout, stderr }).toEqual({ stdout: 'root\n', stderr: '' })
+    /** Alice's account on this machine, whose browser hands its page on to the test. */
+    const onLaptop = (line: string) => [
+      ...['runuser', '-u', 'laptop', '--', 'env', 'HOME=/home/laptop', 'SSH_AUTH_SOCK=/home/laptop/agent'],
+      ...['BROWSER=/usr/local/bin/browse', 'DISPLAY=:0', 'sh', '-c', line],
+    ]
+    const signIn = async () => {
+      machine.sh(`useradd --create-home laptop && mkfifo -m 666 /run/page && ${onLaptop('').slice(0, 4).join(' ')} ssh-agent -a /home/laptop/agent
+        printf '#!/bin/sh\\necho "$1" > /run/page\\n' | install -m 755 /dev/stdin /usr/local/bin/browse`)
+      const [fingerprint] = /SHA256:[^"]+/.exec(machine.sh('cat /var/lib/keyman/local.json')) ?? []
+      const login = `keyman login ${target.machinesUrl} --fingerprint ${fingerprint} --yes --ssh-config yes 2>~/login.log`
+      const ended = once(machine.start(onLaptop(login)), 'exit')
+      const params = { transaction: machine.sh('timeout 50 cat /run/page').trim().split('/').at(-1) ?? '' }
+      const { options } = await page(target, api.login.consentOptions, { params })
+      const body = { assertion: alice.person.authenticator.get(options) }
+      const { redirectTo } = await page(target, api.login.consent, { params, body })
+      await fetch(redirectTo ?? '')
+      expect(await ended).toEqual([0, null])
     }
+    const expectLogin = () =>
+      expect(machine.run(onLaptop(`cd && ssh root@${HOST} id -un`))).toMatchObject({ status: 0, stdout: 'root\n' })
 
     beforeAll(async () => {
       await Promise.all(['1.0.0', '1.1.0'].map(version => makePackages(join(folder, version), ['--version', version])))
       machine = await bootMachine(folder)
       const [pages, machines] = [await freePort(), await freePort()]
       target = { pagesUrl: `http://localhost:${pages}`, machinesUrl: `https://localhost:${machines}` }
-    })
+    }, 300_000)
     afterAll(async () => {
       await machine?.close()
       rmSync(folder, { recursive: true, force: true })
@@ -126,13 +129,13 @@ describe.skipIf(why !== undefined)(
     })
 
     it('a host joins, and its agent keeps sshd by its unit', async () => {
-      port = await freePort()
+      const port = await freePort()
       machine.sh(`printf 'UsePAM yes\\nInclude /etc/ssh/sshd_config.d/*.conf\\nPort ${port}\\nListenAddress 127.0.0.1\\n' > /etc/ssh/sshd_config
       rm -f /etc/ssh/sshd_config.d/* && ssh-keygen -q -A && mkdir -p /run/sshd && systemctl start ssh`)
       const [link = ''] = /http:\S+\/enrol#\S+/.exec(machine.sh('journalctl -u keyman-server')) ?? []
       alice = await logIn(target, await enrol(target, link, 'alice@example.com'))
       const { token } = await call(alice.connection, api.hosts.add, {
-        body: { name: HOST, labels: {}, port, tokenLifetime: 600 },
+        body: { name: HOST, labels: {}, address: '127.0.0.1', port, tokenLifetime: 600 },
       })
       const join = machine.run(['keyman-agent', 'join', '--token-file', '-'], { input: token })
       const [next = ''] = /(?<=^Next: ).+/m.exec(join.stdout) ?? []
@@ -142,13 +145,18 @@ describe.skipIf(why !== undefined)(
       const grant = administration.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
       await call(alice.connection, api.grants.add, { body: grant })
       await inForce(2)
-      await expectLogin()
       expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')
       expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
       const status = machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)
       expect(status).toMatch(/^Seccomp:\t2$/m)
       // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
       expect(status).toMatch(/^CapEff:\t000000000000000b$/m)
+    })
+
+    it('a person signs in by the packaged keyman, and plain ssh gets in', async () => {
+      await signIn()
+      expectLogin()
+      expect(machine.run(onLaptop('keyman doctor'))).toMatchObject({ status: 0 })
     })
 
     it('what somebody takes away of the files that say who gets in comes back, with its folder', async () => {
@@ -175,7 +183,7 @@ describe.skipIf(why !== undefined)(
       expect([pidOf('keyman-server'), pidOf('keyman-agent')]).not.toContain(server)
       expect(pidOf('keyman-agent')).not.toBe(agent)
       expect(await host()).toMatchObject({ agent: 'keyman-agent 1.1.0' })
-      await expectLogin()
+      expectLogin()
     })
 
     it('each wants the others in its own version', () => {

@@ -31,7 +31,7 @@ describe.skipIf(!requires('cc'))('the tarball', { timeout: 120_000 }, () => {
   beforeAll(async () => {
     await makePackages(join(folder, 'out'), ['--version', '1.0.0'])
     execFileSync('tar', ['-xzf', join(folder, 'out', `keyman-1.0.0-${PLATFORM}.tar.gz`), '-C', folder])
-  })
+  }, 300_000)
   beforeEach(() => {
     home = mkdtempSync(join(folder, 'home-'))
   })

@@ -27,7 +27,7 @@ describe.skipIf(!requires('cc', 'ssh'))('a release', () => {
     await Promise.all([makePackages(out, again), makePackages(join(folder, 'second'), again)])
     execFileSync('tar', ['-xzf', join(out, `${NAME}.tar.gz`), '-C', folder])
     unpacked = join(folder, NAME)
-  })
+  }, 300_000)
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
   it('comes out the same, byte for byte, when it is made again', () => {
