@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
@@ -114,17 +114,17 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect(await evaluate('new1.keyman.localhost')).toMatch(/^port 22$/m)
     const id = (await laptop.keyman(['grant', 'add', 'alice@example.com', 'new', '--host', 'new1'])).stdout.trim()
     // Not again within a few seconds, since a name that is nobody's may be typed again and again.
-    const file = join(server.env.XDG_RUNTIME_DIR ?? '', 'keyman', 'local', 'valid-until')
-    const letPass = () => utimesSync(file, 0, Date.now() / 1000 - 60)
-    const renewed = () => statSync(file).mtimeMs
-    letPass()
+    const asked = join(server.env.XDG_RUNTIME_DIR ?? '', 'keyman', 'local.new-host')
+    rmSync(asked)
     expect(await evaluate('new1.keyman.localhost')).toMatch(/^port 2299$/m)
-    letPass()
-    const before = renewed()
+    rmSync(asked)
     await evaluate('new1.keyman.localhost')
-    expect(renewed()).toBe(before)
+    expect(existsSync(asked)).toBe(false)
+    // Nothing is issued for a name that nobody knows.
+    const issued = async () => (await json('audit', 'list', '--kind', 'ssh-user-certificate')).records.length
+    const before = await issued()
     await evaluate('nobody.keyman.localhost')
-    expect(renewed()).toBeGreaterThan(before)
+    expect([existsSync(asked), await issued()]).toEqual([true, before])
     await laptop.keyman(['grant', 'remove', id, '--no-wait'])
   })
   it('labels are written alike, and the end of a grant in local time', async () => {

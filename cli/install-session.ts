@@ -54,7 +54,7 @@ export async function installAnswer(
   if (answer.ssh) writeFile(files.certificate, `${answer.ssh.certificate}\n`, 0o644)
   else remove(files.certificate)
   writeFile(files.clientCertificate, answer.client.certificate, 0o600)
-  await changeContext(folders, context.organisation, () => ({ hosts: answer.hosts.map(known) }))
+  await changeContext(folders, context.organisation, () => ({ hosts: answer.hosts.map(knownHost) }))
   const session = sessionOf(answer, place)
   refreshSshFiles(folders, { organisation: context.organisation, session })
   // Last: from here on the check says that the certificate is good.
@@ -68,7 +68,7 @@ const trustedList = ({ organisation, bundle, logKey }: Context) => ({
   history: `keyman ${organisation} ${parseTrustDocument(bundle.document).incarnation}`,
 })
 
-const known = ({ name, logins, port, address }: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
+export const knownHost = ({ name, logins, port, address }: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
   name,
   logins,
   ...(port === undefined ? {} : { port }),

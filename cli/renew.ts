@@ -1,23 +1,24 @@
-import { statSync } from 'node:fs'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { rememberCheckpoint, sessionConnection } from './checkpoint.ts'
 import { call } from './client.ts'
 import { type Context, readContext, readSession, renewalDue, requireSession, sessionFiles } from './context.ts'
-import { readIfThere } from './files.ts'
+import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { followTrust } from './follow-trust.ts'
-import { installAnswer, writersTurn } from './install-session.ts'
+import { installAnswer, knownHost, writersTurn } from './install-session.ts'
+import { isRecent, marksOf } from './marks.ts'
 import { requireKey } from './session-key.ts'
 import { takeTurn } from './turn.ts'
 
 const PATIENCE_MS = 15_000
 const BETWEEN_NEW_HOSTS_MS = 3_000
+/** ssh waits for it. */
+const NEW_HOSTS_MS = 5_000
 
 /**
  * Renews both certificates for the same two keys, with the newest trust bundle and hosts. No passkey, no agent. `if due`: does
- * nothing where enough time is left, since another ssh may have just renewed; `for a new host`: nor where one has just asked, since a
- * name that is nobody's may be typed again and again, by fifty forks at once. Throws `denied` where no grant gives a
+ * nothing where enough time is left, since another ssh may have just renewed; `for a new host`: nor where there is none. Throws `denied` where no grant gives a
  * certificate any more, `not-signed-in` where the session is over.
  */
 export async function renewSession(
@@ -28,7 +29,7 @@ export async function renewSession(
   const { context } = requireSession(folders, new Date(), held)
   const done = await takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => {
     if (when === 'if due' && !renewalDue(readSession(folders, context.organisation), new Date())) return true
-    if (when === 'for a new host' && wasJustRenewed(folders, context)) return true
+    if (when === 'for a new host' && !(await areHostsOthers(folders, context))) return true
     // Read anew: a login or another renewal may have moved it forward while this one waited.
     await renew(folders, readContext(folders, context.organisation))
     return true
@@ -36,11 +37,21 @@ export async function renewSession(
   if (!done) throw new KeymanError('conflict', 'another keyman is renewing and does not come to an end')
 }
 
-/** By the file that each renewal writes last. */
-function wasJustRenewed(folders: Folders, { organisation }: Context): boolean {
-  const age =
-    Date.now() - (statSync(sessionFiles(folders, organisation).validUntil, { throwIfNoEntry: false })?.mtimeMs ?? 0)
-  return age >= 0 && age < BETWEEN_NEW_HOSTS_MS
+/**
+ * Whether the server knows other hosts for this person than are listed here. Asked by a look alone, which is not recorded, since
+ * hosts that are none of ours may have names like ours; and once in a while, since such a name may be typed by fifty forks at once.
+ */
+async function areHostsOthers(folders: Folders, context: Context): Promise<boolean> {
+  const { newHost } = marksOf(folders, context)
+  if (isRecent(newHost, BETWEEN_NEW_HOSTS_MS, Date.now())) return false
+  writeFile(newHost, `${Date.now()}\n`, 0o600)
+  const { hosts } = await call(sessionConnection(folders, context), api.session.hosts, { deadline: NEW_HOSTS_MS })
+  const inText = (known: Context['hosts']) =>
+    known
+      .map(({ name, port, address, logins }) => JSON.stringify([name, port, address, logins]))
+      .sort()
+      .join()
+  return inText(hosts.map(knownHost)) !== inText(context.hosts)
 }
 
 async function renew(folders: Folders, known: Context | undefined): Promise<void> {

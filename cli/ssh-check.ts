@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
-import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { hasScreen } from './browser.ts'
 import { type Context, currentContext, live, readSession, type Session } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
+import { isRecent, marksOf } from './marks.ts'
 import { keyIsGone, keyIsThere } from './session-key.ts'
 import { keymanProgram } from './ssh-files.ts'
 import { openTerminal, shown } from './terminal.ts'
@@ -100,15 +100,4 @@ function login(context: Context, terminal: number | undefined): Promise<number> 
 const isCertified = (session: Session | undefined, now: number): boolean =>
   Date.parse(live(session, new Date(now))?.ssh?.endsAt ?? '') > now
 
-export const marksOf = (folders: Folders, { organisation }: Pick<Context, 'organisation'>) => ({
-  turn: join(folders.runtime, `${organisation}.login.lock`),
-  refused: join(folders.runtime, `${organisation}.refused`),
-  page: join(folders.runtime, `${organisation}.page`),
-})
-
-/** A mark begins with the time at which it was made, in milliseconds. One of the future (a clock that was put back) counts for nothing. */
-function isRecent(path: string, within: number, now: number): boolean {
-  const age = now - Number.parseInt(readIfThere(path) ?? '0', 10)
-  return age >= 0 && age < within
-}
 const refusalOf = (path: string): string => (readIfThere(path) ?? '').trim().replace(/^\d+ /, '')

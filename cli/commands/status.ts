@@ -30,7 +30,8 @@ usage: keyman status [flags]
 examples:
   keyman status
   keyman status --check --for 2h || keyman login
-It asks the ssh-agent whether it has the key, and no server; what other commands have heard from it counts. More: docs/login.md`,
+It asks the ssh-agent whether it has the key, and no server; what other commands have heard from it counts.
+More: docs/login.md`,
   options: {
     check: { type: 'boolean' },
     for: { type: 'string' },
@@ -130,7 +131,7 @@ function ownFiles(places: Folders): string[] {
       ssh.hosts(name),
       ssh.knownHosts(name),
       `${places.config}/contexts/${name}.json`,
-      ...['login.lock', 'sign-in.lock', 'write.lock', 'context.lock', 'refused', 'page'].map(
+      ...['login.lock', 'sign-in.lock', 'write.lock', 'context.lock', 'refused', 'page', 'new-host'].map(
         end => `${places.runtime}/${name}.${end}`,
       ),
     ]
