@@ -27,9 +27,14 @@ export const waiting = (wait: number | undefined) => ({
   deadline: ((wait ?? 0) + 10) * 1000,
 })
 
-/** Says where it is in force and where not, and until when what is out is good there. Gives the exit code. */
-export function sayInForce({ hosts, goodUntil }: InForce, wait: number | undefined, isJson = false): number {
-  if (!isJson) remark(CONNECTIONS_GO_ON)
+/** Says where it is in force and where not, and until when what is out is good there. Gives the exit code. `next`: what else is to be said first. */
+export function sayInForce(
+  { hosts, goodUntil }: InForce,
+  wait: number | undefined,
+  isJson = false,
+  next: readonly string[] = [],
+): number {
+  if (!isJson) for (const line of [CONNECTIONS_GO_ON, ...next]) remark(line)
   if (wait === undefined) return EXIT.done
   const lacking = hosts.filter(host => host.state !== 'in-force')
   if (!isJson && hosts.length > 0)

@@ -149,6 +149,31 @@ describe('a person who is reset', () => {
     await use((await reset(dora, bea)).link, dora)
   })
 
+  it('two administrators who reset each other at once do not lock everybody out', async () => {
+    const both = [bea, carl] as const
+    const callers = await Promise.all(both.map(by))
+    const outcomes = await Promise.all(
+      both.map(({ who }, n) => {
+        const other = callers[1 - n]
+        if (!other) throw new Error('two')
+        const how = { removePasskeys: true, lifetime: 3600 }
+        return world.identity.enrolment.reset(who, how, other).then(
+          made => ({ who, made }),
+          (error: unknown) => error,
+        )
+      }),
+    )
+    expect(outcomes).toContainEqual(code('not-signed-in'))
+    const done = outcomes.flatMap(each => (each && typeof each === 'object' && 'made' in each ? [each] : []))
+    expect(done).toHaveLength(1)
+    for (const { who, made } of done as { who: PersonIdentity; made: { link: string } }[]) {
+      const again = await use(made.link, { who, authenticator: new Authenticator(ORIGIN) })
+      expect(await signIn(again)).toMatchObject({ administrator: true })
+      if (who === bea.who) bea = again
+      else carl = again
+    }
+  })
+
   describe('and administers', () => {
     beforeEach(async () => {
       alice = await enrol(world, `alice${tests}@example.com`, { administrator: true })

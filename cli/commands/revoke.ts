@@ -58,13 +58,11 @@ Exit code 9: not every connected host has confirmed in time.`,
     // What was just ended is of no more use here; plain ssh then asks to sign in again.
     if (oneself) await forgetSession(places, context)
     if (values.json) printJson(answer)
-    else {
+    else
       remark(
         `Revoked ${count(answer.revoked, 'certificate')} and ended ${count(answer.sessions, 'session')} (${shown(answer.target)}).`,
       )
-      if (oneself) remark('That was you: keyman login signs in again.')
-    }
-    return sayInForce(answer, wait, values.json)
+    return sayInForce(answer, wait, values.json, oneself ? ['That was you: keyman login signs in again.'] : [])
   },
 })
 

@@ -161,6 +161,29 @@ describe.skipIf(!requires('ssh', 'sshd', 'chromium', 'postgresql'))('two people'
     await page.getByText('Security key', { exact: true }).waitFor({ state: 'detached' })
     await bob.person.cdp.send('WebAuthn.removeVirtualAuthenticator', second)
   })
+  it('a person who has lost the passkeys makes another by a link, whose page says what it gives', async () => {
+    const { page } = bob.person
+    const reset = await alice.laptop.keyman(
+      ['person', 'reset', 'bob@example.com', '--remove-passkeys', '--yes'],
+      async url => {
+        const { page } = alice.person
+        await page.goto(url)
+        // Whoever gets the link gets what bob has: all of it stands there.
+        await page.getByText('What bob@example.com gets').waitFor()
+        await page.getByText('Remove the passkeys of today').waitFor()
+        await alice.person.confirm(url)
+      },
+    )
+    expect([reset.code, reset.stdout]).toEqual([0, expect.stringMatching(/^demo\.keyman\.localhost +in-force$/m)])
+    expect(reset.stderr).toContain('It gives a new passkey of bob@example.com: once, until ')
+    expect((await bob.laptop.keyman(['passkey', 'list'])).code).toBe(3)
+    const [link = ''] = reset.stdout.split('\n')
+    await page.goto(link)
+    await page.getByText('This is for bob@example.com alone, and gives all that bob@example.com has').waitFor()
+    expect(await bob.person.enrol(link)).toBe('bob@example.com')
+    const again = await bob.laptop.keyman(['login', '--yes'], url => bob.person.consent(url))
+    expect(again.code, again.stderr).toBe(0)
+  })
   it('logging out ends the session at the server too', async () => {
     const out = await bob.laptop.keyman(['logout'])
     expect(out.stderr).toContain('Signed out of local.')

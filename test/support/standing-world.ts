@@ -57,7 +57,7 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
       caller,
       role: route.caller === 'administrator' ? 'administrator' : 'person',
       params,
-      query: undefined,
+      query: route.query ? {} : undefined,
       body,
       cookie: undefined,
       setCookie: () => undefined,
