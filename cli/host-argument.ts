@@ -5,13 +5,16 @@ import { usage } from './command.ts'
 import { requireSession } from './context.ts'
 import { folders } from './folders.ts'
 import { callAsPerson } from './session-call.ts'
+import { readAliases } from './ssh-aliases.ts'
 
 /**
- * The host that a person means: by its whole name, or by the first part of it. A host's name always has a dot, since it ends
+ * The host that a person means: by its whole name, by the first part of it, or by an alias that was declared. A host's name always has a dot, since it ends
  * in one of its organisation's suffixes. `field`: the argument, for refusals.
  */
 export async function hostArgument(text: string, field: string): Promise<HostName> {
-  const name = parseHostName(text, field)
+  const typed = asTyped(text)
+  const declared = readAliases(folders()).find(({ alias }) => alias === typed)
+  const name = parseHostName(declared?.host ?? typed, field)
   if (name.includes('.')) return name
   const { context, session } = requireSession(folders(), new Date())
   // Administrators mean also hosts on which they have no login themselves.
@@ -19,6 +22,9 @@ export async function hostArgument(text: string, field: string): Promise<HostNam
   const names = new Set(known.map(host => host.name))
   return parseHostName(wholeName(name, [...names], context.hostSuffixes), field)
 }
+
+/** A name as people type it: letters of either case, and a dot at the end, are the same name to the DNS and to ssh. */
+export const asTyped = (text: string): string => text.toLowerCase().replace(/\.$/, '')
 
 /** Pure: the one known host whose name begins so; where none is known, that name below the only suffix. */
 export function wholeName(short: string, known: readonly string[], suffixes: readonly string[]): string {

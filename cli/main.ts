@@ -14,6 +14,7 @@ Every day
   why HOST            as whom I get in to a host, and by which grant
   logout              end the session, remove its keys
   ssh config          add or remove the one line in ~/.ssh/config
+  ssh alias           a short name of your own for a host
 
 Administration (each change wants a touch of the passkey)
   person              list, show, invite, disable, enable

@@ -9,7 +9,7 @@ import { requires } from '#test/support/requires.ts'
 import { newKey, type TestKey } from '#test/support/ssh-keys.ts'
 import { newSshd, ownLogin, type TestSshd } from '#test/support/sshd.ts'
 import { ensureRevokedHosts, writeRevokedHosts } from './revoked-hosts.ts'
-import { knownHostsText, sshConfigText, sshHostsText } from './ssh-config.ts'
+import { knownHostsText, sshConfigText, sshHostsText, sshMatchText } from './ssh-config.ts'
 
 const name = 'web1.prod.example.com'
 const signed = (message: Uint8Array, { publicKey, sign }: TestKey, namespace: string): string =>
@@ -56,7 +56,8 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
       revokedHostsFile,
     }
     writeFileSync(file('known_hosts'), knownHostsText([authority], own))
-    writeFileSync(file('config'), sshConfigText(own))
+    writeFileSync(file('match'), sshMatchText(own))
+    writeFileSync(file('config'), sshConfigText(file('match'), [own.hostsFile]))
     writeFileSync(file('hosts'), sshHostsText(own))
     const options = ['BatchMode=yes', 'StrictHostKeyChecking=yes', 'IdentityAgent=none', 'IdentitiesOnly=yes']
     const args = ['-F', file('config'), '-l', ownLogin(), ...options.flatMap(option => ['-o', option]), name, 'echo in']

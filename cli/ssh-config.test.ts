@@ -22,17 +22,19 @@ import { makeLoginKeys } from './keys.ts'
 import { ensureRevokedHosts } from './revoked-hosts.ts'
 import { addToAgent } from './ssh-agent.ts'
 import {
-  checkScript,
   includeHolds,
   knownHostsText,
   type SshConfigInput,
   sshConfigText,
   sshHostsText,
+  sshMatchText,
   withInclude,
   withoutInclude,
 } from './ssh-config.ts'
 import { namesHost, sshFiles } from './ssh-files.ts'
 import { changeInclude } from './ssh-include.ts'
+import { sshPlainText } from './ssh-plain.ts'
+import { checkScript } from './ssh-scripts.ts'
 
 let folder: string
 beforeAll(() => {
@@ -58,9 +60,26 @@ const input = (change: Partial<SshConfigInput> = {}): SshConfigInput => ({
   ...change,
 })
 
+/** All that ssh reads of ours. */
+const texts = (given: SshConfigInput): string =>
+  [sshConfigText('/c/ssh_match', [given.hostsFile]), sshMatchText(given), sshHostsText(given)].join('\n')
+
+/** Puts it where ssh reads it: `include` and its hosts file. */
+function writeTexts(include: string, ...given: SshConfigInput[]): void {
+  writeFileSync(`${include}_match`, given.map(sshMatchText).join('\n'))
+  for (const each of given) writeFileSync(each.hostsFile, sshHostsText(each))
+  writeFileSync(
+    include,
+    sshConfigText(
+      `${include}_match`,
+      given.map(({ hostsFile }) => hostsFile),
+    ),
+  )
+}
+
 describe('the include file', () => {
   it('passes no % token to a shell, and none at all to anything (CVE-2023-51385)', () => {
-    expect(sshConfigText(input())).not.toContain('%')
+    expect(texts(input({ aliases: [{ alias: 'w1', host: 'web1.prod.example.com' }] }))).not.toContain('%')
     expect(
       checkScript({ validUntil: '/a/b', key: { file: '/d/e' }, keyman: '/c/keyman', organisation: 'acme' }).replace(
         'date +%s',
@@ -69,11 +88,45 @@ describe('the include file', () => {
     ).not.toContain('%')
   })
   it('runs its scripts for our own names alone, and the one for new hosts for none that is listed', () => {
-    const lines = sshConfigText(input()).split('\n')
+    const lines = sshMatchText(input({ hosts: [{ name: 'web1.prod.example.com' }] })).split('\n')
     expect(lines.filter(line => line.includes(' exec '))).toEqual([
-      'Match originalhost *.prod.example.com exec "/home/alice/.config/keyman/ssh-check/acme"',
-      'Match originalhost *.prod.example.com,!web1.prod.example.com,!db1.prod.example.com,!v6.prod.example.com exec "/home/alice/.config/keyman/ssh-refresh/acme"',
+      'Match host *.prod.example.com,*.prod.example.com.,*.PROD.EXAMPLE.COM,*.PROD.EXAMPLE.COM. exec "/home/alice/.config/keyman/ssh-check/acme"',
+      'Match host *.prod.example.com,!web1.prod.example.com,!Web1.prod.example.com,!WEB1.prod.example.com exec "/home/alice/.config/keyman/ssh-refresh/acme"',
     ])
+  })
+  it('can be read by programs that know no Match: what they follow has none, and they do not follow quotes', () => {
+    const lines = sshConfigText('/c/ssh_match', ['/c/ssh-hosts/acme', '/c/ssh-hosts/b c']).split('\n')
+    expect(lines.slice(1)).toEqual([
+      'Include "/c/ssh_match"',
+      'Include /c/ssh-hosts/acme',
+      'Include "/c/ssh-hosts/b c"',
+      '',
+    ])
+    expect(sshHostsText(input())).not.toMatch(/^\s*Match/m)
+    // Those that follow it know `host` and `exec`, and stop at any other word.
+    for (const line of sshMatchText(input()).match(/^Match.*/gm) ?? [])
+      expect(line).toMatch(/^Match host [^ ]+ exec "[^"]+"$/)
+  })
+  it("names no file of known hosts that is not there, and the person's own first, where ssh writes what is new", () => {
+    const named = (otherKnownHosts: string[]) => /UserKnownHostsFile (.*)/.exec(texts(input({ otherKnownHosts })))?.[1]
+    expect(named([])).toBe('/home/alice/.config/keyman/known_hosts/acme')
+    expect(named(['~/.ssh/known_hosts'])).toBe('~/.ssh/known_hosts /home/alice/.config/keyman/known_hosts/acme')
+  })
+  it('has an alias that the person declared, and none for a host of somebody else', () => {
+    const of = (alias: string, host: string) => texts(input({ aliases: [{ alias, host }] }))
+    expect(of('d1', 'db1.prod.example.com')).toContain(
+      'Host d1 d1. D1 D1.\n  HostName 192.0.2.7\n  Port 2222\n  HostKeyAlias db1.prod.example.com\n',
+    )
+    expect(of('w1', 'web1.prod.example.com')).toContain('  HostName web1.prod.example.com\n')
+    // Who types an address means it.
+    expect(of('192.0.2.8', 'db1.prod.example.com')).toContain('Host 192.0.2.8\n  Port 2222\n')
+    for (const [alias, host] of [
+      ['d1', 'github.com'],
+      ['*', 'db1.prod.example.com'],
+      ['d1 *', 'db1.prod.example.com'],
+      ['fe80::1%h', 'db1.prod.example.com'],
+    ] as const)
+      expect(of(alias, host)).toBe(texts(input()))
   })
   it.each([
     '*',
@@ -85,10 +138,10 @@ describe('the include file', () => {
     '*.example.com',
     'EXAMPLE.com',
   ])('leaves out a hostile suffix: %j', suffix => {
-    const text = sshConfigText(input({ hostSuffixes: [suffix] }))
-    expect(text).toBe(
-      '# Hosts of acme. Made by keyman and made anew at each login; undo: keyman ssh config --remove\nMatch all\n',
-    )
+    const given = input({ hostSuffixes: [suffix] })
+    expect(sshMatchText(given)).toBe('# acme\nHost *\n')
+    expect(sshHostsText(given)).toBe('# Hosts of acme. Made by keyman and made anew at each renewal\nHost *\n')
+    expect(sshPlainText(given, 'alice')).toMatch(/^#.*\n$/)
   })
   it.each([
     { name: 'github.com', address: '192.0.2.66' },
@@ -97,15 +150,15 @@ describe('the include file', () => {
     { name: 'x.prod.example.com', address: '-oProxyCommand=id' },
     { name: 'x.prod.example.com', address: '$(id)' },
   ])('leaves out what a hostile server says: %j', host => {
-    const text = sshConfigText(input({ hosts: [host] })) + sshHostsText(input({ hosts: [host] }))
+    const text = texts(input({ hosts: [host] })) + sshPlainText(input({ hosts: [host] }), 'alice')
     expect(text).not.toContain('192.0.2.66')
     expect(text).not.toMatch(/ProxyCommand|\$|github/)
   })
   it('has the demo host where the local server has one, and not with a name or login that does not fit', () => {
     const demo = { name: 'demo.keyman.localhost', address: '127.0.0.1', port: 2200, login: 'alice' }
-    expect(sshConfigText(input({ demo }))).toContain('Host demo\n  HostName 127.0.0.1\n  Port 2200\n')
+    expect(texts(input({ demo }))).toContain('Host demo\n  HostName 127.0.0.1\n  Port 2200\n')
     for (const bad of [{ login: 'alice\n  ProxyCommand id' }, { name: '*' }, { address: 'x;id' }]) {
-      expect(sshConfigText(input({ demo: { ...demo, ...bad } }))).not.toMatch(/demo|Proxy/)
+      expect(texts(input({ demo: { ...demo, ...bad } }))).not.toMatch(/demo|Proxy/)
     }
   })
   it('is refused where a folder cannot be named in it', () => {
@@ -119,13 +172,14 @@ describe('the include file', () => {
         ['identityFile', 'XDG_RUNTIME_DIR'],
         ['certificateFile', 'XDG_RUNTIME_DIR'],
       ] as const)
-        expect(() => sshConfigText(input({ [name]: `/home/${folder}/x` })), `${name} ${folder}`).toThrow(
+        expect(() => texts(input({ [name]: `/home/${folder}/x` })), `${name} ${folder}`).toThrow(
           expect.objectContaining({
             message: expect.stringContaining(JSON.stringify(`/home/${folder}/x`)),
             hint: expect.stringContaining(`set ${variable} `),
           }),
         )
-    expect(sshConfigText(input({ identityFile: '/home/josé/id' }))).toContain('IdentityFile /home/josé/id')
+    expect(() => sshConfigText('/home/%h/ssh_match', [])).toThrow('cannot be named')
+    expect(texts(input({ identityFile: '/home/josé/id' }))).toContain('IdentityFile /home/josé/id')
   })
 })
 
@@ -327,8 +381,7 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
       demo,
       hostSuffixes: ['prod.example.com', 'keyman.localhost'],
     })
-    writeFileSync(include, sshConfigText(given))
-    writeFileSync(hostsFile, sshHostsText(given))
+    writeTexts(include, given)
     const [before, after] = [join(folder, 'before'), join(folder, 'after')]
     writeFileSync(before, own)
     writeFileSync(after, withInclude(own, { path: include, home: folder }))
@@ -349,7 +402,7 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     expect(ours).toMatch(/^hostname 192\.0\.2\.7$/m)
     expect(ours).toMatch(/^port 2222$/m)
     expect(ours).toMatch(/^hostkeyalias db1\.prod\.example\.com$/m)
-    expect(ours).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme /m)
+    expect(ours).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme$/m)
     // What stands after the Include still holds for our hosts too.
     expect(ours).toMatch(/^serveraliveinterval 30$/m)
     expect(evaluate(after, 'demo')).toMatch(/^user alice$/m)
@@ -363,8 +416,7 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     writeFileSync(at('refresh'), `#!/bin/sh\necho ran >> '${at('ran')}'\ncp '${at('found')}' '${at('hosts')}'\n`, {
       mode: 0o700,
     })
-    writeFileSync(at('include'), sshConfigText(given))
-    writeFileSync(at('hosts'), sshHostsText(given))
+    writeTexts(at('include'), given)
     writeFileSync(at('config'), withInclude(own, { path: at('include'), home: folder }))
     for (const known of ['web1.prod.example.com', 'db1.prod.example.com', 'github.com']) evaluate(at('config'), known)
     expect(existsSync(at('ran'))).toBe(false)
@@ -372,15 +424,125 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
     expect(readFileSync(at('ran'), 'utf8')).toBe('ran\n')
     expect(evaluate(at('config'), fresh.name)).toMatch(/^hostname 192\.0\.2\.9$/m)
   })
+  const ours = (name: string, change: Partial<SshConfigInput>) => {
+    const at = (file: string) => join(folder, `${name} ${file}`)
+    return { at, given: input({ check: '/bin/true', refresh: '/bin/false', hostsFile: at('hosts'), ...change }) }
+  }
+  const CERTIFICATE = /^certificatefile \/run\/user\/1000\/keyman\/acme\/id_ed25519-cert\.pub$/m
+  it('finds our hosts by a second pass as well: canonical names, Match final, a name behind a jump', () => {
+    const { at, given } = ours('passes', {})
+    writeTexts(at('include'), given)
+    for (const [config, typed] of [
+      ['Match final\n  Compression yes\n', 'db1.prod.example.com'],
+      ['CanonicalizeHostname always\nCanonicalizeMaxDots 9\n', 'db1.prod.example.com'],
+      [
+        'CanonicalizeHostname yes\nCanonicalDomains prod.example.com\nCanonicalizeFallbackLocal yes\n',
+        'db1.prod.example.com',
+      ],
+      ['Host db1*\n  ProxyJump jump.example.net\n', 'db1.prod.example.com'],
+    ] as const) {
+      writeFileSync(at('config'), withInclude(config, { path: at('include'), home: folder }))
+      const seen = evaluate(at('config'), typed)
+      expect(seen, config).toMatch(CERTIFICATE)
+      expect(seen.match(/^certificatefile/gm), config).toHaveLength(1)
+      expect(seen, config).toMatch(/^hostname 192\.0\.2\.7$/m)
+      expect(seen, config).toMatch(/^port 2222$/m)
+    }
+    // A host of the person's own that leads to one of ours is one of ours from the second pass on.
+    writeFileSync(
+      at('config'),
+      withInclude('Host mine\n  HostName web1.prod.example.com\nMatch final\n  Compression yes\n', {
+        path: at('include'),
+        home: folder,
+      }),
+    )
+    expect(evaluate(at('config'), 'mine')).toMatch(CERTIFICATE)
+  })
+  it('finds them by an alias, in capitals, and with a dot at the end', () => {
+    const aliases = [
+      { alias: 'd1', host: 'db1.prod.example.com' },
+      { alias: '192.0.2.8', host: 'db1.prod.example.com' },
+    ]
+    const { at, given } = ours('typed', { aliases })
+    writeTexts(at('include'), given)
+    writeFileSync(at('config'), withInclude(own, { path: at('include'), home: folder }))
+    for (const typed of [
+      'd1',
+      'D1',
+      '192.0.2.8',
+      'db1.prod.example.com.',
+      'DB1.PROD.EXAMPLE.COM',
+      'Db1.prod.example.com',
+      'DB1.prod.example.com',
+    ]) {
+      const seen = evaluate(at('config'), typed)
+      expect(seen, typed).toMatch(CERTIFICATE)
+      expect(seen, typed).toMatch(/^hostkeyalias db1\.prod\.example\.com$/m)
+      expect(seen, typed).toMatch(typed === '192.0.2.8' ? /^hostname 192\.0\.2\.8$/m : /^hostname 192\.0\.2\.7$/m)
+      expect(seen, typed).toMatch(/^port 2222$/m)
+    }
+    for (const other of ['d2', 'w1', '192.0.2.9', 'github.com'])
+      expect(evaluate(at('config'), other), other).not.toMatch(CERTIFICATE)
+  })
+  it("offers nothing of one organisation to another's host, though its address be a name of the first", () => {
+    const address = 'web1.prod.example.com'
+    const acme = ours('acme', {}).given
+    const { at, given: evil } = ours('evil', {
+      organisation: 'evil',
+      hostSuffixes: ['hosts.evil.org'],
+      hosts: [{ name: 'a.hosts.evil.org', address }],
+      identityFile: '/run/evil',
+      certificateFile: '/run/evil-cert.pub',
+      foreignSuffixes: acme.hostSuffixes,
+    })
+    const see = (...given: SshConfigInput[]) => {
+      writeTexts(at('include'), ...given)
+      const config = 'Match final\n  Compression yes\n'
+      writeFileSync(at('config'), withInclude(config, { path: at('include'), home: folder }))
+      return evaluate(at('config'), 'a.hosts.evil.org')
+    }
+    for (const order of [
+      [acme, evil],
+      [evil, acme],
+    ])
+      expect(see(...order)).not.toMatch(CERTIFICATE)
+    expect(see(evil)).toMatch(/^certificatefile \/run\/evil-cert\.pub$/m)
+    expect(see(acme, { ...evil, foreignSuffixes: [] })).toMatch(CERTIFICATE)
+  })
+  it('reads the plain file too, which says everything of each host without a Match', () => {
+    const { at, given } = ours('plain', {
+      hosts: [{ name: 'db1.prod.example.com', port: 2222, address: '192.0.2.7', logins: ['deploy'] }],
+      aliases: [{ alias: 'd1', host: 'db1.prod.example.com' }],
+    })
+    const text = sshPlainText(given, 'alice')
+    expect(text).not.toMatch(/^\s*(Match|Include)|known_hosts2/m)
+    writeFileSync(at('config'), text)
+    const seen = evaluate(at('config'), 'd1')
+    for (const line of [
+      'hostname 192.0.2.7',
+      'port 2222',
+      'user deploy',
+      'identityfile /run/user/1000/keyman/acme/id_ed25519',
+      'certificatefile /run/user/1000/keyman/acme/id_ed25519-cert.pub',
+      'userknownhostsfile /home/alice/.config/keyman/known_hosts/acme',
+      'hostkeyalias db1.prod.example.com',
+    ])
+      expect(seen).toContain(`${line}\n`)
+    // The key is no file where an agent has it.
+    expect(sshPlainText({ ...given, identityAgent: '/run/agent' }, 'alice')).not.toContain('IdentityFile')
+    const several = { ...given, hosts: [{ name: 'db1.prod.example.com', logins: ['alice', 'root'] }] }
+    expect(sshPlainText(several, 'alice')).toContain('  User alice\n')
+    expect(sshPlainText(several, 'bob')).not.toContain('User ')
+  })
   it("keeps the person's own keys where the check says no, and still knows the host's authority", () => {
     const include = join(folder, 'include-no')
-    writeFileSync(include, sshConfigText(input({ check: '/bin/false' })))
+    writeTexts(include, input({ check: '/bin/false', hostsFile: join(folder, 'hosts-no') }))
     const config = join(folder, 'config-no')
     writeFileSync(config, withInclude(own, { path: include, home: folder }))
     const seen = evaluate(config, 'web1.prod.example.com')
     expect(seen).not.toContain('certificatefile')
     expect(seen).not.toContain('/keyman/acme/id_ed25519')
-    expect(seen).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme /m)
+    expect(seen).toMatch(/^userknownhostsfile \/home\/alice\/\.config\/keyman\/known_hosts\/acme$/m)
   })
 })
 
@@ -409,8 +571,7 @@ describe.skipIf(!requires('ssh', 'sshd'))('a home with blanks', () => {
       revokedHostsFile: at('revoked hosts'),
     })
     ensureRevokedHosts(at('revoked hosts'))
-    writeFileSync(at('ssh config'), sshConfigText(given))
-    writeFileSync(at('hosts, ours'), sshHostsText(given))
+    writeTexts(at('ssh config'), given)
     writeFileSync(at('known hosts'), knownHostsText([readFileSync(at('authority.pub'), 'utf8').trim()], given))
     writeFileSync(at('config'), withInclude('', { path: at('ssh config'), home }))
   }
@@ -424,7 +585,7 @@ describe.skipIf(!requires('ssh', 'sshd'))('a home with blanks', () => {
     })
     expect(seen).toContain(`identityfile ${laid.at('id_ed25519')}\n`)
     expect(seen).toContain(`certificatefile ${laid.at('id_ed25519-cert.pub')}\n`)
-    expect(seen).toContain(`userknownhostsfile ${laid.at('known hosts')} `)
+    expect(seen).toContain(`userknownhostsfile ${laid.at('known hosts')}\n`)
     expect(readFileSync(laid.at('ran'), 'utf8')).toBe('ran\n')
   })
   it('logs in, and knows the host by its authority', async () => {

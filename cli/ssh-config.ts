@@ -3,14 +3,18 @@ import { isHostName, isLogin } from '#shared/names.ts'
 import { type Included, includes, withoutIncluded, wordsAfter } from './ssh-lines.ts'
 
 /**
- * Pure: the text of our one include file, of the file of hosts that it includes, and of our known_hosts file. A server's word is data (invariant 14): names are
- * checked against the allow-list again, they lie below the suffixes the person agreed to, and nothing of a server's
- * answer, nor any `%` token, reaches a shell (CVE-2023-51385).
+ * Pure: the texts of our files that ssh reads. A server's word is data (invariant 14): names are checked against the
+ * allow-list again, they lie below the suffixes the person agreed to, and nothing of a server's answer, nor any `%` token,
+ * reaches a shell (CVE-2023-51385).
  */
 export type SshConfigInput = {
   readonly organisation: string
   readonly hostSuffixes: readonly string[]
-  readonly hosts: readonly { name: string; port?: number; address?: string }[]
+  readonly hosts: readonly Host[]
+  /** Those of the other organisations: no address leads there. */
+  readonly foreignSuffixes?: readonly string[]
+  /** Other names that the person has declared for hosts below our suffixes. */
+  readonly aliases?: readonly Alias[]
   /** The script that says whether the certificate is still good; exit 0 if so. */
   readonly check: string
   /** The script that asks which hosts there are, for a name that `hostsFile` does not know. */
@@ -22,31 +26,52 @@ export type SshConfigInput = {
   /** The socket of the agent that has the key, where one has: a terminal may have another one. */
   readonly identityAgent?: string
   readonly knownHostsFile: string
+  /** The person's own, as far as they are there: some programs fail for one that is named and is not. */
+  readonly otherKnownHosts?: readonly string[]
   /** A KRL; ssh refuses every host where it can't read it. */
   readonly revokedHostsFile: string
   /** From the local server's data folder, never from a server's answer. */
   readonly demo?: { readonly name: string; readonly address: string; readonly port: number; readonly login: string }
 }
+type Host = {
+  readonly name: string
+  readonly port?: number
+  readonly address?: string
+  readonly logins?: readonly string[]
+}
+export type Alias = { readonly alias: string; readonly host: string }
 
 /** What moves the session's folder. */
 const RUNTIME = 'XDG_RUNTIME_DIR (or, without it, XDG_STATE_HOME)'
 
-export function sshConfigText(input: SshConfigInput): string {
-  const demo = input.demo ? demoBlock(input.demo) : []
-  const patterns = [...suffixesOf(input).map(suffix => `*.${suffix}`), ...(demo.length > 0 ? ['demo'] : [])].join(',')
+/**
+ * The one file that the person's configuration includes. All checks come before all hosts: a check's `Match host` looks at
+ * the address once one is set, and a host of one organisation has no say in whether another's certificate is offered. The
+ * quotes are for programs that fail at a `Match` (kevinburke/ssh_config, and with it go-git): they take them as a part of
+ * the name, find no such file, and read the hosts.
+ */
+export function sshConfigText(matchFile: string, hostsFiles: readonly string[]): string {
+  path(matchFile, 'XDG_CONFIG_HOME')
   const lines = [
-    `# Hosts of ${input.organisation}. Made by keyman and made anew at each login; undo: keyman ssh config --remove`,
-    ...demo,
-    // `originalhost`: what was typed, so other hosts are left as they were, and our check is not even run for them.
+    '# Made by keyman and made anew at each login; undo: keyman ssh config --remove',
+    `Include "${matchFile}"`,
+    ...hostsFiles.map(includeLine),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+/** The checks of one organisation: for other hosts than its own they are not even run. */
+export function sshMatchText(input: SshConfigInput): string {
+  const suffixes = suffixesOf(input)
+  const patterns = ourNames(input).join(',')
+  // `host` and not `originalhost`, at which programs stop that know no more of `Match` than that.
+  const lines = [
+    `# ${input.organisation}`,
     ...(patterns === ''
       ? []
       : [
-          // Whatever key is offered, the host shows a certificate of its authority.
-          `Match originalhost ${patterns}`,
-          `  UserKnownHostsFile ${path(input.knownHostsFile, 'XDG_CONFIG_HOME')} ~/.ssh/known_hosts ~/.ssh/known_hosts2`,
-          `  RevokedHostKeys ${path(input.revokedHostsFile, 'XDG_CONFIG_HOME')}`,
           // Holds only while a certificate is live: IdentityFile drops ssh's default keys, which are else the break-glass.
-          `Match originalhost ${patterns} exec ${command(input.check, 'XDG_CONFIG_HOME')}`,
+          `Match host ${patterns} exec ${command(input.check, 'XDG_CONFIG_HOME')}`,
           `  IdentityFile ${path(input.identityFile, RUNTIME)}`,
           `  CertificateFile ${path(input.certificateFile, RUNTIME)}`,
           ...(input.identityAgent === undefined
@@ -55,49 +80,113 @@ export function sshConfigText(input: SshConfigInput): string {
         ]),
     // A name that is not listed may be of a grant that is new. Those that are listed are excepted by name: no token says to a
     // shell what was typed.
-    ...(suffixesOf(input).length === 0
+    ...(suffixes.length === 0
       ? []
       : [
-          `Match originalhost ${[...suffixesOf(input).map(suffix => `*.${suffix}`), ...ownHosts(input).map(({ name }) => `!${name}`)].join(',')} exec ${command(input.refresh, 'XDG_CONFIG_HOME')}`,
+          `Match host ${[...suffixes.map(suffix => `*.${suffix}`), ...listed(input).map(name => `!${name}`)].join(',')} exec ${command(input.refresh, 'XDG_CONFIG_HOME')}`,
         ]),
-    // Ends the block: what stands after our Include is again for all hosts.
-    'Match all',
-    ...(suffixesOf(input).length === 0 ? [] : [includeLine(input.hostsFile)]),
+    // Ends the block: not every program ends it with the file.
+    'Host *',
   ]
   return `${lines.join('\n')}\n`
 }
 
-/** Where hosts are that are not simply reached by their name. */
-export function sshHostsText(input: Pick<SshConfigInput, 'organisation' | 'hostSuffixes' | 'hosts'>): string {
-  const blocks = ownHosts(input)
-    .filter(host => host.address !== undefined || (host.port ?? 22) !== 22)
-    .flatMap(hostBlock)
-  const lines = [`# Hosts of ${input.organisation}. Made by keyman and made anew at each renewal`, ...blocks]
+/** What holds for hosts whether or not a certificate is live: whom to trust, and where they are. No `Match` stands here. */
+export function sshHostsText(input: SshConfigInput): string {
+  const names = ourNames(input)
+  const known = [...(input.otherKnownHosts ?? []), path(input.knownHostsFile, 'XDG_CONFIG_HOME')]
+  const lines = [
+    `# Hosts of ${input.organisation}. Made by keyman and made anew at each renewal`,
+    ...(names.length === 0
+      ? []
+      : [
+          // Whatever key is offered, the host shows a certificate of its authority.
+          `Host ${names.join(' ')}`,
+          `  UserKnownHostsFile ${known.join(' ')}`,
+          `  RevokedHostKeys ${path(input.revokedHostsFile, 'XDG_CONFIG_HOME')}`,
+        ]),
+    ...ownAliases(input).flatMap(alias => aliasBlock(input, alias)),
+    ...ownHosts(input).flatMap(host => hostBlock(input, host)),
+    ...(input.demo ? demoBlock(input.demo) : []),
+    'Host *',
+  ]
   return `${lines.join('\n')}\n`
 }
 
-type Names = {
-  readonly hostSuffixes: readonly string[]
-  readonly hosts: readonly { name: string; port?: number; address?: string }[]
+/** What a person may type for a name: programs compare letter for letter, and a dot at the end is the same name. */
+const spellings = (name: string): string[] => [
+  ...new Set([...inLowerSuffix(name), name.toUpperCase()].flatMap(each => [each, `${each}.`])),
+]
+/** With a capital, or the first part in capitals. */
+const inLowerSuffix = (name: string): string[] => {
+  const first = name.split('.')[0] ?? ''
+  const rest = name.slice(first.length)
+  return [...new Set([name, name.slice(0, 1).toUpperCase() + name.slice(1), first.toUpperCase() + rest])]
 }
 
-const suffixesOf = (names: Names): string[] => names.hostSuffixes.filter(isSuffix)
+const ourNames = (input: SshConfigInput): string[] => [
+  ...suffixesOf(input).flatMap(suffix => [suffix, suffix.toUpperCase()].flatMap(each => [`*.${each}`, `*.${each}.`])),
+  ...ownAliases(input).flatMap(({ alias }) => aliasSpellings(alias)),
+  ...(input.demo && demoBlock(input.demo).length > 0 ? ['demo'] : []),
+]
 
-/** Those below the names that the person agreed to; whatever else a server claims is left out. */
-const ownHosts = (names: Names): Names['hosts'] =>
-  names.hosts.filter(
-    host => isHostName(host.name) && suffixesOf(names).some(suffix => host.name.endsWith(`.${suffix}`)),
+/** As far as the suffixes' own spelling would match them. */
+const listed = (input: SshConfigInput): string[] =>
+  [...ownHosts(input).map(({ name }) => name), ...ownAliases(input).map(({ alias }) => alias)].flatMap(name =>
+    isBelow(name, suffixesOf(input)) ? inLowerSuffix(name) : [],
   )
 
-function hostBlock(host: SshConfigInput['hosts'][number]): string[] {
+type Names = { readonly hostSuffixes: readonly string[]; readonly hosts: readonly Host[] }
+
+const suffixesOf = (names: Pick<Names, 'hostSuffixes'>): string[] => names.hostSuffixes.filter(isSuffix)
+
+const isOurs = (names: Pick<Names, 'hostSuffixes'>, name: string): boolean =>
+  isHostName(name) && isBelow(name, suffixesOf(names))
+const isBelow = (name: string, suffixes: readonly string[]): boolean =>
+  suffixes.some(suffix => name.endsWith(`.${suffix}`))
+
+/** Those below the names that the person agreed to; whatever else a server claims is left out. */
+export const ownHosts = (names: Names): Names['hosts'] => names.hosts.filter(host => isOurs(names, host.name))
+
+const ownAliases = (input: SshConfigInput): readonly Alias[] =>
+  (input.aliases ?? []).filter(({ alias, host }) => isAlias(alias) && isOurs(input, host))
+
+/** A name or an address, as a person types it to ssh. */
+export const isAlias = (text: string): boolean => isHostName(text) || isIp(text)
+/** Every name that leads to a host, without those of other letters. */
+export const hostSpellings = (input: SshConfigInput, name: string): string[] => [
+  name,
+  ...ownAliases(input).flatMap(({ alias, host }) => (host === name ? [alias] : [])),
+]
+const aliasSpellings = (alias: string): string[] => (isIp(alias) ? [alias] : spellings(alias))
+
+function hostBlock(input: SshConfigInput, host: Host): string[] {
+  return [`Host ${spellings(host.name).join(' ')}`, ...addressLine(input, host), ...portLine(host), keyAlias(host.name)]
+}
+
+function aliasBlock(input: SshConfigInput, { alias, host }: Alias): string[] {
+  const known = ownHosts(input).find(({ name }) => name === host) ?? { name: host }
+  const address = addressLine(input, known)
   return [
-    `Host ${host.name}`,
-    ...(host.address !== undefined && isAddress(host.address) ? [`  HostName ${host.address}`] : []),
-    ...(host.port !== undefined && host.port !== 22 ? [`  Port ${host.port}`] : []),
-    // The certificate names the host, whatever address leads there.
-    `  HostKeyAlias ${host.name}`,
+    `Host ${aliasSpellings(alias).join(' ')}`,
+    // Who types an address means that one.
+    ...(isIp(alias) ? [] : address.length > 0 ? address : [`  HostName ${host}`]),
+    ...portLine(known),
+    keyAlias(host),
   ]
 }
+
+/** Where the server says that a host is; undefined where it is reached by its name. */
+export const addressOf = ({ foreignSuffixes = [] }: SshConfigInput, { address }: Host): string | undefined =>
+  address !== undefined && isAddress(address) && !isBelow(address, foreignSuffixes) ? address : undefined
+
+function addressLine(input: SshConfigInput, host: Host): string[] {
+  const address = addressOf(input, host)
+  return address === undefined ? [] : [`  HostName ${address}`]
+}
+const portLine = ({ port }: Host): string[] => (port !== undefined && port !== 22 ? [`  Port ${port}`] : [])
+/** The certificate names the host, whatever address leads there. */
+const keyAlias = (name: string): string => `  HostKeyAlias ${name}`
 
 function demoBlock(demo: NonNullable<SshConfigInput['demo']>): string[] {
   if (!isHostName(demo.name) || !isLogin(demo.login) || !isAddress(demo.address)) return []
@@ -110,7 +199,11 @@ function demoBlock(demo: NonNullable<SshConfigInput['demo']>): string[] {
   ]
 }
 
-const isAddress = (text: string): boolean => isHostName(text) || /^[0-9a-f:.]{2,45}$/.test(text)
+const isAddress = (text: string): boolean => isHostName(text) || isIp(text)
+
+/** As far as it matters here: nothing that a configuration reads otherwise. */
+const isIp = (text: string): boolean =>
+  /^\d{1,3}(\.\d{1,3}){3}$/.test(text) || (/^[0-9a-f:.]{2,45}$/.test(text) && text.includes(':'))
 
 /** At least two labels, so that no organisation can claim `com`. */
 const isSuffix = (text: string): boolean => isHostName(text) && text.includes('.')
@@ -119,7 +212,7 @@ const isSuffix = (text: string): boolean => isHostName(text) && text.includes('.
  * A path as one word that ssh reads as it stands: letters of any script, and in quotes blanks and a few more. Not `%`, of
  * which one version of ssh makes a token in an `Include` and another does not; nor `$`, `~`, quotes and wildcards.
  */
-function path(text: string, variable: string): string {
+export function path(text: string, variable: string): string {
   if (isPlain(text)) return text
   if (isNameable(text)) return `"${text}"`
   throw new KeymanError(
@@ -156,50 +249,6 @@ export function knownHostsText(authorities: readonly string[], claimed: Names): 
     .map(key => `@cert-authority ${names.join(',')} ${key.split(' ').slice(0, 2).join(' ')} keyman\n`)
     .join('')
 }
-
-/**
- * The check that `Match exec` runs before each ssh to one of our hosts: a shell alone while enough time is left. While
- * little is left it still says yes at once and the renewal goes on behind it; Node is waited for only when nothing is left.
- */
-export function checkScript(input: {
-  readonly validUntil: string
-  /** Where the private key is: a file, or an agent's socket, which has to list the public key (base64). */
-  readonly key: { readonly file: string } | { readonly agent: string; readonly publicKey: string }
-  readonly keyman: string
-  readonly organisation: string
-}): string {
-  const keyman = word(input.keyman)
-  const context = `--context '${input.organisation}'`
-  return `#!/bin/sh
-# Made by keyman: is the certificate still good, and its key there? ssh runs this before it connects to one of our hosts.
-renew=0 ends=0
-{ read -r renew && read -r ends; } 2>/dev/null <${word(input.validUntil)}
-now=$(date +%s)
-${keyTest(input.key)} || ends=0
-[ "$ends" != 0 ] && [ "$now" -lt "\${renew:-0}" ] && exit 0
-if [ "$now" -lt "\${ends:-0}" ]; then
-  ${keyman} ssh renew --if-due ${context} </dev/null >/dev/null 2>&1 &
-  exit 0
-fi
-exec ${keyman} ssh check ${context}
-`
-}
-
-/** What `Match exec` runs for a name that is not listed: it never decides anything, and says nothing where nobody is signed in. */
-export const refreshScript = ({ keyman, organisation }: { keyman: string; organisation: string }): string => `#!/bin/sh
-# Made by keyman: ssh runs this for one of our names that it does not know, because a grant may be new.
-exec ${word(keyman)} ssh renew --new-host --context '${organisation}' </dev/null >/dev/null
-`
-
-function keyTest(key: Parameters<typeof checkScript>[0]['key']): string {
-  if ('file' in key) return `[ -r ${word(key.file)} ]`
-  const socket = word(key.agent)
-  // Listed, not tried: an agent that is locked, or another one at its place, has it no more.
-  return `{ [ -S ${socket} ] && case $(SSH_AUTH_SOCK=${socket} ssh-add -L 2>/dev/null </dev/null) in *${word(key.publicKey)}*) ;; *) false ;; esac; }`
-}
-
-/** A path of this machine as one word of a shell's script, whatever it is made of: people keep programs in folders with blanks. */
-const word = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 /** Puts our one line on top of the person's configuration, also where it stands further down and holds for one block alone. */
 export const withInclude = (text: string, file: Included): string =>

@@ -1,24 +1,25 @@
-import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { homedir, userInfo } from 'node:os'
+import { dirname, join } from 'node:path'
 import { type Context, listContexts, readContext, readSession, type Session, sessionFiles } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
 import { ensureRevokedHosts } from './revoked-hosts.ts'
 import { agentOf } from './ssh-agent.ts'
-import {
-  checkScript,
-  knownHostsText,
-  refreshScript,
-  type SshConfigInput,
-  sshConfigText,
-  sshHostsText,
-} from './ssh-config.ts'
+import { aliasesPath, readAliases } from './ssh-aliases.ts'
+import { knownHostsText, type SshConfigInput, sshConfigText, sshHostsText, sshMatchText } from './ssh-config.ts'
 import { wordsAfter } from './ssh-lines.ts'
+import { sshPlainText } from './ssh-plain.ts'
+import { checkScript, refreshScript } from './ssh-scripts.ts'
 
-/** Our files that ssh reads. One include file for all contexts, and per context two scripts, hosts and known_hosts. */
+/** Our files that ssh reads. One include file and one of checks for all contexts, and per context two scripts, hosts and known_hosts. */
 export const sshFiles = (folders: Folders) => ({
   include: join(folders.config, 'ssh_config'),
+  aliases: aliasesPath(folders),
+  match: join(folders.config, 'ssh_match'),
+  /** For programs that know no `Match`, where somebody asked for it; nothing includes it. */
+  plain: join(folders.config, 'ssh_config_plain'),
   check: (organisation: string) => join(folders.config, 'ssh-check', organisation),
   refresh: (organisation: string) => join(folders.config, 'ssh-refresh', organisation),
   hosts: (organisation: string) => join(folders.config, 'ssh-hosts', organisation),
@@ -44,7 +45,8 @@ export function refreshSshFiles(
   folders: Folders,
   fresh?: { readonly organisation: string; readonly session: Session },
 ): void {
-  const blocks = listContexts(folders).flatMap(name => {
+  const { include, match, plain } = sshFiles(folders)
+  const inputs = listContexts(folders).flatMap(name => {
     const context = readContext(folders, name)
     if (!context) return []
     const session = fresh?.organisation === name ? fresh.session : sessionOf(folders, name)
@@ -54,14 +56,53 @@ export function refreshSshFiles(
     writeFile(input.check, checkOf(folders, context, session), 0o700)
     writeFile(input.refresh, refreshScript({ keyman: keymanProgram(), organisation: name }), 0o700)
     writeFile(input.hostsFile, sshHostsText(input), 0o600)
-    return [sshConfigText(input)]
+    return [input]
   })
-  writeFile(sshFiles(folders).include, blocks.join('\n'), 0o600)
+  writeFile(match, inputs.map(sshMatchText).join('\n'), 0o600)
+  writeFile(include, includeText(match, inputs), 0o600)
+  if (readIfThere(plain) !== undefined)
+    writeFile(plain, inputs.map(input => sshPlainText(input, userName())).join('\n'), 0o600)
+}
+
+const includeText = (match: string, inputs: readonly SshConfigInput[]): string =>
+  sshConfigText(
+    match,
+    inputs.map(({ hostsFile }) => hostsFile),
+  )
+
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return ''
+  }
+}
+
+/** Writes the file for programs that know no `Match`; each login makes it anew from then on. Gives its path. */
+export function makePlainFile(folders: Folders): string {
+  const { plain } = sshFiles(folders)
+  if (readIfThere(plain) === undefined) writeFile(plain, '', 0o600)
+  refreshSshFiles(folders)
+  return plain
+}
+
+/** What ssh reads through the one line, each file after its path; undefined where there is nothing yet. */
+export function includedText(folders: Folders): string | undefined {
+  const { include, match, hosts } = sshFiles(folders)
+  const files = [include, match, ...listContexts(folders).map(hosts)]
+  const texts = files.flatMap(file => {
+    const text = readIfThere(file)
+    return text === undefined ? [] : [`# ${file}\n${text}`]
+  })
+  return texts.length === 0 ? undefined : texts.join('\n')
 }
 
 /** Throws `invalid-input` where one of our paths can't be named in ssh's configuration: asked before anybody touches a passkey. */
 export function checkSshPaths(folders: Folders, context: Context): void {
-  sshConfigText(inputOf(folders, context, undefined))
+  const input = inputOf(folders, context, undefined)
+  includeText(sshFiles(folders).match, [input])
+  sshMatchText(input)
+  sshHostsText(input)
   checkOf(folders, context, undefined)
 }
 
@@ -90,10 +131,13 @@ function inputOf(folders: Folders, context: Context, session: Session | undefine
   const own = sessionFiles(folders, context.organisation)
   const demo = localDemo(folders, context)
   const agent = agentOf(session)
+  const others = listContexts(folders).filter(name => name !== context.organisation)
   return {
     organisation: context.organisation,
     hostSuffixes: context.hostSuffixes,
     hosts: context.hosts,
+    foreignSuffixes: others.flatMap(name => readContext(folders, name)?.hostSuffixes ?? []),
+    aliases: readAliases(folders),
     check: files.check(context.organisation),
     refresh: files.refresh(context.organisation),
     hostsFile: files.hosts(context.organisation),
@@ -101,6 +145,10 @@ function inputOf(folders: Folders, context: Context, session: Session | undefine
     certificateFile: own.certificate,
     ...(agent === undefined ? {} : { identityAgent: agent }),
     knownHostsFile: files.knownHosts(context.organisation),
+    // The person's come first: ssh writes into the first one, and ours is made anew.
+    otherKnownHosts: ['known_hosts', 'known_hosts2']
+      .filter(name => existsSync(join(dirname(files.userConfig), name)))
+      .map(name => `~/.ssh/${name}`),
     revokedHostsFile: files.revokedHosts(context.organisation),
     // Left out where the person's own configuration names it (invariant 14).
     ...(demo && !namesHost(readIfThere(files.userConfig) ?? '', 'demo') ? { demo } : {}),

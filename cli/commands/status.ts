@@ -136,6 +136,14 @@ function ownFiles(places: Folders): string[] {
       ),
     ]
   })
-  const own = [...all, ssh.include, `${places.config}/current-context`, `${places.config}/ssh-config-offered`]
+  const own = [
+    ...all,
+    ssh.include,
+    ssh.match,
+    ssh.plain,
+    ssh.aliases,
+    `${places.config}/current-context`,
+    `${places.config}/ssh-config-offered`,
+  ]
   return own.filter(path => existsSync(path))
 }

@@ -1,0 +1,62 @@
+import { join } from 'node:path'
+import { KeymanError } from '#shared/errors.ts'
+import { isHostName, printable } from '#shared/names.ts'
+import { listContexts, readContext } from './context.ts'
+import { readIfThere, remove, writeFile } from './files.ts'
+import type { Folders } from './folders.ts'
+import { type Alias, isAlias } from './ssh-config.ts'
+
+/**
+ * The other names that a person has declared for hosts, one a line: the name, and the host's own. Declared and never taken
+ * from a server's answer: a short name is one that anybody's host may have (invariant 14).
+ */
+export const aliasesPath = (folders: Folders): string => join(folders.config, 'ssh_aliases')
+
+/** A line that is none is left out; the person may have written it. */
+export const readAliases = (folders: Folders): Alias[] =>
+  (readIfThere(aliasesPath(folders)) ?? '').split('\n').flatMap(line => {
+    const [alias, host, ...rest] = line.trim().split(/\s+/)
+    const whole = alias !== undefined && host !== undefined && rest.length === 0
+    return whole && isAlias(alias) && isHostName(host) ? [{ alias, host }] : []
+  })
+
+export function writeAliases(folders: Folders, aliases: readonly Alias[]): void {
+  const lines = [...aliases]
+    .sort((a, b) => (a.alias < b.alias ? -1 : 1))
+    .map(({ alias, host }) => `${alias} ${host}\n`)
+    .join('')
+  if (lines === '') remove(aliasesPath(folders))
+  else writeFile(aliasesPath(folders), lines, 0o600)
+}
+
+/** Throws where ssh would not read it so: no name of a host, a host of nobody here, or the name of another one of our hosts. */
+export function checkAlias(folders: Folders, { alias, host }: Alias): void {
+  if (!isAlias(alias))
+    throw new KeymanError('invalid-input', `NAME: ${printable(alias)} is neither a host's name nor an address`)
+  const contexts = listContexts(folders).flatMap(name => readContext(folders, name) ?? [])
+  const suffixes = contexts.flatMap(context => context.hostSuffixes)
+  if (!suffixes.some(suffix => host.endsWith(`.${suffix}`)))
+    throw new KeymanError('not-found', `no organisation that is known here answers for ${host}`, {
+      hint:
+        suffixes.length > 0
+          ? `names end in ${suffixes.map(suffix => `.${suffix}`).join(' or ')}`
+          : 'run keyman login first',
+    })
+  const own = contexts.flatMap(context => context.hosts).some(({ name }) => name === alias)
+  if (own || alias === 'demo')
+    throw new KeymanError('conflict', `${alias} is the name of a host already`, { hint: 'choose another one' })
+}
+
+/** Pure: the first part of each host's name, where it is of one host alone and not `taken`. */
+export function shortNames(hosts: readonly string[], taken: (name: string) => boolean): Alias[] {
+  const all = [...new Set(hosts)].map(host => ({ alias: host.split('.')[0] ?? host, host }))
+  return all.filter(
+    ({ alias }) =>
+      all.filter(other => other.alias === alias).length === 1 &&
+      !RESERVED.has(alias) &&
+      isAlias(alias) &&
+      !taken(alias),
+  )
+}
+/** `demo` is the demo host's, where there is one (`ssh-config.ts`). */
+const RESERVED = new Set(['localhost', 'demo'])
