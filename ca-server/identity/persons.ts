@@ -101,8 +101,8 @@ export function createPersons(room: Room, act: Act): Persons {
           if (before.administrator === administrator) return view(before)
           // Else whoever has reset somebody could have the rights back without the yes that they wait for.
           const confirmed = administrator ? await confirmIn(room, t, before, by) : []
-          // What an administrator has prepared ends with the right to.
-          const links = administrator ? [] : await endLinks(t, { createdBy: identity }, deps.now())
+          // What an administrator has prepared ends with the right to, and so does what is under way: no row says of either that there is none.
+          const ended = administrator ? undefined : await endSessions(room, t, { person: identity })
           await updateAdministrator(t, identity, administrator)
           await announceChange(t, [personId(identity)])
           const changed = { ...before, administrator }
@@ -111,8 +111,8 @@ export function createPersons(room: Room, act: Act): Persons {
               ...by,
               kind: 'person-changed',
               target: identity,
-              details: { administrator },
-              facts: [personFact(changed), ...confirmed, ...links.map(id => gone(linkId(id)))],
+              details: { administrator, sessions: ended?.sessions.length },
+              facts: [personFact(changed), ...confirmed, ...(ended?.facts ?? [])],
             },
           ])
           return view(changed)

@@ -341,7 +341,7 @@ export interface Persons {
   /** Of an administrator who was reset the yes to the new passkey: throws `denied` for whoever has reset that person, `conflict` before there is one. */
   enable(identity: PersonIdentity, by: By): Promise<PersonView>
   /**
-   * Makes somebody an administrator, or no administrator any more; links that such a person made, and nobody has used, end then.
+   * Makes somebody an administrator, or no administrator any more: sessions of such a person end, and links that the person made and nobody has used.
    * Throws `conflict` for the last one, `not-found`, and as `enable` for whoever was reset.
    */
   change(identity: PersonIdentity, to: { readonly administrator: boolean }, by: By): Promise<PersonView>

@@ -152,6 +152,33 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     await world.tells(/record \d+ of the audit log .* was done in the session \w+, which had ended/)
   })
 
+  it('is not done by the rights of an administrator who was made none meanwhile: a grant of hers gives nothing; one before did', async () => {
+    const pam = await logIn(
+      world.server,
+      await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { administrator: true }),
+    )
+    const grantOf = (login: string) =>
+      call(pam.connection, api.grants.add, {
+        body: bodyOf(api.grants.add, { who: 'mallory@example.com', login, hosts: { labels: { env: 'test' } } }),
+      })
+    const { id } = await grantOf('deploy')
+    expect(await certificate(mallory)).toBe('done')
+    await call(world.alice.connection, api.grants.remove, { params: { id } })
+    const granting = await hold('access_grant', 'insert', `new.login = 'admin'`)
+    await letBoth('pam@example.com')
+    const granted = outcome(grantOf('admin'))
+    await granting.until(1)
+    await call(world.alice.connection, api.persons.change, {
+      params: { identity: 'pam@example.com' },
+      body: { administrator: false },
+    })
+    await granting.letGo()
+    await granted
+    await expect.poll(() => certificate(mallory), { timeout: 5_000 }).not.toBe('denied')
+    expect(await certificate(mallory)).toBe('internal')
+    await world.tells(/record \d+ of the audit log .* was done in the session \w+, which had ended/)
+  })
+
   it('brings no session back by a touch that was under way when it was ended; without its end it goes on', async () => {
     const rename = (session: ApiSession, name: string) =>
       call(session.connection, api.passkeys.list).then(({ passkeys: [own] }) =>

@@ -207,6 +207,28 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(await isAlive(await logIn(world.server, pam.person))).toBe('done')
   })
 
+  it('leaves nothing of an administrator who is none any more by hiding her invitations meanwhile; of one who stays they are good', async () => {
+    const pam = await enrolled('pam@example.com', { administrator: true })
+    const invite = (session: ApiSession, identity: string) =>
+      call(session.connection, api.persons.invite, {
+        body: bodyOf(api.persons.invite, { identity, administrator: true }),
+      })
+    const sleeper = await invite(pam, 'sleeper@example.com')
+    const friend = await invite(world.alice, 'friend@example.com')
+    await world.sql(`create table kept_link as select * from enrolment_link where created_by = 'pam@example.com';
+      delete from enrolment_link where created_by = 'pam@example.com'`)
+    await call(world.alice.connection, api.persons.change, {
+      params: { identity: 'pam@example.com' },
+      body: { administrator: false },
+    })
+    await world.sql('insert into enrolment_link select * from kept_link')
+    await expect(enrol(world.server, sleeper.link, 'sleeper@example.com')).rejects.toThrow('expired')
+    await enrol(world.server, friend.link, 'friend@example.com')
+    const again = await logIn(world.server, pam.person)
+    expect(await isAlive(again)).toBe('done')
+    expect(await outcome(call(again.connection, api.persons.list))).toBe('denied')
+  })
+
   it('lets no host in by a row or another key, and makes none by a join token; a joined one is let in', async () => {
     const [one, two] = [await joinHost(world, 'web1.keyman.localhost'), await joinHost(world, 'web2.keyman.localhost')]
     const spkiOf = async (name: string) => (await world.sql(`select client_spki from host where name = $1`, [name]))[0]
