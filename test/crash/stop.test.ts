@@ -81,7 +81,7 @@ for (const { name, needs } of setUps)
       const second = startServerProcess({ folder: server.folder, env: elsewhere })
       await expect(second).rejects.toThrow(new RegExp(`in use by process ${server.pid} since`))
       await expect(second).rejects.toThrow(/hint: stop that server first, or give this one another data folder/)
-      for (const machine of machines) expect((await machine.renew()).kind).toBe('certificate')
+      for (const machine of machines) expect(await machine.renew()).toMatchObject({ kind: 'certificate' })
       // Neither has it taken the operator's socket away.
       expect(adminLink(server.env).status).toBe(0)
     })
@@ -94,7 +94,7 @@ const isCleanEnd = (end: Outcome): boolean =>
 const adminLink = (env: NodeJS.ProcessEnv) =>
   spawnSync(
     process.execPath,
-    [join(import.meta.dirname, '../../ca-server/main.ts'), 'admin-link', 'admin@example.com'],
+    [join(import.meta.dirname, '../../ca-server/main.ts'), 'admin-link', 'somebody@example.com', '--new'],
     {
       env,
       encoding: 'utf8',
