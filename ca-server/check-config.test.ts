@@ -5,9 +5,11 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { CKM } from '#server/keystore/pkcs11/constants.ts'
 import { lockFolder } from '#shared/folder-lock.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
+import { buildShim, shimEnv } from '#test/support/pkcs11-shim/index.ts'
 import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
 import { type SoftHsm, startSoftHsm } from '#test/support/softhsm.ts'
@@ -286,6 +288,23 @@ describe.skipIf(!requires('softhsm'))('check-config on a token', () => {
     const { errors } = await run('check-config', { KEYMAN_KEYSTORE_PIN: '99999999' })
     expect(errors).toEqual([expect.stringMatching(/^keystore\.pin_file: .*\(variable KEYMAN_KEYSTORE_PIN\)$/)])
   })
+
+  it.skipIf(!requires('cc'))(
+    'finds an algorithm that the token does not make, and takes one that it makes',
+    async () => {
+      const hidden = [CKM.EC_EDWARDS_KEY_PAIR_GEN, CKM.EDDSA].join()
+      const env = { ...shimEnv(hsm.module, folder), KEYMAN_SHIM_HIDE: hidden }
+      const shim = spoil(good, 'keystore.module', await buildShim())
+      configure(...shim)
+      expect(await run('check-config', env)).toMatchObject({
+        code: 9,
+        errors: [expect.stringMatching(/^authority\.algorithm: the token makes no ed25519 keys; it offers ecdsa-p256/)],
+        hints: [expect.stringContaining('set authority.algorithm')],
+      })
+      configure(...shim, ['authority.algorithm', 'ecdsa-p256'])
+      expect(await run('check-config', env)).toMatchObject({ code: 0, errors: [] })
+    },
+  )
 
   it('finds the same of a standby, under its own settings', async () => {
     configure(
