@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -144,6 +144,22 @@ describe.skipIf(!postgresPrograms())('a connection to PostgreSQL', () => {
     await hostedBy([{ ip: '127.0.0.1' }])
     expect(await encrypted(`sslmode=verify-full&sslrootcert=${root}`)).toBe(true)
     expect(await why(encrypted(`sslmode=verify-full&sslrootcert=${root}`, 'localhost'))).toMatch('for another name')
+  })
+
+  it('shows the certificate that sslcert and sslkey name, where the database wants one', async () => {
+    await hostedBy([{ ip: '127.0.0.1' }])
+    const { cert, key } = authority.client('https://keys.example.com/server')
+    writeFileSync(join(sockets, 'client.crt'), cert)
+    writeFileSync(join(sockets, 'client.key'), key, { mode: 0o600 })
+    const hba = join(cluster.folder, 'data', 'pg_hba.conf')
+    const before = readFileSync(hba, 'utf8')
+    writeFileSync(hba, 'host all admin all trust\nhostssl all keyman_app all trust clientcert=verify-ca\n')
+    await reload(`alter system set ssl_ca_file = '${root}'`)
+    const files = `sslcert=${sockets}/client.crt&sslkey=${sockets}/client.key`
+    expect(await encrypted(`sslmode=require&${files}`)).toBe(true)
+    expect(await why(encrypted('sslmode=require'))).toMatch('does not let this user in')
+    writeFileSync(hba, before)
+    await reload()
   })
 
   it('that is refused says by which host and setting, why, and what next, in no words of the driver', async () => {

@@ -82,7 +82,10 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
 
   it('two administrators who disable each other, and each herself: one of the two is disabled, and nobody waits in a circle', async () => {
     // Whoever was to take it back may have been disabled before.
-    await world.serve(api.persons.change, root.caller, { ...person('victim@example.com'), body: { administrator: false } })
+    await world.serve(api.persons.change, root.caller, {
+      ...person('victim@example.com'),
+      body: { administrator: false },
+    })
     await world.serve(api.persons.enable, root.caller, person('mal@example.com'))
     const names = ['root@example.com', 'mal@example.com']
     for (let n = 0; n < rounds / 10; n++) {
