@@ -1,7 +1,7 @@
+import type { Access, SelectableHost } from '#server/access/index.ts'
 import type { HostInForce, Hosts } from '#server/hosts/index.ts'
+import type { PersonCaller } from '#server/identity/index.ts'
 
-/** `hosts.waitForAll`, or the KRL's. */
-export type WaitForHosts = Pick<Hosts, 'waitForAll' | 'waitForKrl'>
 type Concerns = Parameters<Hosts['waitForAll']>[1]
 
 /**
@@ -16,6 +16,15 @@ export async function inForceAnswer(
 ): Promise<{ hosts: HostInForce[]; goodUntil?: string }> {
   return { hosts: await hosts.waitForAll(wait, concerns), ...untilAnswer(goodUntil) }
 }
+
+/** Of which hosts somebody may hear that they are there: where they get in themselves, or all for an administrator. */
+export const mayHearOf =
+  (
+    access: Pick<Access, 'reachableBy'>,
+    { identity, administrator }: Pick<PersonCaller, 'identity' | 'administrator'>,
+  ) =>
+  (host: SelectableHost): boolean =>
+    administrator || access.reachableBy(identity, [host]).length > 0
 
 export const untilAnswer = (goodUntil: Date | undefined): { goodUntil?: string } =>
   goodUntil === undefined ? {} : { goodUntil: goodUntil.toISOString() }

@@ -1,3 +1,4 @@
+import type { Access } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { BrowserCaller, Identity } from '#server/identity/index.ts'
@@ -6,16 +7,18 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { byPersonOf, personOf } from './caller.ts'
 import { type ApiRequest, type Handled, handle } from './handle.ts'
-import { inForceAnswer } from './in-force.ts'
+import { inForceAnswer, mayHearOf } from './in-force.ts'
 
 /** One's own passkeys. */
 export function passkeyRoutes({
   identity,
   authority,
+  access,
   hosts,
 }: {
   readonly identity: Pick<Identity, 'passkeys' | 'words'>
   readonly authority: Pick<Authority, 'revokeSessionsIn'>
+  readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'waitForAll'>
 }): Handled[] {
   const { passkeys, words } = identity
@@ -40,7 +43,7 @@ export function passkeyRoutes({
           goodUntil = revoked.goodUntil
           return revoked.entries
         })
-        return inForceAnswer(hosts, request.query, goodUntil)
+        return inForceAnswer(hosts, request.query, goodUntil, mayHearOf(access, personOf(request)))
       },
       named,
     ),

@@ -1,3 +1,4 @@
+import type { Access } from '#server/access/index.ts'
 import type { Authority, Revocation, RevocationTarget } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
@@ -6,16 +7,17 @@ import { KeymanError } from '#shared/errors.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { byOf, personOf } from './caller.ts'
 import { type Handled, handle } from './handle.ts'
-import { untilAnswer } from './in-force.ts'
+import { mayHearOf, untilAnswer } from './in-force.ts'
 
 export type RevocationRoutesDeps = {
   readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
   readonly identity: Pick<Identity, 'words'>
-  readonly hosts: Pick<Hosts, 'waitForKrl'>
+  readonly access: Pick<Access, 'reachableBy'>
+  readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
 }
 
 /** Revoking, with the hosts' own word on where it is in force. */
-export function revocationRoutes({ authority, identity, hosts }: RevocationRoutesDeps): Handled[] {
+export function revocationRoutes({ authority, identity, access, hosts }: RevocationRoutesDeps): Handled[] {
   const answer = async ({ krlVersion, goodUntil, ...revocation }: Revocation, seconds: number) => ({
     id: revocation.id,
     target: revocation.target,
@@ -35,8 +37,14 @@ export function revocationRoutes({ authority, identity, hosts }: RevocationRoute
         'person' in target ? identity.words.person(on, target.person) : authority.words(on, targetOf(target)),
     ),
     handle(api.revocations.own, async request => {
-      const { identity } = personOf(request)
-      return answer(await authority.revoke({ person: identity }, 'by the person', byOf(request)), 5)
+      const caller = personOf(request)
+      const own = await answer(await authority.revoke({ person: caller.identity }, 'by the person', byOf(request)), 5)
+      const hears = mayHearOf(access, caller)
+      const there = own.hosts.filter(({ name }) => {
+        const host = hosts.find(name)
+        return host !== undefined && hears(host)
+      })
+      return { ...own, hosts: there }
     }),
     handle(api.revocations.status, async ({ params }) => {
       const found = await authority.findRevocation(params.id ?? '')

@@ -289,6 +289,16 @@ describe('every route, walked', () => {
     })
   })
 
+  it('who ends what is their own hears of no host but those where they get in', async () => {
+    const hostsFor = async ({ connection }: ApiSession) =>
+      (await call(connection, api.revocations.own)).hosts.map(({ name }) => name)
+    expect(await hostsFor(await newPerson('fred@example.com'))).toEqual([])
+    const gina = await newPerson('gina@example.com')
+    const grant = { who: 'gina@example.com', login: 'gina', hosts: { host: host.name } }
+    await call(world.alice.connection, api.grants.add, { body: bodyOf(api.grants.add, grant) })
+    expect(await hostsFor(gina)).toEqual([host.name])
+  })
+
   it('ending a session is for its own person: a stranger ends none', async () => {
     for (const [method, path] of [
       ['DELETE', '/v1/session'],
