@@ -191,6 +191,12 @@ describe('a person who is reset', () => {
       expect(await world.identity.persons.show(alice.who)).toMatchObject({ state: 'disabled', resetBy: bea.who })
       await expect(signIn(again)).rejects.toEqual(code('denied'))
       await expect(enable(alice, bea)).rejects.toMatchObject({ message: expect.stringContaining('you have reset') })
+      // What the page of the yes says.
+      expect(await world.identity.words.person(world.store, alice.who)).toMatchObject([
+        { value: 'administrator, disabled, with 1 passkeys' },
+        { name: 'Was reset by', value: bea.who },
+        { value: expect.stringMatching(/^"new", made 2026-03-01T/) },
+      ])
       const enabled = await enable(alice, carl)
       expect(enabled).toMatchObject({ state: 'active', administrator: true, resetBy: undefined })
       expect(await signIn(again)).toMatchObject({ identity: alice.who, administrator: true })
