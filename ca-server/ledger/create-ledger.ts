@@ -17,6 +17,7 @@ import { Follower } from './follower.ts'
 import { Group } from './group.ts'
 import { incarnationFact } from './history.ts'
 import { asRecorded } from './issued.ts'
+import { lockPast } from './past.ts'
 import type { Ledger, LedgerDeps, StoredRecord } from './port.ts'
 import { makeRecorded } from './recorded.ts'
 import {
@@ -30,7 +31,7 @@ import {
 } from './records.ts'
 import { sealOf } from './seal.ts'
 import { Sequencer } from './sequencer.ts'
-import { headSize, leafHashesAt, lockHead, tileReader } from './tree-store.ts'
+import { headSize, leafHashesAt, tileReader } from './tree-store.ts'
 import { unproven } from './unproven.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
@@ -140,15 +141,18 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
   }
 
   const write = async (t: Queryable, entries: readonly Entry[]): Promise<void> => {
-    // Locked: a record is made for the place that it gets.
     const split = inRecords(entries)
-    const after = split.some(({ facts }) => facts && facts.length > 0) ? await lockHead(t) : undefined
+    // Locked: a record is made for the place that it gets, after just these.
+    const past = split.some(({ facts }) => facts && facts.length > 0) ? await lockPast(t, follower.edge) : undefined
+    const after = past?.size
     const seen = new Map<string, number>()
     const rows = split.map((entry, place) => {
       const key = `${entry.kind} ${entry.requestId}`
       const part = seen.get(key) ?? 0
       seen.set(key, part + 1)
-      return makeRow(entry, { part, after, place })
+      const row = makeRow(entry, { part, after, place, root: past && toHex(past.root()) })
+      past?.append([leafHash(utf8(row.record))])
+      return row
     })
     const outcomes = await writeRows(t, rows).catch((error: unknown) => {
       throw translateUnique(error)

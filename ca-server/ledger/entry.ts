@@ -142,6 +142,8 @@ export type RecordParts = {
   readonly after?: bigint | undefined
   /** Which of the records that were written together at that place, from 0 on. */
   readonly place?: number | undefined
+  /** Of an entry with facts: the root, hex, of the tree of all that is before it. It counts after these very records, and no others. */
+  readonly root?: string | undefined
 }
 
 /**
@@ -151,7 +153,7 @@ export type RecordParts = {
 export function encodeRecord(
   entry: Entry,
   at: string,
-  { certificate, proof, after, place = 0 }: RecordParts = {},
+  { certificate, proof, after, place = 0, root }: RecordParts = {},
 ): string {
   const facts = entry.facts && entry.facts.length > 0 ? entry.facts : undefined
   if (facts && after === undefined) throw new TypeError('facts are recorded with the change, in its transaction')
@@ -166,7 +168,7 @@ export function encodeRecord(
   text += member('from', entry.from) + member('kind', entry.kind)
   if (facts && place > 0) text += `,"place":${place}`
   text += member('proof', proof) + member('reason', entry.reason)
-  text += `${member('requestId', entry.requestId)}${member('sinceEnd', entry.sinceEnd)}${member('target', entry.target)},"version":1}`
+  text += `${member('requestId', entry.requestId)}${member('root', facts && root)}${member('sinceEnd', entry.sinceEnd)}${member('target', entry.target)},"version":1}`
   if (text.length > MAX_RECORD_LENGTH)
     throw new KeymanError('too-large', `a record of ${text.length} characters is longer than ${MAX_RECORD_LENGTH}`)
   return text

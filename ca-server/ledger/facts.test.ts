@@ -60,6 +60,21 @@ describe('what the log says', () => {
     expect(facts.has('member:a')).toBe(true)
   })
 
+  it('is said after the very records that it was made for, and after no others; a record of before says nothing of them', () => {
+    const facts = Facts.none()
+    const made = (root?: string) =>
+      encodeRecord(
+        { requestId: 'r', kind: 'team-changed', actor: { kind: 'server' }, facts: [{ id: 'member:a', is: 'x' }] },
+        AT,
+        { after: 5n, root },
+      )
+    expect(() => facts.take(5n, made('aa'), () => 'bb')).toThrow('made to come after other records')
+    expect(facts.has('member:a')).toBe(false)
+    facts.take(5n, made('aa'), () => 'aa')
+    facts.take(5n, made(), () => 'bb')
+    expect(facts.has('member:a')).toBe(true)
+  })
+
   it.each(['session:1', 'passkey:1', 'link:1', 'grant:1', 'host:1', 'join-token:1', 'touch:1'])(
     'of %s is over once it is gone; of what has a name it comes back',
     id => {

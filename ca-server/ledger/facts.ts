@@ -29,6 +29,8 @@ const factsOfRecord = z.looseObject({
   after: z.string().transform(BigInt),
   place: z.int().nonnegative().default(0),
   facts: z.record(z.string(), factSaid),
+  /** Records of earlier releases have none. */
+  root: z.string().optional(),
   sinceEnd: z.string().optional(),
 })
 type Saying = z.infer<typeof factsOfRecord>
@@ -109,14 +111,18 @@ export class Facts {
 
   /**
    * Takes in what the record at `index` says; gives the IDs. What can not be so where the database did as it was told throws RangeError: see
-   * `#assertPossible`.
+   * `#assertPossible`. `rootBefore`: of the tree of all records before it, hex.
    */
-  take(index: bigint, record: string): readonly string[] {
+  take(index: bigint, record: string, rootBefore?: () => string): readonly string[] {
     // A quotation mark inside of a string is written with a backslash: this finds members only.
     if (!record.includes('"facts":{')) return []
     const parsed = factsOfRecord.safeParse(JSON.parse(record))
     if (!parsed.success) return []
     const { facts } = parsed.data
+    const { root } = parsed.data
+    // Whatever the database said that the log was when it was made, it is of that log alone: none that is kept back is for a later one.
+    if (root !== undefined && rootBefore && root !== rootBefore())
+      throw new RangeError('it was made to come after other records')
     this.#assertPossible(index, parsed.data)
     for (const [id, value] of Object.entries(facts)) {
       const [digest, until] = Array.isArray(value) ? value : [value, this.#known.get(id)?.until]

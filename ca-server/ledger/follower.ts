@@ -231,13 +231,18 @@ export class Follower {
     const take = () => {
       this.#read = { edge: grown, facts }
       const changed: string[] = []
+      const past = edge.copy()
       for (const found of looked) {
+        const rootBefore = (): string => {
+          past.append(hashes.slice(Number(past.size - edge.size), Number(found.index - edge.size)))
+          return toHex(past.root())
+        }
         // What was heard of since this was read.
         this.#assertWritten(found)
         this.#written.delete(found.index)
         this.#newestAt = new Date(found.at)
         // What has no seal says nothing: what it made is said by the record that takes it over.
-        if (found.seal) changed.push(...this.#takeFacts(facts, found))
+        if (found.seal) changed.push(...this.#takeFacts(facts, found, rootBefore))
       }
       this.#assertHeads()
       if (changed.length > 0) for (const listener of this.#listeners) listener(changed)
@@ -281,9 +286,9 @@ export class Follower {
       throw tampered(`the first ${index} records of the audit log have no seal`)
   }
 
-  #takeFacts(facts: Facts, { index, record }: LogRow): readonly string[] {
+  #takeFacts(facts: Facts, { index, record }: LogRow, rootBefore: () => string): readonly string[] {
     try {
-      return facts.take(index, record)
+      return facts.take(index, record, rootBefore)
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw tampered(`record ${index} of the audit log is an old one, written once more: ${why}`)

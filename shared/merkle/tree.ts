@@ -54,8 +54,20 @@ export type Tile = { level: number; index: bigint; hashes: Uint8Array }
 /** Gives at least `width` hashes of a tile. Throws where there are fewer. */
 export type TileReader = (level: number, index: bigint, width: number) => Promise<Uint8Array>
 
-type EdgeTile = { hashes: Uint8Array<ArrayBuffer>; width: number }
-const emptyTile = (): EdgeTile => ({ hashes: new Uint8Array(TILE_WIDTH * HASH_SIZE), width: 0 })
+/** `heads`: of the perfect subtrees that the hashes make, largest first, so that the tree's own head costs some twenty hashes. */
+type EdgeTile = { hashes: Uint8Array<ArrayBuffer>; width: number; heads: Uint8Array[] }
+const emptyTile = (): EdgeTile => ({ hashes: new Uint8Array(TILE_WIDTH * HASH_SIZE), width: 0, heads: [] })
+
+function perfectHeads(hashes: Uint8Array, width: number): Uint8Array[] {
+  const heads: Uint8Array[] = []
+  let from = 0
+  for (let count = TILE_WIDTH / 2; count >= 1; count /= 2)
+    if (width & count) {
+      heads.push(perfectHash(hashes, from, count))
+      from += count
+    }
+  return heads
+}
 
 /**
  * The right edge of a growing tree: of each level the last, unfinished tile. All that is needed to append and to know the head.
@@ -81,7 +93,7 @@ export class TreeEdge {
       const hashes = new Uint8Array(TILE_WIDTH * HASH_SIZE)
       if (width > 0)
         hashes.set((await readTile(levels.length, entries >> TILE_HEIGHT, width)).subarray(0, width * HASH_SIZE))
-      levels.push({ hashes, width })
+      levels.push({ hashes, width, heads: perfectHeads(hashes, width) })
     }
     return new TreeEdge(size, levels)
   }
@@ -93,7 +105,7 @@ export class TreeEdge {
   copy(): TreeEdge {
     return new TreeEdge(
       this.#size,
-      this.#levels.map(({ hashes, width }) => ({ hashes: hashes.slice(), width })),
+      this.#levels.map(({ hashes, width, heads }) => ({ hashes: hashes.slice(), width, heads: [...heads] })),
     )
   }
 
@@ -124,23 +136,17 @@ export class TreeEdge {
     tile.hashes.set(hash, tile.width * HASH_SIZE)
     tile.width++
     grown.add(level)
+    let head = hash
+    for (let count = tile.width; count % 2 === 0; count /= 2) head = nodeHash(tile.heads.pop() ?? EMPTY_ROOT, head)
+    tile.heads.push(head)
     if (tile.width < TILE_WIDTH) return
     finished.push({ level, index: entry >> TILE_HEIGHT, hashes: tile.hashes })
     this.#levels[level] = emptyTile()
-    this.#push(level + 1, perfectHash(tile.hashes, 0, TILE_WIDTH), entry >> TILE_HEIGHT, finished, grown)
+    this.#push(level + 1, head, entry >> TILE_HEIGHT, finished, grown)
   }
 
   /** The tree head, from the unfinished tiles alone: a level's unfinished tile holds what the levels above it do not. */
   root(): Uint8Array {
-    const heads: Uint8Array[] = []
-    for (const { hashes, width } of this.#levels.toReversed()) {
-      let from = 0
-      for (let count = TILE_WIDTH / 2; count >= 1; count /= 2)
-        if (width & count) {
-          heads.push(perfectHash(hashes, from, count))
-          from += count
-        }
-    }
-    return foldRight(heads)
+    return foldRight(this.#levels.toReversed().flatMap(({ heads }) => heads))
   }
 }
