@@ -128,6 +128,8 @@ function nextStep({ code, retryAfter }: KeymanError, name = 'COMMAND', list?: st
     case 'too-many-requests':
     case 'unavailable':
       return `run it again in ${retryAfter ?? 10} s; keyman doctor looks what is wrong`
+    case 'method-not-allowed':
+      return 'keyman --version: is it as new as the server?'
     case 'internal':
       return 'KEYMAN_DEBUG=1 shows where; keyman doctor looks what is wrong'
   }

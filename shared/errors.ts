@@ -9,6 +9,7 @@ export const ERRORS = {
   denied: { status: 403, exit: 4, title: 'Denied' },
   'assertion-required': { status: 403, exit: 5, title: 'A touch of a passkey is needed' },
   'not-found': { status: 404, exit: 6, title: 'No such thing' },
+  'method-not-allowed': { status: 405, exit: 1, title: 'There is another method at this address' },
   conflict: { status: 409, exit: 7, title: 'It exists already, or was changed meanwhile' },
   expired: { status: 410, exit: 1, title: 'It has ended or was used already' },
   'too-large': { status: 413, exit: 2, title: 'The request is too large' },

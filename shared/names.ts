@@ -25,23 +25,30 @@ export type KeyId = Branded<'KeyId'>
 /** A team's short name: `sre`. Its principal is `team:sre`. */
 export type TeamName = Branded<'TeamName'>
 
-const USER_PRINCIPAL = /^[a-z0-9][a-z0-9._+-]*[@:][a-z0-9][a-z0-9._+/-]*$/
-const LOGIN = /^[a-z_][a-z0-9_.-]{0,31}$/
-const KEY_ID = /^[a-z0-9@:._+/-]{1,128}$/
-const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
-const TEAM = /^[a-z0-9][a-z0-9._-]{0,62}$/
-const LABEL_KEY = /^[a-z][a-z0-9_.-]{0,62}$/
-const LABEL_VALUE = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/
+/** Which texts a name of each kind may be, and how long; the schemas of the API, and so its document, say the same. */
+const kind = (most: number, pattern: RegExp) => ({ most, pattern })
+const DNS_LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
+export const NAMES = {
+  userPrincipal: kind(128, /^[a-z0-9][a-z0-9._+-]*[@:][a-z0-9][a-z0-9._+/-]*$/),
+  personIdentity: kind(128, /^[a-z0-9][a-z0-9._+-]*@[a-z0-9][a-z0-9._+/-]*$/),
+  login: kind(32, /^[a-z_][a-z0-9_.-]*$/),
+  keyId: kind(128, /^[a-z0-9@:._+/-]+$/),
+  teamName: kind(63, /^[a-z0-9][a-z0-9._-]*$/),
+  hostName: kind(253, new RegExp(`^(?![0-9.]+$)${DNS_LABEL}(\\.${DNS_LABEL})*$`)),
+  labelKey: kind(63, /^[a-z][a-z0-9_.-]*$/),
+  labelValue: kind(63, /^[A-Za-z0-9][A-Za-z0-9_.-]*$/),
+} as const
 
-export const isUserPrincipal = (text: string): text is UserPrincipal => text.length <= 128 && USER_PRINCIPAL.test(text)
-export const isPersonIdentity = (text: string): text is PersonIdentity => isUserPrincipal(text) && text.includes('@')
-export const isLogin = (text: string): text is Login => LOGIN.test(text)
-export const isKeyId = (text: string): text is KeyId => KEY_ID.test(text)
-export const isTeamName = (text: string): text is TeamName => TEAM.test(text)
-export const isHostName = (text: string): text is HostName =>
-  text.length <= 253 && text.split('.').every(label => DNS_LABEL.test(label)) && !/^[0-9.]+$/.test(text)
-export const isLabelKey = (text: string): boolean => LABEL_KEY.test(text)
-export const isLabelValue = (text: string): boolean => LABEL_VALUE.test(text)
+const is = ({ most, pattern }: { most: number; pattern: RegExp }, text: string): boolean =>
+  text.length <= most && pattern.test(text)
+export const isUserPrincipal = (text: string): text is UserPrincipal => is(NAMES.userPrincipal, text)
+export const isPersonIdentity = (text: string): text is PersonIdentity => is(NAMES.personIdentity, text)
+export const isLogin = (text: string): text is Login => is(NAMES.login, text)
+export const isKeyId = (text: string): text is KeyId => is(NAMES.keyId, text)
+export const isTeamName = (text: string): text is TeamName => is(NAMES.teamName, text)
+export const isHostName = (text: string): text is HostName => is(NAMES.hostName, text)
+export const isLabelKey = (text: string): boolean => is(NAMES.labelKey, text)
+export const isLabelValue = (text: string): boolean => is(NAMES.labelValue, text)
 
 /** As refusals quote it; anything past 64 characters never reaches a terminal or a log. */
 export const printable = (text: string): string =>

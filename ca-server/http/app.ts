@@ -1,4 +1,4 @@
-import type { Context, Hono } from 'hono'
+import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { getCookie } from 'hono/cookie'
 import type { Caller, Consent, Touches } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
@@ -45,16 +45,21 @@ const COOKIE = '__Host-keyman'
  */
 export function createApp(options: AppOptions): Hono<EdgeEnv> {
   const app = newApp(options.onInternalError)
-  for (const handled of options.handled) {
-    const { route } = handled
-    if (!route.listeners.includes(options.listener)) continue
-    app.on(route.method, route.path.replace(/\{(\w+)\}/g, ':$1'), c => serveRoute(options, handled, c))
-  }
-  // Whatever is added behind this, and what nobody serves: a bucket of its own, since a page is several files.
-  app.use('*', (c, next) => {
+  const serving = (handled: Handled) => (c: Context<EdgeEnv>) => serveRoute(options, handled, c)
+  const stranger: MiddlewareHandler<EdgeEnv> = (c, next) => {
     options.strangers.take(`files ${addressKey(requestInfo(c).from)}`)
     return next()
-  })
+  }
+  const isExact = ({ route }: Handled) => !route.path.includes('{')
+  const here = options.handled.filter(({ route }) => route.listeners.includes(options.listener))
+  for (const handled of here.filter(isExact)) app.on(handled.route.method, handled.route.path, serving(handled))
+  // A method that such an address does not have is not looked for among those with a part that changes.
+  for (const path of new Set(here.filter(isExact).map(({ route }) => route.path)))
+    app.all(path, stranger, c => c.notFound())
+  for (const handled of here.filter(each => !isExact(each)))
+    app.on(handled.route.method, handled.route.path.replace(/\{(\w+)\}/g, ':$1'), serving(handled))
+  // Whatever is added behind this, and what nobody serves: a bucket of its own, since a page is several files.
+  app.use('*', stranger)
   return app
 }
 

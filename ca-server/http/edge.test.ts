@@ -63,10 +63,10 @@ const limited = route({
 const nobody = async () => {
   throw new KeymanError('not-signed-in', 'nobody is known here')
 }
-const routesFor = (handled: Handled, strangers: Pick<RateLimiter, 'take'>) =>
+const routesFor = (handled: Handled | Handled[], strangers: Pick<RateLimiter, 'take'>) =>
   createApp({
     listener: 'pages',
-    handled: [handled],
+    handled: [handled].flat(),
     strangers,
     callers: { take: () => {}, charge: () => {} },
     onInternalError: (error, requestId) => void internal.push({ error, requestId }),
@@ -88,6 +88,20 @@ app.route(
   routesFor(
     handle(limited, async () => undefined),
     { take: key => (key.startsWith('files ') ? undefined : limiter.take(key)) },
+  ),
+)
+const thing = { listeners: ['pages'], caller: 'anyone', summary: 'a thing' } as const
+app.route(
+  '/',
+  routesFor(
+    [
+      handle(
+        route({ ...thing, method: 'GET', path: '/things/{id}', params: z.object({ id: z.string().max(9) }) }),
+        async () => undefined,
+      ),
+      handle(route({ ...thing, method: 'POST', path: '/things/special' }), async () => undefined),
+    ],
+    { take: () => {} },
   ),
 )
 app.route('/', healthRoutes({ checks: { database: async () => {} }, now: () => clock }))
@@ -147,6 +161,29 @@ describe('a refusal', () => {
     expect(answer.whole).not.toContain('hunter2')
     expect(internal.at(-1)?.requestId).toBe(answer.headers['x-request-id'])
     expect(String(internal.at(-1)?.error)).toContain('hunter2')
+  })
+
+  it('of a method that the address does not have names those that it has', async () => {
+    const asked = async (method: string, path: string) => {
+      const headers = `${HOST}Origin: ${publicUrl}\r\nConnection: close\r\n`
+      const { status, headers: answered, body } = await send(`${method} ${path} HTTP/1.1\r\n${headers}\r\n`)
+      return [status, answered.allow, JSON.parse(body).code]
+    }
+    for (const method of ['PUT', 'DELETE', 'OPTIONS'])
+      expect(await asked(method, '/json')).toEqual([405, 'POST', 'method-not-allowed'])
+    expect(await asked('POST', '/limited')).toEqual([405, 'GET, HEAD', 'method-not-allowed'])
+    // What stands there is one thing, whatever else fits its pattern.
+    expect(await asked('GET', '/things/special')).toEqual([405, 'POST', 'method-not-allowed'])
+    expect(await asked('PUT', '/things/other')).toEqual([405, 'GET, HEAD', 'method-not-allowed'])
+    expect(await asked('PUT', '/nothing')).toEqual([404, undefined, 'not-found'])
+  })
+
+  it('of a part of a path that is none names it, before any handler', async () => {
+    expect(JSON.parse((await get('/things/far-too-long')).body)).toMatchObject({
+      status: 400,
+      fields: [{ field: 'id' }],
+    })
+    expect((await get('/things/short')).status).toBe(200)
   })
 
   it('of an unknown address is a problem document too', async () => {

@@ -13,7 +13,7 @@ export type RawRequest = {
   readonly role: Standing['role']
   /** Of a route with an action, once it is there. */
   readonly consent?: Consent | undefined
-  /** Path parameters, percent-decoded once. Services parse them with `shared/names.ts`. */
+  /** Path parameters, percent-decoded once, and as the route's schema wants them where `prepare` has seen them. */
   readonly params: Readonly<Record<string, string>>
   readonly query: unknown
   readonly body: unknown
@@ -57,6 +57,7 @@ export function handle<Query, Body, Answer>(
   return {
     route,
     prepare(raw) {
+      if (route.params) check(route.params, raw.params, 'path')
       const request: ApiRequest<Query, Body> = {
         ...raw,
         query: check(route.query, raw.query, 'query'),
@@ -81,7 +82,7 @@ export function handle<Query, Body, Answer>(
 const PARAMETERS: Readonly<Record<string, string>> = { id: 'ID', name: 'Name', identity: 'Person' }
 
 /** A route without a schema takes nothing: there `T` is `undefined` (the default of `route()`), the one place that says so. */
-function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'query' | 'body'): T {
+function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'path' | 'query' | 'body'): T {
   if (!schema) return undefined as T
   const result = schema.safeParse(value)
   if (result.success) return result.data

@@ -1,54 +1,9 @@
+import { RECORD_KINDS, type RecordKind } from '#shared/audit/index.ts'
 import { canonicalJson, type JsonObject } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { encodeFacts, type Fact } from './facts.ts'
 
-/** Everything that is recorded: a closed union. What strangers can cause in any number is counted, not recorded. */
-export const RECORD_KINDS = [
-  'ssh-user-certificate',
-  'ssh-host-certificate',
-  'client-certificate',
-  'server-certificate',
-  'canary',
-  'sign-failed',
-  'login',
-  'login-denied',
-  'logout',
-  'passkey-added',
-  'passkey-renamed',
-  'passkey-removed',
-  'assertion',
-  'mandate-begun',
-  'mandate-ended',
-  'invitation-created',
-  'invitation-removed',
-  'admin-link-created',
-  'enrolled',
-  'person-disabled',
-  'person-enabled',
-  'person-changed',
-  'person-reset',
-  'team-changed',
-  'grant-added',
-  'grant-removed',
-  'host-added',
-  'host-joined',
-  'host-removed',
-  'revoked',
-  'krl-pruned',
-  'serials-reserved',
-  'trust-bundle',
-  'authority-key-created',
-  'server-started',
-  'server-stopped',
-  /** What stood in a database of an earlier release, whose records had no seal. */
-  'log-adopted',
-  /** A backup was put back, and its history taken up anew. */
-  'restored',
-  /** The database said of a change that it failed, or nothing: what it was given for it never counts from here on. */
-  'change-failed',
-  'denied',
-] as const
-export type RecordKind = (typeof RECORD_KINDS)[number]
+export { RECORD_KINDS, type RecordKind }
 
 export type Actor =
   /** `consent`: the ID of the touch, or of the mandate, by which it was done. */

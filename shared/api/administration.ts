@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { RECORD_KINDS } from '../audit/index.ts'
 import { isAddressRange } from '../ip-address.ts'
 import {
   armoredSignature,
@@ -73,6 +74,7 @@ export const persons = {
   show: route({
     method: 'GET',
     path: '/v1/persons/{identity}',
+    params: z.object({ identity: personIdentity }),
     listeners: machines,
     caller: 'administrator',
     summary: 'One person',
@@ -105,6 +107,7 @@ export const persons = {
   uninvite: route({
     method: 'DELETE',
     path: '/v1/invitations/{id}',
+    params: z.object({ id }),
     listeners: machines,
     caller: 'administrator',
     action: 'invitation remove',
@@ -115,6 +118,7 @@ export const persons = {
   disable: route({
     method: 'POST',
     path: '/v1/persons/{identity}/disable',
+    params: z.object({ identity: personIdentity }),
     listeners: machines,
     caller: 'administrator',
     action: 'person disable',
@@ -126,6 +130,7 @@ export const persons = {
   enable: route({
     method: 'POST',
     path: '/v1/persons/{identity}/enable',
+    params: z.object({ identity: personIdentity }),
     listeners: machines,
     caller: 'administrator',
     action: 'person enable',
@@ -135,6 +140,7 @@ export const persons = {
   change: route({
     method: 'PATCH',
     path: '/v1/persons/{identity}',
+    params: z.object({ identity: personIdentity }),
     listeners: machines,
     caller: 'administrator',
     action: 'person change',
@@ -145,6 +151,7 @@ export const persons = {
   reset: route({
     method: 'POST',
     path: '/v1/persons/{identity}/reset',
+    params: z.object({ identity: personIdentity }),
     listeners: machines,
     caller: 'administrator',
     action: 'person reset',
@@ -181,6 +188,7 @@ export const teams = {
   addMembers: route({
     method: 'POST',
     path: '/v1/teams/{name}/members',
+    params: z.object({ name: teamName }),
     listeners: machines,
     caller: 'administrator',
     action: 'team add',
@@ -192,6 +200,7 @@ export const teams = {
   removeMembers: route({
     method: 'POST',
     path: '/v1/teams/{name}/members/remove',
+    params: z.object({ name: teamName }),
     listeners: machines,
     caller: 'administrator',
     action: 'team remove',
@@ -208,6 +217,17 @@ const NO_RANGE = {
   error: 'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix',
   abort: true,
 }
+/** Of a network the pattern says less than the check: that no bit is behind the prefix. */
+const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
+const RANGE_PATTERN = {
+  anyOf: [
+    { format: 'ipv4' },
+    { format: 'ipv6' },
+    { pattern: `^${OCTET}(\\.${OCTET}){3}/(3[0-2]|[12]?[0-9])$` },
+    { pattern: '^[0-9a-fA-F:.]{2,45}/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$' },
+  ],
+  description: 'An address, or a network with no bit behind its prefix',
+}
 const NO_COMMAND = { error: 'must be 1 to 500 characters of printable ASCII without ", \\ and #', abort: true }
 
 /** What a grant lets a session do beyond a shell. Agent forwarding is off unless a grant gives it (CVE-2023-38408). */
@@ -220,7 +240,7 @@ export const grantOptions = z.strictObject({
   sourceAddress: named(
     'From',
     z
-      .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE))
+      .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE).meta(RANGE_PATTERN))
       .min(1, 'must be at least one address or network')
       .max(32, 'must be at most 32 addresses and networks')
       .optional(),
@@ -282,6 +302,7 @@ export const grants = {
   remove: route({
     method: 'DELETE',
     path: '/v1/grants/{id}',
+    params: z.object({ id }),
     listeners: machines,
     caller: 'administrator',
     action: 'grant remove',
@@ -374,6 +395,7 @@ export const revocations = {
   status: route({
     method: 'GET',
     path: '/v1/revocations/{id}',
+    params: z.object({ id }),
     listeners: machines,
     caller: 'administrator',
     summary: 'On which hosts a revocation is in force',
@@ -421,6 +443,7 @@ export const hosts = {
   show: route({
     method: 'GET',
     path: '/v1/hosts/{name}',
+    params: z.object({ name: hostName }),
     listeners: machines,
     caller: 'administrator',
     summary: 'One host',
@@ -446,6 +469,7 @@ export const hosts = {
   remove: route({
     method: 'DELETE',
     path: '/v1/hosts/{name}',
+    params: z.object({ name: hostName }),
     listeners: machines,
     caller: 'administrator',
     action: 'host remove',
@@ -498,7 +522,7 @@ export const auditTrail = {
       from: int8.optional(),
       before: int8.optional(),
       limit: decimal(1, 1000).default(100),
-      kind: z.string().max(64).optional(),
+      kind: z.enum(RECORD_KINDS, `must be one of ${RECORD_KINDS.join(', ')}`).optional(),
       actor: z.string().max(128).optional(),
       since: time.optional(),
       until: time.optional(),
@@ -511,6 +535,7 @@ export const auditTrail = {
   show: route({
     method: 'GET',
     path: '/v1/audit/records/{index}',
+    params: z.object({ index: int8 }),
     listeners: machines,
     caller: 'administrator',
     summary: 'One record with its inclusion proof under the newest checkpoint',

@@ -9,26 +9,39 @@ import {
   isPersonIdentity,
   isTeamName,
   isUserPrincipal,
+  NAMES,
 } from '../names.ts'
 import { named } from './words.ts'
 
-/** Fields that several resources share. Every string has a bound; what does not fit is refused, never cleaned up. */
+/**
+ * Fields that several resources share. Every string has a bound; what does not fit is refused, never cleaned up. Bounds are patterns
+ * and lengths wherever a pattern can say them, so that the OpenAPI document, which is made from these, says what the server takes.
+ */
+const limits = ({ most, pattern }: { most: number; pattern: RegExp }) => ({ maxLength: most, pattern: pattern.source })
 export const personIdentity = z
   .string()
   .refine(isPersonIdentity, { error: 'must be an identity such as alice@example.com (lower case)' })
+  .meta(limits(NAMES.personIdentity))
 export const userPrincipal = z
   .string()
   .refine(isUserPrincipal, { error: 'must be a principal such as alice@example.com or team:sre' })
+  .meta(limits(NAMES.userPrincipal))
 export const teamName = z
   .string()
   .refine(isTeamName, { error: 'must be a team name: lower-case letters, digits and . _ -' })
+  .meta(limits(NAMES.teamName))
 export const login = z
   .string()
   .refine(isLogin, { error: 'must be a Unix user name, lower case, at most 32 characters' })
-export const hostName = z.string().refine(isHostName, { error: 'must be an exact DNS name in lower case, no wildcard' })
+  .meta(limits(NAMES.login))
+export const hostName = z
+  .string()
+  .refine(isHostName, { error: 'must be an exact DNS name in lower case, no wildcard' })
+  .meta(limits(NAMES.hostName))
 export const keyId = z
   .string()
   .refine(isKeyId, { error: 'must be a key ID: lower-case letters, digits and @ : . _ + / -' })
+  .meta(limits(NAMES.keyId))
 /** `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints it. */
 export const fingerprint = z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be a fingerprint such as SHA256:…')
 /** RFC 3339 UTC in answers. An offset may carry the last hours of 9999 into a year that RFC 3339 has not, and no database takes as we write it. */
@@ -50,19 +63,32 @@ export const decimal = (least: number, most: number) =>
     .regex(/^(0|[1-9][0-9]{0,15})$/, { error: 'must be a whole number in decimal digits', abort: true })
     .transform(Number)
     .pipe(z.int().min(least, `must be at least ${least}`).max(most, `must be at most ${most}`))
+    // In an address a number is its digits: the document names the number.
+    .meta({ type: 'integer', minimum: least, maximum: most, pattern: undefined })
 export const INT4_MAX = 2 ** 31 - 1
+/** Whole numbers from 0 to `most` in decimal digits, exactly: shorter ones, then by the first digit that is smaller. */
+function digitsUpTo(most: bigint): RegExp {
+  const digits = String(most)
+  const smaller = [...digits].flatMap((digit, i) => {
+    const least = i === 0 ? 1 : 0
+    const rest = digits.length - 1 - i
+    return Number(digit) > least ? [`${digits.slice(0, i)}[${least}-${Number(digit) - 1}][0-9]{${rest}}`] : []
+  })
+  return new RegExp(`^(0|[1-9][0-9]{0,${digits.length - 2}}|${smaller.join('|')}|${digits})$`)
+}
 /** The same where it may be beyond 2^53: of a column that holds int8. */
 export const int8 = z
   .string()
-  .regex(/^(0|[1-9][0-9]{0,18})$/, { error: 'must be a whole number in decimal digits', abort: true })
-  .refine(text => BigInt(text) < 1n << 63n, 'must be below 2^63')
+  .regex(digitsUpTo((1n << 63n) - 1n), 'must be a whole number in decimal digits, below 2^63')
 export const uint64 = z
   .string()
-  // `abort`: what is no number never reaches BigInt, which would throw.
-  .regex(/^(0|[1-9][0-9]{0,19})$/, { error: 'must be a whole number in decimal digits', abort: true })
-  .refine(text => BigInt(text) < 1n << 64n, 'must be below 2^64')
-/** One line as in a `.pub` file. */
-export const publicKeyLine = z.string().min(16).max(20_000)
+  .regex(digitsUpTo((1n << 64n) - 1n), 'must be a whole number in decimal digits, below 2^64')
+/** One line as in a `.pub` file: type, base64, comment. */
+export const publicKeyLine = z
+  .string()
+  .min(16)
+  .max(20_000)
+  .meta({ pattern: '^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\\r\\n]*)?\\n?$' })
 export const base64 = z
   .string()
   .max(40_000)
@@ -96,10 +122,11 @@ export const deviceName = label
 export const reason = printableLine(200)
 export const labels = z
   .record(
-    z.string().refine(isLabelKey, { error: 'must be a label key' }),
-    z.string().refine(isLabelValue, { error: 'must be a label value' }),
+    z.string().refine(isLabelKey, { error: 'must be a label key' }).meta(limits(NAMES.labelKey)),
+    z.string().refine(isLabelValue, { error: 'must be a label value' }).meta(limits(NAMES.labelValue)),
   )
   .refine(value => Object.keys(value).length <= 32, { error: 'at most 32 labels' })
+  .meta({ maxProperties: 32 })
 /** A team is named with its prefix, `team:sre`. */
 export const who = z.union(
   [personIdentity, z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME')],
@@ -111,10 +138,14 @@ export const hostSelector = z.union([
   z.strictObject({
     labels: named(
       'On every host with the labels',
-      labels.refine(value => Object.keys(value).length > 0, { error: 'at least one label' }),
+      labels
+        .refine(value => Object.keys(value).length > 0, { error: 'at least one label' })
+        .meta({ minProperties: 1, maxProperties: 32 }),
     ),
   }),
 ])
 export const armoredSignature = z.string().max(20_000).startsWith('-----BEGIN SSH SIGNATURE-----')
 /** What WebAuthn's JSON forms look like is checked by the library in `identity`; here only that it is an object of bounded size. */
-export const webauthnJson = z.record(z.string().max(64), z.unknown())
+export const webauthnJson = z.record(z.string().max(64), z.unknown()).meta({
+  description: "As WebAuthn Level 3, section 5.1, writes it: PublicKeyCredential.toJSON(), or the options' JSON",
+})

@@ -8,7 +8,7 @@ export * as hostStream from './host-stream.ts'
 export * as loginSchemas from './login.ts'
 export * from './problem.ts'
 export * from './route.ts'
-export { inWords, type Line } from './words.ts'
+export { inWords, type Line, wordsOf } from './words.ts'
 
 /** Every route of the API, by resource. */
 export const api = {

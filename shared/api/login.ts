@@ -199,6 +199,7 @@ export const login = {
   show: route({
     method: 'GET',
     path: '/v1/login/{transaction}',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: 'What a login asks for: device, address, keys, lifetime',
@@ -207,6 +208,7 @@ export const login = {
   consentOptions: route({
     method: 'POST',
     path: '/v1/login/{transaction}/options',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: 'WebAuthn request options whose challenge binds keys, lifetime, device and origin',
@@ -215,6 +217,7 @@ export const login = {
   consent: route({
     method: 'POST',
     path: '/v1/login/{transaction}/consent',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: "Confirm a login with a passkey's assertion",
@@ -225,6 +228,7 @@ export const login = {
   refuse: route({
     method: 'POST',
     path: '/v1/login/{transaction}/refuse',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: 'Say no to a login',
@@ -393,6 +397,7 @@ export const passkeys = {
   rename: route({
     method: 'PATCH',
     path: '/v1/passkeys/{id}',
+    params: z.object({ id }),
     listeners: ['pages', 'machines'],
     caller: 'person',
     action: 'passkey rename',
@@ -403,6 +408,7 @@ export const passkeys = {
   remove: route({
     method: 'DELETE',
     path: '/v1/passkeys/{id}',
+    params: z.object({ id }),
     listeners: ['pages', 'machines'],
     caller: 'person',
     action: 'passkey remove',
@@ -433,6 +439,7 @@ export const actions = {
   show: route({
     method: 'GET',
     path: '/v1/actions/{transaction}',
+    params: z.object({ transaction: id }),
     listeners: ['pages', 'machines'],
     caller: 'anyone',
     summary: 'What a transaction would allow, and whether it was confirmed',
@@ -441,6 +448,7 @@ export const actions = {
   options: route({
     method: 'POST',
     path: '/v1/actions/{transaction}/options',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: 'WebAuthn request options whose challenge binds the request, what is shown of it, session and client key',
@@ -449,6 +457,7 @@ export const actions = {
   confirm: route({
     method: 'POST',
     path: '/v1/actions/{transaction}/confirm',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: "Confirm an action with a passkey's assertion",
@@ -458,6 +467,7 @@ export const actions = {
   refuse: route({
     method: 'POST',
     path: '/v1/actions/{transaction}/refuse',
+    params: z.object({ transaction: id }),
     listeners: ['pages'],
     caller: 'anyone',
     summary: 'Say no to an action',

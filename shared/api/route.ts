@@ -17,7 +17,7 @@ export type Listener = 'pages' | 'machines'
 
 export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   readonly method: Method
-  /** `/v1/hosts/{name}`: each `{word}` is one path segment, checked by the service that gets it. */
+  /** `/v1/hosts/{name}`: each `{word}` is one path segment, with its schema in `params`. */
   readonly path: string
   readonly listeners: readonly Listener[]
   readonly caller: CallerKind
@@ -34,6 +34,7 @@ export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   readonly cost?: number
   /** It takes away or ends something: whoever may do it is never told to wait by what the same session did before. */
   readonly ends?: true
+  readonly params?: z.ZodType<Record<string, string>>
   readonly query?: z.ZodType<Query>
   readonly body?: z.ZodType<Body>
   readonly answer?: z.ZodType<Answer>

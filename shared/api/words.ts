@@ -28,6 +28,9 @@ export function named<Schema extends z.ZodType>(
   return copy
 }
 
+/** What it is called, where it has words. */
+export const wordsOf = (schema: z.ZodType): string | undefined => words.get(schema)?.name
+
 /** Every field of `value` in words. `digest` makes the digest of a secret. Throws a TypeError for a field that has none. */
 export function inWords(schema: z.ZodType, value: unknown, digest: (secret: string) => string): Line[] {
   return walk(schema, value, undefined, '')
