@@ -24,14 +24,15 @@ export type ServerConfig = ResolvedConfig
 
 export const isSetting = (path: string): boolean => SETTING_PATHS.includes(path)
 
-/** What a text stands for as the value of a setting, or what is wrong with it. */
+/** What a text stands for as the value of a setting in a file, or what is wrong with it. */
 export function parseValue(
   path: string,
   text: string,
 ): { readonly value: unknown; readonly problem: string | undefined } {
   const value = valueOfVariable(path, text)
   const [issue] = settingsSchema.safeParse({ [path]: value }).error?.issues ?? []
-  return { value, problem: issue?.message }
+  const isOpen = URL_SETTINGS.has(path) && holdsPassword(text)
+  return { value, problem: isOpen ? 'must hold no password: a file of its own holds that' : issue?.message }
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>

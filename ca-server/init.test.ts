@@ -143,6 +143,7 @@ describe('keyman-server init by flags', () => {
   it.each([
     [['--public-url', 'http://keys.acme.example'], /public_url: .*must begin with https/],
     [['--public-url', 'keys'], /--public-url: .*must be an address such as/],
+    [['--database-url', 'postgresql://app:hunter2@db/keyman'], /--database-url: must hold no password/],
     [['--pages-listen', '443'], /--pages-listen: must be an address and a port/],
     [
       ['--keystore-module', '/usr/lib/p11.so'],
@@ -152,6 +153,7 @@ describe('keyman-server init by flags', () => {
   ])('says what is wrong with %j, and writes nothing', async (args, why) => {
     const { code, stderr } = await run('init', ...real(), ...args)
     expect(stderr).toMatch(why)
+    expect(stderr).not.toContain('hunter2')
     expect(code).not.toBe(0)
     expect(existsSync(at('etc'))).toBe(false)
   })
