@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { api, type loginSchemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { hasScreen, openBrowser, tunnelTo } from './browser.ts'
+import { openBrowser, screenOf, tunnelTo } from './browser.ts'
 import { type Connection, call, clockDifference, lasts } from './client.ts'
 import type { Context } from './context.ts'
 import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
@@ -98,8 +98,14 @@ async function byDevice(options: LoginOptions, connection: Connection, keys: Log
   const { transaction, deviceCode, userCode } = started
   if (!deviceCode || !userCode) throw new KeymanError('internal', 'the server gave no code for a device login')
   const page = pageOf(options.context, started.page)
-  options.say(`Open ${page} in a browser and type the code  ${shown(userCode)}`)
-  const tunnel = hasScreen() ? undefined : tunnelTo(page)
+  const screen = screenOf()
+  const opened = screen === 'there' && options.openBrowser && (await openBrowser(page))
+  options.say(
+    opened
+      ? `Type the code  ${shown(userCode)}  in the browser. If no page opened: ${page}`
+      : `Open ${page} in a browser and type the code  ${shown(userCode)}`,
+  )
+  const tunnel = screen === 'here' || opened ? undefined : tunnelTo(page)
   if (tunnel) options.say(`That page opens on this machine alone; from yours:  ${tunnel}`)
   let interval = started.interval
   const end = performance.now() + started.lasts

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
-import { hasScreen, tunnelTo } from './browser.ts'
+import { tunnelTo } from './browser.ts'
 import { contextOfHost, currentContext, makeCurrent, renewalDue, type Session, writeContext } from './context.ts'
 import { writeFile } from './files.ts'
 import { type Folders, folders } from './folders.ts'
@@ -107,15 +107,6 @@ describe('the server on this machine', () => {
 })
 
 describe('a page', () => {
-  it('opens where there is a screen, and not on a machine that one is on by ssh', () => {
-    expect(hasScreen({ DISPLAY: ':0' }, 'linux')).toBe(true)
-    expect(hasScreen({ WAYLAND_DISPLAY: 'wayland-0' }, 'linux')).toBe(true)
-    expect(hasScreen({}, 'darwin')).toBe(true)
-    expect(hasScreen({}, 'linux')).toBe(false)
-    expect(hasScreen({ DISPLAY: ':0', SSH_CONNECTION: 'x' }, 'linux')).toBe(false)
-    expect(hasScreen({ SSH_CONNECTION: 'x' }, 'darwin')).toBe(false)
-    expect(hasScreen({ BROWSER: 'w3m', SSH_CONNECTION: 'x' }, 'linux')).toBe(true)
-  })
   it('of loopback is reached from elsewhere by a tunnel at the same port', () => {
     expect(tunnelTo('http://localhost:4480/device')).toBe('ssh -L 4480:127.0.0.1:4480 THIS-MACHINE')
     expect(tunnelTo('https://keys.example.com/device')).toBeUndefined()

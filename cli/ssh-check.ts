@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { KeymanError } from '#shared/errors.ts'
-import { hasScreen } from './browser.ts'
+import { screenOf } from './browser.ts'
 import { type Context, currentContext, live, readSession, type Session } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
@@ -74,7 +74,7 @@ async function loginByWhoIsThere(
   const terminal = openTerminal()
   try {
     if (terminal === undefined) {
-      if (!hasScreen()) return no(`${why}, and nobody is here to ask; run keyman login first`)
+      if (screenOf() !== 'here') return no(`${why}, and nobody is here to ask; run keyman login first`)
       if (isRecent(marks.page, BETWEEN_PAGES_MS, now))
         return no(`${why}, and a page was opened less than ten minutes ago; run keyman login`)
       writeFile(marks.page, `${now}\n`, 0o600)

@@ -4,7 +4,7 @@ import { api } from '#shared/api/index.ts'
 import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { hasScreen } from '../browser.ts'
+import { screenOf } from '../browser.ts'
 import { pinContext } from '../change-context.ts'
 import { rememberCheckpoint, sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
@@ -60,7 +60,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     const lifetime = parseDuration(values.for ?? '8h', '--for')
     if (values['ssh-config'] !== undefined && !['yes', 'no'].includes(values['ssh-config']))
       throw usage('--ssh-config is yes or no')
-    const flow = values.device || !hasScreen() ? 'device' : 'loopback'
+    const flow = values.device || screenOf() !== 'here' ? 'device' : 'loopback'
 
     const places = folders()
     // Before the server is asked for anything, and anybody touches a passkey.
