@@ -1,11 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chownSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseCertificate } from '#shared/ssh/index.ts'
-import { requires } from '#test/support/requires.ts'
+import { isRoot, requires } from '#test/support/requires.ts'
 import { newWorld } from '#test/support/trust-world.ts'
 import { makeLoginKeys } from './keys.ts'
 import { addCertificateToAgent, addToAgent, chooseAgent, holds, removeFromAgent } from './ssh-agent.ts'
@@ -77,6 +77,22 @@ describe.skipIf(!requires('ssh'))('a real ssh-agent', () => {
     expect(list()).toContain('keyman:other')
     expect(list()).toContain('alice@laptop')
   })
+  it.skipIf(!isRoot)(
+    'that somebody else listens as gets no key: one of an ended session lay where others may write',
+    async () => {
+      const link = join(folder, 'link')
+      symlinkSync(socket, link)
+      const takes = async (at: string) =>
+        addToAgent(at, { ...makeLoginKeys('x').ssh, comment: 'keyman:x', lifetime: 60 })
+      for (const path of [socket, folder]) {
+        chownSync(path, 65534, 65534)
+        expect([await takes(socket), await takes(link)]).toEqual([false, false])
+        chownSync(path, 0, 0)
+      }
+      expect(list()).not.toContain('keyman:x')
+      expect([await takes(socket), await takes(link)]).toEqual([true, true])
+    },
+  )
   it('takes the certificate beside its key, and gives both up together', async () => {
     const { ssh, added } = add('keyman:both')
     await added

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { realpathSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
-import { basename, isAbsolute } from 'node:path'
+import { basename, dirname, isAbsolute } from 'node:path'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { agentProtocol, type Certificate, type SshPublicKey, verifySignature } from '#shared/ssh/index.ts'
@@ -43,6 +44,7 @@ type Added = {
  * fails is asked to give the key up again.
  */
 export async function addToAgent(socket: string, key: Added): Promise<boolean> {
+  if (!isOwn(socket)) return false
   try {
     const added = await ask(socket, agentProtocol.encodeAddIdentityConstrained(key))
     if (!agentProtocol.decodeStatus(added)) return false
@@ -52,6 +54,19 @@ export async function addToAgent(socket: string, key: Added): Promise<boolean> {
   }
   await removeFromAgent(socket, key.comment)
   return false
+}
+
+/**
+ * Whether the socket and its folder belong to this person, or to root. A terminal may name one that has ended, below a folder where
+ * everybody writes: whoever listens there now would be given the private key.
+ */
+function isOwn(socket: string): boolean {
+  try {
+    const real = realpathSync(socket)
+    return [real, dirname(real)].every(path => [process.geteuid?.(), 0].includes(statSync(path).uid))
+  } catch {
+    return false
+  }
 }
 
 /**
