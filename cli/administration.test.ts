@@ -13,6 +13,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
   let laptop: Laptop
   let bobs: Laptop
   let bobsHome: string
+  let bob: ApiPerson
   const web1 = 'web1.keyman.localhost'
 
   const signIn = (laptop: Laptop, person: ApiPerson, args: readonly string[] = []): Promise<Result> =>
@@ -181,7 +182,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
   })
   it('another person asks why of themselves alone, and is told whom else to ask', async () => {
     const invited = await json('person', 'invite', 'bob@example.com')
-    const bob = await enrol(server, invited.link, 'bob@example.com')
+    bob = await enrol(server, invited.link, 'bob@example.com')
     expect((await signIn(bobs, bob, [invited.login])).stderr).toContain('Signed in as bob@example.com')
     const why = await bobs.keyman(['why', web1, '--person', 'alice@example.com'])
     expect([why.code, why.stderr]).toEqual([4, expect.stringMatching(/\nkeyman: hint: ask an administrator; /)])
@@ -198,7 +199,8 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect(stderr).toContain('It gives a new passkey of bob@example.com: once, until ')
     expect(stderr).toContain('Connections that are open go on')
     expect((await bobs.keyman(['passkey', 'list'])).code).toBe(3)
-    const bob = await enrol(server, stdout.trim(), 'bob@example.com')
+    // The link is the first line; which hosts have it follows.
+    bob = await enrol(server, stdout.split('\n')[0] ?? '', 'bob@example.com')
     expect((await signIn(bobs, bob)).stderr).toContain('Signed in as bob@example.com')
     expect((await json('person', 'show', 'bob@example.com')).passkeys).toBe(1)
     expect((await laptop.keyman(['person', 'reset', 'alice@example.com', '--yes'])).stderr).toContain(
@@ -212,6 +214,30 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect((await change('bob@example.com', 'yes')).stderr).toContain('bob@example.com is an administrator.\n')
     expect((await laptop.keyman(['person', 'list'])).stdout).toMatch(/bob@example\.com +administrator +active/)
     expect((await change('bob@example.com', 'no')).stderr).toContain('bob@example.com is no administrator.\n')
+  })
+  it('an administrator who is reset waits for the yes of another than who did it', async () => {
+    const byBob = (...args: string[]) =>
+      bobs.keyman(args, url => confirm(server, bob, new URL(url).pathname.split('/').at(-1) ?? ''))
+    await laptop.keyman(['person', 'change', 'bob@example.com', '--administrator', 'yes'])
+    const { link } = await json('person', 'invite', 'dan@example.com', '--administrator')
+    await enrol(server, link, 'dan@example.com')
+    const reset = await laptop.keyman(['person', 'reset', 'dan@example.com', '--remove-passkeys', '--yes'])
+    expect(reset.stderr).toContain('It gives a new passkey of dan@example.com, an administrator: once, until ')
+    expect(reset.stderr).toContain(
+      'another administrator than you has to say yes: keyman person enable dan@example.com\n',
+    )
+    const dan = await enrol(server, reset.stdout.split('\n')[0] ?? '', 'dan@example.com')
+    expect(dan.identity).toBe('dan@example.com')
+    const { stdout } = await laptop.keyman(['person', 'list'])
+    expect(stdout).toMatch(/dan@example\.com +administrator +waits for the yes of another than alice@example\.com/)
+    const own = await laptop.keyman(['person', 'enable', 'dan@example.com'])
+    expect([own.code, own.stderr]).toEqual([4, expect.stringContaining('you have reset dan@example.com yourself')])
+    // Whoever administered and does no more is signed out.
+    expect((await signIn(bobs, bob)).stderr).toContain('Signed in as bob@example.com')
+    const yes = await byBob('person', 'enable', 'dan@example.com')
+    expect([yes.code, yes.stderr]).toEqual([0, expect.stringContaining('dan@example.com is active.')])
+    await laptop.keyman(['person', 'disable', 'dan@example.com', '--yes', '--no-wait'])
+    await laptop.keyman(['person', 'change', 'bob@example.com', '--administrator', 'no'])
   })
   it("the operator's link is for somebody who is here, says what it gives, and so does its page", async () => {
     const adminLink = (...args: string[]) =>

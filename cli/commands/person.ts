@@ -123,7 +123,8 @@ const change = command({
   help: `keyman person change: make a person an administrator, or no administrator any more
 usage: keyman person change PERSON --administrator yes|no [--json]
 
-Who is none any more keeps passkeys and grants, and signs in again: sessions end, and links that nobody has used yet.
+Who is none any more keeps passkeys and grants, and signs in again: sessions end,
+and links that nobody has used yet.
 The last administrator stays one.`,
   options: { administrator: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
