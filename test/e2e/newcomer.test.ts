@@ -172,6 +172,30 @@ for (const world of worlds) {
       const jumped = await laptop.ssh(['-J', 'demo', 'demo.keyman.localhost', 'echo', 'jumped'])
       expect(jumped.stdout.trim(), jumped.stderr).toBe('jumped')
     })
+    it('a host answers to an alias, in capitals and with a dot at the end, and no more once the alias is gone', async () => {
+      const added = await laptop.keyman(['ssh', 'alias', 'd', 'demo'])
+      expect(added.code, added.stderr).toBe(0)
+      expect((await laptop.keyman(['ssh', 'alias'])).stdout).toBe('d  demo.keyman.localhost\n')
+      for (const typed of ['d', 'D', 'demo.keyman.localhost.', 'DEMO.KEYMAN.LOCALHOST', 'Demo.keyman.localhost']) {
+        const inside = await laptop.ssh([typed, 'id', '-un'])
+        expect(inside.stdout.trim(), inside.stderr).toBe(me)
+      }
+      expect((await laptop.keyman(['why', 'D'])).stdout).toContain('gets in to demo.keyman.localhost')
+      expect((await laptop.keyman(['ssh', 'alias', 'd', '--remove'])).code).toBe(0)
+      expect((await laptop.ssh(['d', 'true'])).stderr).toMatch(/Could not resolve hostname d:/)
+      expect((await laptop.keyman(['ssh', 'alias', 'd', '--remove'])).code).toBe(6)
+    })
+    it('a program that knows no Match finds the host in a file of its own, which goes with the line', async () => {
+      const plain = (await laptop.keyman(['ssh', 'config', '--plain'])).stdout.trim()
+      expect(readFileSync(plain, 'utf8')).not.toMatch(/^\s*(Match|Include)/m)
+      const inside = await laptop.run('ssh', ['-F', plain, '-o', 'BatchMode=yes', 'demo', 'id', '-un'])
+      expect(inside.stdout.trim(), inside.stderr).toBe(me)
+      expect((await laptop.keyman(['status', '--files'])).stdout).toContain(`${plain}\n`)
+      expect((await laptop.keyman(['ssh', 'config', '--show'])).stdout).not.toContain(plain)
+      expect((await laptop.keyman(['ssh', 'config', '--remove'])).code).toBe(0)
+      expect(existsSync(plain)).toBe(false)
+      expect((await laptop.keyman(['ssh', 'config', '--install'])).code).toBe(0)
+    })
     it('keyman status and keyman why say who, until when, and by which grant', async () => {
       const status = await laptop.keyman(['status'])
       expect(status.stdout).toContain('alice@example.com at local, administrator')
