@@ -165,13 +165,13 @@ export async function selectMandate(on: Queryable, session: string, at: Date): P
   return row
 }
 
-/** Ends those of a session that still count, and gives their IDs. */
+/** Ends those of a session that still count, and gives their IDs. Waits for whoever uses one that is over by this clock alone, too. */
 export const endMandates = async (t: Queryable, session: string, at: Date): Promise<string[]> =>
   (
     await t.query(
-      `update mandate set ended_at = $2::timestamptz
-       where session = $1 and ended_at is null and ends_at > $2::timestamptz returning id`,
+      `update mandate set ended_at = least(ends_at, $2::timestamptz)
+       where session = $1 and ended_at is null returning id, ends_at > $2::timestamptz as open`,
       [session, at.toISOString()],
-      idRow,
+      idRow.extend({ open: z.boolean() }),
     )
-  ).map(row => row.id)
+  ).flatMap(({ id, open }) => (open ? [id] : []))

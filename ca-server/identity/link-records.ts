@@ -86,15 +86,20 @@ export function endLinks(
   which: { first: true } | { identity: string } | { createdBy: string } | { id: string },
   at: Date,
 ): Promise<string[]> {
-  const end = async (where: string, ...values: string[]) =>
-    (
-      await on.query(
-        `update enrolment_link set ends_at = $1::timestamptz
-         where used_at is null and ends_at > $1::timestamptz and ${where} returning id`,
-        [at.toISOString(), ...values],
-        z.object({ id: z.string() }),
-      )
-    ).map(row => row.id)
+  const end = async (where: string, ...values: string[]) => {
+    // Those too that are over by this clock: by another's, or when it was begun, one may be in use, and what the log says of an end comes after.
+    const rows = await on.query(
+      `with unused as (
+         select id, ends_at > $1::timestamptz as open from enrolment_link where used_at is null and ${where} order by id for update
+       ), ended as (
+         update enrolment_link l set ends_at = $1::timestamptz from unused where l.id = unused.id and open
+       )
+       select id, open from unused`,
+      [at.toISOString(), ...values],
+      z.object({ id: z.string(), open: z.boolean() }),
+    )
+    return rows.flatMap(({ id, open }) => (open ? [id] : []))
+  }
   if ('first' in which) return end('is_first')
   if ('id' in which) return end('id = $2', which.id)
   if ('createdBy' in which) return end('created_by = $2', which.createdBy)

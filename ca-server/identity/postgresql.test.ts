@@ -165,4 +165,44 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
       await expect(world.store.execute(statement, [])).rejects.toMatchObject({ code: '42501' })
     expect((await world.identity.persons.show(person('alice@example.com'))).state).toBe('active')
   })
+
+  // A clock is ahead, or a transaction is long: what is over for whoever ends it is in use for another.
+  it.each(['enrolment_link', 'mandate'] as const)(
+    'whoever ends %s waits for who uses it at this moment, though by the clock it is over',
+    async table => {
+      await enrol(world, `other-${table.replace('_', '-')}@example.com`, { administrator: true })
+      const { authenticator } = await enrol(world, `ends-${table.replace('_', '-')}@example.com`, {
+        administrator: true,
+      })
+      const { caller } = await login(world, authenticator)
+      const by = as(caller, 'administrator')
+      if (table === 'mandate') await world.identity.touches.beginMandate(by, 600)
+      else
+        await world.identity.enrolment.invite(
+          { identity: person('guest@example.com'), administrator: false, lifetime: 600 },
+          by,
+        )
+      const own = table === 'mandate' ? `session = '${caller.session}'` : `created_by = '${caller.identity}'`
+      await world.store.execute(`update ${table} set ends_at = now() - interval '1 second' where ${own}`, [])
+      const using = Promise.withResolvers<void>()
+      const used = world.store.transaction(on, async t => {
+        const uses =
+          table === 'mandate'
+            ? `select from mandate where ${own} for share`
+            : `update ${table} set used_at = now() where ${own}`
+        await t.execute(uses, [])
+        await using.promise
+      })
+      const ended =
+        table === 'mandate'
+          ? world.identity.touches.endMandate(by)
+          : world.identity.persons.disable(caller.identity, operator())
+      const waiting = () => count(`from pg_stat_activity where wait_event_type = 'Lock' and query like '%${table}%'`)
+      await expect
+        .poll(waiting, { timeout: 5_000 })
+        .toBeGreaterThan(0)
+        .finally(() => using.resolve())
+      await Promise.all([used, ended])
+    },
+  )
 })
