@@ -165,6 +165,8 @@ async function becomes(
   if (link.kind === 'reset') {
     // Nothing is said anew of the person: the rights are those that the log knows, and a row that says others counts for nothing.
     if (!existing || !ledger.facts.holds(personFact(existing))) throw linkOver()
+    // As when it was found: somebody may have said yes since, to the passkeys of then.
+    if (ledger.facts.isOlder(linkId(link.id), personId(identity))) throw linkOver()
     const waits = existing.state === 'disabled'
     if (waits && resetBy(ledger.facts.ids, identity).length === 0) throw linkOver()
     return { administrator: existing.administrator, waits, facts: [] }

@@ -115,6 +115,21 @@ describe('what the log says', () => {
     enrol('link:2', 'other@b.c')
   })
 
+  it('by a link for a new passkey is not said once anything else was said of its person; by a link since, or of whoever is new, it is', () => {
+    const facts = Facts.none()
+    const person = { id: 'person:a@b.c', is: 'active' }
+    facts.take(0n, record(0n, [person, { id: 'link:2', is: 'x' }]))
+    facts.take(1n, record(1n, [{ id: 'link:1', is: 'x' }]))
+    facts.take(2n, record(2n, [person, { id: 'link:3', is: 'x' }]))
+    const enrol = (id: string, more: readonly Fact[] = []) => {
+      const actor = { kind: 'person', identity: 'a@b.c' } as const
+      facts.take(3n, record(3n, [{ id, is: null }, ...more], { kind: 'enrolled', actor }))
+    }
+    expect(() => enrol('link:1')).toThrow('made before something was said of person:a@b.c')
+    enrol('link:3')
+    enrol('link:2', [person])
+  })
+
   it('under a mandate is not said once that has ended; before and without it is', () => {
     const facts = Facts.none()
     const say = (at: bigint, id: string, is: string | null, consent: string) =>

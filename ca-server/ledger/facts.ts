@@ -161,6 +161,9 @@ export class Facts {
       const inviter = details?.invitedBy
       const isOver = !this.has(id) || (inviter !== undefined && isEndedWithAll(this, id, inviter))
       if (USING_UP.has(kind) && isGone && isOver) throw new RangeError(`it uses ${id}, which is not there, or was used`)
+      const person = `person:${identity}`
+      if (kind === 'enrolled' && isGone && !(person in facts) && this.isOlder(id, person))
+        throw new RangeError(`it uses ${id}, which was made before something was said of ${person}`)
       const [, numbered, number] = NUMBERED.exec(id) ?? []
       if (numbered && number && !isGone && this.#highest(numbered) >= BigInt(number))
         throw new RangeError(`it says ${id} after ${numbered}${this.#highest(numbered)}`)
