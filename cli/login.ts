@@ -9,6 +9,7 @@ import type { Context } from './context.ts'
 import { agentComment, type LoginKeys, makeLoginKeys, proveBoth } from './keys.ts'
 import { listenLoopback, refusedInBrowser } from './loopback.ts'
 import { pageOf } from './page.ts'
+import { shortClientKey, shortSshKey } from './shown-keys.ts'
 import { shown } from './terminal.ts'
 import { clockWords } from './times.ts'
 
@@ -46,6 +47,9 @@ async function start(options: LoginOptions, connection: Connection, keys: LoginK
   })
   const off = clockWords(clockDifference(connection))
   if (off) options.say(`This machine's clock is ${off}; set it right, or ssh may refuse what you get.`)
+  options.say(
+    `The page shows these keys: SSH ${shortSshKey(keys.ssh.publicKey)}  client ${shortClientKey(keys.client.spki)}`,
+  )
   // By how long the server says it lasts: the two clocks need not agree.
   return { ...started, lasts: lasts(connection, started.endsAt) }
 }

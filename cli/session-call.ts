@@ -7,6 +7,7 @@ import { type CallInput, type Connection, call, lasts } from './client.ts'
 import { type Context, requireSession } from './context.ts'
 import { folders } from './folders.ts'
 import { pageOf } from './page.ts'
+import { shortClientKeyOf } from './shown-keys.ts'
 import { isWatched, remark, shown } from './terminal.ts'
 
 /**
@@ -34,6 +35,7 @@ async function confirmed(connection: Connection, transaction: { id: string; url:
       hint: `touch a passkey at ${transaction.url} and run the command again`,
     })
   remark(`${shown(why)}.`)
+  if (connection.client) remark(`The page shows this client key: ${shortClientKeyOf(connection.client.key)}`)
   remark(
     opened
       ? `Touch your passkey in the browser. If no page opened: ${transaction.url}`

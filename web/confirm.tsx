@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks'
 import { call } from './client.ts'
-import { Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { Button, Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
@@ -13,7 +13,7 @@ export function Confirm({ transaction }: { transaction: string }) {
 
   if (!asked)
     return (
-      <Card title={strings.title}>
+      <Card title={strings.confirmTitle}>
         <Loading refusal={refusal} />
       </Card>
     )
@@ -53,14 +53,15 @@ export function Confirm({ transaction }: { transaction: string }) {
           <Fingerprint value={asked.clientFingerprint} />
         </Fact>
       </Facts>
+      <p>{strings.compareClient}</p>
       <Problem refusal={action.refusal} />
       <div class="buttons">
-        <button type="button" onClick={confirm} disabled={action.busy}>
+        <Button onClick={confirm} busy={action.busy}>
           {strings.confirm}
-        </button>
-        <button type="button" class="second" onClick={refuse} disabled={action.busy}>
+        </Button>
+        <Button kind="second" onClick={refuse} busy={action.busy}>
           {strings.refuse}
-        </button>
+        </Button>
       </div>
     </Card>
   )

@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
 import { isPersonIdentity } from '#shared/names.ts'
 import { call, Refusal } from './client.ts'
-import { Card, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { Button, Card, Command, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { createPasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
@@ -28,7 +28,7 @@ export function Enrol() {
 
   if (!link)
     return (
-      <Card title={strings.title}>
+      <Card title={strings.linkTitle}>
         <Loading refusal={refusal} />
       </Card>
     )
@@ -49,7 +49,7 @@ export function Enrol() {
     })
   }
   return (
-    <Card title={(link.isHere ? strings.resetTitle : strings.enrolTitle)(link.organisation)}>
+    <Card title={titleOf(link)}>
       {whatItGives(link).map(text => (
         <p key={text}>{text}</p>
       ))}
@@ -58,7 +58,7 @@ export function Enrol() {
         <input
           id="identity"
           name="identity"
-          value={link.identity}
+          defaultValue={link.identity}
           readOnly={link.identityFixed}
           required
           maxLength={128}
@@ -67,25 +67,32 @@ export function Enrol() {
           spellcheck={false}
         />
         <label for="passkeyName">{strings.passkeyName}</label>
-        <input id="passkeyName" name="passkeyName" value={strings.passkeyNameDefault} required maxLength={80} />
+        <input id="passkeyName" name="passkeyName" defaultValue={strings.passkeyNameDefault} required maxLength={80} />
         <Problem refusal={action.refusal} />
-        <button type="submit" disabled={action.busy}>
+        <Button submit busy={action.busy}>
           {strings.makePasskey}
-        </button>
+        </Button>
       </form>
     </Card>
   )
 }
 
+/** What a server calls its organisation that was told no name: it says nothing to anybody. */
+const NAMELESS = 'local'
+const titleOf = ({ isHere, organisation }: Link): string => {
+  if (isHere) return strings.resetTitle(organisation)
+  return organisation === NAMELESS ? strings.welcome : strings.enrolTitle(organisation)
+}
+
 /** As the terminal said it to whoever made the link. */
-function whatItGives({ kind, first, identity, administrator, isHere, waits }: Link): string[] {
+function whatItGives({ kind, first, identity, administrator, isHere, waits, organisation }: Link): string[] {
   if (isHere)
     return [
       strings.reset(identity),
       ...(administrator ? [strings.resetAdministrator(identity)] : []),
       ...(waits ? [strings.resetWaits] : []),
     ]
-  if (first) return [strings.enrolFirst]
+  if (first) return [strings.enrolFirst, ...(organisation === NAMELESS ? [strings.namelessOrganisation] : [])]
   if (kind === 'administrator') return [strings.enrolAdministrator]
   return [administrator ? strings.enrolInvitedAdministrator : strings.enrolInvitation]
 }
@@ -94,9 +101,7 @@ function Waits({ identity }: { identity: string }) {
   return (
     <Card title={strings.waitsTitle}>
       <p>{strings.waits}</p>
-      <pre>
-        <code>{strings.waitsCommand(identity)}</code>
-      </pre>
+      <Command text={strings.waitsCommand(identity)} />
     </Card>
   )
 }
@@ -105,9 +110,7 @@ function Next({ identity, login }: { identity: string; login: string }) {
   return (
     <Card title={strings.enrolled(identity)}>
       <p>{strings.next}</p>
-      <pre>
-        <code>{login}</code>
-      </pre>
+      <Command text={login} />
       <p class="note">{strings.secondPasskey}</p>
       <p>
         <a href="/">{strings.myPasskeys}</a>

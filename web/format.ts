@@ -15,9 +15,20 @@ export function duration(seconds: number, locale = 'en'): string {
     .join(' ')
 }
 
-/** RFC 3339 to local time with its zone. */
-export const localTime = (time: string, locale?: string): string =>
-  new Date(time).toLocaleString(locale, { dateStyle: 'medium', timeStyle: 'short' })
+/** RFC 3339 to local time as the person writes it, with its zone. */
+export const localTime = (time: string, locale?: string, timeZone?: string): string =>
+  new Date(time).toLocaleString(locale, {
+    ...{ year: 'numeric', month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' },
+    timeZoneName: 'short',
+    timeZone,
+  })
+
+/** A remark of the server as a sentence like ours. What is a name of something stays as it is. */
+export const sentence = (text: string): string => {
+  const begun =
+    /^[a-z]+[ ,']/.test(text) && !/^keyman /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text
+  return /[.?!:]$/.test(begun) ? begun : `${begun}.`
+}
 
 /** `SHA256:` kept, then groups of four: easier to compare by eye. Copying is the whole text all the same. */
 export function groups(fingerprint: string): string[] {

@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import type { loginSchemas } from '#shared/api/index.ts'
 import { call, Refusal } from './client.ts'
 import { duration } from './format.ts'
-import { Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { Button, Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
@@ -14,7 +14,7 @@ export function Login({ transaction }: { transaction: string }) {
   const { value, refusal } = useLoaded(() => call('login', 'show', { transaction }))
   if (value) return <Consent login={value} />
   return (
-    <Card title={strings.title}>
+    <Card title={strings.codeTitle}>
       <Loading refusal={refusal} />
     </Card>
   )
@@ -28,8 +28,18 @@ export function DeviceLogin() {
 
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
-    const userCode = String(new FormData(event.currentTarget as HTMLFormElement).get('code'))
-    run(async () => setFound(await call('login', 'find', {}, { userCode })))
+    const form = event.currentTarget as HTMLFormElement
+    const userCode = String(new FormData(form).get('code'))
+    const input = form.elements.namedItem('code')
+    run(async () => {
+      try {
+        setFound(await call('login', 'find', {}, { userCode }))
+      } catch (error) {
+        // Marked whole, to be typed over or mended.
+        if (input instanceof HTMLInputElement) input.select()
+        throw error
+      }
+    })
   }
   return (
     <Card title={strings.codeTitle}>
@@ -47,9 +57,9 @@ export function DeviceLogin() {
           spellcheck={false}
         />
         <Problem refusal={refusal} />
-        <button type="submit" disabled={busy}>
+        <Button submit busy={busy}>
           {strings.codeContinue}
-        </button>
+        </Button>
       </form>
     </Card>
   )
@@ -128,14 +138,15 @@ function Consent({ login }: { login: Transaction }) {
           <Fingerprint value={login.clientFingerprint} />
         </Fact>
       </Facts>
+      <p>{strings.compare}</p>
       <Problem refusal={refusal} />
       <div class="buttons">
-        <button type="button" onClick={allow} disabled={busy}>
+        <Button onClick={allow} busy={busy}>
           {strings.allow}
-        </button>
-        <button type="button" class="second" onClick={refuse} disabled={busy}>
+        </Button>
+        <Button kind="second" onClick={refuse} busy={busy}>
           {strings.refuse}
-        </button>
+        </Button>
       </div>
     </Card>
   )

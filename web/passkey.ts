@@ -8,6 +8,7 @@ import {
 } from '@simplewebauthn/browser'
 import { Refusal } from './client.ts'
 import { strings } from './strings.ts'
+import { whyNot } from './why-not.ts'
 
 type Json = Record<string, unknown>
 
@@ -29,10 +30,9 @@ async function ceremony(work: () => Promise<Json>): Promise<Json> {
   try {
     return await work()
   } catch (error) {
-    const code = error instanceof WebAuthnError ? error.code : ''
-    if (code === 'ERROR_AUTHENTICATOR_PREVIOUSLY_REGISTERED')
-      throw new Refusal({ code: 'known', detail: strings.known, hint: strings.knownHint })
-    throw new Refusal({ code: 'cancelled', detail: strings.cancelled, hint: strings.cancelledHint })
+    // The library reads more into some names than browsers put into them; what it was given is its cause.
+    const cause = error instanceof WebAuthnError ? error.cause : error
+    throw new Refusal(whyNot(cause instanceof Error ? cause : { name: String(cause), message: '' }))
   }
 }
 

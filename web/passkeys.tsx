@@ -2,8 +2,7 @@ import { useState } from 'preact/hooks'
 import type { z } from 'zod'
 import type { loginSchemas } from '#shared/api/index.ts'
 import { call, Refusal } from './client.ts'
-import { localTime } from './format.ts'
-import { Card, Loading, Problem, useAction, useLoaded } from './parts.tsx'
+import { Button, Card, Loading, Problem, Time, useAction, useFocus, useLoaded } from './parts.tsx'
 import { createPasskey, usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
@@ -11,13 +10,10 @@ type Passkey = z.infer<typeof loginSchemas.passkey>
 type Signed = { person: string; passkeys: Passkey[] }
 
 async function load(): Promise<Signed | 'nobody'> {
-  try {
-    const { person } = await call('session', 'show')
-    return { person, ...(await call('passkeys', 'list')) }
-  } catch (error) {
-    if (error instanceof Refusal && error.code === 'not-signed-in') return 'nobody'
-    throw error
-  }
+  // Asked without a refusal: browsers write each one into the console, as if something were wrong.
+  if (!(await call('signIn', 'show')).isSignedIn) return 'nobody'
+  const { person } = await call('session', 'show')
+  return { person, ...(await call('passkeys', 'list')) }
 }
 
 /** Does something that wants a touch: where the server says so, the passkey is asked for at once and it is sent again with it. */
@@ -40,7 +36,7 @@ export function Passkeys() {
 
   if (!value)
     return (
-      <Card title={strings.title}>
+      <Card title={strings.myPasskeys}>
         <Loading refusal={refusal} />
       </Card>
     )
@@ -52,12 +48,12 @@ export function Passkeys() {
         reload()
       })
     return (
-      <Card title={strings.title}>
+      <Card title={strings.signInTitle}>
         <p>{strings.signInText}</p>
         <Problem refusal={failed} />
-        <button type="button" onClick={signIn} disabled={busy}>
+        <Button onClick={signIn} busy={busy}>
           {strings.signIn}
-        </button>
+        </Button>
       </Card>
     )
   }
@@ -99,14 +95,14 @@ export function Passkeys() {
       <Problem refusal={failed} />
       <form onSubmit={add}>
         <label for="name">{strings.newName}</label>
-        <input id="name" name="name" required maxLength={80} value={strings.anotherPasskey} />
+        <input id="name" name="name" required maxLength={80} defaultValue={strings.anotherPasskey} />
         <div class="buttons">
-          <button type="submit" disabled={busy}>
+          <Button submit busy={busy}>
             {strings.addPasskey}
-          </button>
-          <button type="button" class="second" onClick={signOut} disabled={busy}>
+          </Button>
+          <Button kind="second" onClick={signOut} busy={busy}>
             {strings.signOut}
-          </button>
+          </Button>
         </div>
       </form>
     </Card>
@@ -121,8 +117,19 @@ type RowProps = {
   reload: () => void
 }
 
+function NewName({ name }: { name: string }) {
+  const input = useFocus<HTMLInputElement>()
+  return <input ref={input} name="name" aria-label={strings.newName} defaultValue={name} required maxLength={80} />
+}
+
 function Row({ passkey, only, busy, run, reload }: RowProps) {
   const [mode, setMode] = useState<'show' | 'rename' | 'remove'>('show')
+  /** Whose button has the focus once more when it is shown again. */
+  const [left, setLeft] = useState<'rename' | 'remove'>()
+  const open = (what: 'rename' | 'remove') => {
+    setLeft(what)
+    setMode(what)
+  }
   const close = () => setMode('show')
   const rename = (event: SubmitEvent) => {
     event.preventDefault()
@@ -136,20 +143,21 @@ function Row({ passkey, only, busy, run, reload }: RowProps) {
   const remove = () =>
     run(async () => {
       await touched(touch => call('passkeys', 'remove', { id: passkey.id }, undefined, touch))
-      close()
+      // The row goes, and with it what has the focus.
+      document.querySelector('h1')?.focus()
       reload()
     })
   return (
     <li>
       {mode === 'rename' ? (
         <form onSubmit={rename} class="inline">
-          <input name="name" aria-label={strings.newName} value={passkey.name} required maxLength={80} />
-          <button type="submit" disabled={busy}>
+          <NewName name={passkey.name} />
+          <Button submit busy={busy}>
             {strings.save}
-          </button>
-          <button type="button" class="second" onClick={close}>
+          </Button>
+          <Button kind="second" onClick={close}>
             {strings.cancel}
-          </button>
+          </Button>
         </form>
       ) : (
         <>
@@ -157,39 +165,39 @@ function Row({ passkey, only, busy, run, reload }: RowProps) {
             <strong>{passkey.name}</strong>
             {passkey.synced && <span class="tag">{strings.synced}</span>}
             <small>
-              {strings.created} {localTime(passkey.createdAt)} · {strings.lastUsed}{' '}
-              {passkey.lastUsedAt ? localTime(passkey.lastUsedAt) : strings.never}
+              {strings.created} <Time value={passkey.createdAt} /> · {strings.lastUsed}{' '}
+              {passkey.lastUsedAt ? <Time value={passkey.lastUsedAt} /> : strings.never}
             </small>
           </div>
           {mode === 'remove' ? (
             <div class="sure">
               <p>{strings.removeSure(passkey.name)}</p>
-              <button type="button" class="danger" onClick={remove} disabled={busy}>
+              <Button kind="danger" onClick={remove} busy={busy}>
                 {strings.remove}
-              </button>
-              <button type="button" class="second" onClick={close}>
+              </Button>
+              <Button kind="second" onClick={close} focus>
                 {strings.cancel}
-              </button>
+              </Button>
             </div>
           ) : (
             <div class="small">
-              <button
-                type="button"
-                class="link"
-                onClick={() => setMode('rename')}
-                aria-label={`${strings.rename} ${passkey.name}`}
+              <Button
+                kind="link"
+                onClick={() => open('rename')}
+                label={`${strings.rename} ${passkey.name}`}
+                focus={left === 'rename'}
               >
                 {strings.rename}
-              </button>
+              </Button>
               {!only && (
-                <button
-                  type="button"
-                  class="link"
-                  onClick={() => setMode('remove')}
-                  aria-label={`${strings.remove} ${passkey.name}`}
+                <Button
+                  kind="link"
+                  onClick={() => open('remove')}
+                  label={`${strings.remove} ${passkey.name}`}
+                  focus={left === 'remove'}
                 >
                   {strings.remove}
-                </button>
+                </Button>
               )}
             </div>
           )}

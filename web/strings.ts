@@ -12,17 +12,49 @@ export const english = {
   noPasskeys: 'This browser cannot use passkeys here.',
   noPasskeysHint:
     'Open this page in a current browser, at its own name (https, or http://localhost), not at an IP address.',
-  cancelled: 'The passkey was not used: it was cancelled, or took too long.',
-  cancelledHint: 'Nothing has happened. You can try again.',
-  known: 'This device holds a passkey for you already.',
-  knownHint: 'Use that one, or add one on another device.',
+  /** What happened, and what to do next. */
+  because: {
+    notSaid: [
+      'The passkey was not used, and the browser does not say why.',
+      'It was cancelled, took too long, or this security key has no PIN or no room. Nothing has happened; you can try again.',
+    ],
+    known: ['This device holds a passkey for you already.', 'Use that one, or add one on another device.'],
+    noVerification: [
+      'This device can not check that it is you.',
+      'Set a PIN, a fingerprint or a screen lock on it, or take another device.',
+    ],
+    noFocus: ['The passkey was not asked for: another window was in front.', 'Click into this page and try again.'],
+    cannotKeep: [
+      'This device can not keep a passkey.',
+      'Take a phone, a computer with a screen lock, or a security key that supports FIDO2.',
+    ],
+    noRoom: [
+      'There is no room for another passkey on this device.',
+      'Remove one that you need no more in the settings of the device, or take another device.',
+    ],
+    wrongAddress: [
+      'A passkey can not be used at this address.',
+      "Open the server's own address, https or http://localhost, as your administrator gave it.",
+    ],
+    another: ['Another page is asking for a passkey at this moment.', 'Answer or close that one, and try again.'],
+    device: [
+      'The device that holds the passkey reported a failure.',
+      'Take it out and put it in again. A security key that is full or locked says no more than this.',
+    ],
+    unknown: (name: string) => `The browser refused with ${name}, which KeyMan does not know.`,
+    unknownHint: 'Try again, or take another browser or device; tell your administrator that name.',
+  } as const satisfies Record<string, readonly [string, string] | string | ((name: string) => string)>,
 
   enrolTitle: (organisation: string) => `Welcome to ${organisation}`,
   enrolFirst:
     'You will be the first administrator. Choose who you are; this name stands in every certificate and record and cannot be changed later.',
   enrolAdministrator:
     'You will be an administrator: you decide who may log in where. Your name stands in every certificate and record and cannot be changed later.',
-  enrolInvitation: 'You have been invited. Make a passkey: from then on it is all you need to sign in.',
+  welcome: 'Welcome',
+  namelessOrganisation:
+    'This organisation has no name yet. Before others join, give it one that means something to them: organisation = "acme" in the configuration of the server.',
+  enrolInvitation:
+    'You have been invited as a person, not as an administrator: administrators decide where you may log in. Make a passkey: from then on it is all you need to sign in.',
   enrolInvitedAdministrator:
     'You have been invited as an administrator: you will decide who may log in where. Make a passkey: from then on it is all you need to sign in.',
   resetTitle: (organisation: string) => `A new passkey for ${organisation}`,
@@ -30,6 +62,9 @@ export const english = {
     `This is for ${identity} alone, and gives all that ${identity} has: go on only if that is you. Everything that was signed in before has been signed out.`,
   resetAdministrator: (identity: string) => `With the new passkey ${identity} is an administrator.`,
   resetWaits: 'The new passkey can be used once another administrator has said yes to it.',
+  copy: 'Copy',
+  copied: 'Copied',
+  notCopied: 'Not copied: select it',
   waitsTitle: 'The passkey was made',
   waits: 'It can be used once another administrator says yes. Ask one of them to run:',
   identity: 'Your identity',
@@ -45,8 +80,11 @@ export const english = {
   linkMissingHint: 'Copy the whole link, with everything after #.',
   myPasskeys: 'My passkeys',
 
+  linkTitle: 'A link of KeyMan',
   loginTitle: (organisation: string) => `Sign in a machine to ${organisation}?`,
   loginWarning: 'Go on only if you have just started this yourself.',
+  compare: 'The terminal shows the beginning of both keys. Refuse if they differ.',
+  compareClient: 'The terminal shows the beginning of the client key. Refuse if it differs.',
   deviceWarning:
     'Somebody may have asked you to type a code. Go on only if the machine below is yours and its own terminal showed you the code.',
   device: 'Calls itself',
@@ -75,6 +113,7 @@ export const english = {
   confirmed: 'Confirmed',
   confirmedText: 'You may close this page; the terminal goes on by itself.',
 
+  signInTitle: 'Sign in',
   signIn: 'Sign in with passkey',
   signInText: 'Sign in to see and manage your passkeys.',
   signOut: 'Sign out',

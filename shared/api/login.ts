@@ -288,6 +288,14 @@ export const ssh = {
 
 /** Signing in to the page itself (a browser session); not needed for a machine's login. */
 export const signIn = {
+  show: route({
+    method: 'GET',
+    path: '/v1/sign-in',
+    listeners: ['pages'],
+    caller: 'anyone',
+    summary: 'Whether this browser is signed in',
+    answer: z.object({ isSignedIn: z.boolean() }),
+  }),
   options: route({
     method: 'POST',
     path: '/v1/sign-in/options',
