@@ -74,13 +74,13 @@ describe('a login whose server cannot sign yet', () => {
     const away = problem(503, 'unavailable', 'the keystore does not answer', { retryAfter: 0.1 })
     tokens = [away, away]
   })
-  const login = (flow: 'loopback' | 'device', heard: (line: string) => void = () => undefined) =>
+  const login = (flow: 'loopback' | 'device', heard: (line: string) => void = () => undefined, openBrowser = false) =>
     signIn({
       context,
       lifetime: 3600,
       device: 'laptop',
       flow,
-      openBrowser: false,
+      openBrowser,
       say: line => {
         said.push(line)
         heard(line)
@@ -95,6 +95,24 @@ describe('a login whose server cannot sign yet', () => {
     await expect(login(flow, confirm)).rejects.toThrow('the login was refused in the browser')
     expect(asked).toBe(3)
     expect(said.filter(line => line.includes('the keystore does not answer'))).toHaveLength(1)
+  })
+  it("by an editor's terminal on another machine opens its page where the person is, and is confirmed by the code", async () => {
+    const held = { ...process.env }
+    try {
+      Object.assign(process.env, { SSH_CONNECTION: 'x', KEYMAN_BROWSER: '', BROWSER: '/bin/true --page=%s' })
+      const first = async (openBrowser: boolean) => {
+        said = []
+        tokens = []
+        await expect(login('device', undefined, openBrowser)).rejects.toThrow('refused in the browser')
+        return said[0]
+      }
+      expect(await first(true)).toMatch(/^Type the code {2}\S+ {2}in the browser\. If no page opened: https?:/)
+      expect(await first(false)).toMatch(/^Open https?:\S+ in a browser and type the code {2}/)
+      process.env.BROWSER = '/bin/false'
+      expect(await first(true)).toMatch(/^Open https?:\S+ in a browser and type the code {2}/)
+    } finally {
+      process.env = held
+    }
   })
   it('ends at once where it is refused for another reason', async () => {
     tokens = [problem(403, 'denied', 'bob@example.com is disabled')]

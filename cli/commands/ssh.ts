@@ -38,6 +38,7 @@ How to check: ssh -G YOURHOST | grep certificatefile. More: docs/login.md`,
     const { include, userConfig, plain } = sshFiles(places)
     if (values.plain) {
       const path = makePlainFile(places)
+      if (listContexts(places).length === 0) remark('There are no hosts in it before a login.')
       remark('Each login makes it anew. Undo: keyman ssh config --remove')
       if (values.json) printJson({ file: path })
       else print(path)
