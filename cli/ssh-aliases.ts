@@ -4,6 +4,7 @@ import { isHostName, printable } from '#shared/names.ts'
 import { listContexts, readContext } from './context.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
+import { localDemo } from './local-server.ts'
 import { type Alias, isAlias } from './ssh-config.ts'
 
 /**
@@ -43,7 +44,7 @@ export function checkAlias(folders: Folders, { alias, host }: Alias): void {
           : 'run keyman login first',
     })
   const own = contexts.flatMap(context => context.hosts).some(({ name }) => name === alias)
-  if (own || alias === 'demo')
+  if (own || (alias === 'demo' && hasDemo(folders)))
     throw new KeymanError('conflict', `${alias} is the name of a host already`, { hint: 'choose another one' })
 }
 
@@ -58,5 +59,11 @@ export function shortNames(hosts: readonly string[], taken: (name: string) => bo
       !taken(alias),
   )
 }
-/** `demo` is the demo host's, where there is one (`ssh-config.ts`). */
-const RESERVED = new Set(['localhost', 'demo'])
+const RESERVED = new Set(['localhost'])
+
+/** Whether `demo` is the demo host of this machine's server (`ssh-config.ts`); elsewhere it is a name like any other. */
+export const hasDemo = (folders: Folders): boolean =>
+  listContexts(folders).some(name => {
+    const context = readContext(folders, name)
+    return context !== undefined && localDemo(folders, context) !== undefined
+  })

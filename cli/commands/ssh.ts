@@ -7,7 +7,7 @@ import { readIfThere, remove } from '../files.ts'
 import { folders } from '../folders.ts'
 import { asTyped, hostArgument } from '../host-argument.ts'
 import { signedInJson } from '../signed-in-json.ts'
-import { checkAlias, readAliases, shortNames, writeAliases } from '../ssh-aliases.ts'
+import { checkAlias, hasDemo, readAliases, shortNames, writeAliases } from '../ssh-aliases.ts'
 import { includedText, makePlainFile, namesHost, refreshSshFiles, sshFiles } from '../ssh-files.ts'
 import { afterInstall, changeInclude, includeState } from '../ssh-include.ts'
 import { ask, canAsk, print, printJson, remark } from '../terminal.ts'
@@ -138,7 +138,9 @@ More: docs/login.md`,
       const { userConfig } = sshFiles(places)
       const config = readIfThere(userConfig) ?? ''
       const hosts = listContexts(places).flatMap(name => readContext(places, name)?.hosts.map(({ name }) => name) ?? [])
-      const taken = (name: string) => namesHost(config, name) || held.some(({ alias }) => alias === name)
+      const demo = hasDemo(places)
+      const taken = (name: string) =>
+        namesHost(config, name) || held.some(({ alias }) => alias === name) || (name === 'demo' && demo)
       const found = shortNames(hosts, taken)
       if (found.length === 0) {
         remark('There is no short name to declare.')

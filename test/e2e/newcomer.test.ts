@@ -175,6 +175,7 @@ for (const world of worlds) {
     it('a host answers to an alias, in capitals and with a dot at the end, and no more once the alias is gone', async () => {
       const added = await laptop.keyman(['ssh', 'alias', 'd', 'demo'])
       expect(added.code, added.stderr).toBe(0)
+      expect((await laptop.keyman(['ssh', 'alias', 'demo', 'demo'])).code).toBe(7)
       expect((await laptop.keyman(['ssh', 'alias'])).stdout).toBe('d  demo.keyman.localhost\n')
       for (const typed of ['d', 'D', 'demo.keyman.localhost.', 'DEMO.KEYMAN.LOCALHOST', 'Demo.keyman.localhost']) {
         const inside = await laptop.ssh([typed, 'id', '-un'])
