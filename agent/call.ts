@@ -1,7 +1,8 @@
-import { request as httpsRequest } from 'node:https'
+import { Agent, request as httpsRequest } from 'node:https'
 import { api, parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { proxyEnvironment, proxyFailure } from '#shared/proxy-environment.ts'
 import { told } from '#shared/told.ts'
 
 /** How the server is reached: with the machine authority's roots from the trust bundle, never the system's. */
@@ -25,6 +26,12 @@ export function tlsOptions(connection: Connection) {
       : { ca: [...connection.roots], rejectUnauthorized: true }),
     ...(connection.client ? { key: connection.client.key, cert: connection.client.certificate } : {}),
   }
+}
+
+/** An agent of its own for each connection, which none outlives; by the proxy of the environment, if there is one. */
+export const agentFor = (connection: Connection): Agent => {
+  const proxyEnv = proxyEnvironment(connection.url, process.env)
+  return new Agent({ ...(proxyEnv ? { proxyEnv } : {}), ...tlsOptions(connection) })
 }
 
 /** Calls one route; its answer is what the route's schema says. Throws the server's refusal as `KeymanError`, `unavailable` where none came. */
@@ -78,6 +85,9 @@ export const notKnown = (status: number): KeymanError =>
 
 /** `unavailable` with why; a certificate out of its time may as well be a clock of ours that is wrong. */
 export function unreached(connection: Connection, error: NodeJS.ErrnoException): KeymanError {
+  const byProxy = proxyFailure(error, proxyEnvironment(connection.url, process.env))
+  if (byProxy)
+    return new KeymanError('unavailable', `${connection.url} is not reached: ${byProxy.why}`, { hint: byProxy.hint })
   const { message, code } = told(error)
   const byTime = error.code === 'CERT_NOT_YET_VALID' || error.code === 'CERT_HAS_EXPIRED'
   return new KeymanError(
@@ -98,8 +108,7 @@ function exchange(connection: Connection, path: string, method: string, body: un
     const request = httpsRequest(new URL(path, connection.url), {
       method,
       // A connection for each call: calls are rare, and none outlives the certificate that it was made with.
-      agent: false,
-      ...tlsOptions(connection),
+      agent: agentFor(connection),
       headers: {
         accept: 'application/json',
         ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),

@@ -2,7 +2,7 @@ import WebSocket from 'ws'
 import { HOST_STREAM_PATH, MAX_FRAME_BYTES } from '#shared/api/host-stream.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Connection, notKnown, tlsOptions, unreached } from './call.ts'
+import { agentFor, type Connection, notKnown, tlsOptions, unreached } from './call.ts'
 
 export type Stream = {
   send(frame: hostStream.FrameToServer): void
@@ -23,6 +23,7 @@ export function openStream(connection: Connection, onFrame: (frame: hostStream.F
   url.protocol = 'wss:'
   const socket = new WebSocket(url, {
     ...tlsOptions(connection),
+    agent: agentFor(connection),
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
     handshakeTimeout: 15_000,

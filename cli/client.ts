@@ -1,7 +1,8 @@
 import { Agent, request as httpsRequest } from 'node:https'
-import type { PeerCertificate } from 'node:tls'
+import { type PeerCertificate, TLSSocket } from 'node:tls'
 import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { proxyEnvironment, proxyFailure } from '#shared/proxy-environment.ts'
 import { told } from '#shared/told.ts'
 
 /** How the server is reached: only the `machines` root of the pinned trust bundle is trusted, never the system's. */
@@ -123,15 +124,15 @@ function exchange(
     const giveUp = (after: number) => setTimeout(() => cutOff(`no answer within ${after / 1000} s`), after)
     const timer = giveUp(deadline)
     request.on('socket', socket => {
-      // One that is kept alive has its handshake behind it.
-      if (request.reusedSocket) return
+      // One that is kept alive has its handshake behind it, and so has one that came through a proxy.
+      if (request.reusedSocket || (socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined)) return
       const connecting = giveUp(CONNECT_MS)
       socket.once('secureConnect', () => clearTimeout(connecting))
       socket.once('close', () => clearTimeout(connecting))
     })
     request.on('error', error => {
       clearTimeout(timer)
-      reject(new Unreachable(connection.url, reasonOf(error)))
+      reject(new Unreachable(connection.url, reasonOf(error, connection.url)))
     })
     request.on('response', response => {
       const theirs = Date.parse(response.headers.date ?? '')
@@ -145,7 +146,12 @@ function exchange(
       // It hung up in the middle, or was cut off by us: the request itself hears nothing of that any more.
       response.on('error', error => {
         clearTimeout(timer)
-        reject(new Unreachable(connection.url, cut === undefined ? reasonOf(error) : { why: cut, hint: LATE }))
+        reject(
+          new Unreachable(
+            connection.url,
+            cut === undefined ? reasonOf(error, connection.url) : { why: cut, hint: LATE },
+          ),
+        )
       })
       response.on('end', () => {
         clearTimeout(timer)
@@ -159,7 +165,9 @@ function exchange(
 function agentOf(connection: Connection): Agent {
   const known = agents.get(connection)
   if (known) return known
+  const proxyEnv = proxyEnvironment(connection.url, process.env)
   const agent = new Agent({
+    ...(proxyEnv ? { proxyEnv } : {}),
     keepAlive: true,
     maxSockets: 4,
     minVersion: 'TLSv1.3',
@@ -176,7 +184,9 @@ function agentOf(connection: Connection): Agent {
 
 const LATE = 'see whether it still runs, and what lies between; keyman doctor measures'
 
-function reasonOf(error: NodeJS.ErrnoException): Reason {
+function reasonOf(error: NodeJS.ErrnoException, url: string): Reason {
+  const byProxy = proxyFailure(error, proxyEnvironment(url, process.env))
+  if (byProxy) return byProxy
   if (error.code === 'EPROTO')
     return {
       why: 'it does not speak TLS',
