@@ -50,11 +50,14 @@ export type ResolvedConfig = {
   readonly publicUrl: string
   readonly pages: {
     readonly listen: ListenAddress
+    /** Balancers that have to say by the PROXY protocol whose connection it is. */
+    readonly proxyProtocolFrom: readonly string[]
     /** Absent: plain http, on loopback only. */
     readonly tls?: { readonly certificateFile: string; readonly keyFile: string }
   }
   readonly machines: {
     readonly listen: ListenAddress
+    readonly proxyProtocolFrom: readonly string[]
     /** An origin without a slash at its end. */
     readonly url: string
     /** DNS names and addresses of the server's own certificate. */
@@ -121,8 +124,17 @@ export function resolveConfig(settings: Settings, around: Surroundings): Resolve
   return {
     organisation: settings.organisation ?? 'local',
     publicUrl: publicUrl.origin,
-    pages: { listen: pagesListen, ...(tls ? { tls } : {}) },
-    machines: { listen: machinesListen, url: machinesUrl.origin, names },
+    pages: {
+      listen: pagesListen,
+      proxyProtocolFrom: settings['pages.proxy_protocol_from'] ?? [],
+      ...(tls ? { tls } : {}),
+    },
+    machines: {
+      listen: machinesListen,
+      proxyProtocolFrom: settings['machines.proxy_protocol_from'] ?? [],
+      url: machinesUrl.origin,
+      names,
+    },
     dataFolder,
     hostSuffixes: (settings.host_suffixes ?? ['keyman.localhost']).map(suffix =>
       parseHostName(suffix, 'host_suffixes'),

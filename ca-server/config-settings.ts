@@ -102,6 +102,11 @@ const keystoreSettings = {
   ).optional(),
 } as const
 
+const ranges = list(
+  that(isAddressOrRange, 'an address or range such as 10.0.0.0/8'),
+  'addresses or ranges such as 10.0.0.0/8',
+)
+
 export const SETTINGS = {
   organisation: that(
     isOrganisation,
@@ -118,14 +123,13 @@ export const SETTINGS = {
   )
     .min(1, 'must name at least one suffix')
     .optional(),
-  trusted_proxies: list(
-    that(isAddressOrRange, 'an address or range such as 10.0.0.0/8'),
-    'addresses or ranges such as 10.0.0.0/8',
-  ).optional(),
+  trusted_proxies: ranges.optional(),
   'pages.listen': listen.optional(),
+  'pages.proxy_protocol_from': ranges.optional(),
   'pages.tls_certificate': path.optional(),
   'pages.tls_key': path.optional(),
   'machines.listen': listen.optional(),
+  'machines.proxy_protocol_from': ranges.optional(),
   'machines.url': origin(['https:'], 'https://keyman.example.com:4443').optional(),
   'machines.names': list(
     that(value => isHostName(value) || isAddress(value), 'an exact DNS name or an IP address'),
@@ -167,7 +171,13 @@ export const SETTING_PATHS = Object.keys(SETTINGS)
 export const SECRET_SETTINGS: ReadonlySet<string> = new Set(['keystore.pin', 'keystore.standby.pin'])
 /** May hold a password: not repeated either, and refused in the file if it does. */
 export const URL_SETTINGS: ReadonlySet<string> = new Set(['database.url', 'database.migration_url'])
-const LISTS: ReadonlySet<string> = new Set(['host_suffixes', 'trusted_proxies', 'machines.names'])
+const LISTS: ReadonlySet<string> = new Set([
+  'host_suffixes',
+  'trusted_proxies',
+  'pages.proxy_protocol_from',
+  'machines.proxy_protocol_from',
+  'machines.names',
+])
 const NUMBERS: ReadonlySet<string> = new Set([
   'keystore.sessions',
   'keystore.standby.sessions',

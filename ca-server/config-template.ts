@@ -28,6 +28,11 @@ const PARTS: readonly Part[] = [
     table: 'pages',
     entries: [
       { path: 'pages.listen', example: '"0.0.0.0:443"' },
+      {
+        path: 'pages.proxy_protocol_from',
+        example: '["192.0.2.10"]',
+        comment: 'balancers that have to send the PROXY protocol, v1 or v2',
+      },
       { path: 'pages.tls_certificate', example: '"/etc/keyman/pages.crt"' },
       { path: 'pages.tls_key', example: '"/etc/keyman/pages.key"' },
     ],
@@ -37,6 +42,7 @@ const PARTS: readonly Part[] = [
     table: 'machines',
     entries: [
       { path: 'machines.listen', example: '"0.0.0.0:4443"' },
+      { path: 'machines.proxy_protocol_from', example: '["192.0.2.10"]' },
       { path: 'machines.url', example: '"https://keys.example.com:4443"' },
       { path: 'machines.names', example: '["keys.example.com"]' },
     ],

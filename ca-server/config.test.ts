@@ -37,9 +37,10 @@ describe('the configuration', () => {
     expect(parseConfig('', {}, undefined, surroundings)).toEqual({
       organisation: 'local',
       publicUrl: 'http://localhost:4480',
-      pages: { listen: { host: '127.0.0.1', port: 4480 } },
+      pages: { listen: { host: '127.0.0.1', port: 4480 }, proxyProtocolFrom: [] },
       machines: {
         listen: { host: '127.0.0.1', port: 4443 },
+        proxyProtocolFrom: [],
         url: 'https://localhost:4443',
         names: ['localhost', '127.0.0.1', '::1'],
       },
@@ -144,6 +145,9 @@ describe('public_url', () => {
     const proxy = 'trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]\npublic_url = "https://keyman.example.com"'
     expect(read(proxy).trustedProxies).toEqual(['127.0.0.1', '10.0.0.0/8'])
     expect(problems('trusted_proxies = ["10.0.0.0/33"]')[0]).toMatch(/^trusted_proxies/)
+    const balancer = '[machines]\nproxy_protocol_from = ["192.0.2.10"]'
+    expect(read(balancer).machines.proxyProtocolFrom).toEqual(['192.0.2.10'])
+    expect(problems(balancer.replace('10"', '10/33"'))[0]).toMatch(/^machines\.proxy_protocol_from/)
   })
 })
 

@@ -93,6 +93,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   const pages = await startPagesListener({
     ...proxies,
     listen: config.pages.listen,
+    proxyProtocolFrom: config.pages.proxyProtocolFrom,
     publicUrl: config.publicUrl,
     app: pagesApp,
     onInternalError,
@@ -107,6 +108,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
     const machines = await startMachinesListener({
       ...proxies,
       listen: config.machines.listen,
+      proxyProtocolFrom: config.machines.proxyProtocolFrom,
       tls: () => ({ cert: pair.certificate, key: pair.key }),
       clientRoots: roots(),
       app: app('machines'),

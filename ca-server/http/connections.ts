@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { addressKey } from '#shared/ip-address.ts'
 import { clientKeyOf } from './client-certificate.ts'
+import { endsOf, peerAddress } from './proxy-protocol.ts'
 
 /**
  * Every connection of one listener, from the first packet on: before the handshake, during it, idle, busy, upgraded. There is
@@ -68,10 +69,16 @@ export class Connections {
       if (this.#byEnds.get(ends) === entry) this.#byEnds.delete(ends)
     })
     this.#entries.add(entry)
-    // A trusted proxy's connections are those of all its clients.
-    if (!this.#isProxy(raw))
-      this.#join(entry, addressKey(raw.remoteAddress ?? ''), this.#limits.maxConnectionsPerAddress)
+    this.addressed(raw)
     if (this.#entries.size + this.#upgraded.size > this.#limits.maxConnections) this.#makeRoom(this.#entries, entry)
+  }
+
+  /** It is known whose it is: at once, or by what a balancer has said by now. */
+  addressed(raw: Socket): void {
+    const entry = this.#bySocket.get(raw)
+    // A trusted proxy's connections are those of all its clients.
+    if (!entry || this.#isProxy(raw)) return
+    this.#join(entry, addressKey(peerAddress(raw) ?? ''), this.#limits.maxConnectionsPerAddress)
   }
 
   /** Its handshake is done. Whoever showed a certificate of ours is told apart from others at the same address. */
@@ -178,10 +185,4 @@ const isBusy = ({ request }: Entry): boolean => request?.incoming.complete === t
 function destroy(entry: Entry): void {
   entry.socket.destroy()
   entry.raw.destroy()
-}
-
-function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string | undefined {
-  // Gone before it was looked at.
-  if (remoteAddress === undefined) return undefined
-  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }

@@ -18,6 +18,8 @@ type Common = {
   readonly app: Hono<EdgeEnv>
   /** Addresses and ranges whose X-Forwarded-For is believed. Default none. */
   readonly trustedProxies?: readonly string[]
+  /** Addresses and ranges that have to say by the PROXY protocol whose connection it is. Default none. */
+  readonly proxyProtocolFrom?: readonly string[]
   readonly log?: (line: AccessLine) => void
   readonly onInternalError: OnInternalError
   /** By address: for what is refused before any route. */
@@ -117,12 +119,13 @@ export async function startMachinesListener(
   }
 }
 
-const common = ({ listen, app, log, onInternalError, strangers, limits, trustedProxies: proxies = [] }: Common) => ({
-  listen,
-  app,
-  log,
-  onInternalError,
-  strangers,
-  limits,
-  trustedProxies: trustedProxies(proxies),
+const common = (options: Common) => ({
+  listen: options.listen,
+  app: options.app,
+  log: options.log,
+  onInternalError: options.onInternalError,
+  strangers: options.strangers,
+  limits: options.limits,
+  trustedProxies: trustedProxies(options.trustedProxies ?? []),
+  proxyProtocolFrom: trustedProxies(options.proxyProtocolFrom ?? []),
 })

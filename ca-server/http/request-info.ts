@@ -3,6 +3,8 @@ import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
+import { plainAddress } from './plain-address.ts'
+import { peerAddress } from './proxy-protocol.ts'
 
 /** What the edge keeps of each request beside the request itself. */
 export type RequestInfo = {
@@ -73,15 +75,12 @@ export function isTrustedPeer(address: string | undefined, trusted: TrustedProxi
   return trusted.check(plain, isIP(plain) === 6 ? 'ipv6' : 'ipv4')
 }
 
-const plainAddress = (address: string) =>
-  address.startsWith('::ffff:') && isIP(address.slice(7)) === 4 ? address.slice(7) : address
-
 /**
  * The address nearest to us that is not a trusted proxy's, read from the right: what stands further left in
  * X-Forwarded-For was written by whoever sent it.
  */
 export function clientAddress(incoming: IncomingMessage, trusted: TrustedProxies | undefined): string {
-  const peer = plainAddress(incoming.socket.remoteAddress ?? '')
+  const peer = plainAddress(peerAddress(incoming.socket) ?? '')
   if (!trusted) return peer
   const isTrusted = (address: string) => isTrustedPeer(address, trusted)
   if (!isTrusted(peer)) return peer

@@ -13,6 +13,7 @@ import type { OnInternalError } from './edge.ts'
 import { Lanes } from './lanes.ts'
 import { listenOn } from './listen-on.ts'
 import { asKeymanError, problem } from './problem.ts'
+import { peerAddress, readProxyHeaders } from './proxy-protocol.ts'
 import type { RateLimiter } from './rate-limit.ts'
 import { MAX_BODY_BYTES } from './read-json.ts'
 import { refusalOf, refuseBroken, refuseUpgrade, sendProblem } from './refuse.ts'
@@ -93,6 +94,8 @@ export type ServeOptions = {
   /** By address: what is refused before any route is a stranger's, and counted. */
   readonly strangers: Pick<RateLimiter, 'take'>
   readonly trustedProxies?: TrustedProxies | undefined
+  /** Who has to say by the PROXY protocol whose connection it is. */
+  readonly proxyProtocolFrom?: TrustedProxies | undefined
   readonly log?: ((line: AccessLine) => void) | undefined
   readonly onInternalError: OnInternalError
   /** For tests: shorter times, fewer connections. */
@@ -112,7 +115,14 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     errorHandler: () => problem(new KeymanError('invalid-input', 'the address of the request is not valid'), 'none'),
   })
   const state: State = { running: new Map(), closing: false, busyAt: Number.NEGATIVE_INFINITY }
-  const connections = new Connections(limits, peer => isTrustedPeer(peer.remoteAddress, options.trustedProxies))
+  const isBalancer = (peer: Socket) => isTrustedPeer(peer.remoteAddress, options.proxyProtocolFrom)
+  const connections = new Connections(
+    limits,
+    // A balancer that has not said whose it is, or speaks for itself, is nobody's address.
+    peer =>
+      isTrustedPeer(peerAddress(peer), options.trustedProxies) ||
+      (isBalancer(peer) && peerAddress(peer) === peer.remoteAddress),
+  )
   const lanes = new Lanes()
   const bodies = new Bodies(limits.maxBodies)
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse, refused?: KeymanError) => {
@@ -148,6 +158,13 @@ export async function serve(options: ServeOptions): Promise<Listener & { readonl
     : createServer(serverOptions, onRequest)
   server.maxHeadersCount = limits.maxHeadersCount
   server.timeout = limits.idleTimeout
+  if (options.proxyProtocolFrom)
+    readProxyHeaders(server, {
+      timeout: limits.handshakeTimeout,
+      isFrom: isBalancer,
+      onAddress: raw => connections.addressed(raw),
+      onRefused: ({ remoteAddress }) => options.log?.(refusedHeader(options.name, remoteAddress ?? '')),
+    })
   server.prependListener('connection', (raw: Socket) => connections.accepted(raw))
   if (options.tls) server.prependListener('secureConnection', (socket: Socket) => connections.secured(socket))
   server.on('checkContinue', (incoming: IncomingMessage, outgoing: ServerResponse) => {
@@ -203,6 +220,11 @@ function limitsOf({ limits }: ServeOptions): Limits {
   const maxConnections = limits?.maxConnections ?? connectionsFor(openFilesLimit())
   return { ...LIMITS, maxConnectionsPerAddress: connectionsPerAddress(maxConnections), ...limits, maxConnections }
 }
+
+/** A balancer that sends no header, or something else, is a mistake that the operator should hear of. */
+const refusedHeader = (listener: string, from: string): AccessLine => ({
+  ...{ listener, requestId: 'none', from, method: 'PROXY', path: '', status: 400, duration: 0 },
+})
 
 const TOO_MANY_AHEAD = new KeymanError(
   'too-many-requests',
