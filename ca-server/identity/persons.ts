@@ -7,6 +7,7 @@ import { gone, linkId, personFact, personId, resetBy } from './facts.ts'
 import { endLinks } from './link-records.ts'
 import { lockAdministrators, type PersonRow, selectPerson, updateAdministrator, updateState } from './person-records.ts'
 import type { Act, By, Persons, PersonView } from './port.ts'
+import { endOf } from './redeem.ts'
 import { confirmIn } from './reset.ts'
 import type { Room } from './room.ts'
 import { announceChange } from './session-records.ts'
@@ -69,11 +70,14 @@ export function createPersons(room: Room, act: Act): Persons {
     },
 
     async enable(identity, by) {
+      await ledger.follow()
       const attempt = (isLast: boolean) =>
         act(by, { name: 'person enable', changes: [personId(identity)] }, async t => {
           const before = found(await selectPerson(t, identity), identity)
           if (!ledger.facts.holds(personFact(before))) throw isLast ? notWhatTheLogSays(identity) : new Unknown()
           if (before.state === 'active') return view(before)
+          // A reset that comes meanwhile makes it a yes to something else.
+          const sinceEnd = endOf(room, identity)
           const confirmed = before.administrator ? await confirmIn(room, t, before, by) : []
           await updateState(t, identity, 'active')
           await announceChange(t, [personId(identity)])
@@ -82,6 +86,7 @@ export function createPersons(room: Room, act: Act): Persons {
               ...by,
               kind: 'person-enabled',
               target: identity,
+              sinceEnd,
               facts: [personFact({ ...before, state: 'active' }), ...confirmed],
             },
           ])
@@ -93,6 +98,7 @@ export function createPersons(room: Room, act: Act): Persons {
     },
 
     async change(identity, { administrator }, by) {
+      await ledger.follow()
       const attempt = (isLast: boolean) =>
         act(by, { name: 'person change', changes: [personId(identity)] }, async t => {
           if (!administrator) await assertNotTheLast(t, identity, by)
@@ -100,6 +106,7 @@ export function createPersons(room: Room, act: Act): Persons {
           if (!ledger.facts.holds(personFact(before))) throw isLast ? notWhatTheLogSays(identity) : new Unknown()
           if (before.administrator === administrator) return view(before)
           // Else whoever has reset somebody could have the rights back without the yes that they wait for.
+          const sinceEnd = endOf(room, identity)
           const confirmed = administrator ? await confirmIn(room, t, before, by) : []
           // What an administrator has prepared ends with the right to, and so does what is under way: no row says of either that there is none.
           const ended = administrator ? undefined : await endSessions(room, t, { person: identity })
@@ -111,6 +118,7 @@ export function createPersons(room: Room, act: Act): Persons {
               ...by,
               kind: 'person-changed',
               target: identity,
+              sinceEnd,
               details: { administrator, sessions: ended?.sessions.length },
               facts: [personFact(changed), ...confirmed, ...(ended?.facts ?? [])],
             },

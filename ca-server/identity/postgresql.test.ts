@@ -184,15 +184,17 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
         )
       const own = table === 'mandate' ? `session = '${caller.session}'` : `created_by = '${caller.identity}'`
       await world.store.execute(`update ${table} set ends_at = now() - interval '1 second' where ${own}`, [])
-      const using = Promise.withResolvers<void>()
+      const [taken, using] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
       const used = world.store.transaction(on, async t => {
         const uses =
           table === 'mandate'
             ? `select from mandate where ${own} for share`
             : `update ${table} set used_at = now() where ${own}`
         await t.execute(uses, [])
+        taken.resolve()
         await using.promise
       })
+      await taken.promise
       const ended =
         table === 'mandate'
           ? world.identity.touches.endMandate(by)

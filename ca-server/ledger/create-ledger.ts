@@ -9,6 +9,7 @@ import {
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
+import { endOf } from './ended.ts'
 import { actorName, type Entry, encodeRecord, inRecords, type RecordParts } from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
 import type { Fact } from './facts.ts'
@@ -143,15 +144,20 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
   const write = async (t: Queryable, entries: readonly Entry[]): Promise<void> => {
     const split = inRecords(entries)
     // Locked: a record is made for the place that it gets, after just these.
+    const ends = split.flatMap(entry => endOf(entry) ?? [])
+    // Of the same moment as the edge.
+    const isOver = ends.some(({ id, at }) => (follower.facts.saidAt(id)?.toString() ?? '') !== at)
     const past = split.some(({ facts }) => facts && facts.length > 0) ? await lockPast(t, follower.edge) : undefined
-    const after = past?.size
+    const after = past?.edge.size
+    if (isOver || ends.some(({ id }) => past?.read.some(record => record.includes(JSON.stringify(id)))))
+      throw new KeymanError('conflict', 'what this was decided from has changed meanwhile', { hint: 'try again' })
     const seen = new Map<string, number>()
     const rows = split.map((entry, place) => {
       const key = `${entry.kind} ${entry.requestId}`
       const part = seen.get(key) ?? 0
       seen.set(key, part + 1)
-      const row = makeRow(entry, { part, after, place, root: past && toHex(past.root()) })
-      past?.append([leafHash(utf8(row.record))])
+      const row = makeRow(entry, { part, after, place, root: past && toHex(past.edge.root()) })
+      past?.edge.append([leafHash(utf8(row.record))])
       return row
     })
     const outcomes = await writeRows(t, rows).catch((error: unknown) => {

@@ -12,3 +12,15 @@ type Said = { isOlder(id: string, than: string): boolean; holds(fact: Fact): boo
 /** Whether what is known under this ID came to be before all that the person had was ended. */
 export const isEndedWithAll = (facts: Said, id: string, person: string): boolean =>
   facts.isOlder(id, endedId(person)) && !(id.startsWith('session:') && facts.holds(endedFact(person, id.slice(8))))
+
+/** Of an entry that was decided before it is recorded: which end must be the newest there is, and as of which record. */
+export function endOf(entry: Decided): { readonly id: string; readonly at: string } | undefined {
+  const whose = entry.kind === 'login' ? entry.actor.identity : entry.target
+  return entry.sinceEnd === undefined || whose === undefined ? undefined : { id: endedId(whose), at: entry.sinceEnd }
+}
+type Decided = {
+  readonly kind: string
+  readonly actor: { readonly kind?: unknown; readonly identity?: string | undefined }
+  readonly target?: string | undefined
+  readonly sinceEnd?: string | undefined
+}

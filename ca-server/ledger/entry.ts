@@ -29,8 +29,8 @@ export type Entry = {
   /** What is so from now on: see `facts.ts`. Only with the change itself, in its transaction. */
   facts?: readonly Fact[]
   /**
-   * Of what somebody consented to before it is done: the record by which all that the person had was ended last when it was consented to, '' for
-   * none. Where the log holds a later end before this record, it is not taken.
+   * Of what was decided before it is done: the record by which all that the person had was ended last by then, '' for none. The person who
+   * signs in, else the one whom it is done to. Where the log holds a later end before this record, it is not taken.
    */
   sinceEnd?: string
 }
@@ -85,7 +85,8 @@ export function inRecords(entries: readonly Entry[]): Entry[] {
       parts.at(-1)?.push(fact)
     }
     const [facts = [], ...more] = parts
-    const { details: _, ...rest } = entry
+    // What holds of the first holds of them all, and may itself be an end.
+    const { details: _, sinceEnd: __, ...rest } = entry
     return [{ ...entry, facts }, ...more.map(part => ({ ...rest, facts: part }))]
   })
 }

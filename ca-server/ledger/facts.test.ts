@@ -188,9 +188,21 @@ describe('what the log says', () => {
       const facts = begun()
       facts.take(2n, record(2n, [endedFact('a@b.c')]))
       const login = (sinceEnd: string) =>
-        facts.take(3n, record(3n, [{ id: 'session:3', is: 'x' }], { ...by('3'), sinceEnd }))
+        facts.take(3n, record(3n, [{ id: 'session:3', is: 'x' }], { ...by('3'), kind: 'login', sinceEnd }))
       for (const before of ['', '1']) expect(() => login(before)).toThrow('consented to before')
       login('2')
+    })
+
+    it('of whom it is done to, where it was decided before that; what was decided after it is', () => {
+      const facts = begun()
+      facts.take(2n, record(2n, [endedFact('c@b.c')]))
+      const enable = (target: string, sinceEnd: string) => {
+        const yes = { ...by('1'), kind: 'person-enabled', target, sinceEnd } as const
+        facts.take(3n, record(3n, [{ id: `person:${target}`, is: 'active' }], yes))
+      }
+      expect(() => enable('c@b.c', '')).toThrow('before all that c@b.c had was ended')
+      enable('c@b.c', '2')
+      enable('d@b.c', '')
     })
 
     it('but by the records that end it', () => {

@@ -6,7 +6,7 @@
 import { z } from 'zod'
 import { factSaid } from '#shared/audit/index.ts'
 import { digestOf, type JsonValue } from '#shared/canonical-json.ts'
-import { endedId, isEndedWithAll } from './ended.ts'
+import { endedId, endOf, isEndedWithAll } from './ended.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
 export type Fact = {
@@ -32,6 +32,7 @@ const factsOfRecord = z.looseObject({
   /** Records of earlier releases have none. */
   root: z.string().optional(),
   sinceEnd: z.string().optional(),
+  target: z.string().optional(),
 })
 type Saying = z.infer<typeof factsOfRecord>
 
@@ -136,7 +137,10 @@ export class Facts {
    * whoever acts still may. Locks and looks are the database's word; what comes of them in the log is not. So each server holds each record
    * against all that was said before it, whoever wrote it.
    */
-  #assertPossible(index: bigint, { kind, requestId, actor, details, after, place, facts, sinceEnd }: Saying): void {
+  #assertPossible(
+    index: bigint,
+    { kind, requestId, actor, details, after, place, facts, sinceEnd, target }: Saying,
+  ): void {
     // Made for this very place, while the log's end was locked: one that was kept back, or is written once more, stands elsewhere.
     if (index !== after + BigInt(place)) throw new RangeError(`it was made to be record ${after + BigInt(place)}`)
     if (this.has(failedId(requestId))) throw new RangeError(`it is of ${requestId}, which failed before`)
@@ -146,12 +150,9 @@ export class Facts {
     const mandate = this.#known.get(`mandate:${session}`)
     if (consent?.startsWith('mandate_') && mandate?.digest === null && mandate.index < after)
       throw new RangeError(`it was done by ${consent}, which had ended`)
-    if (
-      identity !== undefined &&
-      sinceEnd !== undefined &&
-      sinceEnd !== (this.saidAt(endedId(identity))?.toString() ?? '')
-    )
-      throw new RangeError(`it was consented to before all that ${identity} had was ended`)
+    const end = endOf({ kind, actor, target, sinceEnd })
+    if (end && end.at !== (this.saidAt(end.id)?.toString() ?? ''))
+      throw new RangeError(`it was consented to before all that ${end.id.slice(endedId('').length)} had was ended`)
     for (const [id, value] of Object.entries(facts)) {
       const known = this.#known.get(id)
       const isGone = (Array.isArray(value) ? value[0] : value) === null

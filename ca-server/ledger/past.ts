@@ -9,21 +9,25 @@ const row = z.object({ index: z.bigint(), record: z.string() })
 const PAGE = 1_000n
 
 /**
- * Locks the head, and gives the tree of all that stands before what the transaction is about to write. Read from `followed` on, most of it
+ * Locks the head, and gives the tree of all that stands before what the transaction is about to write, and the records that it read for it. Read from `followed` on, most of it
  * before the lock, which whoever issues waits for. Throws `internal` where the database does not show as many records as it says there are.
  */
-export async function lockPast(t: Queryable, followed: TreeEdge): Promise<TreeEdge> {
+export async function lockPast(
+  t: Queryable,
+  followed: TreeEdge,
+): Promise<{ readonly edge: TreeEdge; readonly read: readonly string[] }> {
   const edge = followed.copy()
-  while (await readOn(t, edge, edge.size + PAGE));
+  const read: string[] = []
+  while (await readOn(t, { edge, read }, edge.size + PAGE));
   const size = await lockHead(t)
-  while (edge.size < size && (await readOn(t, edge, size)));
+  while (edge.size < size && (await readOn(t, { edge, read }, size)));
   if (edge.size !== size)
     throw tampered(`the database says that the audit log has ${size} records, and shows ${edge.size}`)
-  return edge
+  return { edge, read }
 }
 
 /** Whether there were as many as one page has. */
-async function readOn(t: Queryable, edge: TreeEdge, to: bigint): Promise<boolean> {
+async function readOn(t: Queryable, { edge, read }: { edge: TreeEdge; read: string[] }, to: bigint): Promise<boolean> {
   const from = edge.size
   const end = to - from < PAGE ? to : from + PAGE
   const rows = await t.query(
@@ -32,5 +36,6 @@ async function readOn(t: Queryable, edge: TreeEdge, to: bigint): Promise<boolean
     row,
   )
   edge.append(rows.map(({ record }) => leafHash(utf8(record))))
+  for (const { record } of rows) read.push(record)
   return edge.size === from + PAGE
 }
