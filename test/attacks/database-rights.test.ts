@@ -208,23 +208,23 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
   })
 
   it('leaves nothing of an administrator who is none any more by hiding her invitations meanwhile; of one who stays they are good', async () => {
-    const pam = await enrolled('pam@example.com', { administrator: true })
+    const quinn = await enrolled('quinn@example.com', { administrator: true })
     const invite = (session: ApiSession, identity: string) =>
       call(session.connection, api.persons.invite, {
         body: bodyOf(api.persons.invite, { identity, administrator: true }),
       })
-    const sleeper = await invite(pam, 'sleeper@example.com')
-    const friend = await invite(world.alice, 'friend@example.com')
-    await world.sql(`create table kept_link as select * from enrolment_link where created_by = 'pam@example.com';
-      delete from enrolment_link where created_by = 'pam@example.com'`)
+    const sleeper = await invite(quinn, 'dozer@example.com')
+    const friend = await invite(world.alice, 'fellow@example.com')
+    await world.sql(`create table kept_invitation as select * from enrolment_link where created_by = 'quinn@example.com';
+      delete from enrolment_link where created_by = 'quinn@example.com'`)
     await call(world.alice.connection, api.persons.change, {
-      params: { identity: 'pam@example.com' },
+      params: { identity: 'quinn@example.com' },
       body: { administrator: false },
     })
-    await world.sql('insert into enrolment_link select * from kept_link')
-    await expect(enrol(world.server, sleeper.link, 'sleeper@example.com')).rejects.toThrow('expired')
-    await enrol(world.server, friend.link, 'friend@example.com')
-    const again = await logIn(world.server, pam.person)
+    await world.sql('insert into enrolment_link select * from kept_invitation')
+    await expect(enrol(world.server, sleeper.link, 'dozer@example.com')).rejects.toThrow('expired')
+    await enrol(world.server, friend.link, 'fellow@example.com')
+    const again = await logIn(world.server, quinn.person)
     expect(await isAlive(again)).toBe('done')
     expect(await outcome(call(again.connection, api.persons.list))).toBe('denied')
   })
