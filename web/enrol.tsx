@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import { isPersonIdentity } from '#shared/names.ts'
 import { call, Refusal } from './client.ts'
+import { NAMELESS, organisationName } from './format.ts'
 import { Button, Card, Command, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { createPasskey } from './passkey.ts'
 import { strings } from './strings.ts'
@@ -49,7 +50,7 @@ export function Enrol() {
     })
   }
   return (
-    <Card title={titleOf(link)}>
+    <Card title={(link.isHere ? strings.resetTitle : strings.enrolTitle)(organisationName(link.organisation))}>
       {whatItGives(link).map(text => (
         <p key={text}>{text}</p>
       ))}
@@ -75,13 +76,6 @@ export function Enrol() {
       </form>
     </Card>
   )
-}
-
-/** What a server calls its organisation that was told no name: it says nothing to anybody. */
-const NAMELESS = 'local'
-const titleOf = ({ isHere, organisation }: Link): string => {
-  if (isHere) return strings.resetTitle(organisation)
-  return organisation === NAMELESS ? strings.welcome : strings.enrolTitle(organisation)
 }
 
 /** As the terminal said it to whoever made the link. */

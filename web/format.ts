@@ -35,3 +35,7 @@ export function groups(fingerprint: string): string[] {
   const [, prefix = '', rest = ''] = /^(SHA256:)?(.*)$/.exec(fingerprint) ?? []
   return [...(prefix ? [prefix] : []), ...(rest.match(/.{1,4}/g) ?? [])]
 }
+
+/** What a server calls its organisation that was told no name: it says nothing to anybody. */
+export const NAMELESS = 'local'
+export const organisationName = (organisation: string): string => (organisation === NAMELESS ? 'KeyMan' : organisation)

@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks'
 import type { z } from 'zod'
 import type { loginSchemas } from '#shared/api/index.ts'
 import { call, Refusal } from './client.ts'
-import { duration } from './format.ts'
+import { duration, organisationName } from './format.ts'
 import { Button, Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
@@ -121,7 +121,7 @@ function Consent({ login }: { login: Transaction }) {
       </Card>
     )
   return (
-    <Card title={strings.loginTitle(login.organisation)}>
+    <Card title={strings.loginTitle(organisationName(login.organisation))}>
       <p class={login.kind === 'device' ? 'warning' : ''}>
         {login.kind === 'device' ? strings.deviceWarning : strings.loginWarning}
       </p>

@@ -30,7 +30,7 @@ describe.skipIf(!requires('chromium'))('the pages', () => {
 
   it('keep what was typed when it is refused', async () => {
     await alice.page.goto(server.administratorLink())
-    await alice.page.getByRole('heading', { name: /^Welcome$/ }).waitFor()
+    await alice.page.getByRole('heading', { name: 'Welcome to KeyMan' }).waitFor()
     expect(await alice.page.getByText('organisation = "acme"').count()).toBe(1)
     await alice.page.getByLabel('Your identity').fill('Alice@example.com')
     await alice.page.getByLabel('A name for this passkey').fill('red key')
@@ -53,6 +53,8 @@ describe.skipIf(!requires('chromium'))('the pages', () => {
     await problem.waitFor()
     expect(await problem.textContent()).toMatch(/does not say why.*no PIN or no room/)
     expect(await page.getByLabel('Your identity').inputValue()).toBe('alice@example.com')
+    // The server was asked meanwhile, and the button could not be pressed a second time.
+    await expect.poll(focused).toBe('Create passkey')
     await cdp.send('WebAuthn.setUserVerified', { authenticatorId: alice.authenticatorId, isUserVerified: true })
     await press('Create passkey')
     await page.getByRole('heading', { name: 'You are alice@example.com' }).waitFor()

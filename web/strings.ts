@@ -50,7 +50,6 @@ export const english = {
     'You will be the first administrator. Choose who you are; this name stands in every certificate and record and cannot be changed later.',
   enrolAdministrator:
     'You will be an administrator: you decide who may log in where. Your name stands in every certificate and record and cannot be changed later.',
-  welcome: 'Welcome',
   namelessOrganisation:
     'This organisation has no name yet. Before others join, give it one that means something to them: organisation = "acme" in the configuration of the server.',
   enrolInvitation:

@@ -523,7 +523,11 @@ export const auditTrail = {
       before: int8.optional(),
       limit: decimal(1, 1000).default(100),
       kind: z.enum(RECORD_KINDS, `must be one of ${RECORD_KINDS.join(', ')}`).optional(),
-      actor: z.string().max(128).optional(),
+      actor: z
+        .string()
+        .max(128)
+        .regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')
+        .optional(),
       since: time.optional(),
       until: time.optional(),
       /** What the record names: who did it, on whom it was done, or otherwise. */
