@@ -254,7 +254,7 @@ describe('every route, walked', () => {
     it('by another method than its own, or one that a header names, is no way around', async () => {
       const headers = { 'x-http-method-override': 'GET', 'x-method-override': 'GET' }
       expect((await machineCall(world.stranger, 'POST', '/v1/challenge', { headers })).status).toBe(200)
-      expect((await machineCall(world.bob.connection, 'PATCH', '/v1/persons', { headers })).status).toBe(404)
+      expect((await machineCall(world.bob.connection, 'PATCH', '/v1/persons', { headers })).status).toBe(405)
       expect((await machineCall(world.bob.connection, 'HEAD', '/v1/persons')).status).toBe(403)
     })
   })
@@ -268,7 +268,8 @@ describe('every route, walked', () => {
     it('routes of the machines are not there', async () => {
       for (const route of allRoutes.filter(each => !each.listeners.includes('pages'))) {
         const { status } = await ask(route, bobsCookie)
-        expect([route.id, status]).toEqual([route.id, 404])
+        // `/v1/login/token` is one login's address for another method there.
+        expect([route.id, status]).toEqual([route.id, route.id === 'login.token' ? 405 : 404])
       }
     })
     it('a browser that is not signed in gets what is for anyone and nothing else', async () => {
@@ -278,7 +279,7 @@ describe('every route, walked', () => {
         if (status < 300) served.push(route.id)
         if (route.caller !== 'anyone') expect([route.id, problem?.code]).toEqual([route.id, 'not-signed-in'])
       }
-      expect(served).toEqual(['signIn.options'])
+      expect(served).toEqual(['signIn.show', 'signIn.options'])
     })
     it('a browser that is signed in gets what is for browsers and persons', async () => {
       for (const route of allRoutes.filter(each => each.listeners.includes('pages') && each.caller !== 'anyone'))
