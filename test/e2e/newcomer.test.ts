@@ -103,33 +103,35 @@ for (const world of worlds) {
       const other = await laptop.ssh(['-l', 'nobody', 'demo', 'true'])
       expect(other.code).toBe(255)
     })
-    it.runIf(world.agent)('another terminal, which has another ssh-agent, or none, gets in as well', async () => {
-      for (const terminal of [['SSH_AUTH_SOCK=/nowhere'], ['-u', 'SSH_AUTH_SOCK']]) {
-        const config = join(server.folder, '.ssh', 'config')
-        const inside = await laptop.run('env', [
-          ...terminal,
-          'ssh',
-          '-F',
-          config,
-          '-o',
-          'BatchMode=yes',
-          'demo',
-          'id',
-          '-un',
-        ])
+    if (world.agent)
+      it('another terminal, which has another ssh-agent, or none, gets in as well', async () => {
+        for (const terminal of [['SSH_AUTH_SOCK=/nowhere'], ['-u', 'SSH_AUTH_SOCK']]) {
+          const config = join(server.folder, '.ssh', 'config')
+          const inside = await laptop.run('env', [
+            ...terminal,
+            'ssh',
+            '-F',
+            config,
+            '-o',
+            'BatchMode=yes',
+            'demo',
+            'id',
+            '-un',
+          ])
+          expect(inside.stdout.trim(), inside.stderr).toBe(me)
+        }
+      })
+    if (world.agent)
+      it('a client that asks the ssh-agent and reads no file gets in as well', async () => {
+        const { port } = JSON.parse(laptop.read('state/keyman-server/demo/demo.json'))
+        const known = `UserKnownHostsFile=${join(server.folder, 'config', 'keyman', 'known_hosts', 'local')}`
+        const client = ['-F', 'none', '-o', 'BatchMode=yes', '-o', known, '-o', 'HostKeyAlias=demo.keyman.localhost']
+        const inside = await laptop.run('ssh', [...client, '-p', String(port), `${me}@127.0.0.1`, 'id', '-un'])
         expect(inside.stdout.trim(), inside.stderr).toBe(me)
-      }
-    })
-    it.runIf(world.agent)('a client that asks the ssh-agent and reads no file gets in as well', async () => {
-      const { port } = JSON.parse(laptop.read('state/keyman-server/demo/demo.json'))
-      const known = `UserKnownHostsFile=${join(server.folder, 'config', 'keyman', 'known_hosts', 'local')}`
-      const client = ['-F', 'none', '-o', 'BatchMode=yes', '-o', known, '-o', 'HostKeyAlias=demo.keyman.localhost']
-      const inside = await laptop.run('ssh', [...client, '-p', String(port), `${me}@127.0.0.1`, 'id', '-un'])
-      expect(inside.stdout.trim(), inside.stderr).toBe(me)
-      expect((await laptop.keyman(['status'])).stdout).toMatch(
-        /with its certificate, for clients that ask the agent, in /,
-      )
-    })
+        expect((await laptop.keyman(['status'])).stdout).toMatch(
+          /with its certificate, for clients that ask the agent, in /,
+        )
+      })
     it('a key that is gone is noticed by each command and by ssh; a login, which whoever is there is asked for, mends it', async () => {
       if (world.agent) await laptop.run('ssh-add', ['-D'])
       else rmSync(join(server.folder, 'run', 'keyman', 'local', 'id_ed25519'))
