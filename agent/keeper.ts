@@ -68,12 +68,12 @@ export class Keeper {
   async take(frame: hostStream.FrameToAgent): Promise<Word | undefined> {
     const state = accept(this.agent, frame)
     if (frame.type === 'log') return undefined
-    if (this.#untold !== undefined) {
-      this.#tell?.(this.#failed(this.#untold, state?.revision), false)
-      this.#untold = undefined
-    }
-    this.#told = await this.#bring(state)
-    return this.#told
+    const word = await this.#bring(state)
+    // Before the word, and what this very look has found as well.
+    if (this.#untold !== undefined) this.#tell?.(this.#failed(this.#untold, word.revision), false)
+    this.#untold = undefined
+    this.#told = word
+    return word
   }
 
   /** In its turn: looks whether all is as it should be, brings it there, and tells of it where that is news. */
@@ -108,6 +108,7 @@ export class Keeper {
       await settle(agent, agent.asked, { always })
       const { revision, filesHash } = loadMemory(agent.stateFolder)
       if (filesHash === undefined) throw new KeymanError('unavailable', "sshd's files are not there yet")
+      this.#logged = undefined
       return { type: 'in-force', revision }
     } catch (error) {
       const { message } = told(error)

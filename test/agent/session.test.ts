@@ -174,6 +174,17 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     expect(types()).toEqual(['hello 1', 'failed', 'in-force'])
   })
 
+  it('tells of what is changed between its hello and the answer before it calls anything in force', async () => {
+    server.onFrame = frame => {
+      frames.push(frame)
+      if (frame.type !== 'hello') return undefined
+      tamper()
+      return { type: 'current', revision: 1 }
+    }
+    await session({ once: true })
+    expect(types()).toEqual(['hello 1', 'failed', 'in-force'])
+  })
+
   it('sees by the clock what no watch has told it of', async () => {
     const running = session({ tickMs: 5 })
     await expect.poll(types).toEqual(['hello 1', 'in-force'])
