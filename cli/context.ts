@@ -123,6 +123,14 @@ export const readContext = (folders: Folders, organisation: string): Context | u
   readOwn(contextPath(folders, organisation), (value): value is Context => isContext(value, organisation))
 export const readSession = (folders: Folders, organisation: string): Session | undefined =>
   readOwn(sessionFiles(folders, organisation).session, isSession)
+/** The same; undefined also where the file is damaged, which a login makes anew. */
+export function readableSession(folders: Folders, organisation: string): Session | undefined {
+  try {
+    return readSession(folders, organisation)
+  } catch {
+    return undefined
+  }
+}
 
 // Both kinds of file are written by this program alone, whole or not at all, in folders that nobody else can write: so what
 // is looked at is whether they are of this kind, and not each field in depth.

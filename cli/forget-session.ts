@@ -1,4 +1,4 @@
-import { type Context, readSession, removeSession } from './context.ts'
+import { type Context, readableSession, removeSession } from './context.ts'
 import type { Folders } from './folders.ts'
 import { agentComment } from './keys.ts'
 import { agentOf, chooseAgent, removeFromAgent } from './ssh-agent.ts'
@@ -8,7 +8,7 @@ import { agentOf, chooseAgent, removeFromAgent } from './ssh-agent.ts'
  * that still hold a key of it, or do not say.
  */
 export async function forgetSession(folders: Folders, context: Context): Promise<string[]> {
-  const held = heldAgent(folders, context)
+  const held = agentOf(readableSession(folders, context.organisation))
   const stuck: string[] = []
   for (const socket of new Set([held, chooseAgent()])) {
     if (socket === undefined) continue
@@ -18,12 +18,4 @@ export async function forgetSession(folders: Folders, context: Context): Promise
   }
   removeSession(folders, context.organisation)
   return stuck
-}
-
-function heldAgent(folders: Folders, { organisation }: Context): string | undefined {
-  try {
-    return agentOf(readSession(folders, organisation))
-  } catch {
-    return undefined
-  }
 }

@@ -1,4 +1,4 @@
-import { type Context, live, readSession, type Session } from './context.ts'
+import { type Context, live, readableSession, type Session } from './context.ts'
 import type { Folders } from './folders.ts'
 import { signInTurn } from './install-session.ts'
 import { remark } from './terminal.ts'
@@ -35,10 +35,5 @@ export async function oneAtATime(
 }
 
 /** Undefined also where the file is damaged: a login makes it anew. */
-export function liveSession(folders: Folders, { organisation }: Context): Session | undefined {
-  try {
-    return live(readSession(folders, organisation), new Date())
-  } catch {
-    return undefined
-  }
-}
+export const liveSession = (folders: Folders, { organisation }: Context): Session | undefined =>
+  live(readableSession(folders, organisation), new Date())

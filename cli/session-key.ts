@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
-import { type KeyPlace, readSession, type Session, sessionFiles } from './context.ts'
+import { type KeyPlace, readableSession, type Session, sessionFiles } from './context.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { agentComment, type LoginKeys, privateKeyFile } from './keys.ts'
@@ -23,7 +23,7 @@ export async function placeKey(
 ): Promise<KeyPlace> {
   const files = sessionFiles(folders, organisation)
   const socket = given.inFile ? undefined : chooseAgent()
-  for (const old of new Set([socket, agentOf(heldSession(folders, organisation))]))
+  for (const old of new Set([socket, agentOf(readableSession(folders, organisation))]))
     if (old !== undefined) await removeFromAgent(old, agentComment(organisation))
   const key = { seed: keys.ssh.seed, publicKey: keys.ssh.publicKey, comment: keys.ssh.comment }
   // The ssh block names the agent, whichever one the terminal has in which ssh runs.
@@ -46,15 +46,6 @@ export async function placeKey(
   return { keyIn: 'file' }
 }
 type CertificateToPlace = { readonly line: string; readonly endsAt: string }
-
-/** A file that is damaged is no reason to keep a login from making it anew. */
-function heldSession(folders: Folders, organisation: string): Session | undefined {
-  try {
-    return readSession(folders, organisation)
-  } catch {
-    return undefined
-  }
-}
 
 /** Whether the key is still where the login put it: agents end, and so do runtime folders. */
 export async function keyIsThere(folders: Folders, organisation: string, session: Session): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type Context, listContexts, readContext, readSession, type Session, sessionFiles } from './context.ts'
+import { type Context, listContexts, readableSession, readContext, type Session, sessionFiles } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
@@ -49,7 +49,7 @@ export function refreshSshFiles(
   const inputs = listContexts(folders).flatMap(name => {
     const context = readContext(folders, name)
     if (!context) return []
-    const session = fresh?.organisation === name ? fresh.session : sessionOf(folders, name)
+    const session = fresh?.organisation === name ? fresh.session : readableSession(folders, name)
     const input = inputOf(folders, context, session)
     writeFile(input.knownHostsFile, knownHostsText(context.hostAuthorities, input), 0o644)
     ensureRevokedHosts(input.revokedHostsFile)
@@ -115,15 +115,6 @@ const checkOf = (folders: Folders, { organisation }: Context, session: Session |
     keyman: keymanProgram(),
     organisation,
   })
-}
-
-/** A damaged file says nothing. */
-function sessionOf(folders: Folders, organisation: string): Session | undefined {
-  try {
-    return readSession(folders, organisation)
-  } catch {
-    return undefined
-  }
 }
 
 function inputOf(folders: Folders, context: Context, session: Session | undefined): SshConfigInput {
