@@ -1,5 +1,5 @@
 import { api } from '#shared/api/index.ts'
-import { parseKeyId, parsePersonIdentity } from '#shared/names.ts'
+import { isPersonIdentity, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { callByFlags } from '../call-by-flags.ts'
 import { type Command, command, take, usage } from '../command.ts'
@@ -38,6 +38,9 @@ Exit code 9: not every connected host has confirmed in time.`,
     json: { type: 'boolean' },
   },
   async run(values, positionals) {
+    const [word = ''] = positionals
+    if (isPersonIdentity(word))
+      throw usage(`revoke wants to be told what ${word} is`, `all that a person has: keyman revoke --person ${word}`)
     take(positionals, [])
     const target = chosen(values)
     const wait = secondsToWait(values)
