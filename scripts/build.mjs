@@ -29,7 +29,6 @@ const PROGRAMS = {
   'keyman-server': 'ca-server/main.ts',
   // No programs to start: what the server's threads run that sign and verify.
   'keyman-server-sign-thread': 'ca-server/keystore/pkcs11/sign-thread.ts',
-  'keyman-server-verify-thread': 'ca-server/authority/verify-thread.ts',
 }
 
 /** Left in `node_modules`: PGlite reads its WebAssembly from beside itself, PKCS#11 is native, pg-native is never there. */

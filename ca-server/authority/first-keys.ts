@@ -9,7 +9,7 @@ import type { AuthorityDeps } from './port.ts'
 import { insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
 import { revokedFact } from './revocation/facts.ts'
 import { raiseKrl } from './revocation/raise-krl.ts'
-import { authorityKey, createSigner, type Signer } from './sign.ts'
+import { createSigner, type Signer } from './sign.ts'
 import { CANARY_SERIAL, issueCanary } from './ssh/canary.ts'
 
 type FirstKeysDeps = Pick<
@@ -64,12 +64,12 @@ async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore
   const algorithm = purpose === 'machines' ? 'ecdsa-p256' : deps.algorithm
   const label = await freeLabel(keystore, purpose, await selectKeys(store))
   const { spki } = await keystore.generateKey(label, algorithm)
-  const key = authorityKey(label, algorithm, spki)
+  const key = { label, algorithm, spki } as const
   const requestId = deps.newRequestId()
 
   let certificate: string | null = null
   if (purpose === 'machines') {
-    certificate = await signer.inTurn(() => issueRoot(deps, { ...key, purpose, state, spki }, requestId))
+    certificate = await signer.inTurn(() => issueRoot(deps, { ...key, purpose, state }, requestId))
   } else {
     const ssh = publicKeyFromSpki(spki)
     await ledger.append({

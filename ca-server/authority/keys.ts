@@ -5,7 +5,7 @@ import { formatPublicKey, publicKeyFromSpki, type SshPublicKey } from '#shared/s
 import { readSpki } from '#shared/x509/index.ts'
 import type { AuthorityKeys, LogKey } from './port.ts'
 import type { KeyRow, KeyState, Purpose } from './records.ts'
-import { type AuthorityKey, authorityKey } from './sign.ts'
+import type { AuthorityKey } from './sign.ts'
 
 /** Finds or makes a key of this label. Throws `conflict` where there is one of another algorithm. */
 export async function ensureKey(keystore: Keystore, label: string, algorithm: KeyAlgorithm): Promise<KeystoreKey> {
@@ -20,7 +20,7 @@ export async function openLogKey(keystore: Keystore, name: string): Promise<LogK
   const { label, spki } = await ensureKey(keystore, 'log-1', 'ed25519')
   const key = publicKeyFromSpki(spki)
   if (key.type !== 'ssh-ed25519') throw new KeymanError('internal', 'the log key is not Ed25519')
-  return { name, publicKey: key.point, sign: data => keystore.sign(label, data) }
+  return { name, publicKey: key.point, sign: data => keystore.sign(label, data, spki) }
 }
 
 export type SshAuthority = AuthorityKey & {
@@ -33,7 +33,6 @@ export type SshAuthority = AuthorityKey & {
 export type MachinesAuthority = AuthorityKey & {
   readonly purpose: 'machines'
   readonly state: KeyState
-  readonly spki: Uint8Array
   /** The self-signed root, PEM. */
   readonly root: string
 }
@@ -52,10 +51,10 @@ export class KeyRing {
       const { algorithm } = readSpki(row.spki)
       if (algorithm !== 'ed25519' && algorithm !== 'ecdsa-p256')
         throw new KeymanError('internal', `the authority key ${row.label} is of a kind that is not used`)
-      const key = authorityKey(row.label, algorithm, row.spki)
-      const { state } = row
+      const { label, spki, state } = row
+      const key = { label, algorithm, spki }
       if (row.purpose === 'machines')
-        machines.push({ ...key, purpose: row.purpose, state, spki: row.spki, root: row.certificate ?? '' })
+        machines.push({ ...key, purpose: row.purpose, state, root: row.certificate ?? '' })
       else
         ssh.push({
           ...key,

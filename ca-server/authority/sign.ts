@@ -1,19 +1,18 @@
-import { createPublicKey, type KeyObject } from 'node:crypto'
 import { type Keystore, QUEUE_BOUND } from '#server/keystore/index.ts'
 import type { Ledger, Recorded } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { createVerifier } from './verifier.ts'
 
 /**
  * The one file that uses an authority key. It takes nothing but what the ledger has recorded, once: so what exists is
- * always a subset of what the log says. Each signature is verified before it leaves: a faulty HSM, or a fault provoked
- * in one, must not hand out signatures from which a key can be computed.
+ * always a subset of what the log says. Each signature is verified before it leaves (see `Keystore.sign`), by the key that
+ * the authority is known by and no other that has its label.
  */
 export type AuthorityKey = {
   /** In the keystore, and in the ledger as the authority's name. */
   readonly label: string
   readonly algorithm: 'ed25519' | 'ecdsa-p256'
-  readonly publicKey: KeyObject
+  /** DER. */
+  readonly spki: Uint8Array
 }
 /** The to-be-signed bytes of a certificate, with the key that is to sign them. */
 export type Signable = {
@@ -43,18 +42,12 @@ const MAX_UNDER_WAY = QUEUE_BOUND / 2
 /** How long a signature that went well, or a probe, speaks for the keystore's health. */
 const HEALTHY_FOR_MS = 5_000
 
-/** One thread for the process, however many signers it has. */
-const verifies = createVerifier()
-
 export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>): Signer {
   let underWay = 0
   let healthyUntil = Number.NEGATIVE_INFINITY
 
-  const signAndVerify = async ({ key, bytes }: Signable): Promise<Uint8Array> => {
-    const { algorithm, publicKey } = key
-    const signature = await keystore.sign(key.label, bytes)
-    if (!(await verifies({ algorithm, publicKey, data: bytes, signature })))
-      throw new KeymanError('unavailable', `the keystore gave a signature by ${key.label} that is not valid`)
+  const sign = async ({ key, bytes }: Signable): Promise<Uint8Array> => {
+    const signature = await keystore.sign(key.label, bytes, key.spki)
     healthyUntil = performance.now() + HEALTHY_FOR_MS
     return signature
   }
@@ -86,7 +79,7 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
       let signable: Signable | undefined
       try {
         signable = recorded.take()
-        return await signAndVerify(signable)
+        return await sign(signable)
       } catch (error) {
         healthyUntil = Number.NEGATIVE_INFINITY
         // Best effort: the log already holds more than exists, this says so. One request may have asked for two signatures.
@@ -110,10 +103,3 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
     },
   }
 }
-
-/** `spki`: DER. */
-export const authorityKey = (label: string, algorithm: AuthorityKey['algorithm'], spki: Uint8Array): AuthorityKey => ({
-  label,
-  algorithm,
-  publicKey: createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }),
-})

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { KeymanError } from '#shared/errors.ts'
 import { type KeystoreKey, unavailable } from './port.ts'
-import { isSignatureOf } from './signature.ts'
 
 /** Milliseconds. A keystore that is slower than this at one signature can't serve. */
 const PATIENCE = 5000
@@ -9,13 +8,12 @@ const PATIENCE = 5000
 /** One probe at a time, shared by all who ask meanwhile. */
 export function createHealthProbe(
   ensureKey: () => Promise<KeystoreKey>,
-  sign: (data: Uint8Array) => Promise<Uint8Array>,
+  sign: (key: KeystoreKey, data: Uint8Array) => Promise<Uint8Array>,
 ): () => Promise<void> {
   let probe: Promise<void> | undefined
   const run = async () => {
     const key = await ensureKey()
-    const data = randomBytes(32)
-    if (!isSignatureOf(key, data, await sign(data))) throw unavailable('the keystore signs, but wrongly')
+    await sign(key, randomBytes(32))
   }
   return () => {
     probe ??= inTime(run()).finally(() => {

@@ -32,10 +32,16 @@ export interface Keystore {
   listKeys(): Promise<readonly KeystoreKey[]>
   /**
    * Ed25519: the 64 bytes of RFC 8032. ECDSA: r || s of fixed width (IEEE P1363) over SHA-256 of `data`, for P-384 over
-   * SHA-384. RSA: PKCS#1 v1.5 over SHA-512 of `data` (`rsa-sha2-512`, RFC 8332). Throws `not-found` for an unknown label,
-   * `invalid-input` for an empty text, `unavailable` with `retryAfter` if more than the bound are waiting.
+   * SHA-384. RSA: PKCS#1 v1.5 over SHA-512 of `data` (`rsa-sha2-512`, RFC 8332).
+   *
+   * Each signature is verified before it is given, beside the event loop and where it was made: a faulty HSM, or a fault
+   * provoked in one, must not hand out signatures from which a key can be computed. `spki` (DER): the key that the caller
+   * means; where another one has the label, nothing is signed.
+   *
+   * Throws `not-found` for an unknown label, `invalid-input` for an empty text, `unavailable` for another key or a signature
+   * that is not valid, and with `retryAfter` if more than the bound are waiting.
    */
-  sign(label: string, data: Uint8Array): Promise<Uint8Array>
+  sign(label: string, data: Uint8Array, spki?: Uint8Array): Promise<Uint8Array>
   /**
    * AES-256-GCM by a master key that never leaves the keystore and is made on first use. `associatedData` is not stored;
    * the same bytes open it again. What comes back is version 0x01 || nonce (12) || ciphertext || tag (16).
@@ -44,7 +50,7 @@ export interface Keystore {
   /** Throws `not-found` for an unknown master key, `denied` if `wrapped` or `associatedData` is not what it was. Makes no key. */
   unwrapDataKey(masterLabel: string, wrapped: Uint8Array, associatedData: Uint8Array): Promise<Uint8Array>
   /**
-   * Signs random bytes with a key of its own and verifies the signature; concurrent callers share one probe. Throws
+   * Signs random bytes with a key of its own, verified as each signature is; concurrent callers share one probe. Throws
    * `unavailable`, also if there is no answer within five seconds.
    */
   health(): Promise<void>

@@ -16,7 +16,7 @@ import {
 } from './port.ts'
 import { preparePrivateFolder } from './private-files.ts'
 import { seal, unseal } from './sealed.ts'
-import { HASH } from './signature.ts'
+import { checkIsMeant, HASH, verified } from './signature.ts'
 import { createSigningKey, loadMasterKey, loadSigningKey, readLabels, type SigningKey } from './software-keys.ts'
 import { unlockKey } from './unlock.ts'
 
@@ -51,19 +51,20 @@ export async function openSoftwareKeystore(config: Extract<KeystoreConfig, { kin
     return found
   }
 
-  const sign = async (label: string, data: Uint8Array): Promise<Uint8Array> => {
+  const sign: Keystore['sign'] = async (label, data, spki) => {
     checkText(data)
     const { key, privateKey } = signingKeys.get(label) ?? (await findSigningKey(label))
     refuseClosed()
-    return pool.run(
-      () =>
-        new Promise((resolve, reject) => {
-          // With a callback Node signs on a thread of libuv.
-          nodeSign(HASH[key.algorithm], data, { key: privateKey, dsaEncoding: 'ieee-p1363' }, (error, signature) =>
-            error ? reject(unavailable('signing failed', { cause: error })) : resolve(new Uint8Array(signature)),
-          )
-        }),
-    )
+    checkIsMeant(key, spki)
+    return pool.run(async () => {
+      const signature = await new Promise<Uint8Array>((resolve, reject) => {
+        // With a callback Node signs on a thread of libuv.
+        nodeSign(HASH[key.algorithm], data, { key: privateKey, dsaEncoding: 'ieee-p1363' }, (error, signature) =>
+          error ? reject(unavailable('signing failed', { cause: error })) : resolve(new Uint8Array(signature)),
+        )
+      })
+      return verified(key, data, signature)
+    })
   }
 
   async function ensureHealthKey() {
@@ -100,7 +101,7 @@ export async function openSoftwareKeystore(config: Extract<KeystoreConfig, { kin
     async unwrapDataKey(masterLabel, wrapped, associatedData) {
       return unseal(await findMasterKey(masterLabel, false), wrapped, associatedData)
     },
-    health: createHealthProbe(ensureHealthKey, data => sign(HEALTH_LABEL, data)),
+    health: createHealthProbe(ensureHealthKey, ({ label, spki }, data) => sign(label, data, spki)),
     async close() {
       if (closed) return
       closed = true

@@ -13,6 +13,7 @@ import {
   unavailable,
 } from '../port.ts'
 import { splitSealed } from '../sealed.ts'
+import { checkIsMeant, verified } from '../signature.ts'
 import { ckrOf, type Handle, loadCryptoki, onThread } from './binding.ts'
 import { CKR } from './constants.ts'
 import { decrypt, encrypt } from './gcm.ts'
@@ -54,15 +55,17 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
   }
 
   const batches = threads && createSignBatches(token, threads, findKey)
-  const signAlone = (label: string, data: Uint8Array): Promise<Uint8Array> =>
+  const signAlone: Keystore['sign'] = (label, data, spki) =>
     token.use(`signing with ${label}`, async session => {
       checkText(data)
       const known = handles.signing.get(label) ?? (await findKey(label, session))
+      checkIsMeant(known.key, spki)
       const scheme = SCHEMES[known.key.algorithm]
       const input = scheme.input(data)
       token.cryptoki.C_SignInit(session, scheme.sign, known.handle)
       const output = Buffer.alloc(scheme.signatureBytes)
-      return onThread(input, done => token.cryptoki.C_Sign(session, input, output, done))
+      const signature = await onThread(input, done => token.cryptoki.C_Sign(session, input, output, done))
+      return verified(known.key, data, signature)
     })
   const sign = batches?.sign ?? signAlone
 
@@ -140,7 +143,7 @@ export async function openPkcs11Keystore(config: Extract<KeystoreConfig, { kind:
         decrypt(token.cryptoki, session, key, wrapped, associatedData),
       )
     },
-    health: createHealthProbe(ensureHealthKey, data => sign(HEALTH_LABEL, data)),
+    health: createHealthProbe(ensureHealthKey, ({ label, spki }, data) => sign(label, data, spki)),
     async close() {
       await token.close()
       await threads?.close()

@@ -122,6 +122,22 @@ describe.skipIf(missing)(`behind the counting module${missing && `, skipped: ${m
     await Promise.all(Array.from({ length: 20 }, () => keystore.sign('authority', text)))
   })
 
+  /** A faulty HSM, or one in which somebody provokes a fault: one signature of forty has a bit changed. */
+  const withOneSpoilt = async (signer: Keystore, label: string) => {
+    await writeFile(env.KEYMAN_SHIM_FAULT, 'spoil 40')
+    const results = await Promise.allSettled(Array.from({ length: 40 }, () => signer.sign(label, text)))
+    expect(existsSync(env.KEYMAN_SHIM_FAULT)).toBe(false)
+    return results
+  }
+
+  it.each(['authority', 'machines'])('a signature by %s that is not valid is given to nobody', async label => {
+    const [failed, ...more] = (await withOneSpoilt(keystore, label)).filter(({ status }) => status === 'rejected')
+    expect(more).toEqual([])
+    expect(failed).toMatchObject({
+      reason: { code: 'unavailable', message: `the keystore gave a signature by ${label} that is not valid` },
+    })
+  })
+
   it('a slow signature holds up nobody who comes after it', async () => {
     expect(await overtaking(keystore)).toBe('slow')
   })
@@ -141,6 +157,13 @@ describe.skipIf(missing)(`behind the counting module${missing && `, skipped: ${m
       await writeFile(env.KEYMAN_SHIM_FAULT, `fail ${code}`)
       const all = await Promise.all(Array.from({ length: 40 }, () => far.sign('authority', text)))
       for (const signature of all) expect(verifies(ed25519, text, signature)).toBe(true)
+    })
+
+    it('a signature that is not valid is given to nobody', async () => {
+      const results = await withOneSpoilt(far, 'authority')
+      expect(results.filter(({ status }) => status === 'rejected')).toMatchObject([
+        { reason: { code: 'unavailable', message: expect.stringContaining('not valid') } },
+      ])
     })
 
     it('a slow signature holds up nobody who comes after it', async () => {

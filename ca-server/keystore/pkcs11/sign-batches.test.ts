@@ -12,11 +12,11 @@ function heldThreads(count: number) {
   const running: { inputs: readonly string[]; end(result?: SignResult): void }[] = []
   const threads: SignThreads = {
     count,
-    sign: ({ inputs }: SignOrder) =>
+    sign: ({ texts }: SignOrder) =>
       new Promise(resolve =>
         running.push({
-          inputs: inputs.map(input => Buffer.from(input).toString()),
-          end: (result = { signatures: inputs }) => resolve(result),
+          inputs: texts.map(text => Buffer.from(text).toString()),
+          end: (result = { signatures: texts }) => resolve(result),
         }),
       ),
     close: async () => {},

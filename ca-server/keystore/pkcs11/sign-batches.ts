@@ -1,6 +1,6 @@
 import { checkText, QUEUE_BOUND, unavailable } from '../port.ts'
+import { checkIsMeant } from '../signature.ts'
 import { type Handle, isLost, normalise } from './binding.ts'
-import { SCHEMES } from './mechanisms.ts'
 import type { SigningKey } from './objects.ts'
 import type { SignThreads } from './sign-threads.ts'
 import type { Token } from './token.ts'
@@ -11,6 +11,7 @@ const MAX_BATCH = 16
 type Item = {
   readonly label: string
   readonly data: Uint8Array
+  readonly spki: Uint8Array | undefined
   readonly resolve: (signature: Uint8Array) => void
   readonly reject: (error: unknown) => void
 }
@@ -42,17 +43,19 @@ export function createSignBatches(
     const [first] = batch
     if (!first) return
     const { key, handle } = await findKey(first.label, session)
-    const scheme = SCHEMES[key.algorithm]
-    const { signatures, failure } = await threads.sign({
-      session,
-      key: handle,
-      mechanism: scheme.sign.mechanism,
-      signatureBytes: scheme.signatureBytes,
-      inputs: batch.map(({ data }) => scheme.input(data)),
+    const meant = batch.filter(item => {
+      try {
+        checkIsMeant(key, item.spki)
+        return true
+      } catch (error) {
+        item.reject(error)
+        return false
+      }
     })
+    const { signatures, failure } = await threads.sign({ session, handle, key, texts: meant.map(({ data }) => data) })
     // Lost with the session: after the recovery the whole batch is signed again, which hurts nobody.
     if (failure && isLost(failure)) throw failure
-    for (const [n, item] of batch.entries()) {
+    for (const [n, item] of meant.entries()) {
       const signature = signatures[n]
       if (signature) item.resolve(signature)
       else if (n === signatures.length) item.reject(normalise(failure, `signing with ${item.label}`))
@@ -82,12 +85,12 @@ export function createSignBatches(
   }
 
   return {
-    async sign(label: string, data: Uint8Array): Promise<Uint8Array> {
+    async sign(label: string, data: Uint8Array, spki?: Uint8Array): Promise<Uint8Array> {
       checkText(data)
       if (queue.length >= QUEUE_BOUND)
         throw unavailable(`the keystore is busy: ${queue.length} signatures are waiting`, { retryAfter: 1 })
       return new Promise((resolve, reject) => {
-        queue.push({ label, data, resolve, reject })
+        queue.push({ label, data, spki, resolve, reject })
         if (scheduled) return
         scheduled = true
         // After all that became possible in this turn: a group of records is released in one.

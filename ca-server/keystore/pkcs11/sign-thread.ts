@@ -1,5 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { isSignatureOf, type VerificationKey } from '../signature.ts'
 import { type Cryptoki, ckrOf, loadCryptoki } from './binding.ts'
+import { SCHEMES } from './mechanisms.ts'
 
 /**
  * The program of one signing thread (see `sign-threads.ts`). It opens nothing and holds nothing: sessions, login and recovery
@@ -7,34 +9,38 @@ import { type Cryptoki, ckrOf, loadCryptoki } from './binding.ts'
  */
 export type SignBatch = {
   readonly session: Uint8Array
-  readonly key: Uint8Array
-  readonly mechanism: number
-  /** Of one signature. */
-  readonly signatureBytes: number
-  /** All inputs, one after the other. */
-  readonly inputs: Uint8Array<ArrayBuffer>
+  readonly handle: Uint8Array
+  readonly key: VerificationKey
+  /** All that is to be signed, one after the other. */
+  readonly texts: Uint8Array<ArrayBuffer>
   readonly lengths: readonly number[]
 }
+/** `code`: CK_RV. */
+export type SignFailure =
+  | { readonly kind: 'module'; readonly message: string; readonly code: number | undefined }
+  | { readonly kind: 'not-valid' }
 export type SignedBatch = {
   /** One after the other, as many as went well. */
   readonly signatures: Uint8Array<ArrayBuffer>
-  /** Why the next one did not, and no further one was tried. `code`: CK_RV. */
-  readonly failure?: { readonly message: string; readonly code: number | undefined }
+  /** Why the next one did not, and no further one was tried. */
+  readonly failure?: SignFailure
 }
 
 function signBatch(cryptoki: Cryptoki, batch: SignBatch): SignedBatch {
-  const { lengths, signatureBytes: size } = batch
+  const { lengths, key } = batch
+  const { sign: mechanism, signatureBytes: size, input: inputOf } = SCHEMES[key.algorithm]
   const session = Buffer.from(batch.session)
-  const key = Buffer.from(batch.key)
+  const handle = Buffer.from(batch.handle)
   const signatures = new Uint8Array(lengths.length * size)
   let done = 0
   let at = 0
   try {
     for (const length of lengths) {
-      const input = Buffer.from(batch.inputs.buffer, batch.inputs.byteOffset + at, length)
-      cryptoki.C_SignInit(session, { mechanism: batch.mechanism }, key)
-      const signature = cryptoki.C_Sign(session, input, Buffer.alloc(size))
-      if (signature.length !== size) throw new Error(`a signature of ${signature.length} bytes instead of ${size}`)
+      const text = batch.texts.subarray(at, at + length)
+      cryptoki.C_SignInit(session, mechanism, handle)
+      const signature = cryptoki.C_Sign(session, inputOf(text), Buffer.alloc(size))
+      if (signature.length !== size || !isSignatureOf(key, text, signature))
+        return { signatures: signatures.slice(0, done * size), failure: { kind: 'not-valid' } }
       signatures.set(signature, done * size)
       at += length
       done++
@@ -42,7 +48,7 @@ function signBatch(cryptoki: Cryptoki, batch: SignBatch): SignedBatch {
     return { signatures }
   } catch (error) {
     const message = error instanceof Error ? error.message : 'the module failed'
-    return { signatures: signatures.slice(0, done * size), failure: { message, code: ckrOf(error) } }
+    return { signatures: signatures.slice(0, done * size), failure: { kind: 'module', message, code: ckrOf(error) } }
   }
 }
 

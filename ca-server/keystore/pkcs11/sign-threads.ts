@@ -1,28 +1,30 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import type { KeystoreKey } from '../port.ts'
+import { notValid } from '../signature.ts'
 import type { Handle } from './binding.ts'
+import { SCHEMES } from './mechanisms.ts'
 import type { SignBatch, SignedBatch } from './sign-thread.ts'
 
 /**
- * Threads that sign batches, for a module that works inside this process, such as SoftHSM. C_SignInit has no form that leaves
+ * Threads that sign batches and verify what they signed, for a module that works inside this process, such as SoftHSM. C_SignInit has no form that leaves
  * the event loop free (a third of the work for P-256), and each signature's own way to libuv's threads and back costs the
  * event loop as much again: together 100 us a signature with its verification, in batches 10 us.
  */
 export type SignThreads = {
   /** At most this many batches at once. */
   readonly count: number
-  /** Signs `inputs` in this order in a session that nobody else uses meanwhile. Rejects only where the thread itself ended. */
+  /** Signs `texts` in this order in a session that nobody else uses meanwhile. Rejects only where the thread itself ended. */
   sign(order: SignOrder): Promise<SignResult>
   close(): Promise<void>
 }
 export type SignOrder = {
   readonly session: Handle
-  readonly key: Handle
-  readonly mechanism: number
-  readonly signatureBytes: number
-  readonly inputs: readonly Uint8Array[]
+  readonly handle: Handle
+  readonly key: KeystoreKey
+  readonly texts: readonly Uint8Array[]
 }
-/** The signatures that went well, in order; `failure` is about the input after the last of them. */
+/** The signatures that went well, in order; `failure` is about the text after the last of them. */
 export type SignResult = { readonly signatures: readonly Uint8Array[]; readonly failure?: Error }
 
 /** In the bundle it is a file of its own beside the server's. */
@@ -67,28 +69,33 @@ export function createSignThreads(module: string): SignThreads {
       worker.once('message', onMessage)
       worker.once('exit', onExit)
       worker.ref()
-      worker.postMessage(batch, [batch.inputs.buffer])
+      worker.postMessage(batch, [batch.texts.buffer])
     })
 
   return {
     count: Math.min(4, availableParallelism()),
-    async sign({ session, key, mechanism, signatureBytes: size, inputs }) {
+    async sign({ session, handle, key, texts }) {
+      const size = SCHEMES[key.algorithm].signatureBytes
       const worker = idle.pop() ?? start()
       const { signatures, failure } = await exchange(worker, {
         session: Uint8Array.from(session),
-        key: Uint8Array.from(key),
-        mechanism,
-        signatureBytes: size,
-        inputs: joined(inputs),
-        lengths: inputs.map(input => input.length),
+        handle: Uint8Array.from(handle),
+        key: { algorithm: key.algorithm, spki: key.spki },
+        texts: joined(texts),
+        lengths: texts.map(text => text.length),
       })
       idle.push(worker)
       const parts = Array.from({ length: signatures.length / size }, (_, n) =>
         signatures.slice(n * size, (n + 1) * size),
       )
-      return failure
-        ? { signatures: parts, failure: Object.assign(new Error(failure.message), { code: failure.code }) }
-        : { signatures: parts }
+      if (!failure) return { signatures: parts }
+      return {
+        signatures: parts,
+        failure:
+          failure.kind === 'not-valid'
+            ? notValid(key.label)
+            : Object.assign(new Error(failure.message), { code: failure.code }),
+      }
     },
     async close() {
       await Promise.all([...all].map(worker => worker.terminate()))

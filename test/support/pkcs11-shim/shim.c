@@ -7,15 +7,16 @@
  *                       ("-" for a signature in parts). Appended by one write(2) before C_Sign returns, so that it is
  *                       there whatever happens to the program next
  *   KEYMAN_SHIM_LOGINS  optional: one line per C_Login with its CK_RV
- *   KEYMAN_SHIM_FAULT   optional: a file with "fail CK_RV", "delay MILLISECONDS" or "close 0". The next C_Sign removes it,
- *                       and fails without reaching the real module, or waits first, or first closes every session of
- *                       the token, which also logs out
+ *   KEYMAN_SHIM_FAULT   optional: a file with "fail CK_RV", "delay MILLISECONDS", "close 0" or "spoil BYTE". The next
+ *                       C_Sign removes it, and fails without reaching the real module, or waits first, or first closes
+ *                       every session of the token, which also logs out, or gives a signature with a bit of that byte changed
  *   KEYMAN_SHIM_DELAY_MS  optional: every C_Sign takes so much longer, as over a network
  *   KEYMAN_SHIM_HIDE    optional: mechanisms that C_GetMechanismList leaves out, decimal, with commas between
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +96,8 @@ static void log_signature(CK_SESSION_HANDLE session, const CK_BYTE *data, CK_ULO
   free(line);
 }
 
-static CK_RV take_fault(CK_SESSION_HANDLE session) {
+/* `spoil`: the byte of the signature that is to be changed, where that is the fault. */
+static CK_RV take_fault(CK_SESSION_HANDLE session, unsigned long *spoil) {
   if (!fault) return CKR_OK;
   FILE *file = fopen(fault, "r");
   if (!file) return CKR_OK;
@@ -105,6 +107,10 @@ static CK_RV take_fault(CK_SESSION_HANDLE session) {
   fclose(file);
   if (read != 2 || unlink(fault) != 0) return CKR_OK; /* another thread took it */
   if (strcmp(word, "fail") == 0) return number;
+  if (strcmp(word, "spoil") == 0) {
+    *spoil = number;
+    return CKR_OK;
+  }
   if (strcmp(word, "close") != 0) {
     usleep(number * 1000);
     return CKR_OK;
@@ -134,8 +140,10 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK
 
 static CK_RV sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG length, CK_BYTE_PTR signature, CK_ULONG_PTR signature_length) {
   if (signature && delay) usleep(delay);
-  CK_RV rv = signature ? take_fault(session) : CKR_OK;
+  unsigned long spoil = ULONG_MAX;
+  CK_RV rv = signature ? take_fault(session, &spoil) : CKR_OK;
   if (rv == CKR_OK) rv = CALL_REAL(C_Sign(session, data, length, signature, signature_length));
+  if (rv == CKR_OK && signature && spoil < *signature_length) signature[spoil] ^= 1;
   if (rv == CKR_OK && signature) log_signature(session, data, length);
   return rv;
 }
