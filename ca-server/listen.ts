@@ -23,6 +23,7 @@ import { personRoutes } from './http/persons.ts'
 import { createRateLimiter } from './http/rate-limit.ts'
 import { revocationRoutes } from './http/revocations.ts'
 import { sessionRoutes } from './http/session.ts'
+import { sessionsRoutes } from './http/sessions.ts'
 import { signInRoutes } from './http/sign-in.ts'
 import { sshRoutes } from './http/ssh.ts'
 import { serveStatic } from './http/static.ts'
@@ -164,6 +165,7 @@ export function allHandled(services: Services): Handled[] {
   const handled = [
     ...loginRoutes(services),
     ...sessionRoutes(services),
+    ...sessionsRoutes(services),
     ...signInRoutes(services),
     ...enrolmentRoutes(services),
     ...passkeyRoutes(services),

@@ -14,6 +14,7 @@ export const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<
   team: () => import('./commands/team.ts'),
   grant: () => import('./commands/grant.ts'),
   host: () => import('./commands/host.ts'),
+  session: () => import('./commands/session.ts'),
   passkey: () => import('./commands/passkey.ts'),
   audit: () => import('./commands/audit.ts'),
   trust: () => import('./commands/trust.ts'),

@@ -27,6 +27,7 @@ Administration (each change wants a touch of the passkey)
   audit               list, show, verify
   trust               show, sign, move-root
 
+  session             list, end
   passkey             list, add, rename, remove
   doctor              check this machine
   config show         every setting and where it comes from

@@ -1,6 +1,14 @@
 import type { z } from 'zod'
 import type { Access, By } from '#server/access/index.ts'
-import type { Epoch, HostCaller, Identity, MachineCaller, Persons, Proofs } from '#server/identity/index.ts'
+import type {
+  Epoch,
+  HostCaller,
+  Identity,
+  MachineCaller,
+  NamedSession,
+  Persons,
+  Proofs,
+} from '#server/identity/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
@@ -33,7 +41,7 @@ export type HostCertificateRequest = Origin & {
 
 export type RevocationTarget =
   | { readonly person: PersonIdentity }
-  | { readonly session: string }
+  | { readonly session: NamedSession }
   | { readonly keyId: KeyId }
   /** Of a user certificate. */
   | { readonly serial: bigint }

@@ -19,7 +19,7 @@ import {
 } from '#shared/ssh/index.ts'
 import { startPostgres } from '#test/support/postgres.ts'
 import { requires } from '#test/support/requires.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { namedSession, openRooms, type Rooms } from '#test/support/rooms.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')
 const bob = parsePersonIdentity('bob@example.com', 'test')
@@ -115,7 +115,7 @@ describe('revoking', () => {
   test('by session, as logging out does, leaves the other sessions of the person', async () => {
     const [one, two] = [await rooms.addSession(alice), await rooms.addSession(alice)]
     const certificates = [await issue(rooms, one), await issue(rooms, two)]
-    await rooms.authority.revoke({ session: one.session }, undefined, by())
+    await rooms.authority.revoke({ session: namedSession(one) }, undefined, by())
     expect(await sshKeygenSays(rooms, certificates)).toEqual(['REVOKED', 'ok'])
     expect(await refused(rooms.authority.issueUserCertificate(one, request()))).toBe('not-signed-in')
     expect(await refused(rooms.authority.issueUserCertificate(two, request()))).toBe('accepted')
@@ -208,7 +208,7 @@ describe('revoking', () => {
   test('is recorded with the serials that it ended', async () => {
     const one = await rooms.addSession(alice)
     const serials = [parseCertificate(await issue(rooms, one)).serial, parseCertificate(await issue(rooms, one)).serial]
-    const revoked = await rooms.authority.revoke({ session: one.session }, 'done', by())
+    const revoked = await rooms.authority.revoke({ session: namedSession(one) }, 'done', by())
     const record = JSON.parse((await rooms.ledger.list({ limit: 1, kind: 'revoked' })).at(-1)?.record ?? '{}')
     expect(record).toMatchObject({
       reason: 'done',

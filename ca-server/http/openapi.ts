@@ -74,6 +74,7 @@ const tagOf = ({ id }: { readonly id: string }): string => id.replace(/\..*/, ''
 const TAGS: Readonly<Record<string, string>> = {
   login: "Login of a person's machine",
   session: "The caller's own session",
+  sessions: 'Open sessions: which there are, and ending one',
   ssh: 'SSH certificates',
   signIn: 'Signing in to the pages',
   enrolment: 'Single-use links: the first passkey of a person',

@@ -11,50 +11,59 @@ import { mayHearOf, untilAnswer } from './in-force.ts'
 
 export type RevocationRoutesDeps = {
   readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
-  readonly identity: Pick<Identity, 'words'>
+  readonly identity: Pick<Identity, 'words' | 'sessions'>
   readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
 }
 
 /** Revoking, with the hosts' own word on where it is in force. */
 export function revocationRoutes({ authority, identity, access, hosts }: RevocationRoutesDeps): Handled[] {
-  const answer = async ({ krlVersion, goodUntil, ...revocation }: Revocation, seconds: number) => ({
-    id: revocation.id,
-    target: revocation.target,
-    revoked: revocation.revoked,
-    sessions: revocation.sessions,
-    hosts: await hosts.waitForKrl(krlVersion, seconds),
-    ...untilAnswer(goodUntil),
-  })
   return [
     handle(
       api.revocations.create,
       async request => {
         const { target, reason, wait } = request.body
-        return answer(await authority.revoke(targetOf(target), reason, byOf(request)), wait)
+        const named = 'session' in target ? { session: await identity.sessions.find(target.session) } : targetOf(target)
+        return revocationAnswer(hosts, await authority.revoke(named, reason, byOf(request)), wait)
       },
-      ({ body: { target } }, on) =>
-        'person' in target ? identity.words.person(on, target.person) : authority.words(on, targetOf(target)),
+      ({ body: { target } }, on) => {
+        if ('person' in target) return identity.words.person(on, target.person)
+        if ('session' in target) return identity.words.session(on, target.session)
+        return authority.words(on, targetOf(target))
+      },
     ),
     handle(api.revocations.own, async request => {
       const caller = personOf(request)
-      const own = await answer(await authority.revoke({ person: caller.identity }, 'by the person', byOf(request)), 5)
-      const hears = mayHearOf(access, caller)
-      const there = own.hosts.filter(({ name }) => {
-        const host = hosts.find(name)
-        return host !== undefined && hears(host)
-      })
-      return { ...own, hosts: there }
+      const ended = await authority.revoke({ person: caller.identity }, 'by the person', byOf(request))
+      return revocationAnswer(hosts, ended, 5, mayHearOf(access, caller))
     }),
     handle(api.revocations.status, async ({ params }) => {
       const found = await authority.findRevocation(params.id ?? '')
       if (!found) throw new KeymanError('not-found', 'there is no such revocation')
-      return answer(found, 0)
+      return revocationAnswer(hosts, found, 0)
     }),
   ]
 }
 
-type Target = NonNullable<(typeof api.revocations.create)['body']>['_output']['target']
+/** `hears`: of which hosts the caller may hear; an administrator of all. */
+export async function revocationAnswer(
+  hosts: Pick<Hosts, 'waitForKrl' | 'find'>,
+  { krlVersion, goodUntil, id, target, revoked, sessions }: Revocation,
+  seconds: number,
+  hears?: ReturnType<typeof mayHearOf>,
+) {
+  const told = await hosts.waitForKrl(krlVersion, seconds)
+  const there = told.filter(({ name }) => {
+    const host = hosts.find(name)
+    return hears === undefined || (host !== undefined && hears(host))
+  })
+  return { id, target, revoked, sessions, hosts: there, ...untilAnswer(goodUntil) }
+}
+
+type Target = Exclude<
+  NonNullable<(typeof api.revocations.create)['body']>['_output']['target'],
+  { readonly session: string }
+>
 
 function targetOf(target: Target): RevocationTarget {
   if ('serial' in target) return { serial: BigInt(target.serial) }

@@ -16,7 +16,9 @@ export function sessionRoutes({ identity, authority }: SessionRoutesDeps): Handl
     handle(api.session.end, async request => {
       const caller = personOf(request)
       if (caller.via === 'machine') {
-        await authority.revoke({ session: caller.session }, 'logged out', byOf(request))
+        const { session: id, identity: person, device, ssh } = caller
+        const own = { id, person, device, sshKey: ssh.fingerprint }
+        await authority.revoke({ session: own }, 'logged out', byOf(request))
         return undefined
       }
       await identity.signIns.end(byPersonOf(request))

@@ -13,6 +13,7 @@ import { createPersons } from './persons.ts'
 import type { BrowserCaller, Caller, HostCaller, Identity, IdentityDeps, MachineCaller, PersonCaller } from './port.ts'
 import { createProofs } from './proofs.ts'
 import type { Room } from './room.ts'
+import { createSessionList } from './session-list.ts'
 import { ended, Sessions } from './sessions.ts'
 import { createSignIns } from './sign-ins.ts'
 import { createTouches } from './touches.ts'
@@ -56,6 +57,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     touches: createTouches(room, act, await serverSecret(deps, 'answers')),
     words: identityWords(deps),
     persons: createPersons(room, act),
+    sessions: createSessionList(room),
 
     start: () => sessions.start(),
     stop: () => sessions.stop(),

@@ -117,7 +117,9 @@ async function enrol(
   const who = await becomes(room, t, { link, identity, userHandle, existing, at })
   const id = newId('passkey', deps.random)
   await insertPasskey(t, { ...passkey, id, person: identity, name: about.passkeyName, at })
-  const session = who.waits ? undefined : await beginBrowserSession(room, t, identity, id)
+  const session = who.waits
+    ? undefined
+    : await beginBrowserSession(room, t, { person: identity, passkey: id, from: about.at.from })
   await announceChange(t, [personId(identity)])
   const entry = {
     requestId: about.at.requestId,

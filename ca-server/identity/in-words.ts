@@ -1,9 +1,10 @@
 import { KeymanError } from '#shared/errors.ts'
-import { linkFact, personFact, resetBy } from './facts.ts'
+import { linkFact, personFact, resetBy, sessionFact } from './facts.ts'
 import { selectOpenLinks } from './link-records.ts'
 import { named } from './passkeys.ts'
 import { selectPasskeys, selectPerson } from './person-records.ts'
 import type { IdentityDeps, IdentityWords } from './port.ts'
+import { selectSession } from './session-records.ts'
 
 const STRANGE = 'unknown: the database does not say what the audit log says'
 
@@ -52,6 +53,18 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
     return [
       { name: 'Named', value: JSON.stringify(named({ ledger: { facts } }, passkey).name) },
       { name: 'Made', value: passkey.createdAt.toISOString() },
+    ]
+  },
+
+  async session(on, id) {
+    const row = await selectSession(on, id)
+    if (row?.id !== id || row.ended)
+      throw new KeymanError('not-found', `no session ${id.slice(0, 64)} is open`, { hint: 'see keyman session list' })
+    if (!facts.holds(sessionFact(row))) return [{ name: 'Of', value: STRANGE }]
+    return [
+      { name: 'Of', value: row.person },
+      { name: 'Device', value: JSON.stringify(row.device) },
+      { name: 'Began', value: row.startedAt.toISOString() },
     ]
   },
 })

@@ -23,6 +23,8 @@ export type {
   Logins,
   LoginTransaction,
   MachineCaller,
+  NamedSession,
+  OpenSession,
   Passkeys,
   PasskeyView,
   PersonBy,

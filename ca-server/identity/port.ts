@@ -327,6 +327,7 @@ export interface IdentityWords {
   person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
   invitation(on: Queryable, id: string): Promise<Line[]>
   passkey(on: Queryable, owner: PersonIdentity, id: string): Promise<Line[]>
+  session(on: Queryable, id: string): Promise<Line[]>
 }
 
 export interface Persons {
@@ -356,6 +357,29 @@ export interface Reload {
   (caller: Caller): Promise<Caller>
 }
 
+/** A session that is open, as it is shown. */
+export type OpenSession = {
+  readonly id: string
+  readonly person: PersonIdentity
+  readonly kind: 'machine' | 'browser'
+  readonly device: string
+  /** The peer's address, where it was kept. */
+  readonly from?: string
+  readonly startedAt: Date
+  readonly endsAt: Date
+  /** Of a machine its newest certificate, of a browser a request, to some minutes. */
+  readonly lastUsedAt: Date
+  readonly passkey?: { readonly id: string; readonly name: string }
+}
+/** A session that somebody means to end. `sshKey`: a machine's, `SHA256:…`. */
+export type NamedSession = Pick<OpenSession, 'id' | 'person' | 'device'> & { readonly sshKey?: string }
+export interface SessionList {
+  /** Newest first, at most a thousand; everybody's without a person. */
+  list(person: PersonIdentity | undefined): Promise<OpenSession[]>
+  /** Throws `not-found` where none is open, or where it is not this person's. */
+  find(id: string, person?: PersonIdentity): Promise<NamedSession>
+}
+
 export interface Identity {
   readonly proofs: Proofs
   readonly logins: Logins
@@ -367,6 +391,7 @@ export interface Identity {
   /** What an ID names, as the rows say it now. Each throws `not-found`. */
   readonly words: IdentityWords
   readonly persons: Persons
+  readonly sessions: SessionList
   /** The one way to change something in somebody's name, for this room and those above it. */
   readonly act: Act
 

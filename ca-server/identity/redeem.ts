@@ -128,6 +128,7 @@ async function makeSession(
     endsAt: addSeconds(startedAt, login.lifetime),
     assertedAt: consent.assertedAt,
     passkey,
+    from: at.from,
   }
   await insertSession(t, session)
   await ledger.appendIn(t, [

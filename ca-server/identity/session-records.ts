@@ -60,6 +60,44 @@ export const selectSessions = (on: Queryable, ids: readonly string[]): Promise<S
     sessionRow,
   )
 
+const openRow = z.object({
+  session: z.string(),
+  started_from: z.string().nullable(),
+  last_used_at: z.date(),
+  passkey_name: z.string().nullable(),
+})
+
+/** What is shown of sessions and lets nobody in: where they began, when they were used, what their passkey is called. */
+export const selectUseOfSessions = async (on: Queryable, ids: readonly string[]) =>
+  (
+    await on.query(
+      `select s.id as session, s.started_from, k.name as passkey_name,
+         greatest(s.used_at, (select to_timestamp(max(c.valid_after)) from issued_certificate c where c.session = s.id)) as last_used_at
+       from person_session s left join passkey k on k.id = s.passkey and k.person = s.person
+       where s.id in (select i from jsonb_array_elements_text($1::jsonb) as i)`,
+      [JSON.stringify(ids)],
+      openRow,
+    )
+  ).map(row => ({
+    session: row.session,
+    from: row.started_from ?? undefined,
+    lastUsedAt: row.last_used_at,
+    passkeyName: row.passkey_name ?? undefined,
+  }))
+
+/** Newest first; of one person, or of everybody. */
+export const selectOpenSessions = (
+  on: Queryable,
+  { person, limit }: { readonly person: PersonIdentity | undefined; readonly limit: number },
+  at: Date,
+): Promise<SessionRow[]> =>
+  on.query(
+    `${SESSION} where s.ended_at is null and s.ends_at > $1::timestamptz and ($2::text is null or s.person = $2)
+     order by s.started_at desc, s.id limit $3`,
+    [at.toISOString(), person ?? null, limit],
+    sessionRow,
+  )
+
 export async function selectSessionByCookie(on: Queryable, hash: Uint8Array): Promise<SessionRow | undefined> {
   const [row] = await on.query(`${SESSION} where s.cookie_hash = $1`, [hash], sessionRow)
   return row
@@ -74,14 +112,16 @@ export type NewSession = {
   readonly assertedAt: Date
   /** The ID of the passkey that was touched. */
   readonly passkey: string
+  /** The peer's address. */
+  readonly from: string
 } & ({ readonly sshKey: Uint8Array; readonly clientSpki: Uint8Array } | { readonly cookieHash: Uint8Array })
 
 export async function insertSession(t: Queryable, session: NewSession): Promise<void> {
   const machine = 'sshKey' in session ? session : undefined
   await t.execute(
     `insert into person_session (id, kind, person, device, cookie_hash, ssh_key, client_spki, started_at, ends_at,
-       asserted_at, used_at, passkey)
-     values ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9::timestamptz, $10::timestamptz, $8::timestamptz, $11)`,
+       asserted_at, used_at, passkey, started_from)
+     values ($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9::timestamptz, $10::timestamptz, $8::timestamptz, $11, $12)`,
     [
       session.id,
       machine ? 'machine' : 'browser',
@@ -94,6 +134,7 @@ export async function insertSession(t: Queryable, session: NewSession): Promise<
       session.endsAt.toISOString(),
       session.assertedAt.toISOString(),
       session.passkey,
+      session.from,
     ],
   )
 }

@@ -600,7 +600,15 @@ describe('whoever is calling', () => {
       const begin = async (id: string, passkey: string) => {
         const now = world.clock.now
         const times = { startedAt: now, assertedAt: now, endsAt: new Date(now.getTime() + 3_600_000) }
-        const session = { id, person: who, device: 'browser', passkey, cookieHash: randomBytes(32), ...times }
+        const session = {
+          id,
+          person: who,
+          device: 'browser',
+          passkey,
+          cookieHash: randomBytes(32),
+          from: '::1',
+          ...times,
+        }
         await world.store.transaction({ name: 'late', deadlineMs: 10_000 }, async t => {
           await insertSession(t, session)
           const entry = { requestId: id, kind: 'login' as const, actor: { kind: 'operator' as const } }

@@ -49,7 +49,7 @@ export function createSignIns(room: Room, act: Act): SignIns {
       const begun = await actByPasskey(room, { name: 'sign-in', passkey, changes }, async t => {
         if (old) await endSessionRows(t, { session: old.id }, deps.now())
         await announceChange(t, changes)
-        const session = await beginBrowserSession(room, t, person, passkey.id)
+        const session = await beginBrowserSession(room, t, { person, passkey: passkey.id, from: at.from })
         await touchLogin(t, person, deps.now())
         await deps.ledger.appendIn(t, [
           {
@@ -93,21 +93,19 @@ type Begun = { readonly id: string; readonly cookie: string; readonly fact: Fact
 export async function beginBrowserSession(
   { deps }: Room,
   t: Queryable,
-  person: PersonIdentity,
-  passkey: string,
+  of: { readonly person: PersonIdentity; readonly passkey: string; readonly from: string },
 ): Promise<Begun> {
   const cookie = newSecret(deps.random)
   const id = newSessionId(deps.random)
   const at = deps.now()
   const session = {
+    ...of,
     id,
-    person,
     device: 'browser',
     cookieHash: cookie.hash,
     startedAt: at,
     endsAt: addSeconds(at, BROWSER_LIFETIME),
     assertedAt: at,
-    passkey,
   }
   await insertSession(t, session)
   return { id, cookie: cookie.text, fact: sessionFact(session) }

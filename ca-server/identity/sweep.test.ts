@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { anyRow } from '#test/support/contract/store.ts'
 import { insertSession } from '#test/support/insert-rows.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { namedSession, openRooms, type Rooms } from '#test/support/rooms.ts'
 import { announceChange, sweep } from './session-records.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')
@@ -80,6 +80,6 @@ test('a session that a clock three days ahead takes for ended is good again when
   expect(await after(-3)).toBe('out,in')
   expect(await after(0)).toBe('in,in')
   const by = { actor: { kind: 'operator' as const }, requestId: 'req_2' }
-  await rooms.authority.revoke({ session: caller.session }, undefined, by)
+  await rooms.authority.revoke({ session: namedSession(caller) }, undefined, by)
   for (const days of [-3, 0, 3]) expect(await after(days), `${days} days`).toBe('out,out')
 })

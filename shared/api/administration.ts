@@ -367,10 +367,11 @@ export const revocations = {
     mandated: true,
     status: 201,
     ends: true,
-    summary: 'Revoke by person, key ID, serial or key; waits for the hosts that are connected',
+    summary: 'Revoke by person, session, key ID, serial or key; waits for the hosts that are connected',
     body: z.strictObject({
       target: z.union([
         z.strictObject({ person: named('Everything of', personIdentity) }),
+        z.strictObject({ session: named('The session', id) }),
         z.strictObject({ keyId: named('The certificates with the key ID', keyId) }),
         z.strictObject({ serial: named('The certificate with the serial', uint64) }),
         z.strictObject({ publicKey: named('The key', publicKeyLine, { how: 'text' }) }),

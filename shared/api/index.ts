@@ -2,6 +2,7 @@ import { access, auditTrail, grants, hosts, mandates, persons, revocations, team
 import { hostSelf } from './host-stream.ts'
 import { actions, enrolment, login, passkeys, session, signIn, ssh } from './login.ts'
 import type { Route } from './route.ts'
+import { sessions } from './sessions.ts'
 
 export * as administration from './administration.ts'
 export * as hostStream from './host-stream.ts'
@@ -14,6 +15,7 @@ export { inWords, type Line, wordsOf } from './words.ts'
 export const api = {
   login,
   session,
+  sessions,
   ssh,
   signIn,
   enrolment,

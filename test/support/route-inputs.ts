@@ -41,6 +41,7 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'hostSelf.hostCertificate': {
       body: { publicKey: host.keys.ssh.line, challenge: 'AAAA', signature: '-----BEGIN SSH SIGNATURE-----' },
     },
+    'sessions.end': { params: { id: 'session_0123456789abcdef' } },
     'passkeys.add': { body: { name: 'x', registration: {} } },
     'passkeys.rename': { params: { id: 'passkey_0123456789' }, body: { name: 'x' } },
     'passkeys.remove': { params: { id: 'passkey_0123456789' } },

@@ -175,6 +175,7 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
     },
     'trust.publish': async () => ({ body: await world.nextBundle() }),
     'session.end': async () => ({}),
+    'sessions.end': async ({ caller }) => ({ params: { id: caller.session } }),
     'passkeys.add': async round => {
       const own = await identity.passkeys.list(round.caller.identity)
       if (own.length > 2) await world.serve(api.passkeys.remove, round.caller, { params: { id: own.at(-1)?.id ?? '' } })

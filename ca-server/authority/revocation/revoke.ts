@@ -1,5 +1,5 @@
 import type { By } from '#server/access/index.ts'
-import { type SessionKey, sessionKeysOf } from '#server/identity/index.ts'
+import { type NamedSession, type SessionKey, sessionKeysOf } from '#server/identity/index.ts'
 import {
   actorName,
   type CertificateSelector,
@@ -50,7 +50,7 @@ export async function revoke(
     ends: by.standing?.role === 'person',
   }
   const revocation = await identity.act(by, how, async t => {
-    const certificates = await collect(deps, t, target, by)
+    const certificates = await collect(deps, t, target)
     // A session may live on without a certificate that is still good: it is what would get the next one.
     const ends = certificates.length > 0 || concerned.sessions.length > 0
     if (!ends && ('keyId' in target || 'serial' in target))
@@ -63,7 +63,7 @@ export async function revoke(
     const facts = [
       ...ended.flatMap(each => each.facts),
       ...('person' in target ? sessionKeyFacts(deps, target.person) : []),
-      ...('session' in target ? ownKeyFacts(deps, target.session, by) : []),
+      ...('session' in target ? oneKeyFacts(deps, target.session) : []),
     ]
     const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
     if (key !== undefined) facts.push(revokedKeyFact(key))
@@ -105,8 +105,10 @@ export async function revokeSessionsIn(
   by: By,
 ): Promise<RevokedWith> {
   const certificates: IssuedCertificate[] = []
-  for (const session of sessions) certificates.push(...(await collect(deps, t, { session }, by)))
   const caller = by.standing?.caller
+  const whose = caller ? { person: caller.identity } : {}
+  for (const session of sessions)
+    certificates.push(...sshOnly(deps, await deps.ledger.liveCertificates(t, { session, ...whose })))
   const own = caller?.via === 'machine' ? caller.ssh.fingerprint : undefined
   const keys = caller ? sessionKeyFacts(deps, caller.identity, own) : []
   const target = `${sessions.length} sessions of ${actorName(by.actor)}`
@@ -163,13 +165,9 @@ function sessionKeyFacts({ ledger }: RevokeDeps, person: PersonIdentity, except?
   return revokedFacts(sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint !== except))
 }
 
-/** Of whoever logs out: the same of the one session. */
-function ownKeyFacts({ ledger }: RevokeDeps, session: string, { standing }: By): Fact[] {
-  const caller = standing?.caller
-  if (caller?.via !== 'machine' || caller.session !== session) return []
-  const own = caller.ssh.fingerprint
-  return revokedFacts(sessionKeysOf(ledger.facts.ids, caller.identity).filter(key => key.fingerprint === own))
-}
+/** The same of one session alone. */
+const oneKeyFacts = ({ ledger }: RevokeDeps, { person, sshKey }: NamedSession): Fact[] =>
+  revokedFacts(sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint === sshKey))
 
 const revokedFacts = (keys: readonly SessionKey[]): Fact[] =>
   keys.flatMap(key => [revokedSessionKeyFact(key), { id: key.id, is: null }])
@@ -186,24 +184,20 @@ type Concerned = {
  */
 async function concernedBy({ ledger, keys }: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<Concerned> {
   if ('person' in target) return { subjects: [`person:${target.person}`], sessions: [{ person: target.person }] }
-  if ('session' in target) return { subjects: [`session:${target.session}`], sessions: [{ session: target.session }] }
+  if ('session' in target) {
+    const { id } = target.session
+    return { subjects: [`session:${id}`], sessions: [{ session: id }] }
+  }
   const found = (await Promise.all(selectorsOf(keys(), target).map(by => ledger.liveCertificates(t, by)))).flat()
   const sessions = [...new Set(found.flatMap(({ session }) => (session === null ? [] : [session])))].sort()
   const subjects = sessions.map(session => `session:${session}`)
   return { subjects, sessions: 'serial' in target ? [] : sessions.map(session => ({ session })) }
 }
 
-/** `by`: a session is ended by its own person only. */
-const collect = async (
-  deps: RevokeDeps,
-  t: Queryable,
-  target: RevocationTarget,
-  by?: By,
-): Promise<IssuedCertificate[]> => {
+const collect = async (deps: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<IssuedCertificate[]> => {
   const found: IssuedCertificate[] = []
-  const whose = 'session' in target && by?.actor.kind === 'person' ? { person: by.actor.identity } : {}
   for (const selector of selectorsOf(deps.keys(), target))
-    found.push(...(await deps.ledger.liveCertificates(t, { ...selector, ...whose })))
+    found.push(...(await deps.ledger.liveCertificates(t, selector)))
   return sshOnly(deps, found)
 }
 
@@ -214,6 +208,7 @@ function selectorsOf(keys: KeyRing, target: RevocationTarget): CertificateSelect
       .filter(key => key.purpose === 'ssh-user')
       .map(key => ({ authority: key.label, serial: target.serial }))
   if ('publicKey' in target) return [{ subjectKey: fingerprint(target.publicKey) }]
+  if ('session' in target) return [{ session: target.session.id, person: target.session.person }]
   return [target]
 }
 
@@ -278,7 +273,7 @@ function inParts(certificates: readonly IssuedCertificate[]) {
 
 function describe(target: RevocationTarget): string {
   if ('person' in target) return `person ${target.person}`
-  if ('session' in target) return `session ${target.session}`
+  if ('session' in target) return `session ${target.session.id} of ${target.session.person}`
   if ('keyId' in target) return `key ID ${target.keyId}`
   if ('serial' in target) return `serial ${target.serial}`
   return `key ${fingerprint(target.publicKey)}`

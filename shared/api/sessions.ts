@@ -1,0 +1,47 @@
+import { z } from 'zod'
+import { revocation, waits } from './administration.ts'
+import { id, personIdentity, time } from './fields.ts'
+import { route } from './route.ts'
+
+/** A session that is open: of a machine that has signed in, or of a browser. */
+const openSession = z.object({
+  id,
+  person: personIdentity,
+  kind: z.enum(['machine', 'browser']),
+  /** As the machine calls itself; `browser` of one. */
+  device: z.string(),
+  /** The address it began from; absent of sessions that began before it was kept. */
+  from: z.string().optional(),
+  startedAt: time,
+  endsAt: time,
+  /** Of a machine the newest certificate that it got, of a browser a request, to some minutes. */
+  lastUsedAt: time,
+  /** What proved the person: the passkey that was touched last in this session; absent where it was removed since. */
+  passkey: z.object({ id, name: z.string() }).optional(),
+  /** Whether it is the one that asks. */
+  current: z.boolean(),
+})
+
+export const sessions = {
+  list: route({
+    method: 'GET',
+    path: '/v1/sessions',
+    listeners: ['pages', 'machines'],
+    caller: 'person',
+    summary: 'My open sessions; those of another person, or of everybody, only for administrators',
+    query: z.strictObject({ person: personIdentity.optional(), everybody: z.literal('yes').optional() }),
+    answer: z.object({ sessions: z.array(openSession) }),
+  }),
+  /** Another person's is ended by `revocations.create`. */
+  end: route({
+    method: 'DELETE',
+    path: '/v1/sessions/{id}',
+    params: z.object({ id }),
+    listeners: ['pages', 'machines'],
+    caller: 'person',
+    ends: true,
+    summary: 'End one of my own sessions, with its certificates',
+    query: waits,
+    answer: revocation,
+  }),
+}
