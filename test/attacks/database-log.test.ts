@@ -78,6 +78,21 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
     }
   })
 
+  it('gives the KRL no time that nobody can read, so that hosts would hear of no version any more; of its own time they do', async () => {
+    const { keyId, certificate } = await issue(world.alice)
+    const version = async () => BigInt((await stateOf(world, host)).krl.version)
+    const before = await version()
+    await world.sql(`create or replace function early() returns trigger language plpgsql as
+        $$ begin new.at := '1960-01-01'; return new; end $$;
+      create or replace trigger early before update on krl_state for each row execute function early()`)
+    expect(await outcome(revoke({ keyId }))).toBe('internal')
+    expect(await version()).toBe(before)
+    await world.sql('drop trigger early on krl_state')
+    await revoke({ keyId })
+    expect(await version()).toBeGreaterThan(before)
+    expect(await isRevokedAt(world, host, certificate)).toBe(true)
+  })
+
   it('hides no certificate from its revocation by taking its row away beforehand', async () => {
     const bob = await logIn(world.server, world.bob.person)
     const [hidden, changed, other] = [await issue(bob), await issue(bob), await issue(world.alice)]
