@@ -57,6 +57,7 @@ async function assertStanding({ deps }: Room, t: Queryable, { caller, role }: St
   const row = await selectSession(t, caller.session)
   const isKnown = row?.id === caller.session && row.person === caller.identity && facts.holds(sessionFact(row))
   if (!isKnown || !facts.holds(personFact({ ...row, identity: row.person }))) throw new EpochsChanged()
+  if (row.endsAt <= deps.now()) throw ended()
   if (!found.hasPasskey || (row.passkey !== undefined && isPasskeyGone(facts, { id: row.passkey, person: row.person })))
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
       hint: 'sign in again: keyman login',

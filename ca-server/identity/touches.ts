@@ -43,7 +43,7 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
       : {
           id: mandate.id,
           async use(t) {
-            if ((await selectMandate(t, caller.session, now()))?.id !== mandate.id)
+            if ((await selectMandate(t, caller.session, now()))?.id !== mandate.id || mandate.endsAt <= now())
               throw new KeymanError('conflict', 'the mandate has ended', { hint: 'run the command again' })
           },
         }

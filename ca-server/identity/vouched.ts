@@ -85,7 +85,11 @@ export async function vouchedTouch({ deps }: Room, id: string): Promise<ActionRo
 /** The session's mandate that still counts. */
 export async function vouchedMandate({ deps }: Room, session: string): Promise<MandateRow | undefined> {
   const [row] = await deps.ledger.vouched(
-    async () => one(await selectMandate(deps.store, session, deps.now())).filter(row => row.session === session),
+    // When it ends is said by the log, that it has not ended by this server's own clock: the database says neither.
+    async () =>
+      one(await selectMandate(deps.store, session, deps.now())).filter(
+        row => row.session === session && row.endsAt > deps.now(),
+      ),
     mandate => [mandateFact(mandate)],
   )
   return row

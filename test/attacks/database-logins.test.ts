@@ -233,6 +233,35 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
   })
 
   describe('an end', () => {
+    it('of a mandate is the end, though the database says that it goes on; before it the mandate counts', async () => {
+      const session = await logIn(world.server, alice)
+      await call(session.connection, api.mandates.begin, { body: bodyOf(api.mandates.begin, { lifetime: 600 }) })
+      const { confirm: _, ...untouched } = session.connection
+      let n = 0
+      const add = () =>
+        outcome(
+          call(untouched, api.teams.addMembers, {
+            params: { name: `mandated${n++}` },
+            body: bodyOf(api.teams.addMembers, { persons: ['mallory@example.com'] }),
+          }),
+        )
+      // Always later than whatever it is compared with; the connections of before are told once that the table has changed.
+      await world.sql(`create domain later as timestamptz;
+        create function is_later(later, timestamptz) returns boolean language sql as 'select true';
+        create operator > (leftarg = later, rightarg = timestamptz, function = is_later);
+        alter table mandate alter column ends_at type later;
+        select pg_terminate_backend(pid) from pg_stat_activity where usename = 'keyman_runtime'`)
+      try {
+        await expect.poll(add, { timeout: 10_000 }).toBe('done')
+        world.setClock(601)
+        expect(await add()).toBe('assertion-required')
+      } finally {
+        world.setClock(0)
+        await world.sql('alter table mandate alter column ends_at type timestamptz')
+      }
+      await expect.poll(add, { timeout: 10_000 }).toBe('done')
+    })
+
     it('of a session is the end, though a trigger keeps its row from it or ends another; those of others go on', async () => {
       const victim = await logIn(world.server, alice)
       const [row] = await world.sql(`select * from person_session where id = $1`, [victim.login.session.session])
