@@ -1,8 +1,9 @@
 import { endedFact, type Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { gone, linkId, loginFact, personId, sessionFact, sessionId } from './facts.ts'
+import { gone, loginFact, personId, sessionFact, sessionId } from './facts.ts'
 import { endLinks } from './link-records.ts'
+import { goneLinks } from './links.ts'
 import { CONSENT_WITHIN, REDEEM_WITHIN } from './login-id.ts'
 import { refuseConsented } from './login-records.ts'
 import { addSeconds, type Room } from './room.ts'
@@ -29,7 +30,7 @@ export async function endSessions(
           // Also what no row tells of.
           endedFact(by.person, by.except),
           ...logins.map(id => loginFact(id, 'refused', addSeconds(deps.now(), CONSENT_WITHIN + REDEEM_WITHIN))),
-          ...links.map(id => gone(linkId(id))),
+          ...goneLinks(deps.ledger.facts, links),
           ...(await ownOf(room, t, by.person, sessions)).map(id => gone(sessionId(id))),
         ]
       : // The one that was asked for, whichever the database says has ended.

@@ -6,6 +6,7 @@ import { endLinks, selectOpenLinks } from './link-records.ts'
 import {
   ADMIN_LINK_LIFETIME,
   assertLength,
+  goneLinks,
   hasAnybody,
   linkDetails,
   loginLine,
@@ -40,7 +41,9 @@ export function createInvitations(room: Room, act: Act): Invitations {
           { kind: 'invitation', isFirst: false, identity, identityFixed: true, administrator, createdBy: nameOf(by) },
           lifetime,
         )
-        await ledger.appendIn(t, [linkEntry('invitation-created', link, identity, administrator, by, goneLinks(ended))])
+        await ledger.appendIn(t, [
+          linkEntry('invitation-created', link, identity, administrator, by, { facts: goneLinks(ledger.facts, ended) }),
+        ])
         return link
       })
       return { identity, link: made.link, login: loginLine(deps), endsAt: made.endsAt }
@@ -123,7 +126,9 @@ export function createInvitations(room: Room, act: Act): Invitations {
           { ...forNobody, kind: 'administrator', isFirst: true, identity, createdBy: 'server' },
           ADMIN_LINK_LIFETIME,
         )
-        await ledger.appendIn(t, [linkEntry('admin-link-created', link, undefined, true, by, goneLinks(ended))])
+        await ledger.appendIn(t, [
+          linkEntry('admin-link-created', link, undefined, true, by, { facts: goneLinks(ledger.facts, ended) }),
+        ])
         return link.link
       })
     },
@@ -144,5 +149,3 @@ const linkEntry = (
   details: { ...linkDetails(link, identity, administrator), ...details },
   facts: [...link.facts, ...facts],
 })
-
-const goneLinks = (ids: readonly string[]) => ({ facts: ids.map(id => gone(linkId(id))) })

@@ -31,8 +31,14 @@ const linkRow = z
     secretHash: row.secret_hash,
   }))
 export type LinkRow = z.infer<typeof linkRow>
-const LINK = `select id, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at, used_at,
-  secret_hash from enrolment_link`
+/** A row that does not fit is no link, and keeps nothing from its end. */
+const endedRow = z.looseObject({ open: z.boolean() }).transform(row => {
+  const link = linkRow.safeParse(row)
+  return row.open && link.success ? [link.data] : []
+})
+const LINK_COLUMNS = `id, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at, used_at,
+  secret_hash`
+const LINK = `select ${LINK_COLUMNS} from enrolment_link`
 
 export async function selectLink(on: Queryable, secretHash: Uint8Array): Promise<LinkRow | undefined> {
   const [row] = await on.query(`${LINK} where secret_hash = $1`, [secretHash], linkRow)
@@ -79,29 +85,35 @@ export const useLink = async (t: Queryable, id: string, by: string, at: Date): P
 
 /**
  * Ends what nobody has used: of an identity that is invited or reset anew, or of the first administrator, since only the newest
- * link is good; whatever somebody made; or one. Gives their IDs.
+ * link is good; whatever somebody made; or one. Gives them as they were.
  */
 export function endLinks(
   on: Queryable,
   which: { first: true } | { identity: string } | { createdBy: string } | { id: string },
   at: Date,
-): Promise<string[]> {
-  const end = async (where: string, ...values: string[]) => {
+): Promise<LinkRow[]> {
+  // What is said to be gone is what was meant, whichever the database gives.
+  const end = async (where: string, isMeant: (link: LinkRow) => boolean, ...values: string[]) => {
     // Those too that are over by this clock: by another's, or when it was begun, one may be in use, and what the log says of an end comes after.
     const rows = await on.query(
       `with unused as (
-         select id, ends_at > $1::timestamptz as open from enrolment_link where used_at is null and ${where} order by id for update
+         select ${LINK_COLUMNS}, ends_at > $1::timestamptz as open from enrolment_link where used_at is null and ${where} order by id for update
        ), ended as (
          update enrolment_link l set ends_at = $1::timestamptz from unused where l.id = unused.id and open
        )
-       select id, open from unused`,
+       select ${LINK_COLUMNS}, open from unused`,
       [at.toISOString(), ...values],
-      z.object({ id: z.string(), open: z.boolean() }),
+      endedRow,
     )
-    return rows.flatMap(({ id, open }) => (open ? [id] : []))
+    return rows.flat().filter(isMeant)
   }
-  if ('first' in which) return end('is_first')
-  if ('id' in which) return end('id = $2', which.id)
-  if ('createdBy' in which) return end('created_by = $2', which.createdBy)
-  return end("kind <> 'administrator' and identity = $2", which.identity)
+  if ('first' in which) return end('is_first', link => link.isFirst)
+  if ('id' in which) return end('id = $2', link => link.id === which.id, which.id)
+  if ('createdBy' in which) return end('created_by = $2', link => link.createdBy === which.createdBy, which.createdBy)
+  const { identity } = which
+  return end(
+    "kind <> 'administrator' and identity = $2",
+    link => link.kind !== 'administrator' && link.identity === identity,
+    identity,
+  )
 }

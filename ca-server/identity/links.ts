@@ -1,8 +1,8 @@
-import { type Entry, isEndedWithAll } from '#server/ledger/index.ts'
+import { type Entry, type Fact, isEndedWithAll, type Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
-import { linkFact, linkId, newestLinkFacts, newestLinkId, personId } from './facts.ts'
+import { gone, linkFact, linkId, newestLinkFacts, newestLinkId, personId } from './facts.ts'
 import { insertLink, type LinkRow, selectLink } from './link-records.ts'
 import type { By } from './port.ts'
 import { addSeconds, type Room } from './room.ts'
@@ -32,6 +32,10 @@ export async function findLink({ deps }: Room, secret: string): Promise<LinkRow>
   if (link.kind === 'reset' && ledger.facts.isOlder(linkId(link.id), personId(link.identity))) throw linkOver()
   return link
 }
+
+/** Of links that were ended: what the log knows otherwise is somebody else's, whom nobody meant. */
+export const goneLinks = (facts: Pick<Ledger['facts'], 'has' | 'holds'>, links: readonly LinkRow[]): Fact[] =>
+  links.filter(link => facts.holds(linkFact(link)) || !facts.has(linkId(link.id))).map(({ id }) => gone(linkId(id)))
 
 export async function makeLink(
   { deps: { random, now, publicUrl } }: Room,

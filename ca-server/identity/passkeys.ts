@@ -59,22 +59,28 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       )
     },
 
-    rename: (by, id, name) =>
-      act(by, { name: 'passkey rename' }, async t => {
+    async rename(by, id, name) {
+      await deps.ledger.follow()
+      return act(by, { name: 'passkey rename' }, async t => {
         const { identity } = by.standing.caller
+        assertOwn(deps, identity, find(await selectPasskeys(t, identity), id))
         if (!(await renamePasskey(t, identity, id, name))) throw noSuchPasskey(id)
         await deps.ledger.appendIn(t, [
           { ...by, kind: 'passkey-renamed', target: id, details: { name }, facts: [passkeyNameFact({ id, name })] },
         ])
         return toView(find(await selectPasskeys(t, identity), id))
-      }),
+      })
+    },
 
     async remove(by, id, within = async () => []) {
       const { identity, session } = by.standing.caller
+      await deps.ledger.follow()
       // What is issued to any of the sessions from here on is decided anew.
       await act(by, { name: 'passkey remove', changes: [`person:${identity}`] }, async t => {
         const own = await selectPasskeys(t, identity)
-        const { name } = named(deps, find(own, id))
+        const passkey = find(own, id)
+        assertOwn(deps, identity, passkey)
+        const { name } = named(deps, passkey)
         if (own.length === 1)
           throw new KeymanError('conflict', 'this is the last passkey: without it nobody could sign in', {
             hint: 'add another one first',
@@ -104,6 +110,15 @@ export function named<Row extends { readonly id: string; readonly name: string }
 ): Row {
   const fact = passkeyNameFact(passkey)
   return !facts.has(fact.id) || facts.holds(fact) ? passkey : { ...passkey, name: 'unknown: not as it was named' }
+}
+
+/** A passkey that the log knows as another's is nothing that its person does anything with, whatever its row says. */
+function assertOwn(
+  { ledger: { facts } }: { readonly ledger: Pick<Ledger, 'facts'> },
+  identity: string,
+  passkey: PasskeyRow,
+): void {
+  if (passkey.person !== identity || !facts.holds(passkeyFact(passkey))) throw noSuchPasskey(passkey.id)
 }
 
 function find(own: readonly PasskeyRow[], id: string): PasskeyRow {

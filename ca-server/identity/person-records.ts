@@ -190,11 +190,9 @@ export const advanceCounter = async (
 export const renamePasskey = async (t: Queryable, person: PersonIdentity, id: string, name: string): Promise<boolean> =>
   (await t.execute('update passkey set name = $3 where id = $1 and person = $2', [id, person, name])) > 0
 
-/** All of a person; gives their IDs. */
-export const deletePasskeys = async (t: Queryable, person: PersonIdentity): Promise<string[]> =>
-  (await t.query('delete from passkey where person = $1 returning id', [person], z.object({ id: z.string() }))).map(
-    ({ id }) => id,
-  )
+/** All of a person. */
+export const deletePasskeys = (t: Queryable, person: PersonIdentity): Promise<number> =>
+  t.execute('delete from passkey where person = $1', [person])
 
 export const deletePasskey = async (t: Queryable, person: PersonIdentity, id: string): Promise<boolean> =>
   (await t.execute('delete from passkey where id = $1 and person = $2', [id, person])) > 0

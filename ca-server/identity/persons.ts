@@ -3,8 +3,9 @@ import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { endSessions } from './end-sessions.ts'
-import { gone, linkId, personFact, personId, resetBy } from './facts.ts'
+import { personFact, personId, resetBy } from './facts.ts'
 import { endLinks } from './link-records.ts'
+import { goneLinks } from './links.ts'
 import { lockAdministrators, type PersonRow, selectPerson, updateAdministrator, updateState } from './person-records.ts'
 import type { Act, By, Persons, PersonView } from './port.ts'
 import { endOf } from './redeem.ts'
@@ -45,7 +46,7 @@ export function createPersons(room: Room, act: Act): Persons {
           await updateState(t, identity, 'disabled')
           const links = await endLinks(t, { identity }, deps.now())
           const { sessions, facts: ended } = await endSessions(room, t, { person: identity })
-          const facts = [...ended, ...links.map(id => gone(linkId(id)))]
+          const facts = [...ended, ...goneLinks(ledger.facts, links)]
           // By the log, or whoever writes 'disabled' into the row beforehand is not disabled when the row says 'active' again.
           // And what it does not say, it does not come to say by this: then no administrator is disabled.
           const administrator = isKnown(before) && before.administrator

@@ -5,7 +5,7 @@ import type { PersonIdentity } from '#shared/names.ts'
 import { endSessions } from './end-sessions.ts'
 import {
   gone,
-  linkId,
+  passkeyFact,
   passkeyId,
   passkeysEndedFact,
   personFact,
@@ -15,11 +15,12 @@ import {
   resetId,
 } from './facts.ts'
 import { endLinks } from './link-records.ts'
-import { linkDetails, loginLine, makeLink, nameOf } from './links.ts'
+import { goneLinks, linkDetails, loginLine, makeLink, nameOf } from './links.ts'
 import {
   deletePasskeys,
   lockAdministrators,
   type PersonRow,
+  selectPasskeys,
   selectPerson,
   selectPersons,
   updateState,
@@ -100,14 +101,22 @@ export async function resetIn(
   const earlier = resetBy(facts.ids, identity)
   const isActive = before !== undefined && facts.holds(personFact({ ...before, state: 'active' }))
   const removes = removePasskeys || (earlier.length > 0 && !isActive)
-  const removed = removes ? await deletePasskeys(t, identity) : []
+  const own = removes ? await selectPasskeys(t, identity) : []
+  if (removes) await deletePasskeys(t, identity)
+  // Another's passkey that the database gives for one of these is not said to be gone: it would never come back.
+  const removed = own
+    .filter(
+      passkey =>
+        passkey.person === identity && (facts.holds(passkeyFact(passkey)) || !facts.has(passkeyId(passkey.id))),
+    )
+    .map(({ id }) => id)
   const links = await endLinks(t, { identity }, room.deps.now())
   const ended = await endSessions(room, t, { person: identity })
   return {
     before,
     facts: [
       ...ended.facts,
-      ...links.map(id => gone(linkId(id))),
+      ...goneLinks(facts, links),
       ...removed.map(id => gone(passkeyId(id))),
       // Also those that somebody hides in the database at this moment.
       ...(removes ? [passkeysEndedFact(identity)] : []),
@@ -149,5 +158,5 @@ export async function confirmIn(room: Room, t: Queryable, person: PersonRow, by:
       hint: `the link may have ended; a new one: keyman person reset ${identity}`,
     })
   const links = await endLinks(t, { identity }, room.deps.now())
-  return [...earlier.map(name => gone(resetId(identity, name))), ...links.map(id => gone(linkId(id)))]
+  return [...earlier.map(name => gone(resetId(identity, name))), ...goneLinks(room.deps.ledger.facts, links)]
 }

@@ -4,6 +4,7 @@ import { api } from '#shared/api/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import {
   type ApiPerson,
+  type ApiSession,
   beginLogin,
   confirm,
   inviteAndEnrol,
@@ -230,6 +231,28 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
       expect(await outcome(call(out.connection, api.session.show))).toBe('not-signed-in')
       expect(await outcome(call(on.connection, api.session.show))).toBe('done')
     })
+  })
+
+  it("is not renamed or removed by whom the database says that it belongs to, but by the log's", async () => {
+    const [hers] = await world.sql(`select id from passkey where person = 'alice@example.com'`)
+    const params = { id: String(hers?.id) }
+    const session = await logIn(world.server, mallory)
+    const rename = ({ connection }: ApiSession, name: string) =>
+      outcome(call(connection, api.passkeys.rename, { params, body: { name } }))
+    // To whoever asks for somebody's passkeys it is Mallory's, as is another.
+    await world.sql(`alter table passkey rename to real_passkey;
+      create view passkey as select id, case when current_query() ~ 'k.person = |set name|delete' then 'mallory@example.com' else person end as person,
+        name, credential_id, public_key, counter, transports, synced, backed_up, created_at, last_used_at from real_passkey;
+      create function done() returns trigger language plpgsql as $$ begin return old; end $$;
+      create trigger done instead of update or delete on passkey for each row execute function done();
+      grant select, insert, update, delete on passkey to keyman_runtime`)
+    // Each connection of before is told once that the table is another.
+    await expect.poll(() => rename(session, 'lost'), { timeout: 10_000 }).not.toBe('unavailable')
+    expect(await rename(session, 'lost')).toBe('not-found')
+    expect(await outcome(call(session.connection, api.passkeys.remove, { params }))).toBe('not-found')
+    await world.sql('drop view passkey; alter table real_passkey rename to passkey')
+    const own = await logIn(world.server, alice)
+    await expect.poll(() => rename(own, 'mine'), { timeout: 10_000 }).toBe('done')
   })
 
   describe('an end', () => {

@@ -25,6 +25,48 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
     (await call(mallory.connection, api.persons.reset, { params, body: bodyOf(api.persons.reset, {}) })).link
   const enable = () => call(world.alice.connection, api.persons.enable, { params })
 
+  it("takes nobody's passkey or invitation but those of whom it is about, whichever the database gives for them", async () => {
+    const bob = world.bob.person
+    const { link } = await call(world.alice.connection, api.persons.invite, {
+      body: bodyOf(api.persons.invite, { identity: 'fay@example.com' }),
+    })
+    const [hers] = await world.sql(`select id from passkey where person = 'alice@example.com'`)
+    const idsOf = (kind: string) =>
+      world.sql(`select record from ledger_record where kind = $1 order by index desc limit 1`, [kind])
+    // Whoever takes Bob's is given Alice's, and Fay's invitation for one of his.
+    await world.sql(`alter table passkey rename to real_passkey;
+      create view passkey as select case when person = 'bob@example.com' then '${hers?.id}' else id end as id, person, name,
+        credential_id, public_key, counter, transports, synced, backed_up, created_at, last_used_at from real_passkey;
+      create function keep() returns trigger language plpgsql as $$ begin return old; end $$;
+      create trigger keep instead of delete on passkey for each row execute function keep();
+      alter table enrolment_link rename to real_link;
+      create view enrolment_link as select id, secret_hash, kind, is_first,
+        case when identity = 'fay@example.com' and current_query() like '%unused%' then 'bob@example.com' else identity end as identity,
+        identity_fixed, administrator, created_by, created_at, ends_at, used_at, used_by from real_link;
+      create function put() returns trigger language plpgsql security definer as
+        $$ begin insert into real_link (id, secret_hash, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at)
+          values (new.id, new.secret_hash, new.kind, new.is_first, new.identity, new.identity_fixed, new.administrator, new.created_by, new.created_at, new.ends_at);
+        return new; end $$;
+      create trigger put instead of insert on enrolment_link for each row execute function put();
+      create trigger keep instead of update on enrolment_link for each row execute function keep();
+      grant select, insert, update, delete on passkey, enrolment_link to keyman_runtime`)
+    const body = bodyOf(api.persons.reset, { removePasskeys: true })
+    const resetBob = () =>
+      outcome(call(mallory.connection, api.persons.reset, { params: { identity: bob.identity }, body }))
+    // Each connection of before is told once that the table is another.
+    await expect.poll(resetBob, { timeout: 10_000 }).toBe('done')
+    await world.sql(`drop view passkey; alter table real_passkey rename to passkey;
+      drop view enrolment_link; alter table real_link rename to enrolment_link`)
+    const [{ record } = {}] = await idsOf('person-reset')
+    expect(record).not.toContain(hers?.id)
+    await expect
+      .poll(() => outcome(logIn(world.server, world.alice.person)).catch(String), { timeout: 10_000 })
+      .toBe('done')
+    await logIn(world.server, await enrol(world.server, link, 'fay@example.com'))
+    // The twin: Bob's own is gone, though it is still there.
+    await expect(logIn(world.server, bob)).rejects.toThrow('denied')
+  })
+
   it('makes no passkey that comes after the yes to those of before, though the link is hidden from it and used at once', async () => {
     // The twin: what is made before the yes is what the yes is to.
     const first = await enrol(world.server, await reset(), params.identity)
