@@ -4,7 +4,17 @@ import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
-import { gone, linkId, passkeyFact, passkeyNameFact, personFact, personId, relyingPartyFact, resetBy } from './facts.ts'
+import {
+  gone,
+  linkId,
+  passkeyFact,
+  passkeyNameFact,
+  passkeyOfFact,
+  personFact,
+  personId,
+  relyingPartyFact,
+  resetBy,
+} from './facts.ts'
 import { createInvitations } from './invitations.ts'
 import { type LinkRow, useLink } from './link-records.ts'
 import { assertLength, findLink, hasAnybody, linkOver, loginLine, taken } from './links.ts'
@@ -146,7 +156,7 @@ async function enrol(
         ...(session ? [session.fact] : []),
       ],
     },
-    passkeyEntry(entry, { ...passkey, id, person: identity, name: about.passkeyName }),
+    passkeyEntry(entry, { ...passkey, id, person: identity, name: about.passkeyName, createdAt: at }),
   ])
   return session
 }
@@ -182,12 +192,17 @@ async function becomes(
 /** With the credential's public key, so that an auditor can check later assertions of this person. */
 export const passkeyEntry = (
   entry: Pick<Entry, 'requestId' | 'actor' | 'from'>,
-  passkey: NewPasskey & { readonly id: string; readonly person: string; readonly name: string },
+  passkey: NewPasskey & {
+    readonly id: string
+    readonly person: string
+    readonly name: string
+    readonly createdAt: Date
+  },
 ): Entry => ({
   ...entry,
   kind: 'passkey-added',
   target: passkey.id,
-  facts: [passkeyFact(passkey), passkeyNameFact(passkey)],
+  facts: [passkeyFact(passkey), passkeyNameFact(passkey), passkeyOfFact(passkey)],
   details: {
     name: passkey.name,
     credentialId: toBase64Url(passkey.credentialId),

@@ -31,6 +31,17 @@ export const passkeyNameFact = ({ id, name }: { readonly id: string; readonly na
   is: name,
 })
 
+/**
+ * Whose it is, in the ID itself, and when it was made: what a yes to the new passkey of somebody who was reset is a yes to is known
+ * whatever the database hides. Of one from before this was said the log knows it by its row alone.
+ */
+export const passkeyOfId = (person: string, id: string): string => `passkey-of:${person} ${id}`
+export const passkeyOfFact = (passkey: {
+  readonly id: string
+  readonly person: string
+  readonly createdAt: Date
+}): Fact => ({ id: passkeyOfId(passkey.person, passkey.id), is: passkey.createdAt.toISOString() })
+
 /** That all passkeys of a person were taken away at once: of rows it says nothing, so that one which is hidden meanwhile goes too. */
 const passkeysEndedId = (person: string): string => `passkeys-ended:${person}`
 export const passkeysEndedFact = (person: string): Fact => ({ id: passkeysEndedId(person), is: 'ended' })
@@ -43,6 +54,22 @@ export const passkeyEnd = (
   return facts.isGone(own) ? own : facts.isOlder(own, all) ? all : undefined
 }
 export const isPasskeyGone = (...of: Parameters<typeof passkeyEnd>): boolean => passkeyEnd(...of) !== undefined
+
+/** Of these rows those that are this person's passkeys, and the IDs of what the log knows beside them. */
+export function passkeysBy<Row extends Parameters<typeof passkeyFact>[0]>(
+  facts: Pick<Ledger['facts'], 'holds' | 'ids' | 'isGone' | 'isOlder'>,
+  person: string,
+  rows: readonly Row[],
+): { readonly shown: readonly Row[]; readonly hidden: readonly string[] } {
+  const shown = rows.filter(
+    row => row.person === person && facts.holds(passkeyFact(row)) && !isPasskeyGone(facts, { id: row.id, person }),
+  )
+  const before = passkeyOfId(person, '')
+  const hidden = [...facts.ids('passkey-of:')]
+    .flatMap(id => (id.startsWith(before) ? [id.slice(before.length)] : []))
+    .filter(id => !isPasskeyGone(facts, { id, person }) && !shown.some(row => row.id === id))
+  return { shown, hidden }
+}
 
 const RESET = 'reset:'
 /** Who has reset the person, in the ID itself, since nobody has said yes to what came of it. No name has a space. */

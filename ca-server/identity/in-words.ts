@@ -1,7 +1,7 @@
 import { KeymanError } from '#shared/errors.ts'
-import { linkFact, personFact, resetBy, sessionFact } from './facts.ts'
+import { linkFact, passkeysBy, personFact, resetBy, sessionFact } from './facts.ts'
 import { selectOpenLinks } from './link-records.ts'
-import { named } from './passkeys.ts'
+import { madeAt, named } from './passkeys.ts'
 import { selectPasskeys, selectPerson } from './person-records.ts'
 import type { IdentityDeps, IdentityWords } from './port.ts'
 import { selectSession } from './session-records.ts'
@@ -18,13 +18,19 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
     if (person.identity !== identity || !facts.holds(personFact(person)))
       return [{ name: `Who ${identity} is`, value: STRANGE }]
     const role = person.administrator ? 'administrator' : 'no administrator'
-    const who = { name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${person.passkeys} passkeys` }
+    const { shown, hidden } = passkeysBy(facts, identity, await selectPasskeys(on, identity))
+    const count = shown.length + hidden.length
+    const who = { name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${count} passkeys` }
     const by = resetBy(facts.ids, identity)
     if (by.length === 0) return [who]
-    // What a yes is a yes to.
-    const passkeys = (await selectPasskeys(on, identity)).map(
-      ({ name, createdAt }) => `${JSON.stringify(name)}, made ${createdAt.toISOString()}`,
-    )
+    // What a yes is a yes to, by the log.
+    const passkeys = [
+      ...shown.map(
+        passkey =>
+          `${JSON.stringify(named({ ledger: { facts } }, passkey).name)}, made ${madeAt({ ledger: { facts } }, passkey)}`,
+      ),
+      ...hidden.map(id => `${id}, which the database does not show`),
+    ]
     return [
       who,
       { name: 'Was reset by', value: by.join(', ') },
@@ -52,7 +58,7 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
       throw new KeymanError('not-found', `you have no passkey ${id.slice(0, 64)}`, { hint: 'see keyman passkey list' })
     return [
       { name: 'Named', value: JSON.stringify(named({ ledger: { facts } }, passkey).name) },
-      { name: 'Made', value: passkey.createdAt.toISOString() },
+      { name: 'Made', value: madeAt({ ledger: { facts } }, passkey) },
     ]
   },
 

@@ -3,7 +3,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { giveChallenge, takeChallenge } from './challenges.ts'
 import { endSessions } from './end-sessions.ts'
 import { orTaken, passkeyEntry } from './enrolment.ts'
-import { gone, isPasskeyGone, passkeyFact, passkeyId, passkeyNameFact } from './facts.ts'
+import { gone, isPasskeyGone, passkeyFact, passkeyId, passkeyNameFact, passkeyOfFact, passkeyOfId } from './facts.ts'
 import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
 import type { Act, Passkeys, PasskeyView } from './port.ts'
 import type { Room } from './room.ts'
@@ -50,10 +50,11 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
       const id = newId('passkey', random)
       return orTaken(identity, () =>
         act(by, { name: 'passkey add', changes: [`person:${identity}`] }, async t => {
-          await insertPasskey(t, { ...passkey, id, person: identity, name, at: now() })
+          const createdAt = now()
+          await insertPasskey(t, { ...passkey, id, person: identity, name, at: createdAt })
           const own = await selectPasskeys(t, identity)
           if (own.length > MAX_PASSKEYS) throw tooMany()
-          await deps.ledger.appendIn(t, [passkeyEntry(by, { ...passkey, id, person: identity, name })])
+          await deps.ledger.appendIn(t, [passkeyEntry(by, { ...passkey, id, person: identity, name, createdAt })])
           return toView(find(own, id))
         }),
       )
@@ -93,7 +94,10 @@ export function createPasskeys(room: Room, act: Act): Passkeys {
             kind: 'passkey-removed',
             target: id,
             details: { name, sessions: sessions.length },
-            facts: [gone(passkeyId(id)), gone(passkeyNameFact({ id, name }).id), ...facts],
+            facts: [
+              ...[passkeyId(id), passkeyNameFact({ id, name }).id, passkeyOfId(identity, id)].map(gone),
+              ...facts,
+            ],
           },
           ...(await within(t, sessions)),
         ])
@@ -120,6 +124,13 @@ function assertOwn(
 ): void {
   if (passkey.person !== identity || !facts.holds(passkeyFact(passkey))) throw noSuchPasskey(passkey.id)
 }
+
+/** When it was made, by the log. */
+export const madeAt = (
+  { ledger: { facts } }: { readonly ledger: Pick<Ledger, 'facts'> },
+  passkey: Pick<PasskeyRow, 'id' | 'person' | 'createdAt'>,
+): string =>
+  facts.holds(passkeyOfFact(passkey)) ? passkey.createdAt.toISOString() : 'at a time that the audit log does not say'
 
 function find(own: readonly PasskeyRow[], id: string): PasskeyRow {
   const passkey = own.find(each => each.id === id)

@@ -202,6 +202,24 @@ describe('a person who is reset', () => {
       expect(await signIn(again)).toMatchObject({ identity: alice.who, administrator: true })
     })
 
+    it('shows whoever says it the passkeys as the log knows them, not as somebody names, dates or hides them', async () => {
+      const { link } = await reset(alice, bea, true)
+      await use(link, alice)
+      const shown = async () =>
+        (await world.identity.words.person(world.store, alice.who)).find(({ name }) => name.startsWith('Passkeys'))
+          ?.value
+      const write = (text: string) =>
+        world.store.transaction({ name: 'lie', deadlineMs: 5000 }, t => t.execute(text, [alice.who]))
+      expect(await shown()).toMatch(/^"new", made 2026-03-01T[^;]*$/)
+      await write(`update passkey set name = 'old', created_at = '2020-01-01' where person = $1`)
+      expect(await shown()).toBe('"unknown: not as it was named", made at a time that the audit log does not say')
+      await write(`update passkey set public_key = '\\x00' where person = $1`)
+      expect(await shown()).toMatch(/^passkey_\S+, which the database does not show$/)
+      await expect(enable(alice, carl)).rejects.toMatchObject({ message: expect.stringContaining('does not show') })
+      await use((await reset(alice, bea, true)).link, alice)
+      await enable(alice, carl)
+    })
+
     it('is not waited for where there is nobody else to say yes, or nobody any more', async () => {
       const waiting = await reset(alice, bea, true)
       await use(waiting.link, alice)

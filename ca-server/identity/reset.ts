@@ -7,6 +7,8 @@ import {
   gone,
   passkeyFact,
   passkeyId,
+  passkeyOfId,
+  passkeysBy,
   passkeysEndedFact,
   personFact,
   personId,
@@ -117,7 +119,7 @@ export async function resetIn(
     facts: [
       ...ended.facts,
       ...goneLinks(facts, links),
-      ...removed.map(id => gone(passkeyId(id))),
+      ...removed.flatMap(id => [gone(passkeyId(id)), gone(passkeyOfId(identity, id))]),
       // Also those that somebody hides in the database at this moment.
       ...(removes ? [passkeysEndedFact(identity)] : []),
       ...earlier.filter(name => name !== nameOf(by)).map(name => gone(resetId(identity, name))),
@@ -153,7 +155,14 @@ export async function confirmIn(room: Room, t: Queryable, person: PersonRow, by:
     throw new KeymanError('denied', `you have reset ${identity} yourself: another administrator has to say yes`, {
       hint: `ask one of them: keyman person show ${identity}, then keyman person enable ${identity}`,
     })
-  if (person.passkeys === 0)
+  const { shown, hidden } = passkeysBy(room.deps.ledger.facts, identity, await selectPasskeys(t, identity))
+  if (hidden.length > 0)
+    throw new KeymanError(
+      'conflict',
+      `the audit log knows a passkey of ${identity} that the database does not show: ${hidden.join(', ')}`,
+      { hint: 'somebody changed the database: nobody says yes to what nobody sees; see the server log' },
+    )
+  if (shown.length === 0)
     throw new KeymanError('conflict', `${identity} has not made the new passkey yet: there is nothing to say yes to`, {
       hint: `the link may have ended; a new one: keyman person reset ${identity}`,
     })

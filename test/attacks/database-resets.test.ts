@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { api } from '#shared/api/index.ts'
 import { type ApiSession, enrol, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
-import { bodyOf, outcome } from '#test/support/attack-world.ts'
+import { bodyOf, outcome, refusal } from '#test/support/attack-world.ts'
 import { type DatabaseWorld, openDatabaseWorld } from '#test/support/database-world.ts'
 import { requires } from '#test/support/requires.ts'
 
@@ -87,6 +87,22 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
     await world.sql('select pg_advisory_unlock(900)')
     await expect(second).rejects.toThrow('expired')
     await logIn(world.server, first)
+  })
+
+  it('has nobody say yes to a passkey that is hidden from whoever says it; to one that is seen it is said', async () => {
+    const stolen = await enrol(world.server, await reset(), params.identity)
+    const [{ id } = {}] = await world.sql(
+      `select id from passkey where person = 'pam@example.com' order by created_at desc limit 1`,
+    )
+    await world.sql(`alter table passkey rename to real_passkey;
+      create view passkey as select * from real_passkey where id <> '${id}' or current_query() like '%credential_id = %';
+      grant select, insert, update, delete on passkey to keyman_runtime`)
+    await expect.poll(() => outcome(enable()), { timeout: 10_000 }).not.toBe('unavailable')
+    expect((await refusal(enable())).message).toContain(`that the database does not show: ${id}`)
+    await world.sql('drop view passkey; alter table real_passkey rename to passkey')
+    await expect(logIn(world.server, stolen)).rejects.toThrow()
+    await expect.poll(() => outcome(enable()), { timeout: 10_000 }).toBe('done')
+    await logIn(world.server, stolen)
   })
 
   it('is said no yes to by one that was under way when they reset once more; one that comes after it is to that', async () => {
