@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { openStore, type Store } from '#server/store/index.ts'
-import { encodeCheckpoint, noteKeyId, parseCheckpoint, signedNote } from '#shared/merkle/index.ts'
+import { utf8 } from '#shared/bytes.ts'
+import { encodeCheckpoint, leafHash, noteKeyId, parseCheckpoint, signedNote, TreeEdge } from '#shared/merkle/index.ts'
 import { entry, issueRequest, logKey, openLedger, origin, sealKey, subjects } from '#test/support/contract/ledger.ts'
 import { createLedger, type Ledger } from './index.ts'
 import type { KeptHead, LogMemory } from './memory.ts'
@@ -59,6 +61,35 @@ describe('a tree head that is shown', () => {
   it('of the same length with other records: the same', async () => {
     expect(await ledger.hear(await signed(3n, new Uint8Array(32).fill(7)))).toContain('are not those')
     await expect(issue()).rejects.toMatchObject({ code: 'unavailable' })
+  })
+
+  it('of other records is not come by because the database shows a tree of those; of its own it is', async () => {
+    const [kept] = await store.query(
+      'select hashes from ledger_tile where level = 0 and index = 0',
+      [],
+      z.object({ hashes: z.instanceof(Uint8Array) }),
+    )
+    const put = (tile: Uint8Array) =>
+      store.execute('update ledger_tile set hashes = $1 where level = 0 and index = 0', [tile])
+    const own = TreeEdge.empty()
+    own.append([kept?.hashes.slice(0, 32) ?? new Uint8Array(32), kept?.hashes.slice(32, 64) ?? new Uint8Array(32)])
+    expect(await ledger.hear(await signed(2n, own.root()))).toBe(undefined)
+    const other = TreeEdge.empty()
+    const leaves = Array.from({ length: (kept?.hashes.length ?? 0) / 32 }, (_, n) => leafHash(utf8(`other ${n}`)))
+    const [tile] = other.append(leaves)
+    const before = TreeEdge.empty()
+    before.append(leaves.slice(0, 2))
+    const second = await openLedger(store)
+    try {
+      await put(tile?.hashes ?? new Uint8Array())
+      expect(await ledger.hear(await signed(2n, before.root()))).toContain('are not those')
+      await expect(issue()).rejects.toMatchObject({ code: 'unavailable' })
+      // Nor because it shows none.
+      await put(new Uint8Array(32))
+      expect(await second.hear(await signed(2n, before.root()))).toContain('are not those')
+    } finally {
+      await put(kept?.hashes ?? new Uint8Array())
+    }
   })
 
   it('that the key has not signed, or of another log, stops nothing', async () => {

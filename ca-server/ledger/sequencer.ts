@@ -3,6 +3,7 @@ import { equalBytes, toHex } from '#shared/bytes.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
+  consistencyProof,
   encodeCheckpoint,
   noteKeyId,
   parseCheckpoint,
@@ -10,6 +11,7 @@ import {
   type TileReader,
   TreeEdge,
   verifyCheckpoint,
+  verifyConsistency,
 } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
 import { checkHistory } from './check-history.ts'
@@ -118,8 +120,16 @@ export class Sequencer {
     return told(this.#broken).message
   }
 
+  /** By the tree of this process: the one in the database is whatever somebody shows at this moment. */
   async #assertComesBy({ size, root }: { size: bigint; root: Uint8Array }): Promise<string | undefined> {
-    if (equalBytes((await TreeEdge.load(size, this.#deps.readTile)).root(), root)) return undefined
+    const { edge } = this.#deps.follower
+    const newest = { size: edge.size, root: edge.root() }
+    const proof = await consistencyProof(size, newest.size, this.#deps.readTile).catch((error: unknown) => {
+      // A tile that is not there proves nothing, either.
+      if (error instanceof RangeError) return []
+      throw error
+    })
+    if (verifyConsistency({ size, root }, newest, proof)) return undefined
     this.#broken ??= recordsLost(
       `the first ${size} records of the audit log are not those that its key once signed: records were lost`,
     )
