@@ -3,48 +3,58 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { grantFact, membersOf, teamsOf } from './facts.ts'
-import type { Access } from './port.ts'
+import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
+import type { Access, Grant } from './port.ts'
 import { selectGrant, selectGrants } from './records.ts'
 
 /** The room's `words`: whoever touches a passkey for a change is shown what the log says too. */
-export const accessWords = ({ facts }: Pick<Ledger, 'facts'>): Access['words'] => ({
-  async grant(on, id) {
-    const grant = await selectGrant(on, id)
-    if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
-    if (grant.id !== id || !facts.holds(grantFact(grant)))
-      throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
-        hint: 'try again in a moment; if it stays so, somebody changed it: see the server log',
-      })
-    return [
-      { name: 'It gives', value: grantText(grant) },
-      { name: 'Made by', value: `${grant.createdBy}, ${grant.createdAt}` },
-    ]
-  },
+export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
+  /** Those that the log vouches for; and what it knows beside all of these, which may be anybody's: a row that is hidden now is put back later. */
+  function known(rows: readonly Grant[], isMeant: (grant: Grant) => boolean) {
+    const vouched = rows.filter(grant => facts.holds(grantFact(grant)))
+    const shown = new Set(vouched.map(({ id }) => grantId(id)))
+    const hidden = [...facts.ids(grantId(''))].filter(id => !shown.has(id))
+    return {
+      grants: vouched.filter(isMeant),
+      hidden: hidden.length === 0 ? [] : [`maybe more: the database does not show ${hidden.join(', ')}`],
+    }
+  }
+  return {
+    async grant(on, id) {
+      const grant = await selectGrant(on, id)
+      if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
+      if (grant.id !== id || !facts.holds(grantFact(grant)))
+        throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
+          hint: 'try again in a moment; if it stays so, somebody changed it: see the server log',
+        })
+      return [
+        { name: 'It gives', value: grantText(grant) },
+        { name: 'Made by', value: `${grant.createdBy}, ${grant.createdAt}` },
+      ]
+    },
 
-  async person(on, identity) {
-    const teams = teamsOf(facts.ids, identity)
-    const whose = [identity, ...teams.map(team => `team:${team}`)]
-    const grants = (await selectGrants(on)).filter(grant => whose.includes(grant.who) && facts.holds(grantFact(grant)))
-    return [
-      { name: `Teams of ${identity}`, value: told(teams) || 'none' },
-      { name: `What ${identity} gets`, value: told(grants.map(grantText)) || 'no login' },
-    ]
-  },
+    async person(on, identity) {
+      const teams = teamsOf(facts.ids, identity)
+      const whose = [identity, ...teams.map(team => `team:${team}`)]
+      const { grants, hidden } = known(await selectGrants(on), grant => whose.includes(grant.who))
+      return [
+        { name: `Teams of ${identity}`, value: told(teams) || 'none' },
+        { name: `What ${identity} gets`, value: told([...grants.map(grantText), ...hidden]) || 'no login' },
+      ]
+    },
 
-  async team(on, name) {
-    const members = membersOf(facts.ids, name)
-    const grants = (await selectGrants(on)).filter(
-      grant => grant.who === `team:${name}` && facts.holds(grantFact(grant)),
-    )
-    if (members.length === 0 && grants.length === 0)
-      return [{ name: `The team ${name} is`, value: 'nobody yet: the team is new' }]
-    return [
-      { name: `The team ${name} is`, value: told(members) || 'nobody' },
-      { name: `What the team ${name} gets`, value: told(grants.map(grantText)) || 'nothing yet' },
-    ]
-  },
-})
+    async team(on, name) {
+      const members = membersOf(facts.ids, name)
+      const { grants, hidden } = known(await selectGrants(on), grant => grant.who === `team:${name}`)
+      if (members.length === 0 && grants.length === 0 && hidden.length === 0)
+        return [{ name: `The team ${name} is`, value: 'nobody yet: the team is new' }]
+      return [
+        { name: `The team ${name} is`, value: told(members) || 'nobody' },
+        { name: `What the team ${name} gets`, value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' },
+      ]
+    },
+  }
+}
 
 /** Characters: what is longer hides what else stands on the page. */
 const MAX_LISTED = 3000

@@ -60,6 +60,8 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
       const own = before?.session === caller.session && equalBytes(before.request, request) ? before : undefined
       // What it is about may be otherwise since, by that very request.
       if (own?.state === 'used') return { answer: answered(key, own) }
+      // What is shown is what the log says by now.
+      await deps.ledger.follow()
       const shown = showable(await asked.shown(store))
       if (own && own.state === 'confirmed' && own.shown === shown && own.endsAt > now())
         return {

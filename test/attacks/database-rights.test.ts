@@ -92,6 +92,33 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(await certificate(kim)).toBe('denied')
   })
 
+  it('shows whoever puts somebody into a team that it may get more than is seen, where a grant of it is hidden', async () => {
+    const team = (persons: readonly string[]) => ({
+      params: { name: 'interns' },
+      body: bodyOf(api.teams.addMembers, { persons: [...persons] }),
+    })
+    await call(world.alice.connection, api.teams.addMembers, team(['bob@example.com']))
+    const { id } = await call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who: 'team:interns', login: 'root', hosts: { labels: { env: 'test' } } }),
+    })
+    const gets = async () => {
+      const { transaction } = await refusal(
+        call(untouched(world.alice.connection), api.teams.addMembers, team(['mallory@example.com'])),
+      )
+      const params = { transaction: transaction?.id ?? '' }
+      const { shown } = await page(world.server, api.actions.show, { params })
+      return shown.find(({ name }) => name === 'What the team interns gets')?.value
+    }
+    expect(await gets()).toMatch(/^[^;]*root[^;]*$/)
+    await world.sql(
+      `create table hidden as select * from access_grant where id = '${id}'; delete from access_grant where id = '${id}'`,
+    )
+    expect(await gets()).toBe(`maybe more: the database does not show grant:${id}`)
+    await world.sql('insert into access_grant select * from hidden; drop table hidden')
+    await call(world.alice.connection, api.grants.remove, { params: { id } })
+    expect(await gets()).toBe('nothing yet')
+  })
+
   it('has nobody shown, nor the log record, another thing than what is changed', async () => {
     const zoe = await enrolled('zoe@example.com')
     const { id } = await call(world.alice.connection, api.grants.add, grant('zoe@example.com'))
