@@ -35,6 +35,8 @@ export type ConnectionEvents = {
   number(content: ContentToNumber): Promise<number | undefined>
   /** What each host that there is has said to this server that it has in force, by its name. */
   readonly held: Map<HostName, Held>
+  /** The revision that each of them came with or was sent last, here: a row that says an older one is in force is an old one. */
+  readonly told: Map<HostName, number>
   /** Makes a state: those of a whole fleet are not made at once. */
   readonly inTurn: InTurn
   /** Writes down that a host is there. */
@@ -205,6 +207,7 @@ export class Connection {
     if (hello.incarnation === store.incarnation) {
       // Which content has this number says nobody but this server itself: a row that somebody wrote would keep the host from
       // hearing of a revocation, and have it take for in force what it never got.
+      this.#events.told.set(host.name, hello.revision)
       const known = this.#events.held.get(host.name)
       this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
     }
@@ -294,6 +297,7 @@ export class Connection {
     if (state.leftOut.length > 0 && !same)
       this.#deps.alarm(`${host.name} is told of nobody for ${state.leftOut.join(', ')}: more persons than fit`)
     this.#waiting = state
+    this.#events.told.set(host.name, state.revision)
     clearTimeout(this.#deadline)
     this.#deadline = this.#startDeadline()
     await this.#send(

@@ -73,6 +73,7 @@ export function createHosts(given: HostsDeps): Hosts {
       return setInForce(store, sealed, now())
     }, AT_ONCE),
     held: new Map<HostName, Held>(),
+    told: new Map<HostName, number>(),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()
@@ -88,7 +89,7 @@ export function createHosts(given: HostsDeps): Hosts {
     },
   }
 
-  const waiting = { ...deps, inTurn: events.inTurn, nextAnswer: () => answers.promise }
+  const waiting = { ...deps, inTurn: events.inTurn, told: events.told, nextAnswer: () => answers.promise }
 
   /** Every stream looks whether its host should have something new, a few at a time. */
   function allChanged(): void {
@@ -111,7 +112,8 @@ export function createHosts(given: HostsDeps): Hosts {
     for (const connection of streams.all())
       if (!snapshot.knows(connection.caller.name, connection.caller.clientSpki))
         connection.close(CLOSE.policy, 'this host is gone')
-    for (const name of events.held.keys()) if (!snapshot.find(name)) events.held.delete(name)
+    for (const known of [events.held, events.told])
+      for (const name of known.keys()) if (!snapshot.find(name)) known.delete(name)
   }
   async function hostsChanged(): Promise<void> {
     await snapshot.reload()

@@ -14,8 +14,8 @@ const partsOf = ({ id, revision, krlVersion, hash }: InForce) =>
   ['keyman-in-force-v2', id, revision, krlVersion.toString(), hash ? toHex(hash) : ''] as const
 
 /**
- * Under a key that only the servers have. An older one that somebody puts back says that the host has less in force, which is
- * no harm.
+ * Under a key that only the servers have. An older one that somebody puts back says that the host has an older list in force, which is
+ * no harm; but by its digest it may be what the host is to have again: see `wait-in-force.ts`.
  */
 export const inForceSeal = (key: Uint8Array, said: InForce): Uint8Array => macOf(key, partsOf(said))
 

@@ -1,4 +1,5 @@
 import { equalBytes } from '#shared/bytes.ts'
+import type { HostName } from '#shared/names.ts'
 import { contentsFor } from './desired-state.ts'
 import { hostFact } from './facts.ts'
 import { isHeard } from './in-force.ts'
@@ -15,6 +16,8 @@ export type Waiting = Pick<
   'store' | 'ledger' | 'inForceKey' | 'now' | 'principalsFor' | 'currentKrl' | 'trustBundles'
 > & {
   readonly inTurn: InTurn
+  /** The revision that a host came with or was sent last by this server. */
+  readonly told: ReadonlyMap<HostName, number>
   /** Resolves when a host of this server has said something. */
   readonly nextAnswer: () => Promise<void>
 }
@@ -48,7 +51,9 @@ export async function waitForAll(
       if (!row.joined || !concerns(row)) continue
       const { hash } = await contentOf(row)
       const is = (said: Uint8Array | undefined) => said !== undefined && equalBytes(said, hash)
-      found.push(inForceOf(deps, row, { isInForce: is(row.inForceHash), wasTried: is(row.contentHash) }))
+      // The same may have been in force before: what was taken away and given again meanwhile has the digest of then.
+      const isInForce = is(row.inForceHash) && row.inForce >= (deps.told.get(row.name) ?? 0)
+      found.push(inForceOf(deps, row, { isInForce, wasTried: is(row.contentHash) }))
     }
     return found
   }

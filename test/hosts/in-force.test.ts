@@ -89,6 +89,33 @@ it('is not in force because somebody writes so into its row; where the host says
   stream.hangUp()
 })
 
+it('is not in force because somebody puts back what its row said before the change that was taken back; where the host says so it is', async () => {
+  let isSilent = false
+  const asked: number[] = []
+  const stream = connect(web1, revision => {
+    asked.push(revision)
+    return isSilent ? undefined : { type: 'in-force', revision }
+  })
+  await stream.inForce
+  const { store, access } = server.services
+  await store.execute('create table kept_host as select * from host where name = $1', [web1])
+  const { id } = await addGrant(parseLogin('taken', 'test'))
+  expect(await waited(20)).toMatchObject([{ name: web1, state: 'in-force' }, { name: web2 }])
+  isSilent = true
+  const before = asked.length
+  await access.removeGrant(id, server.by())
+  await expect.poll(() => asked.length).toBe(before + 1)
+  await store.execute(
+    `update host h set in_force = k.in_force, in_force_krl = k.in_force_krl, in_force_seal = k.in_force_seal,
+       in_force_hash = k.in_force_hash, revision = k.revision from kept_host k where h.id = k.id`,
+    [],
+  )
+  expect(await waited(0)).toMatchObject([{ name: web1, state: 'waiting' }, { name: web2 }])
+  await stream.say({ type: 'in-force', revision: asked.at(-1) ?? 0 })
+  expect(await waited(0)).toMatchObject([{ name: web1, state: 'in-force' }, { name: web2 }])
+  stream.hangUp()
+})
+
 it('says nothing of hosts that it does not concern', async () => {
   expect(await server.services.hosts.waitForAll(0, ({ name }) => name === web2)).toMatchObject([{ name: web2 }])
 })
