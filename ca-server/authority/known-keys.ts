@@ -28,7 +28,8 @@ export async function sortKeys(
     try {
       const named = statesIn(bundle, row)
       return named.length > 0
-        ? named.includes(row.state) && (row.purpose !== 'ssh-user' || signedItself(row))
+        ? // A root stands in the bundle itself; a canary that is none would have hosts refuse every list.
+          named.includes(row.state) && (row.purpose === 'machines' || signedItself(row))
         : isHeld(row)
     } catch {
       return false

@@ -148,6 +148,11 @@ it.each([
   ],
   ['retired', `update authority_key set state = 'retired' where purpose = 'ssh-host'`],
   [
+    'given a canary where it has none',
+    `do $$ begin alter table authority_key drop constraint authority_key_check;
+      update authority_key set certificate = 'ssh-ed25519 AAAA' where purpose = 'ssh-host'; end $$`,
+  ],
+  [
     'given the canary of nobody',
     `update authority_key set certificate = 'ssh-ed25519 AAAA' where purpose = 'ssh-user'`,
   ],
