@@ -71,8 +71,7 @@ function stillGood(certificate: Certificate, place: Place, key: SshPublicKey): b
   return (
     certificate.kind === 'host' &&
     equalBytes(certificate.subjectKey.blob, key.blob) &&
-    certificate.principals.length === 1 &&
-    certificate.principals[0] === place.config.host &&
+    certificate.principals.includes(place.config.host) &&
     verifyCertificate(certificate, place.hostAuthorities) &&
     // Five minutes: the server's clock may be ahead of ours.
     notBefore.getTime() <= now.getTime() + 300_000 &&

@@ -107,6 +107,21 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect((await laptop.keyman(['why', web1])).stderr).not.toContain('Your machine hears of it')
     await laptop.keyman(['grant', 'remove', id, '--no-wait'])
   })
+  it('a host is found by the alias that it was given with its name, which is shown before the touch and afterwards', async () => {
+    const alias = 'www.keyman.localhost'
+    const added = await laptop.keyman(['host', 'add', 'called1.keyman.localhost', '--alias', 'WWW.keyman.localhost.'])
+    expect(added.stderr).toContain('Join token of called1.keyman.localhost')
+    expect(await json('host', 'show', 'called1.keyman.localhost')).toMatchObject({ aliases: [alias] })
+    expect((await laptop.keyman(['host', 'show', 'called1.keyman.localhost'])).stdout).toContain(
+      `also       ${alias}\n`,
+    )
+    const host = 'called1.keyman.localhost'
+    const id = (await laptop.keyman(['grant', 'add', 'alice@example.com', 'caller', '--host', host])).stdout.trim()
+    expect((await laptop.keyman(['why', alias])).stdout).toContain(`alice@example.com gets in to ${host} as caller`)
+    const records = await json('audit', 'list', '--kind', 'host-added', '--host', host)
+    expect(JSON.stringify(records)).toContain(alias)
+    await laptop.keyman(['grant', 'remove', id, '--no-wait'])
+  })
   it('plain ssh knows by itself a host that was granted since the last renewal, and asks for none that it knows', async () => {
     await laptop.keyman(['host', 'add', 'new1.keyman.localhost', '--port', '2299', '--address', '127.0.0.1'])
     const evaluate = async (host: string) => {
@@ -187,6 +202,10 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect((await signIn(bobs, bob, [invited.login])).stderr).toContain('Signed in as bob@example.com')
     const why = await bobs.keyman(['why', web1, '--person', 'alice@example.com'])
     expect([why.code, why.stderr]).toEqual([4, expect.stringMatching(/\nkeyman: hint: ask an administrator; /)])
+    // Who does not get in learns of no alias whose it is.
+    const { stdout } = await bobs.keyman(['why', 'www.keyman.localhost'])
+    expect(stdout).toContain('does not get in to www.keyman.localhost')
+    expect(stdout).not.toContain('called1')
   })
   it('a person who has lost the passkey gets a link for another, and all else of them has ended', async () => {
     const { code, stdout, stderr } = await laptop.keyman([

@@ -35,6 +35,8 @@ export type Context = Pin & {
 
 export type Host = {
   readonly name: string
+  /** Further names, which its certificates carry. */
+  readonly aliases?: readonly string[]
   readonly port?: number
   readonly address?: string
   readonly logins: readonly string[]

@@ -68,8 +68,15 @@ const trustedList = ({ organisation, bundle, logKey }: Context) => ({
   history: `keyman ${organisation} ${parseTrustDocument(bundle.document).incarnation}`,
 })
 
-export const knownHost = ({ name, logins, port, address }: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
+export const knownHost = ({
   name,
+  aliases,
+  logins,
+  port,
+  address,
+}: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
+  name,
+  ...(aliases === undefined ? {} : { aliases }),
   logins,
   ...(port === undefined ? {} : { port }),
   ...(address === undefined ? {} : { address }),

@@ -43,7 +43,9 @@ export function checkAlias(folders: Folders, { alias, host }: Alias): void {
           ? `names end in ${suffixes.map(suffix => `.${suffix}`).join(' or ')}`
           : 'run keyman login first',
     })
-  const own = contexts.flatMap(context => context.hosts).some(({ name }) => name === alias)
+  const own = contexts
+    .flatMap(context => context.hosts)
+    .some(({ name, aliases = [] }) => name === alias || aliases.includes(alias))
   if (own || (alias === 'demo' && hasDemo(folders)))
     throw new KeymanError('conflict', `${alias} is the name of a host already`, { hint: 'choose another one' })
 }

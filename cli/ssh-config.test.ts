@@ -128,6 +128,22 @@ describe('the include file', () => {
     ] as const)
       expect(of(alias, host)).toBe(texts(input()))
   })
+  it('has the aliases that the server lists, as far as they are names that it answers for and no other host has', () => {
+    const aliases = ['www.prod.example.com', 'github.com', 'web1.prod.example.com', 'fe80::1%h']
+    const hosts = [{ name: 'web1.prod.example.com' }, { name: 'db1.prod.example.com', port: 2222, aliases }]
+    const text = texts(input({ hosts }))
+    expect(text).toContain('Host www.prod.example.com www.prod.example.com. ')
+    expect(text).toContain('  HostName db1.prod.example.com\n  Port 2222\n  HostKeyAlias db1.prod.example.com\n')
+    expect(text).not.toMatch(/github|fe80/)
+    expect(text.match(/^Host web1\./gm)).toHaveLength(1)
+    expect(knownHostsText(['ssh-ed25519 AAAA'], input({ hosts }))).toBe(
+      '@cert-authority web1.prod.example.com,db1.prod.example.com,[db1.prod.example.com]:2222,www.prod.example.com,[www.prod.example.com]:2222 ssh-ed25519 AAAA keyman\n',
+    )
+    // What the person declared comes before what a server says.
+    const own = [{ alias: 'www.prod.example.com', host: 'web1.prod.example.com' }]
+    expect(texts(input({ hosts, aliases: own })).match(/^Host www\./gm)).toHaveLength(1)
+    expect(texts(input({ hosts, aliases: own }))).toMatch(/^Host www\..*\n {2}HostName web1/m)
+  })
   it.each([
     '*',
     '*.com',
@@ -464,9 +480,14 @@ describe.skipIf(!requires('ssh'))('ssh itself', () => {
       { alias: '192.0.2.8', host: 'db1.prod.example.com' },
     ]
     const { at, given } = ours('typed', { aliases })
-    writeTexts(at('include'), given)
+    const [web1, db1, v6] = given.hosts
+    if (!web1 || !db1 || !v6) throw new Error('three hosts')
+    const listed = { ...db1, aliases: ['www.prod.example.com'] }
+    writeTexts(at('include'), { ...given, hosts: [web1, listed, v6] })
     writeFileSync(at('config'), withInclude(own, { path: at('include'), home: folder }))
     for (const typed of [
+      'www.prod.example.com',
+      'WWW.prod.example.com.',
       'd1',
       'D1',
       '192.0.2.8',

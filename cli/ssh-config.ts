@@ -35,6 +35,8 @@ export type SshConfigInput = {
 }
 type Host = {
   readonly name: string
+  /** As an administrator listed them: the host's certificate carries them. */
+  readonly aliases?: readonly string[]
   readonly port?: number
   readonly address?: string
   readonly logins?: readonly string[]
@@ -148,8 +150,17 @@ const isBelow = (name: string, suffixes: readonly string[]): boolean =>
 /** Those below the names that the person agreed to; whatever else a server claims is left out. */
 export const ownHosts = (names: Names): Names['hosts'] => names.hosts.filter(host => isOurs(names, host.name))
 
-const ownAliases = (input: SshConfigInput): readonly Alias[] =>
-  (input.aliases ?? []).filter(({ alias, host }) => isAlias(alias) && isOurs(input, host))
+/** What the person declared comes first; of a server's answer only names that the person has agreed to leave to it, and no other host's. */
+const ownAliases = (input: SshConfigInput): readonly Alias[] => [
+  ...(input.aliases ?? []).filter(({ alias, host }) => isAlias(alias) && isOurs(input, host)),
+  ...ownHosts(input).flatMap(host =>
+    listedAliases(input, host)
+      .filter(alias => !input.aliases?.some(declared => declared.alias === alias))
+      .map(alias => ({ alias, host: host.name })),
+  ),
+]
+const listedAliases = (names: Names, { aliases = [] }: Host): string[] =>
+  aliases.filter(alias => isOurs(names, alias) && !names.hosts.some(({ name }) => name === alias))
 
 /** A name or an address, as a person types it to ssh. */
 export const isAlias = (text: string): boolean => isHostName(text) || isIp(text)
@@ -240,10 +251,12 @@ const isPlain = (text: string): boolean => /^\/[\p{L}\p{M}\p{N}/._+@-]+$/u.test(
  * one refuses `[*]:*`.
  */
 export function knownHostsText(authorities: readonly string[], claimed: Names): string {
-  const names = ownHosts(claimed).flatMap(host => [
-    host.name,
-    ...(host.port !== undefined && host.port !== 22 ? [`[${host.name}]:${host.port}`] : []),
-  ])
+  const names = ownHosts(claimed).flatMap(host =>
+    [host.name, ...listedAliases(claimed, host)].flatMap(name => [
+      name,
+      ...(host.port !== undefined && host.port !== 22 ? [`[${name}]:${host.port}`] : []),
+    ]),
+  )
   if (names.length === 0) return '# no hosts yet\n'
   return authorities
     .map(key => `@cert-authority ${names.join(',')} ${key.split(' ').slice(0, 2).join(' ')} keyman\n`)

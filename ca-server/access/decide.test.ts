@@ -178,11 +178,16 @@ describe('everything else', () => {
     expect(decide(disabled, now, asAlice, { kind, what: 'grants' }).allow).toBe(false)
   })
 
-  test('a host gets a certificate for its own name, and nothing else', () => {
+  test('a host gets a certificate for its own name and its aliases, and nothing else', () => {
     const host: Subject = { kind: 'host', name: web1.name }
     expect(decide(admin, now, host, { kind: 'ssh-host-certificate' })).toMatchObject({
       allow: true,
       limits: { principals: [web1.name] },
+    })
+    const called: Subject = { ...host, aliases: [parseHostName('www.prod.example.com', 'test')] }
+    expect(decide(admin, now, called, { kind: 'ssh-host-certificate' })).toMatchObject({
+      allow: true,
+      limits: { principals: [web1.name, 'www.prod.example.com'] },
     })
     expect(decide(admin, now, asAlice, { kind: 'ssh-host-certificate' }).allow).toBe(false)
     for (const action of [

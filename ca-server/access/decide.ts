@@ -151,12 +151,12 @@ function administration(person: KnownPerson, action: AdministratorAction): Decis
   return deny(`${person.identity} is no administrator: ${action.what}`, 'only administrators may do this')
 }
 
-/** A host gets a certificate for its own exact name. That it exists, and holds this key, is what made it a caller. */
+/** A host gets a certificate for its own exact name and its aliases. That it exists, and holds this key, is what made it a caller. */
 function hostCertificate(subject: Subject): Decision<HostCertificateLimits> {
   if (subject.kind !== 'host') return deny('only a host gets a host certificate')
   return {
     allow: true,
-    limits: { principals: [subject.name], maxLifetime: HOST_CERTIFICATE_LIFETIME },
+    limits: { principals: [subject.name, ...(subject.aliases ?? [])], maxLifetime: HOST_CERTIFICATE_LIFETIME },
     epochs: [],
   }
 }

@@ -23,7 +23,7 @@ export type SelectableHost = { readonly name: HostName; readonly labels: Labels 
 /** Who wants something: any `Caller` of `identity` fits, and so does a person named by an administrator who asks why. */
 export type Subject =
   | { readonly kind: 'person'; readonly identity: PersonIdentity }
-  | { readonly kind: 'host'; readonly name: HostName }
+  | { readonly kind: 'host'; readonly name: HostName; readonly aliases?: readonly HostName[] }
 
 /** `lifetime`: seconds asked for; a request can only narrow. */
 export type CertificateAction = { readonly kind: 'ssh-certificate'; readonly lifetime?: number }

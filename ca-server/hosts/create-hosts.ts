@@ -201,6 +201,7 @@ export function createHosts(given: HostsDeps): Hosts {
       if (row?.name !== name || !deps.ledger.facts.holds(hostFact(row))) throw noSuchHost(name)
       return [
         { name: 'Host', value: `${name} with the labels ${hostsText({ labels: row.labels }) || 'none'}` },
+        ...(row.aliases.length > 0 ? [{ name: 'Also called', value: row.aliases.join(', ') }] : []),
         { name: 'Known here as', value: row.id },
       ]
     },
@@ -224,6 +225,7 @@ export function createHosts(given: HostsDeps): Hosts {
     resolveHost: (name, clientSpki) => snapshot.resolve(name, clientSpki),
     living: () => snapshot.all(),
     find: name => snapshot.find(name),
+    named: name => snapshot.find(name) ?? snapshot.all().find(host => host.aliases.includes(name)),
 
     connect(caller: HostCaller, channel) {
       const connection = new Connection(caller, channel, deps, log, events)

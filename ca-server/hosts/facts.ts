@@ -6,6 +6,7 @@ export const hostId = (id: string): string => `host:${id}`
 export const hostFact = (host: {
   readonly id: string
   readonly name: string
+  readonly aliases?: readonly string[]
   readonly labels: Readonly<Record<string, string>>
   readonly port: number
   readonly address?: string | undefined
@@ -14,6 +15,8 @@ export const hostFact = (host: {
   id: hostId(host.id),
   is: {
     name: host.name,
+    // Absent where there are none, as records say it that are older than aliases.
+    aliases: host.aliases?.length ? [...host.aliases] : undefined,
     labels: { ...host.labels },
     port: host.port,
     address: host.address,

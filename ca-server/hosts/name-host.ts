@@ -7,7 +7,16 @@ import { formatJoinToken } from '#shared/join-token.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
 import { hostFact, hostId, tokenFact } from './facts.ts'
 import type { HostsDeps, HostView, NewHost } from './port.ts'
-import { bumpChange, type HostRow, insertHost, insertToken, selectByName, setRemoved, viewOf } from './records.ts'
+import {
+  bumpChange,
+  type HostRow,
+  insertHost,
+  insertToken,
+  selectByName,
+  selectTaken,
+  setRemoved,
+  viewOf,
+} from './records.ts'
 import { hostSubject } from './snapshot.ts'
 
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
@@ -17,8 +26,11 @@ export const hashOf = (secret: string): Uint8Array =>
 /** Names a host and makes its join token. See the door. */
 export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const name = parseHostName(input.name, 'name')
-  checkSuffix(name, deps.hostSuffixes)
-  const host = { ...input, name }
+  checkSuffix('name', name, deps.hostSuffixes)
+  const aliases = (input.aliases ?? []).map(alias => parseHostName(alias, 'aliases'))
+  for (const alias of aliases) checkSuffix('aliases', alias, deps.hostSuffixes)
+  if (new Set([name, ...aliases]).size <= aliases.length) throw invalid('aliases', 'a name stands there twice')
+  const host = { ...input, name, aliases }
   deps.assertFits(host)
   const at = deps.now()
   const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
@@ -26,10 +38,18 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const secret = toBase64Url(deps.random(32))
   try {
     await deps.act(by, { name: 'host add' }, async t => {
+      // One host is added after the other from here on, so that no two take one name, whichever of them has it as an alias.
+      await bumpChange(t)
+      const held = await selectTaken(t, [name, ...aliases])
+      if (held) throw taken(held)
       await insertHost(t, id, host, at)
       await insertToken(t, { hash: hashOf(secret), host: id, at, endsAt })
-      await bumpChange(t)
-      const details = { labels: { ...host.labels }, port: host.port, tokenEndsAt: endsAt.toISOString() }
+      const details = {
+        ...(aliases.length > 0 ? { aliases: [...aliases] } : {}),
+        labels: { ...host.labels },
+        port: host.port,
+        tokenEndsAt: endsAt.toISOString(),
+      }
       await deps.ledger.appendIn(t, [
         {
           ...by,
@@ -42,7 +62,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
       ])
     })
   } catch (error) {
-    if (error instanceof StoreError && error.kind === 'unique') throw taken(name)
+    if (error instanceof StoreError && error.kind === 'unique') throw taken({ name, host: name })
     throw error
   }
   const row = await selectByName(deps.store, name)
@@ -55,15 +75,17 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
 /** Everything that the host needs stands in the token, which goes in by standard input: so no data stands in the command. */
 const JOIN_COMMAND = 'keyman-agent join --token-file -'
 
-const taken = (name: HostName): KeymanError =>
-  new KeymanError('conflict', `there is a host ${name} already`, {
-    hint: `a living host's name is never given to a second: keyman host remove ${name} first`,
-  })
+const taken = ({ name, host }: { name: string; host: string }): KeymanError =>
+  new KeymanError(
+    'conflict',
+    host === name ? `there is a host ${name} already` : `${name} is an alias of the host ${host} already`,
+    { hint: `a living host's name is never given to a second: keyman host remove ${host} first` },
+  )
 
-function checkSuffix(name: HostName, suffixes: readonly string[]): void {
+function checkSuffix(field: string, name: HostName, suffixes: readonly string[]): void {
   if (suffixes.some(suffix => name.endsWith(`.${suffix}`))) return
   throw invalid(
-    'name',
+    field,
     `${name} does not end in a host suffix of this organisation (${suffixes.join(', ')})`,
     'the suffixes stand in the server configuration as host_suffixes',
   )

@@ -21,6 +21,8 @@ export type PrincipalsLine = hostStream.PrincipalsLine
 /** A host as rooms and routes above meet it. `address` is where clients reach it if its name does not resolve. */
 export type LivingHost = {
   readonly name: HostName
+  /** Further names of it, under the same suffixes. */
+  readonly aliases: readonly HostName[]
   readonly labels: Labels
   readonly port: number
   readonly address: string | undefined
@@ -133,7 +135,7 @@ export interface Hosts {
   stop(): Promise<void>
 
   /**
-   * Names a host and makes its join token, which is shown once. Throws `conflict` where a living host has the name,
+   * Names a host and makes its join token, which is shown once. Throws `conflict` where a living host has the name or an alias,
    * `invalid-input` for a name outside the organisation's suffixes.
    */
   add(host: NewHost, by: By): Promise<{ host: HostView; token: string; endsAt: Date; command: string }>
@@ -164,10 +166,17 @@ export interface Hosts {
   resolveHost(
     name: HostName,
     clientSpki: Uint8Array,
-  ): { readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[] } | undefined
+  ):
+    | {
+        readonly aliases: readonly HostName[]
+        readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[]
+      }
+    | undefined
   /** Every living host, in memory: what `access` chooses from. */
   living(): readonly LivingHost[]
   find(name: HostName): LivingHost | undefined
+  /** The same by its name or an alias. */
+  named(name: HostName): LivingHost | undefined
 
   /** A host's stream has opened. */
   connect(caller: HostCaller, channel: HostChannel): HostConnection

@@ -16,6 +16,7 @@ export const hostRow = z
   .object({
     id: z.string(),
     name: hostName,
+    aliases: z.array(hostName),
     labels,
     port: z.number(),
     address: z.string().nullable(),
@@ -37,6 +38,7 @@ export const hostRow = z
   .transform(row => ({
     id: row.id,
     name: row.name,
+    aliases: row.aliases,
     labels: row.labels,
     port: row.port,
     address: row.address ?? undefined,
@@ -59,7 +61,7 @@ export const hostRow = z
   }))
 export type HostRow = z.infer<typeof hostRow>
 
-const COLUMNS = `id, name, labels, port, address, client_spki, revision, content_hash, krl_version, in_force,
+const COLUMNS = `id, name, aliases, labels, port, address, client_spki, revision, content_hash, krl_version, in_force,
   in_force_krl, in_force_seal, in_force_hash, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
@@ -77,6 +79,20 @@ export async function selectByName(q: Queryable, name: HostName): Promise<HostRo
   return row
 }
 
+/** Which of these a living host has already, as its name or as an alias, and which host. */
+export async function selectTaken(
+  t: Queryable,
+  names: readonly HostName[],
+): Promise<{ name: string; host: string } | undefined> {
+  const [row] = await t.query(
+    `select n.name, host.name as host from jsonb_array_elements_text($1::jsonb) as n (name)
+     join host on host.removed_at is null and (host.name = n.name or host.aliases ? n.name) limit 1`,
+    [JSON.stringify(names)],
+    z.object({ name: z.string(), host: z.string() }),
+  )
+  return row
+}
+
 async function selectById(q: Queryable, id: string): Promise<HostRow | undefined> {
   const [row] = await q.query(`select ${COLUMNS} from host where id = $1 and removed_at is null`, [id], hostRow)
   return row
@@ -86,13 +102,22 @@ async function selectById(q: Queryable, id: string): Promise<HostRow | undefined
 export async function insertHost(
   t: Queryable,
   id: string,
-  host: NewHost & { name: HostName },
+  host: NewHost & { name: HostName; aliases: readonly HostName[] },
   at: Date,
 ): Promise<void> {
   await t.execute(
-    `insert into host (id, name, labels, port, address, created_at, revision)
-     values ($1, $2, $3::jsonb, $4, $5, $6::timestamptz, coalesce((select max(revision) from host where name = $2), 0))`,
-    [id, host.name, JSON.stringify(host.labels), host.port, host.address ?? null, at.toISOString()],
+    `insert into host (id, name, labels, port, address, created_at, aliases, revision)
+     values ($1, $2, $3::jsonb, $4, $5, $6::timestamptz, $7::jsonb,
+       coalesce((select max(revision) from host where name = $2), 0))`,
+    [
+      id,
+      host.name,
+      JSON.stringify(host.labels),
+      host.port,
+      host.address ?? null,
+      at.toISOString(),
+      JSON.stringify(host.aliases),
+    ],
   )
 }
 
@@ -284,6 +309,7 @@ export const isFailing = (row: HostRow): boolean =>
 
 export const viewOf = (row: HostRow, now: Date): HostView => ({
   name: row.name,
+  ...(row.aliases.length > 0 ? { aliases: row.aliases } : {}),
   labels: row.labels,
   port: row.port,
   ...(row.address === undefined ? {} : { address: row.address }),

@@ -88,12 +88,13 @@ export class HostSnapshot {
       })
     const host = this.#hosts.get(name)
     if (!host || !this.knows(name, clientSpki)) return undefined
-    return { epochs: [{ subject: hostSubject(name), epoch: host.epoch }] }
+    return { aliases: host.aliases, epochs: [{ subject: hostSubject(name), epoch: host.epoch }] }
   }
 }
 
 const known = (row: HostRow, epoch: bigint): Known => ({
   name: row.name,
+  aliases: row.aliases,
   labels: row.labels,
   port: row.port,
   address: row.address,

@@ -6,7 +6,7 @@ import { type Handled, handle } from './handle.ts'
 
 export type AccessRoutesDeps = {
   readonly access: Pick<Access, 'why'>
-  readonly hosts: Pick<Hosts, 'find' | 'show'>
+  readonly hosts: Pick<Hosts, 'named' | 'show'>
 }
 
 /** `keyman why HOST`. */
@@ -14,10 +14,14 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
   return [
     handle(api.access.why, async request => {
       const caller = personOf(request)
-      const { host: name, person } = request.query
-      const answer = access.why(caller.identity, person ?? caller.identity, name, hosts.find(name))
-      // Nobody else learns whether there is such a host.
-      if (answer.allowed.length === 0 && !caller.administrator) return answer
+      const { host: asked } = request.query
+      const person = request.query.person ?? caller.identity
+      const host = hosts.named(asked)
+      const name = host?.name ?? asked
+      const answer = access.why(caller.identity, person, name, host)
+      // Nobody else learns whether there is such a host, nor whose alias a name is.
+      if (answer.allowed.length === 0 && !caller.administrator)
+        return name === asked ? answer : access.why(caller.identity, person, asked, undefined)
       const { state, lastSeenAt, message } = await hosts.show(name)
       return {
         ...answer,

@@ -53,6 +53,7 @@ export function reachableHosts(
       name,
       logins,
       ...(host === undefined ? {} : { port: host.port }),
+      ...(host === undefined || host.aliases.length === 0 ? {} : { aliases: [...host.aliases] }),
       ...(host?.address === undefined ? {} : { address: host.address }),
     }
   })

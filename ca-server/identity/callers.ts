@@ -51,7 +51,7 @@ export function certificateCallers({ deps, sessions }: Room) {
   function host(name: HostCaller['name'], { spki, fingerprint }: Parsed): HostCaller {
     const found = deps.resolveHost(name, spki)
     if (!found) throw new KeymanError('not-signed-in', `${name} is not a host of this organisation with this key`)
-    return { kind: 'host', name, clientSpki: spki, clientFingerprint: fingerprint, epochs: found.epochs }
+    return { kind: 'host', name, clientSpki: spki, clientFingerprint: fingerprint, ...found }
   }
 }
 

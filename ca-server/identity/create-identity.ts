@@ -42,7 +42,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     }
     const found = deps.resolveHost(caller.name, caller.clientSpki)
     if (!found) throw new KeymanError('not-signed-in', `${caller.name} is not a host of this organisation any more`)
-    return { ...caller, epochs: found.epochs }
+    return { ...caller, ...found }
   }
 
   const act = createAct(room, reload)

@@ -46,6 +46,8 @@ export type PersonCaller = MachineCaller | BrowserCaller
 export type HostCaller = {
   readonly kind: 'host'
   readonly name: HostName
+  /** Further names that an administrator listed for it. */
+  readonly aliases?: readonly HostName[]
   readonly clientSpki: Uint8Array
   readonly clientFingerprint: string
   readonly epochs: readonly Epoch[]
@@ -459,7 +461,10 @@ export type IdentityDeps = {
   /** PEM or DER of the machine authority's roots, those of today. */
   readonly machineRoots: () => readonly string[]
   /** `hosts.resolveHost`. */
-  readonly resolveHost: (name: HostName, clientSpki: Uint8Array) => { readonly epochs: readonly Epoch[] } | undefined
+  readonly resolveHost: (
+    name: HostName,
+    clientSpki: Uint8Array,
+  ) => { readonly aliases?: readonly HostName[]; readonly epochs: readonly Epoch[] } | undefined
   /** After somebody was enrolled; a failure here does not undo that. */
   readonly onEnrolled?: (person: {
     readonly identity: PersonIdentity

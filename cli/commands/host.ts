@@ -10,7 +10,7 @@ import { confirmRemoval } from '../confirm-removal.ts'
 import { requireSession } from '../context.ts'
 import { checkWritable, writeFile } from '../files.ts'
 import { folders } from '../folders.ts'
-import { hostArgument, inFull } from '../host-argument.ts'
+import { asTyped, hostArgument, inFull } from '../host-argument.ts'
 import { parseLabels } from '../labels.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
@@ -49,6 +49,7 @@ usage: keyman host show NAME [--json]`,
     if (values.json) printJson(host)
     else {
       print(`${host.name}, ${host.state}`)
+      if (host.aliases) print(`  also       ${host.aliases.join(', ')}`)
       print(`  labels     ${hostsText({ labels: host.labels }) || 'none'}`)
       print(`  in force   revision ${host.inForce} of ${host.revision}`)
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
@@ -62,9 +63,10 @@ usage: keyman host show NAME [--json]`,
 
 const add = command({
   help: `keyman host add: name a host and get what it joins with
-usage: keyman host add NAME [--label k=v …] [flags]
+usage: keyman host add NAME [--label k=v …] [--alias NAME …] [flags]
 
   --label env=demo     what grants choose hosts by; repeatable
+  --alias OTHER        a further name, a CNAME say, that its certificates carry; repeatable
   --port 22            where its sshd listens
   --address ADDRESS    where clients reach it, if the name does not resolve
   --for 1h             how long the join token is good
@@ -76,6 +78,7 @@ example:
 The token works once. Undo: keyman host remove NAME`,
   options: {
     label: { type: 'string', multiple: true },
+    alias: { type: 'string', multiple: true },
     port: { type: 'string' },
     address: { type: 'string' },
     for: { type: 'string' },
@@ -89,6 +92,9 @@ The token works once. Undo: keyman host remove NAME`,
     const body = {
       name: newName(name),
       labels: parseLabels(values.label),
+      ...(values.alias === undefined
+        ? {}
+        : { aliases: values.alias.map(alias => parseHostName(asTyped(alias), '--alias')) }),
       port,
       tokenLifetime: parseDuration(values.for ?? '1h', '--for'),
       ...(values.address === undefined ? {} : { address: values.address }),
@@ -116,7 +122,14 @@ function newName(text: string) {
   throw usage(`NAME: ${name} is not the whole name of a host`, inFull(name, context.hostSuffixes))
 }
 
-const FLAGS = { name: 'NAME', labels: '--label', port: '--port', tokenLifetime: '--for', address: '--address' }
+const FLAGS = {
+  name: 'NAME',
+  aliases: '--alias',
+  labels: '--label',
+  port: '--port',
+  tokenLifetime: '--for',
+  address: '--address',
+}
 
 const remove = command({
   help: `keyman host remove: take a host out; its certificates are revoked

@@ -406,6 +406,8 @@ export const revocations = {
 
 export const host = z.object({
   name: hostName,
+  /** Further names that its certificates carry; absent where there are none. */
+  aliases: z.array(hostName).optional(),
   labels,
   port: z.int().optional(),
   address: z.string().optional(),
@@ -421,6 +423,14 @@ export const host = z.object({
 })
 export const newHost = z.strictObject({
   name: named('Host', hostName),
+  /** Further names that its certificates carry, such as a CNAME: under the organisation's suffixes, and no other host's. */
+  aliases: named(
+    'Also called',
+    z.array(hostName).min(1, 'must name one').max(16, 'must be at most 16 names').optional(),
+    {
+      absent: 'no other name',
+    },
+  ),
   labels: named('With the labels', labels.default({})),
   port: named('Port', z.int().min(1).max(65_535).default(22)),
   /** Where clients reach it if the name does not resolve. */

@@ -94,6 +94,8 @@ export const clientCertificateAnswer = z.object({ /** PEM, leaf only. */ certifi
 
 export const reachableHost = z.object({
   name: hostName,
+  /** Further names of it, which its certificates carry. */
+  aliases: z.array(hostName).optional(),
   port: z.int().min(1).max(65_535).optional(),
   /** Where it is reached if the name does not resolve by itself. */
   address: z.string().max(253).optional(),

@@ -36,6 +36,7 @@ const FULL: Record<string, Record<string, unknown>[]> = {
   'hosts.add': [
     {
       name: 'web1.example.com',
+      aliases: ['www.example.com'],
       labels: { env: 'prod' },
       port: 2222,
       address: '198.51.100.7',

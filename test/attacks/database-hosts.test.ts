@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/client.ts'
 import { api } from '#shared/api/index.ts'
 import { type ApiSession, logIn } from '#test/support/api-person.ts'
-import { bodyOf, type JoinedHost, joinHost } from '#test/support/attack-world.ts'
+import { bodyOf, hostCertificateOf, type JoinedHost, joinHost } from '#test/support/attack-world.ts'
 import { type DatabaseWorld, isRevokedAt, openDatabaseWorld, stateOf, streamOf } from '#test/support/database-world.ts'
 import { requires } from '#test/support/requires.ts'
 
@@ -38,6 +38,34 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     await world.sql(`update host set labels = '{"env":"test"}'`)
     expect(await principals()).toContain('alice@example.com')
     expect(await principals()).not.toContain('bob@example.com')
+  })
+
+  it('has no certificate given for a name that it was not given; the log alone says its aliases', async () => {
+    const ask = () => hostCertificateOf(host)
+    expect((await ask()).principals).toEqual(['web1.keyman.localhost'])
+    await world.sql(
+      `update host set aliases = '["db1.keyman.localhost"]'; update host_change set version = version + 1`,
+    )
+    await world.tells(/host:\S+ in the database is not what the audit log says/)
+    await expect
+      .poll(() =>
+        ask().then(
+          ({ principals }) => principals,
+          told => told.code,
+        ),
+      )
+      .toBe('not-signed-in')
+    await world.sql(`update host set aliases = '[]'; update host_change set version = version + 1`)
+    await expect
+      .poll(() =>
+        ask().then(
+          ({ principals }) => principals,
+          told => told.code,
+        ),
+      )
+      .toEqual(['web1.keyman.localhost'])
+    const www = await joinHost(world, 'web2.keyman.localhost', { aliases: ['www.keyman.localhost'] })
+    expect((await hostCertificateOf(www)).principals).toEqual(['web2.keyman.localhost', 'www.keyman.localhost'])
   })
 
   it('has it take nothing for in force that it was never told, and so keeps nobody in who was revoked; what was told is not told again', async () => {

@@ -23,6 +23,7 @@ import { newKey } from '#test/support/trust-world.ts'
 
 const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const NAME = parseHostName('web1.keyman.localhost', 'name')
+const ALIAS = parseHostName('www.keyman.localhost', 'name')
 
 describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
   let server: HostsServer
@@ -102,6 +103,27 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     await server.services.hosts.remove(NAME, server.by())
   })
 
+  it('has its names for itself: no alias is the name or alias of another, nor outside the suffixes, nor there twice', async () => {
+    const { hosts } = server.services
+    const add = (name: string, ...aliases: string[]) =>
+      hosts.add({ ...newHost(name), aliases: aliases.map(alias => parseHostName(alias, 'alias')) }, server.by())
+    await add('a.keyman.localhost', 'b.keyman.localhost')
+    for (const [name, alias, refusal] of [
+      ['b.keyman.localhost', undefined, /b\.keyman\.localhost is an alias of the host a\.keyman\.localhost already/],
+      ['c.keyman.localhost', 'b.keyman.localhost', /is an alias of the host a\.keyman\.localhost already/],
+      ['c.keyman.localhost', 'a.keyman.localhost', /there is a host a\.keyman\.localhost already/],
+      ['c.keyman.localhost', 'c.example.org', /host suffix/],
+      ['c.keyman.localhost', 'c.keyman.localhost', /stands there twice/],
+    ] as const)
+      await expect(add(name, ...(alias ? [alias] : [])), name).rejects.toThrow(refusal)
+    await hosts.remove(parseHostName('a.keyman.localhost', 'name'), server.by())
+    const { host } = await add('c.keyman.localhost', 'b.keyman.localhost')
+    expect(host.aliases).toEqual(['b.keyman.localhost'])
+    await hosts.remove(parseHostName('c.keyman.localhost', 'name'), server.by())
+    const races = await Promise.allSettled([add('d.keyman.localhost', 'e.keyman.localhost'), add('e.keyman.localhost')])
+    expect(races.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+  })
+
   it('believes no server whose root of trust is another than the token names', async () => {
     const { token } = await server.services.hosts.add(newHost('pinned.keyman.localhost'), server.by())
     const wrong = { ...parseJoinToken(token), fingerprint: `SHA256:${'A'.repeat(43)}` }
@@ -112,7 +134,7 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
   })
 
   it('joins by its token on standard input, and has its first state in force', async () => {
-    const { token } = await server.services.hosts.add(newHost(NAME), server.by())
+    const { token } = await server.services.hosts.add({ ...newHost(NAME), aliases: [ALIAS] }, server.by())
     const joined = await runAgent(['join', '--token-file', '-', ...machine()], `${token}\n`)
     expect(joined.err).not.toContain('error')
     expect(joined.code).toBe(0)
@@ -124,10 +146,10 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     expect(again.err).toContain('ended or was used already')
   })
 
-  it('has a host certificate for its exact name by the host authority', () => {
+  it('has a host certificate for its exact name, and the aliases that an administrator listed, by the host authority', () => {
     const line = readFileSync(join(sshd.folder, 'sshd', 'ssh_host_ed25519_key-cert.pub'), 'utf8').trim()
     const certificate = parseCertificate(line)
-    expect(certificate).toMatchObject({ kind: 'host', principals: [NAME] })
+    expect(certificate).toMatchObject({ kind: 'host', principals: [NAME, ALIAS] })
     expect(certificate.extensions).toEqual([])
   })
 

@@ -200,14 +200,25 @@ export async function joinBody(connection: Connection, secret: string, keys = ne
 export type JoinedHost = { readonly name: string; readonly keys: LoginKeys; readonly connection: Connection }
 
 /** A whole host, without its agent. */
-export async function joinHost(world: Pick<AttackWorld, 'alice' | 'stranger'>, name: string): Promise<JoinedHost> {
-  const { secret } = await addHost(world, name)
+export async function joinHost(
+  world: Pick<AttackWorld, 'alice' | 'stranger'>,
+  name: string,
+  more: Record<string, unknown> = {},
+): Promise<JoinedHost> {
+  const { secret } = await addHost(world, name, more)
   const keys = newKeys()
   const { client } = await call(world.stranger, api.hostSelf.join, {
     body: await joinBody(world.stranger, secret, keys),
   })
   const connection = { ...world.stranger, client: { key: keys.client.pem, certificate: client.certificate } }
   return { name, keys, connection }
+}
+
+/** The certificate that a host gets for its key, asked for as its agent does. */
+export async function hostCertificateOf({ connection, keys }: JoinedHost) {
+  const { challenge } = await call(connection, api.login.challenge)
+  const { sshSignature: signature } = proveBoth(keys, 'host-key', challenge)
+  return call(connection, api.hostSelf.hostCertificate, { body: { publicKey: keys.ssh.line, challenge, signature } })
 }
 
 /** A body with its defaults, as the route's schema makes it from plain values. */
