@@ -67,6 +67,27 @@ describe('teams and grants', () => {
     ])
   })
 
+  test('of two that give just the same one is refused, though both are asked for at the same moment; one that the log does not know is in no way of it', async () => {
+    const both = await Promise.allSettled([
+      rooms.access.addGrant(newGrant(), by()),
+      rooms.access.addGrant(newGrant(), by()),
+    ])
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+    const [grant] = await rooms.access.listGrants()
+    const refused = both.find(each => each.status === 'rejected')
+    expect(String(refused?.reason)).toContain(`${grant?.id} gives just this already`)
+    await rooms.access.removeGrant(grant?.id ?? '', by())
+    const again = await rooms.access.addGrant(newGrant(), by())
+    await rooms.store.execute(
+      `insert into access_grant select (jsonb_populate_record(g, '{"id":"grant_neverrecorded"}')).* from access_grant g where id = $1`,
+      [again.id],
+    )
+    await rooms.access.removeGrant(again.id, by())
+    const next = await rooms.access.addGrant(newGrant(), by())
+    await rooms.store.execute(`delete from access_grant where id = 'grant_neverrecorded'`, [])
+    await rooms.access.removeGrant(next.id, by())
+  })
+
   test('why is asked of oneself, of others by administrators alone, and reasons in full are for these', async () => {
     const root = parsePersonIdentity('root@example.com', 'test')
     await rooms.addPerson(root, { administrator: true })

@@ -21,7 +21,7 @@ import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.
 
 export type ChangeDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'vouched'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'vouched'>
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
@@ -53,24 +53,40 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
     createdBy: by.actor.kind === 'person' ? by.actor.identity : by.actor.kind,
   }
   deps.assertFits(now => withGrant(now, added), 'who')
-  return change(deps, 'grant add', holders(added.who), by, async t => {
-    await assertNew(deps, t, added)
-    await insertGrant(t, added)
-    await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
-    return added
-  })
+  const looked = new Set<string>()
+  for (;;) {
+    const unheard = await change(deps, 'grant add', holders(added.who), by, async t => {
+      const same = await sameGrant(deps, t, added, looked)
+      if (same !== undefined) return same
+      await insertGrant(t, added)
+      await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
+      return undefined
+    })
+    if (unheard === undefined) return added
+    // Given a moment ago, here or by another server: whether the log vouches for it is heard outside of a transaction only.
+    looked.add(unheard)
+    await deps.ledger.follow()
+  }
 }
 
-/** Of two that give just the same, taking one away would take nothing away. What the log does not vouch for gives nothing. */
-async function assertNew({ ledger }: ChangeDeps, t: Queryable, added: Grant): Promise<void> {
+/**
+ * Of two that give just the same, taking one away would take nothing away: throws where there is one. What the log does not vouch
+ * for gives nothing; gives the ID of one that it was not asked for (`looked`) since there is such a row.
+ */
+async function sameGrant(
+  { ledger }: ChangeDeps,
+  t: Queryable,
+  added: Grant,
+  looked: ReadonlySet<string>,
+): Promise<string | undefined> {
   const gives = (grant: Grant) => canonicalJson(grantFact({ ...grant, id: '' }).is)
-  const same = (await selectGrants(t)).find(
-    grant => grant.who === added.who && gives(grant) === gives(added) && ledger.facts.holds(grantFact(grant)),
-  )
+  const alike = (await selectGrants(t)).filter(grant => grant.who === added.who && gives(grant) === gives(added))
+  const same = alike.find(grant => ledger.facts.holds(grantFact(grant)))
   if (same)
     throw new KeymanError('conflict', `${same.id} gives just this already`, {
       hint: `see keyman grant show ${same.id}; a grant never changes: to give something else, add another`,
     })
+  return alike.find(({ id }) => !looked.has(id))?.id
 }
 
 export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
