@@ -147,7 +147,8 @@ function refusalLog(log: Log): (line: AccessLine) => void {
   const inAll = createRateLimiter({ burst: 600, perMinute: 600, now })
   let leftOut = 0
   return line => {
-    if (line.status < 400) return
+    // A touch that is asked for is no refusal: who confirms it is in the log, and who never does has changed nothing.
+    if (line.status < 400 || line.code === 'assertion-required') return
     try {
       perAddress.take(addressKey(line.from))
       inAll.take('all')

@@ -202,6 +202,10 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect((await signIn(bobs, bob, [invited.login])).stderr).toContain('Signed in as bob@example.com')
     const why = await bobs.keyman(['why', web1, '--person', 'alice@example.com'])
     expect([why.code, why.stderr]).toEqual([4, expect.stringMatching(/\nkeyman: hint: ask an administrator; /)])
+    // The server's log tells a refusal with its reason; that a touch was asked for, as for the invitation, is none.
+    await expect.poll(() => server.output()).toMatch(/"refused".*"path":"\/v1\/why".*"code":"denied"/)
+    expect(server.output()).not.toContain('assertion-required')
+    expect(server.output()).not.toContain('"path":"/v1/invitations"')
     // Who does not get in learns of no alias whose it is.
     const { stdout } = await bobs.keyman(['why', 'www.keyman.localhost'])
     expect(stdout).toContain('does not get in to www.keyman.localhost')

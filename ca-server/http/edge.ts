@@ -10,8 +10,10 @@ export type OnInternalError = (error: unknown, requestId: string) => void
 export function newApp(onInternalError: OnInternalError): Hono<EdgeEnv> {
   const app = new Hono<EdgeEnv>()
   app.onError((error, c) => {
-    const { requestId } = requestInfo(c)
+    const info = requestInfo(c)
+    const { requestId } = info
     const ours = asKeymanError(error)
+    info.refusal = ours.code
     if (ours.code === 'internal') onInternalError(error, requestId)
     return problem(ours, requestId)
   })

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
+import type { ErrorCode } from '#shared/errors.ts'
 import { plainAddress } from './plain-address.ts'
 import { peerAddress } from './proxy-protocol.ts'
 
@@ -14,6 +15,8 @@ export type RequestInfo = {
   readonly from: string
   /** Set by `noteCaller`, for the access log. */
   caller: string | undefined
+  /** Why it was refused. */
+  refusal?: ErrorCode
 }
 
 export type EdgeEnv = { Bindings: HttpBindings }
@@ -23,7 +26,7 @@ const infos = new WeakMap<IncomingMessage, RequestInfo>()
 
 /** Called once a request by the listener. */
 export function describeRequest(incoming: IncomingMessage, trusted: TrustedProxies | undefined): RequestInfo {
-  const info = { requestId: newRequestId(), from: clientAddress(incoming, trusted), caller: undefined }
+  const info: RequestInfo = { requestId: newRequestId(), from: clientAddress(incoming, trusted), caller: undefined }
   infos.set(incoming, info)
   return info
 }

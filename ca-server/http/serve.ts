@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
-import { KeymanError } from '#shared/errors.ts'
+import { type ErrorCode, KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
 import { Bodies } from './bodies.ts'
 import { connectionsFor, connectionsPerAddress, openFilesLimit } from './connection-limit.ts'
@@ -71,6 +71,8 @@ export type AccessLine = {
   /** Microseconds from the end of the headers to the end of the answer. */
   readonly duration: number
   readonly caller?: string
+  /** Why it was refused, where a route did. */
+  readonly code?: ErrorCode
 }
 
 /** `opened`: to be called when it is let in. Until then the connection is its address's, and has a time to end. */
@@ -299,6 +301,7 @@ function begin(
       status: outgoing.statusCode,
       duration: Math.round((performance.now() - started) * 1000),
       ...(info.caller === undefined ? {} : { caller: info.caller }),
+      ...(info.refusal === undefined ? {} : { code: info.refusal }),
     })
     if (state.closing) state.onIdle?.()
   })
