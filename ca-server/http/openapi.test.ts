@@ -2,8 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { int8, uint64 } from '#shared/api/fields.ts'
 import { allRoutes, api } from '#shared/api/index.ts'
+import { isAddressRange } from '#shared/ip-address.ts'
 import { isHostName, isPersonIdentity } from '#shared/names.ts'
 import { openApiDocument } from './openapi.ts'
+import { MAX_BODY_BYTES } from './read-json.ts'
 
 const operation = z.looseObject({
   operationId: z.string(),
@@ -69,6 +71,16 @@ describe('the OpenAPI document', () => {
     expect(api.grants.remove.params?.safeParse({ id: 'grant_0123456789' }).success).toBe(true)
   })
 
+  it('asks for no text that no body would hold', () => {
+    const most = (of: unknown): number[] =>
+      typeof of === 'object' && of !== null
+        ? Object.entries(of).flatMap(([key, value]) => (key === 'maxLength' ? [Number(value)] : most(value)))
+        : []
+    for (const { operationId, requestBody } of operations)
+      expect(Math.max(0, ...most(requestBody)), operationId).toBeLessThan(MAX_BODY_BYTES)
+    expect(most(named('trust.publish').requestBody)).toContain(40_000)
+  })
+
   it('gives names their patterns and lengths, and numbers of an address their least and most', () => {
     expect(parameter('persons.show', 'identity')?.schema).toMatchObject({ type: 'string', maxLength: 128 })
     expect(parameter('auditTrail.list', 'limit')?.schema).toEqual({
@@ -96,6 +108,23 @@ describe('the OpenAPI document', () => {
       `${'a'.repeat(64)}.b`,
     ])
       expect(pattern('hosts.show', 'name').test(text)).toBe(isHostName(text))
+  })
+
+  it('says what a network looks like; that no bit is behind its prefix it can not say', () => {
+    const patterns = [...JSON.stringify(named('grants.add').requestBody).matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)]
+      .map(([, text]) => String(JSON.parse(text ?? '')))
+      .filter(pattern => pattern.includes('12[0-8]') || pattern.includes('3[0-2]'))
+    expect(patterns).toHaveLength(2)
+    const fits = (text: string) => patterns.some(pattern => new RegExp(pattern, 'u').test(text))
+    for (const network of ['10.0.0.0/8', '192.0.2.7/32', '2001:db8::/32', '::/0']) {
+      expect(fits(network), network).toBe(true)
+      expect(isAddressRange(network), network).toBe(true)
+    }
+    for (const none of ['00105cf4f/3', '10.0.0/8', '10.0.0.0/33', '2001:db8::/129', '::1::/64']) {
+      expect(fits(none), none).toBe(false)
+      expect(isAddressRange(none), none).toBe(false)
+    }
+    expect([fits('10.0.0.1/8'), isAddressRange('10.0.0.1/8')]).toEqual([true, false])
   })
 
   it.each([

@@ -224,7 +224,7 @@ const RANGE_PATTERN = {
     { format: 'ipv4' },
     { format: 'ipv6' },
     { pattern: `^${OCTET}(\\.${OCTET}){3}/(3[0-2]|[12]?[0-9])$` },
-    { pattern: '^[0-9a-fA-F:.]{2,45}/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$' },
+    { pattern: z.regexes.cidrv6.source },
   ],
   description: 'An address, or a network with no bit behind its prefix',
 }
@@ -426,7 +426,12 @@ export const newHost = z.strictObject({
   /** Further names that its certificates carry, such as a CNAME: under the organisation's suffixes, and no other host's. */
   aliases: named(
     'Also called',
-    z.array(hostName).min(1, 'must name one').max(16, 'must be at most 16 names').optional(),
+    z
+      .array(hostName)
+      .min(1, 'must name one')
+      .max(16, 'must be at most 16 names')
+      .meta({ uniqueItems: true })
+      .optional(),
     {
       absent: 'no other name',
     },
@@ -575,8 +580,9 @@ export const auditTrail = {
   }),
 }
 
+/** Within a body's 64 kB, with its signatures and what JSON escapes: one of sixteen roots and both keys of each authority has some 20 kB at most. */
 export const signedBundle = z.object({
-  /** The exact text that was signed. */ document: named('Document', z.string().max(200_000), { how: 'digest' }),
+  /** The exact text that was signed. */ document: named('Document', z.string().max(40_000), { how: 'digest' }),
   signatures: named('Signatures', z.array(armoredSignature).max(16), { how: 'digest' }),
 })
 export const trust = {
