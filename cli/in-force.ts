@@ -10,8 +10,8 @@ type InForce = Pick<z.infer<typeof administration.inForce>, 'hosts' | 'goodUntil
 
 /** The flags of all that ends or narrows access. */
 export const WAIT_OPTIONS = { wait: { type: 'string' }, 'no-wait': { type: 'boolean' } } as const
-export const WAIT_HELP = `  --wait 5      how many seconds to wait for hosts to confirm
-  --no-wait     for scripts: don't, and say nothing of hosts`
+export const WAIT_HELP = `  --wait 5           how many seconds to wait for hosts to confirm
+  --no-wait          for scripts: don't, and say nothing of hosts`
 
 /** Seconds; undefined where nobody waits. */
 export function secondsToWait(values: { wait?: string; 'no-wait'?: boolean }): number | undefined {

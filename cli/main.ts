@@ -33,7 +33,8 @@ Administration (each change wants a touch of the passkey)
   config show         every setting and where it comes from
   completion SHELL    for bash, zsh or fish
 
-keyman COMMAND --help says more. Documentation: docs/ beside this program.`
+keyman COMMAND --help says more. HTTPS_PROXY and NO_PROXY say by which proxy
+servers are reached. Documentation: docs/ beside this program.`
 
 async function main(args: readonly string[]): Promise<number> {
   const [word, ...rest] = args
