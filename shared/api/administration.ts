@@ -580,7 +580,7 @@ export const auditTrail = {
   }),
 }
 
-/** Within a body's 64 kB, with its signatures and what JSON escapes: one of sixteen roots and both keys of each authority has some 20 kB at most. */
+/** The document is bounded so that a body of 64 kB has room for signatures, too; the body's own limit holds for all of it. */
 export const signedBundle = z.object({
   /** The exact text that was signed. */ document: named('Document', z.string().max(40_000), { how: 'digest' }),
   signatures: named('Signatures', z.array(armoredSignature).max(16), { how: 'digest' }),
