@@ -99,6 +99,12 @@ export function listContexts(folders: Folders): string[] {
     .sort()
 }
 
+/** All that can be read: a damaged one, which a login makes anew and `keyman doctor` names, takes nothing from the others. */
+export const readableContexts = (folders: Folders): Context[] =>
+  listContexts(folders).flatMap(name => readable(() => readContext(folders, name)) ?? [])
+export const damagedContexts = (folders: Folders): string[] =>
+  listContexts(folders).filter(name => readable(() => readContext(folders, name)) === undefined)
+
 /** The context named by `--context` or KEYMAN_CONTEXT, else the one used last, else the only one. Undefined where there is none. */
 export function currentContext(folders: Folders, name = process.env.KEYMAN_CONTEXT): Context | undefined {
   const all = listContexts(folders)
@@ -116,8 +122,9 @@ export function currentContext(folders: Folders, name = process.env.KEYMAN_CONTE
 /** The organisation that claims a host's name, unless one is named outright; else the current context. */
 export function contextOfHost(folders: Folders, host: string): Context | undefined {
   if (process.env.KEYMAN_CONTEXT !== undefined) return currentContext(folders)
-  const contexts = listContexts(folders).flatMap(name => readContext(folders, name) ?? [])
-  const claimed = contexts.find(context => context.hostSuffixes.some(suffix => host.endsWith(`.${suffix}`)))
+  const claimed = readableContexts(folders).find(context =>
+    context.hostSuffixes.some(suffix => host.endsWith(`.${suffix}`)),
+  )
   return claimed ?? currentContext(folders)
 }
 
@@ -126,9 +133,12 @@ export const readContext = (folders: Folders, organisation: string): Context | u
 export const readSession = (folders: Folders, organisation: string): Session | undefined =>
   readOwn(sessionFiles(folders, organisation).session, isSession)
 /** The same; undefined also where the file is damaged, which a login makes anew. */
-export function readableSession(folders: Folders, organisation: string): Session | undefined {
+export const readableSession = (folders: Folders, organisation: string): Session | undefined =>
+  readable(() => readSession(folders, organisation))
+
+function readable<T>(read: () => T): T | undefined {
   try {
-    return readSession(folders, organisation)
+    return read()
   } catch {
     return undefined
   }

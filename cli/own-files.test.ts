@@ -6,6 +6,9 @@ import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import { sessionConnection } from './checkpoint.ts'
 import {
   type Context,
+  contextOfHost,
+  damagedContexts,
+  readableContexts,
   readContext,
   readSession,
   type Session,
@@ -66,6 +69,14 @@ describe("keyman's own files, damaged", () => {
       expect(() => readContext(given, 'acme')).toThrow(`${contextFile} is damaged`)
     },
   )
+  it('a context that is damaged takes nothing from the others, and is named', () => {
+    writeFileSync(contextFile, '{')
+    writeContext(given, { ...context, organisation: 'other', hostSuffixes: ['other.example'] })
+    expect(readableContexts(given).map(({ organisation }) => organisation)).toEqual(['other'])
+    expect(damagedContexts(given)).toEqual(['acme'])
+    expect(contextOfHost(given, 'web1.other.example')?.organisation).toBe('other')
+    rmSync(join(given.config, 'contexts', 'other.json'))
+  })
   it.each(['', '{', 'null', '[]', '{}', JSON.stringify({ ...session, ssh: {} })])('a session of %s', text => {
     writeFileSync(files.session, text)
     expect(() => readSession(given, 'acme')).toThrow(`${files.session} is damaged`)

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { isHostName, printable } from '#shared/names.ts'
-import { listContexts, readContext } from './context.ts'
+import { readableContexts } from './context.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
@@ -34,7 +34,7 @@ export function writeAliases(folders: Folders, aliases: readonly Alias[]): void 
 export function checkAlias(folders: Folders, { alias, host }: Alias): void {
   if (!isAlias(alias))
     throw new KeymanError('invalid-input', `NAME: ${printable(alias)} is neither a host's name nor an address`)
-  const contexts = listContexts(folders).flatMap(name => readContext(folders, name) ?? [])
+  const contexts = readableContexts(folders)
   const suffixes = contexts.flatMap(context => context.hostSuffixes)
   if (!suffixes.some(suffix => host.endsWith(`.${suffix}`)))
     throw new KeymanError('not-found', `no organisation that is known here answers for ${host}`, {
@@ -65,7 +65,4 @@ const RESERVED = new Set(['localhost'])
 
 /** Whether `demo` is the demo host of this machine's server (`ssh-config.ts`); elsewhere it is a name like any other. */
 export const hasDemo = (folders: Folders): boolean =>
-  listContexts(folders).some(name => {
-    const context = readContext(folders, name)
-    return context !== undefined && localDemo(folders, context) !== undefined
-  })
+  readableContexts(folders).some(context => localDemo(folders, context) !== undefined)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type Context, listContexts, readableSession, readContext, type Session, sessionFiles } from './context.ts'
+import { type Context, listContexts, readableContexts, readableSession, type Session, sessionFiles } from './context.ts'
 import { readIfThere, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
 import { localDemo } from './local-server.ts'
@@ -46,9 +46,8 @@ export function refreshSshFiles(
   fresh?: { readonly organisation: string; readonly session: Session },
 ): void {
   const { include, match, plain } = sshFiles(folders)
-  const inputs = listContexts(folders).flatMap(name => {
-    const context = readContext(folders, name)
-    if (!context) return []
+  const inputs = readableContexts(folders).map(context => {
+    const name = context.organisation
     const session = fresh?.organisation === name ? fresh.session : readableSession(folders, name)
     const input = inputOf(folders, context, session)
     writeFile(input.knownHostsFile, knownHostsText(context.hostAuthorities, input), 0o644)
@@ -56,7 +55,7 @@ export function refreshSshFiles(
     writeFile(input.check, checkOf(folders, context, session), 0o700)
     writeFile(input.refresh, refreshScript({ keyman: keymanProgram(), organisation: name }), 0o700)
     writeFile(input.hostsFile, sshHostsText(input), 0o600)
-    return [input]
+    return input
   })
   writeFile(match, inputs.map(sshMatchText).join('\n'), 0o600)
   writeFile(include, includeText(match, inputs), 0o600)
@@ -122,12 +121,12 @@ function inputOf(folders: Folders, context: Context, session: Session | undefine
   const own = sessionFiles(folders, context.organisation)
   const demo = localDemo(folders, context)
   const agent = agentOf(session)
-  const others = listContexts(folders).filter(name => name !== context.organisation)
+  const others = readableContexts(folders).filter(({ organisation }) => organisation !== context.organisation)
   return {
     organisation: context.organisation,
     hostSuffixes: context.hostSuffixes,
     hosts: context.hosts,
-    foreignSuffixes: others.flatMap(name => readContext(folders, name)?.hostSuffixes ?? []),
+    foreignSuffixes: others.flatMap(({ hostSuffixes }) => hostSuffixes),
     aliases: readAliases(folders),
     check: files.check(context.organisation),
     refresh: files.refresh(context.organisation),

@@ -7,7 +7,7 @@ import { told } from '#shared/told.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call, probe } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
-import { type Context, currentContext, live, readSession, sessionFiles } from '../context.ts'
+import { type Context, currentContext, damagedContexts, live, readSession, sessionFiles } from '../context.ts'
 import { onFile } from '../file-errors.ts'
 import { checkWritable } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
@@ -36,7 +36,11 @@ Exit code 0: all well; 9: something was found.`,
     const findings = [
       ...(await looked('organisation', () => {
         context = currentContext(places)
-        return { ok: true, says: context?.organisation ?? 'none is pinned yet' }
+        const says = context?.organisation ?? 'none is pinned yet'
+        const others = damagedContexts(places).filter(name => name !== context?.organisation)
+        return others.length === 0
+          ? { ok: true, says }
+          : { ok: false, says: `${says}; ${others.join(', ')}: ${DAMAGED}` }
       })),
       ...(await Promise.all(ownFolders(places).map(folder => looked(folder, () => folderOf(folder))))).flat(),
       ...(await looked('ssh', ssh)),
@@ -53,6 +57,9 @@ Exit code 0: all well; 9: something was found.`,
     return findings.every(finding => finding.ok) ? EXIT.done : EXIT.found
   },
 })
+
+const DAMAGED =
+  'its file is damaged, and its hosts are not in the ssh block; sign in there anew: keyman login URL --fingerprint SHA256:…'
 
 type Looked = Omit<Finding, 'check'>
 

@@ -9,7 +9,7 @@ import { pinContext } from '../change-context.ts'
 import { rememberCheckpoint, sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
 import { type Command, command, usage } from '../command.ts'
-import { type Context, currentContext, listContexts, readContext, type Session } from '../context.ts'
+import { type Context, currentContext, readableContexts, readContext, type Session } from '../context.ts'
 import { checkWritable } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { agreeToNames } from '../host-names.ts'
@@ -169,9 +169,7 @@ async function reach(places: Folders, { url, fingerprint }: Target): Promise<Tru
     )
   }
   if (fingerprint !== undefined) return firstContact({ machinesUrl: url, rootFingerprint: fingerprint }, places)
-  const known = listContexts(places)
-    .map(name => readContext(places, name))
-    .find((context): context is Context => context?.machinesUrl === url)
+  const known = readableContexts(places).find(context => context.machinesUrl === url)
   if (known) return refreshTrust(known)
   if (local?.machinesUrl === url) return firstContact(local, places)
   throw usage(

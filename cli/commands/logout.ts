@@ -8,7 +8,7 @@ import { told } from '#shared/told.ts'
 import { sessionConnection } from '../checkpoint.ts'
 import { call } from '../client.ts'
 import { type Command, command, take } from '../command.ts'
-import { type Context, currentContext, listContexts, readContext, readSession } from '../context.ts'
+import { type Context, currentContext, readableContexts, readSession } from '../context.ts'
 import { remove } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { forgetSession } from '../forget-session.ts'
@@ -30,11 +30,7 @@ More: docs/login.md`,
     take(positionals, [])
     const places = folders()
     const current = currentContext(places)
-    const contexts = values.all
-      ? listContexts(places).flatMap(name => readContext(places, name) ?? [])
-      : current
-        ? [current]
-        : []
+    const contexts = values.all ? readableContexts(places) : current ? [current] : []
     const ended = await Promise.all(contexts.map(context => end(places, context)))
     if (ended.every(stuck => stuck === undefined)) remark('You were not signed in.')
     const stuck = ended.flatMap(sockets => sockets ?? [])

@@ -2,7 +2,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { printable } from '#shared/names.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { currentContext, listContexts, readContext, requireSession } from '../context.ts'
+import { currentContext, listContexts, readableContexts, requireSession } from '../context.ts'
 import { readIfThere, remove } from '../files.ts'
 import { folders } from '../folders.ts'
 import { asTyped, hostArgument } from '../host-argument.ts'
@@ -137,7 +137,7 @@ More: docs/login.md`,
       take(positionals, [])
       const { userConfig } = sshFiles(places)
       const config = readIfThere(userConfig) ?? ''
-      const hosts = listContexts(places).flatMap(name => readContext(places, name)?.hosts.map(({ name }) => name) ?? [])
+      const hosts = readableContexts(places).flatMap(({ hosts }) => hosts.map(({ name }) => name))
       const demo = hasDemo(places)
       const taken = (name: string) =>
         namesHost(config, name) || held.some(({ alias }) => alias === name) || (name === 'demo' && demo)
