@@ -6,6 +6,7 @@ import { canaryFile } from './apply-state.ts'
 import { checkKnown } from './call.ts'
 import { clockProblem } from './clock.ts'
 import type { AgentConfig } from './config.ts'
+import { lookAround } from './findings.ts'
 import type { Agent } from './handle-frame.ts'
 import { readCertificate } from './host-certificates.ts'
 import { reasonOf } from './log.ts'
@@ -13,11 +14,17 @@ import { loadMemory } from './memory.ts'
 import { connectionOf } from './session.ts'
 import { filesAreAsLeft } from './settle.ts'
 import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from './sshd.ts'
-import { describeForeign, foreignSettings } from './sshd-config.ts'
 import { sshdFiles } from './sshd-files.ts'
 
 /** `message` says what was found, or what there is where all is well. */
 export type Check = { readonly name: string; readonly ok: boolean; readonly message: string }
+
+/** What its own configuration says: only what keeps people out is something to mend. */
+const ABOUT = {
+  narrows: 'everybody with a grant gets in',
+  'lets-in': 'who gets in beside KeyMan',
+  remark: 'left as it was',
+} as const
 
 /** Looks at this machine from the outside, as somebody would who does not believe the agent. Changes nothing. */
 export async function doctor(agent: Agent, now: () => Date = () => new Date()): Promise<Check[]> {
@@ -37,10 +44,13 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
   })
   await check('sshd uses our files', async () => {
     await checkInUse(config)
-    const commands = foreignSettings(config, 'now').filter(({ keyword }) => keyword === 'AuthorizedKeysCommand')
-    if (commands.length === 0) return config.dropIn
-    return `${config.dropIn}; plain keys are let in beside them by ${commands.map(describeForeign).join(', ')}`
+    return config.dropIn
   })
+  const around = await lookAround(config, now())
+  for (const { about, message, fingerprints = [] } of around.findings) {
+    const said = [message, ...fingerprints].join(' ')
+    checks.push({ name: ABOUT[about], ok: about !== 'narrows', message: said })
+  }
   await check('nobody else can write them', () => {
     strictModes(config)
     return config.sshdFolder

@@ -4,20 +4,26 @@ import { api } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type JoinToken, parseJoinToken } from '#shared/join-token.ts'
+import { told } from '#shared/told.ts'
+import type { TrustBundle } from '#shared/trust/index.ts'
 import { ensureFolder } from './atomic-write.ts'
 import { call } from './call.ts'
 import { makeClientKey, saveCertificate, saveClientKey } from './client-identity.ts'
 import { type AgentConfig, checkConfig, configFile, saveConfig } from './config.ts'
+import { lookAround } from './findings.ts'
 import { type HostKey, prove, readHostKey } from './host-keys.ts'
 import { Keeper } from './keeper.ts'
 import { lockState } from './lock-state.ts'
 import type { Log } from './log.ts'
+import { shutsAllOut } from './may-log-in.ts'
 import { saveMemory } from './memory.ts'
+import { tryReload } from './reload.ts'
 import { loadAgent } from './run.ts'
 import { runSession } from './session.ts'
-import { testConfiguration } from './sshd.ts'
-import { checkNotOverruled, describeForeign, foreignSettings } from './sshd-config.ts'
+import { ANYBODY, askSshd, testConfiguration } from './sshd.ts'
+import { checkIncluded, checkNotOverruled, describeForeign, foreignSettings } from './sshd-config.ts'
 import { fetchTrust, machineRoots } from './trust.ts'
+import { authorities } from './verify-state.ts'
 
 /** What the machine's administrator decides at join; all of it goes into `agent.json`. */
 export type Machine = Omit<AgentConfig, 'version' | 'url' | 'organisation' | 'host' | 'rootFingerprint'>
@@ -47,30 +53,59 @@ export async function joinHost(
     })
   }
   // A token is good once: what can fail on this machine fails before it is used.
-  const config = checkConfig(
+  const given = checkConfig(
     { version: 1, url, organisation: 'unknown', host: token.name, rootFingerprint: token.fingerprint, ...machine },
     'what join was given',
   )
-  const [first] = config.hostKeys.map(readHostKey)
+  const hostKeys = goodHostKeys(given, log)
+  const [first] = hostKeys
   if (!first) throw new KeymanError('not-found', 'this machine has no host key that can be certified')
+  const config = { ...given, hostKeys: hostKeys.map(({ file }) => file) }
   await testConfiguration(config)
   checkNotOverruled(config, 'joined')
+  checkIncluded(config)
   for (const foreign of foreignSettings(config, 'joined'))
     log.warn(
       foreign.keyword === 'AuthorizedKeysCommand'
         ? `${describeForeign(foreign)} goes on letting in by plain keys that KeyMan does not know`
         : `${describeForeign(foreign)} counts no more while ${config.dropIn} is there`,
     )
+  await tryReload(config)
+  for (const { about, message } of (await lookAround(config, new Date())).findings)
+    if (about !== 'remark') log.warn(message)
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
   ensureFolder(stateFolder, 0o700)
   mkdirSync(dirname(config.sshdFolder), { recursive: true, mode: 0o755 })
   ensureFolder(config.sshdFolder, 0o755)
+  ensureFolder(dirname(config.dropIn), 0o755)
   const unlock = lockState(stateFolder, log)
   try {
     return await enrol({ token, config, stateFolder, hostKey: first }, log)
   } finally {
     unlock()
   }
+}
+
+/** One that cannot be certified keeps none of the others from it: it is left as it is. */
+function goodHostKeys(config: AgentConfig, log: Log): HostKey[] {
+  return config.hostKeys.flatMap(file => {
+    try {
+      return readHostKey(file)
+    } catch (error) {
+      log.warn(`the host key ${file} gets no certificate, and is left as it is: ${told(error).message}`)
+      return []
+    }
+  })
+}
+
+/** Throws `denied` where nobody would get in by the certificates of this organisation. */
+async function checkTakesCertificates(config: AgentConfig, { ssh }: TrustBundle): Promise<void> {
+  const types = [...new Set(authorities(ssh.userAuthorities).map(({ type }) => type))]
+  const [why] = shutsAllOut(await askSshd(config, ANYBODY, '127.0.0.1'), types)
+  if (why === undefined) return
+  throw new KeymanError('denied', `sshd would let nobody in by a certificate of this organisation: ${why}`, {
+    hint: `change that in sshd's configuration; the server's side is authority.algorithm (docs/hosts.md)`,
+  })
 }
 
 type Joined = { host: string; organisation: string; inForce: boolean; why: string }
@@ -92,6 +127,7 @@ async function enrol(
   const { url } = config
   const trust = await fetchTrust(url, { fingerprint: token.fingerprint })
   const { organisation } = trust.bundle
+  await checkTakesCertificates(config, trust.bundle)
   const connection = { url, roots: machineRoots(trust.bundle) }
   const client = makeClientKey()
   const { challenge } = await call(connection, api.login.challenge, {})

@@ -6,6 +6,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
 import { readBack } from './apply-state.ts'
 import { loadDesired } from './desired.ts'
+import { lookAround } from './findings.ts'
 import { type Agent, accept, apply } from './handle-frame.ts'
 import { loadMemory } from './memory.ts'
 import { filesAreAsLeft, settle } from './settle.ts'
@@ -102,14 +103,14 @@ export class Keeper {
     const { agent } = this
     this.#arm()
     try {
-      if (state) return { type: 'in-force', revision: await apply(agent, state) }
+      if (state) return await this.#inForce(await apply(agent, state))
       await this.#repair()
       checkNotOverruled(agent.config)
       await settle(agent, agent.asked, { always })
       const { revision, filesHash } = loadMemory(agent.stateFolder)
       if (filesHash === undefined) throw new KeymanError('unavailable', "sshd's files are not there yet")
       this.#logged = undefined
-      return { type: 'in-force', revision }
+      return await this.#inForce(revision, always)
     } catch (error) {
       const { message } = told(error)
       if (this.#logged !== message) agent.log.error(message)
@@ -118,6 +119,14 @@ export class Keeper {
     } finally {
       this.#arm()
     }
+  }
+
+  /** With what else decides who gets in here. Accounts of a directory change no file: `always` asks for them anew. */
+  async #inForce(revision: number, always = false): Promise<Word> {
+    const { config, asked } = this.agent
+    asked.around = await lookAround(config, new Date(), always ? undefined : asked.around)
+    const { findings } = asked.around
+    return { type: 'in-force', revision, ...(findings.length === 0 ? {} : { findings: [...findings] }) }
   }
 
   /** Writes again what somebody changed, and tells of it first: until then nothing is in force here. */
@@ -190,10 +199,7 @@ export class Keeper {
   }
 }
 
-const isSame = (a: Word, b: Word | undefined): boolean =>
-  a.type === b?.type &&
-  a.revision === b.revision &&
-  (a.type !== 'failed' || b.type !== 'failed' || a.message === b.message)
+const isSame = (a: Word, b: Word): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** 0 where the memory cannot be read: that too is told, not thrown. */
 export function revisionInForce(stateFolder: string): number {

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { removeFile, removeTemporaries } from './atomic-write.ts'
 import { configFile, loadConfig } from './config.ts'
 import type { Log } from './log.ts'
-import { reload, testConfiguration } from './sshd.ts'
+import { reload } from './reload.ts'
+import { testConfiguration } from './sshd.ts'
 import { hostCertificateFiles, sshdFiles } from './sshd-files.ts'
 
 /**

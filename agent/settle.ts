@@ -3,9 +3,11 @@ import { equalBytes } from '#shared/bytes.ts'
 import { canaryFile } from './apply-state.ts'
 import { removeFile, writeAtomically } from './atomic-write.ts'
 import type { AgentConfig } from './config.ts'
+import type { Found } from './findings.ts'
 import type { Log } from './log.ts'
 import { loadMemory, type Memory, saveMemory } from './memory.ts'
-import { checkCanaryRevoked, checkInUse, fingerprintOfSshd, reload, testConfiguration } from './sshd.ts'
+import { reload } from './reload.ts'
+import { checkCanaryRevoked, checkInUse, fingerprintOfSshd, testConfiguration } from './sshd.ts'
 import { dropInText, hashOfFiles, sshdFiles } from './sshd-files.ts'
 
 /** What this process knows of the last time that sshd, and the server for its time, was asked. */
@@ -13,6 +15,8 @@ export type Asked = {
   fingerprint: string | undefined
   /** By `performance.now()`. */
   clock?: number
+  /** What its own configuration says beside ours. */
+  around?: Found
 }
 
 type Place = { readonly config: AgentConfig; readonly stateFolder: string; readonly log: Log }

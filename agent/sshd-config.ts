@@ -40,6 +40,68 @@ export function foreignSettings(config: AgentConfig, when: When): Foreign[] {
   return found
 }
 
+/** What narrows who gets in, beside our files. */
+const NARROWING = [
+  'AllowUsers',
+  'DenyUsers',
+  'AllowGroups',
+  'DenyGroups',
+  'PubkeyAcceptedAlgorithms',
+  'PubkeyAcceptedKeyTypes',
+  'CASignatureAlgorithms',
+  'PubkeyAuthentication',
+  'AuthenticationMethods',
+  'PermitRootLogin',
+  'ForceCommand',
+]
+
+/**
+ * What narrows some connections only, by where they come from or arrive: `sshd -T -C` says of a login what holds, but not
+ * for which of its connections something else does.
+ */
+export function narrowsSome(config: AgentConfig): Foreign[] {
+  const names = new Map(NARROWING.map(keyword => [keyword.toLowerCase(), keyword]))
+  const found: Foreign[] = []
+  walk(config, 'now', ({ keyword: word, ...line }) => {
+    const keyword = names.get(word)
+    if (keyword !== undefined && line.block !== undefined && asksForMoreThanWho(line.block))
+      found.push({ keyword, ...line })
+  })
+  return found
+}
+
+/** Whether a block asks for anything but the account. */
+function asksForMoreThanWho(block: string): boolean {
+  const words = block.replace(/^match[\s=]+/i, '').split(/\s+/)
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]?.toLowerCase() ?? ''
+    if (word === 'all') continue
+    if (!/^(user|group)(=|$)/.test(word)) return true
+    if (!word.includes('=')) i++
+  }
+  return false
+}
+
+/**
+ * Throws `denied` with what to do where sshd would not read the drop-in for every connection, once it is there. No block may
+ * include it, not even `Match all`: sshd takes no host certificates in one.
+ */
+export function checkIncluded(config: AgentConfig): void {
+  const blocks: (string | undefined)[] = []
+  walk(
+    config,
+    'joined',
+    () => undefined,
+    block => void blocks.push(block),
+  )
+  if (blocks.length > 0 && blocks.every(block => block === undefined)) return
+  const inner = blocks.find(block => block !== undefined)
+  const why = inner === undefined ? 'no Include names it' : `an Include in ${printable(inner)} names it`
+  throw new KeymanError('denied', `sshd would not read ${config.dropIn} for all connections: ${why}`, {
+    hint: `outside of all blocks (OpenSSH 8.2 or newer): sed -i '1i Include ${config.dropIn}' ${config.sshdConfig}`,
+  })
+}
+
 /** Whether it lets in whom our files do not, for some connections at least, although the drop-in is there. */
 export const overrules = ({ keyword, block, ahead }: Foreign): boolean =>
   // `AuthorizedPrincipalsCommand none` overrides no other value (seen in 9.2), so no drop-in can switch it off.
@@ -69,11 +131,17 @@ export function configurationFiles(config: AgentConfig): string[] {
 
 type Line = Omit<Foreign, 'keyword'> & { /** In lower case. */ readonly keyword: string }
 
-function walk(config: AgentConfig, when: When, onLine: (line: Line) => void): string[] {
+function walk(
+  config: AgentConfig,
+  when: When,
+  onLine: (line: Line) => void,
+  onDropIn: (block: string | undefined) => void = () => undefined,
+): string[] {
   const looked: string[] = []
   let ahead = true
   const file = (path: string, outer: string | undefined, depth: number) => {
     looked.push(path)
+    if (isSame(path, config.dropIn)) onDropIn(outer)
     if (isSame(path, config.dropIn) && when === 'joined') {
       if (always(outer)) ahead = false
       return

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { KeymanError } from '#shared/errors.ts'
 import { isLogin } from '#shared/names.ts'
 import type { AgentConfig } from './config.ts'
@@ -37,14 +37,35 @@ export function expiryStyle(version: string): ExpiryStyle {
   return Number(major) > 9 || (Number(major) === 9 && Number(minor) >= 1) ? 'utc' : 'local'
 }
 
+/** Below `/run`, which is empty after each start of the machine: nothing else is ever made where sshd names it. */
+const PRIVSEP = /^Missing privilege separation directory: (\/(?:var\/)?run\/[A-Za-z0-9._-]+)\s*$/m
+
+/**
+ * Asks sshd. Run by root it wants its folder below /run, which is missing where it has not run since the machine started
+ * (socket activation, an inactive unit): that is made as Debian's own script makes it.
+ */
+async function runSshd(config: AgentConfig, args: readonly string[]): Promise<Ran> {
+  const all = [...args, '-f', config.sshdConfig]
+  const first = await run(config.sshd, all)
+  const folder = first.code === 0 ? undefined : PRIVSEP.exec(first.out)?.[1]
+  if (folder === undefined) return first
+  try {
+    mkdirSync(folder, { mode: 0o755 })
+    chmodSync(folder, 0o755)
+  } catch {
+    return first
+  }
+  return run(config.sshd, all)
+}
+
 /** SIGHUP with a bad configuration kills sshd, so this comes before each reload. Throws `denied` with what sshd says. */
 export async function testConfiguration(config: AgentConfig): Promise<void> {
-  const { code, out } = await run(config.sshd, ['-t', '-f', config.sshdConfig])
+  const { code, out } = await runSshd(config, ['-t'])
   if (code !== 0) throw new KeymanError('denied', `sshd -t refuses its configuration: ${firstLine(out)}`)
 }
 
 /** The login that stands for every login without a principals file of ours. */
-const ANYBODY = 'keyman-check'
+export const ANYBODY = 'keyman-check'
 
 /**
  * Reads whether somebody else's configuration says otherwise for any connection, and asks sshd which files it would use,
@@ -56,13 +77,24 @@ export async function checkInUse(config: AgentConfig): Promise<void> {
   for (const login of [ANYBODY, ...loginsOf(config)]) await checkInUseFor(config, login)
 }
 
-async function checkInUseFor(config: AgentConfig, login: string): Promise<void> {
-  const connection = `user=${login},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22`
-  const { code, out } = await run(config.sshd, ['-T', '-C', connection, '-f', config.sshdConfig])
+/** What sshd would do for one connection as `login`: keyword in lower case, to the values of its lines. Throws `denied` with what it says. */
+export async function askSshd(config: AgentConfig, login: string, from: string): Promise<Map<string, string[]>> {
+  const connection = `user=${login},host=localhost,addr=${from},laddr=127.0.0.1,lport=22`
+  const { code, out } = await runSshd(config, ['-T', '-C', connection])
   if (code !== 0) throw new KeymanError('denied', `sshd -T fails: ${firstLine(out)}`)
-  // Keywords are printed in lower case by older versions, and as they are spelled by newer ones (seen in 10.5).
-  const inForce = new Set(out.split('\n').map(line => line.trim().replace(/^\S+/, word => word.toLowerCase())))
-  const missing = ourSettings(config).find(([keyword, file]) => !inForce.has(`${keyword.toLowerCase()} ${file}`))
+  const answers = new Map<string, string[]>()
+  for (const line of out.split('\n')) {
+    const [, keyword, value = ''] = /^(\S+)\s*(.*?)\s*$/.exec(line.trim()) ?? []
+    // Keywords are printed in lower case by older versions, and as they are spelled by newer ones (seen in 10.5).
+    const name = keyword?.toLowerCase()
+    if (name !== undefined) answers.set(name, [...(answers.get(name) ?? []), value])
+  }
+  return answers
+}
+
+async function checkInUseFor(config: AgentConfig, login: string): Promise<void> {
+  const answers = await askSshd(config, login, '127.0.0.1')
+  const missing = ourSettings(config).find(([keyword, file]) => !answers.get(keyword.toLowerCase())?.includes(file))
   if (missing === undefined) return
   const whose = login === ANYBODY ? '' : ` for ${login}`
   throw new KeymanError('denied', `sshd does not use our files${whose}: '${missing.join(' ')}' is not in force`, {
@@ -80,51 +112,6 @@ export async function checkCanaryRevoked(config: AgentConfig, krlFile: string, c
     throw new KeymanError('denied', `ssh-keygen -Q does not find the canary revoked in ${krlFile}: ${firstLine(out)}`)
 }
 
-/** Has sshd read its configuration again. Gives a sentence for the log. Throws `unavailable` where the command fails. */
-export async function reload(config: AgentConfig): Promise<string> {
-  if ('command' in config.reload) {
-    const [program = '', ...args] = config.reload.command
-    const { code, out } = await run(program, args)
-    if (code !== 0) throw new KeymanError('unavailable', `${config.reload.command.join(' ')} fails: ${firstLine(out)}`)
-    return 'sshd has read its configuration again'
-  }
-  const pid = sshdPid(config.reload.pidFile)
-  if (pid === undefined) return 'sshd does not run; it will read its configuration when it starts'
-  process.kill(pid, 'SIGHUP')
-  return 'sshd has read its configuration again'
-}
-
-/** The process named by sshd's pid file, if it is an sshd: a number in an old file may be anybody's by now. */
-function sshdPid(pidFile: string): number | undefined {
-  let pid: number
-  try {
-    pid = Number(/^([1-9][0-9]{0,9})\s*$/.exec(readFileSync(pidFile, 'utf8'))?.[1])
-  } catch {
-    return undefined
-  }
-  if (!Number.isInteger(pid)) return undefined
-  try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'sshd' ? pid : undefined
-  } catch {
-    // No /proc (macOS): sshd removes its file when it ends, so what is there is believed if it can be signalled.
-  }
-  try {
-    readlinkSync('/proc/self')
-    return undefined
-  } catch {
-    return canSignal(pid) ? pid : undefined
-  }
-}
-
-function canSignal(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
-
 /** Changes when sshd's binary or a file of its configuration is replaced, or another login has a file: then it is asked anew. */
 export function fingerprintOfSshd(config: AgentConfig): string {
   const files = [config.sshd, config.dropIn, ...configurationFiles(config)].map(path => {
@@ -135,7 +122,7 @@ export function fingerprintOfSshd(config: AgentConfig): string {
 }
 
 /** Those with a principals file of ours, in order. */
-function loginsOf(config: AgentConfig): string[] {
+export function loginsOf(config: AgentConfig): string[] {
   try {
     return readdirSync(sshdFiles(config).principals).filter(isLogin).sort()
   } catch {
@@ -143,4 +130,4 @@ function loginsOf(config: AgentConfig): string[] {
   }
 }
 
-const firstLine = (text: string): string => text.trim().split('\n')[0]?.slice(0, 300) ?? ''
+export const firstLine = (text: string): string => text.trim().split('\n')[0]?.slice(0, 300) ?? ''

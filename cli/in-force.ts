@@ -3,7 +3,7 @@ import type { administration } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { usage } from './command.ts'
 import { CONNECTIONS_GO_ON } from './connections-go-on.ts'
-import { print, remark, table } from './terminal.ts'
+import { print, remark, shown, table } from './terminal.ts'
 import { local } from './times.ts'
 
 type InForce = Pick<z.infer<typeof administration.inForce>, 'hosts' | 'goodUntil'>
@@ -44,6 +44,9 @@ export function sayInForce(
         hosts.map(host => [host.name, host.state, host.message ?? '']),
       ),
     )
+  if (!isJson)
+    for (const { name, findings = [] } of hosts)
+      for (const { message } of findings) remark(`On ${name} ${shown(message)}.`)
   if (!isJson && lacking.length > 0) remark(untilWhen(lacking.length, goodUntil))
   // Who is away can not be waited for, and hears of it first of all when it comes back.
   return lacking.every(host => host.state === 'away') ? EXIT.done : EXIT.found

@@ -10,7 +10,7 @@ import { hostId } from './facts.ts'
 import type { InForce } from './in-force.ts'
 import type { LogHead } from './log-head.ts'
 import { vouchedHost } from './name-host.ts'
-import type { HostChannel, HostsDeps } from './port.ts'
+import type { Finding, HostChannel, HostsDeps } from './port.ts'
 import { type ContentToNumber, type HostRow, type HostStream, type OpenedStream, setFailed } from './records.ts'
 import type { InTurn } from './slices.ts'
 
@@ -42,7 +42,7 @@ export type ConnectionEvents = {
   /** Writes down that a host is there. */
   opened(stream: OpenedStream): Promise<unknown>
   /** Writes down what a host said is in force. */
-  inForce(said: InForce): Promise<unknown>
+  inForce(said: InForce & { readonly findings: readonly Finding[] }): Promise<unknown>
   /** The host said what became of a revision. */
   answered(): void
   ended(connection: Connection): void
@@ -66,7 +66,7 @@ export class Connection {
   #waiting: NumberedContent | undefined
   #holds: Held = { revision: 0, hash: undefined }
   /** What the host answered last, and whether it has said since that it failed: then it may say later that it came right. */
-  #answered: { readonly content: NumberedContent; failed: boolean } | undefined
+  #answered: { readonly content: NumberedContent; readonly failed: boolean; readonly findings: string } | undefined
   /** Why nothing of this host is called in force, whatever it says: another machine has its key too. */
   #doubled: string | undefined
   #saidWrong = false
@@ -233,14 +233,16 @@ export class Connection {
     const content = asked ? waiting : this.#answered?.content
     if (asked) clearTimeout(this.#deadline)
     // What failed may come right by itself, which nobody asked for; anything else of the kind is late, at most.
-    else if (frame.type === 'in-force' && (!this.#mayBeHeard() || !this.#answered?.failed)) return
+    else if (frame.type === 'in-force' && (!this.#mayBeHeard() || !this.#isNews(frame))) return
     if (content?.revision !== frame.revision) return
-    this.#answered = { content, failed: frame.type === 'failed' }
-    if (frame.type === 'in-force') {
+    const findings = frame.type === 'in-force' ? (frame.findings ?? []) : undefined
+    const held = findings === undefined ? (this.#answered?.findings ?? '') : JSON.stringify(findings)
+    this.#answered = { content, failed: findings === undefined, findings: held }
+    if (findings !== undefined) {
       if (this.#doubled !== undefined) await setFailed(store, host.id, content.revision, this.#doubled, now())
       else {
         const { revision, krlVersion, hash } = content
-        await this.#events.inForce({ id: host.id, revision, krlVersion, hash })
+        await this.#events.inForce({ id: host.id, revision, krlVersion, hash, findings })
       }
       this.#holds = { revision: content.revision, hash: content.hash }
       this.#events.held.set(host.name, this.#holds)
@@ -248,6 +250,11 @@ export class Connection {
     if (asked) this.#waiting = undefined
     this.#events.answered()
     await this.pump()
+  }
+
+  /** What failed has come right, or what the host finds in its own configuration is something else. */
+  #isNews({ findings = [] }: Extract<hostStream.FrameToServer, { type: 'in-force' }>): boolean {
+    return this.#answered?.failed === true || this.#answered?.findings !== JSON.stringify(findings)
   }
 
   /** A taken host must not drown the alarms of others, nor the database: whatever it says unasked is heard a few times a minute. */

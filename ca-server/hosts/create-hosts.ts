@@ -9,7 +9,7 @@ import { type InForce, inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
-import type { Hosts, HostsDeps } from './port.ts'
+import type { Finding, Hosts, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
   type HostStream,
@@ -68,7 +68,7 @@ export function createHosts(given: HostsDeps): Hosts {
     inTurn: inSlices(),
     number: batched((contents: readonly ContentToNumber[]) => numberContents(store, contents), AT_ONCE),
     opened: batched((streams: readonly OpenedStream[]) => setOpened(store, streams, now()), AT_ONCE),
-    inForce: batched((said: readonly InForce[]) => {
+    inForce: batched((said: readonly (InForce & { readonly findings: readonly Finding[] })[]) => {
       const sealed = said.map(one => ({ ...one, seal: inForceSeal(given.inForceKey, one) }))
       return setInForce(store, sealed, now())
     }, AT_ONCE),

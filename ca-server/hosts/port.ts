@@ -13,6 +13,7 @@ export type { IssuedClientCertificate } from '#server/authority/index.ts'
 
 export type HostView = z.infer<typeof administration.host>
 export type HostInForce = z.infer<typeof administration.hostInForce>
+export type { Finding } from '#shared/api/fields.ts'
 export type SignedBundle = z.infer<typeof administration.signedBundle>
 export type NewHost = z.infer<typeof administration.newHost>
 export type JoinRequest = z.infer<NonNullable<typeof hostStream.join.body>>

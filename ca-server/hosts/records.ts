@@ -1,9 +1,10 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
+import { finding } from '#shared/api/fields.ts'
 import { toHex } from '#shared/bytes.ts'
 import { type HostName, isHostName } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
-import type { HostView, NewHost } from './port.ts'
+import type { Finding, HostView, NewHost } from './port.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
 
@@ -34,6 +35,8 @@ export const hostRow = z
     failed_revision: number.nullable(),
     agent_version: z.string().nullable(),
     sshd_version: z.string().nullable(),
+    // What nobody understands is nothing that is found: a row must not keep its host from being read.
+    findings: z.array(finding).nullable().catch(null),
   })
   .transform(row => ({
     id: row.id,
@@ -58,11 +61,12 @@ export const hostRow = z
     failedRevision: row.failed_revision ?? undefined,
     agent: row.agent_version ?? undefined,
     sshd: row.sshd_version ?? undefined,
+    findings: row.findings ?? [],
   }))
 export type HostRow = z.infer<typeof hostRow>
 
 const COLUMNS = `id, name, aliases, labels, port, address, client_spki, revision, content_hash, krl_version, in_force,
-  in_force_krl, in_force_seal, in_force_hash, connected, last_seen_at, message, failed_revision, agent_version, sshd_version`
+  in_force_krl, in_force_seal, in_force_hash, connected, last_seen_at, message, failed_revision, agent_version, sshd_version, findings`
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
 export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
@@ -221,21 +225,22 @@ export async function numberContents(
 /** What hosts said is in force; one result an item. */
 export async function setInForce(
   q: Queryable,
-  hosts: readonly (InForce & { readonly seal: Uint8Array })[],
+  hosts: readonly (InForce & { readonly seal: Uint8Array; readonly findings: readonly Finding[] })[],
   at: Date,
 ): Promise<true[]> {
-  const said = hosts.map(({ id, revision, krlVersion, hash, seal }) => ({
+  const said = hosts.map(({ id, revision, krlVersion, hash, seal, findings }) => ({
     id,
     revision,
     krl: String(krlVersion),
     hash: hash ? toHex(hash) : null,
     seal: toHex(seal),
+    findings,
   }))
   await q.execute(
     `update host set in_force = a.revision, in_force_krl = a.krl, in_force_seal = decode(a.seal, 'hex'),
-       in_force_hash = decode(a.hash, 'hex'), message = null,
+       in_force_hash = decode(a.hash, 'hex'), findings = a.findings, message = null,
        failed_revision = null, connected = true, last_seen_at = $2::timestamptz
-     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint, hash text, seal text)
+     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint, hash text, seal text, findings jsonb)
      where host.id = a.id and removed_at is null`,
     [JSON.stringify(said), at.toISOString()],
   )
@@ -320,4 +325,5 @@ export const viewOf = (row: HostRow, now: Date): HostView => ({
   ...(row.message === undefined ? {} : { message: row.message }),
   ...(row.agent === undefined ? {} : { agent: row.agent }),
   ...(row.sshd === undefined ? {} : { sshd: row.sshd }),
+  findings: row.findings,
 })

@@ -103,7 +103,10 @@ function inForceOf(
           ? 'failed'
           : 'waiting'
   const message = row.message === undefined ? {} : { message: row.message }
-  return { name: row.name, state, revision: row.inForce, ...message }
+  // What is ended here ends none of these.
+  const letsIn = row.findings.filter(({ about }) => about === 'lets-in')
+  const findings = letsIn.length === 0 ? {} : { findings: letsIn }
+  return { name: row.name, state, revision: row.inForce, ...message, ...findings }
 }
 
 const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))

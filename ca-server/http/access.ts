@@ -22,12 +22,18 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
       // Nobody else learns whether there is such a host, nor whose alias a name is.
       if (answer.allowed.length === 0 && !caller.administrator)
         return name === asked ? answer : access.why(caller.identity, person, asked, undefined)
-      const { state, lastSeenAt, message } = await hosts.show(name)
+      const { state, lastSeenAt, message, findings = [] } = await hosts.show(name)
+      const logins = new Set<string>(answer.allowed.map(({ login }) => login))
+      // What else lets in is for administrators: `host show`.
+      const ofThese = findings.filter(
+        ({ about, login }) => about === 'narrows' && (login === undefined || logins.has(login)),
+      )
       return {
         ...answer,
         hostState: state,
         ...(lastSeenAt === undefined ? {} : { lastSeenAt }),
         ...(message === undefined ? {} : { message }),
+        ...(ofThese.length === 0 ? {} : { findings: ofThese }),
       }
     }),
   ]

@@ -31,7 +31,7 @@ usage: keyman host list [--json]`,
         host.state,
         host.inForce === host.revision ? `revision ${host.inForce}` : `revision ${host.inForce} of ${host.revision}`,
         host.lastSeenAt ? local(host.lastSeenAt) : 'never',
-        host.message ?? '',
+        host.message ?? foundText(host.findings ?? []),
       ])
       print(table(['HOST', 'LABELS', 'STATE', 'IN FORCE', 'LAST SEEN', ''], rows))
     }
@@ -56,10 +56,26 @@ usage: keyman host show NAME [--json]`,
       if (host.agent) print(`  agent      ${shown(host.agent)}`)
       if (host.sshd) print(`  sshd       ${shown(host.sshd)}`)
       if (host.message) print(`  says       ${shown(host.message)}`)
+      for (const { about, message, fingerprints = [] } of host.findings ?? []) {
+        print(`  ${ABOUT[about]}${shown(message)}`)
+        for (const fingerprint of fingerprints) print(`             ${shown(fingerprint)}`)
+      }
     }
     return EXIT.done
   },
 })
+
+/** What its own configuration says. */
+const ABOUT = { narrows: 'keeps out  ', 'lets-in': 'lets in    ', remark: 'remark     ' } as const
+
+function foundText(findings: readonly { readonly about: keyof typeof ABOUT }[]): string {
+  const count = (about: keyof typeof ABOUT) => findings.filter(finding => finding.about === about).length
+  const parts = [
+    [count('narrows'), 'kept out'],
+    [count('lets-in'), 'let in beside KeyMan'],
+  ].flatMap(([many, what]) => (many === 0 ? [] : [`${what}: ${many}`]))
+  return parts.length === 0 ? '' : `${parts.join(', ')} (host show)`
+}
 
 const add = command({
   help: `keyman host add: name a host and get what it joins with

@@ -72,6 +72,7 @@ function whatIsMissing(answer: Answer, other: string | undefined): string[] {
   const unheard = isOwn && answer.allowed.length > 0 && !isKnown
   return [
     ...(hostState === undefined ? [] : ofHost[hostState]),
+    ...(answer.findings ?? []).map(({ message }) => `But on ${host}: ${shown(message)}.`),
     ...(unheard ? ['Your machine hears of it at the next renewal: keyman ssh renew. (ssh asks by itself.)'] : []),
   ]
 }

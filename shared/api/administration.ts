@@ -4,6 +4,7 @@ import { isAddressRange } from '../ip-address.ts'
 import {
   armoredSignature,
   decimal,
+  finding,
   hostName,
   hostSelector,
   INT4_MAX,
@@ -32,6 +33,8 @@ export const hostInForce = z.object({
   state: z.enum(['in-force', 'waiting', 'failed', 'away']),
   revision: z.int(),
   message: z.string().optional(),
+  /** What lets in there beside KeyMan: nothing that is ended here ends it. */
+  findings: z.array(finding).optional(),
 })
 /** What whoever ends or narrows access is told. */
 export const inForce = z.object({
@@ -337,6 +340,8 @@ export const decisionAnswer = z.object({
   lastSeenAt: time.optional(),
   /** What the host says is wrong. */
   message: z.string().optional(),
+  /** What its own configuration says of these logins, or of everybody. */
+  findings: z.array(finding).optional(),
 })
 export const access = {
   why: route({
@@ -420,6 +425,8 @@ export const host = z.object({
   /** What its agent and its sshd said they are when it last connected. */
   agent: z.string().optional(),
   sshd: z.string().optional(),
+  /** What its own configuration says beside KeyMan, as its agent found it: who is kept out, and what else lets in. */
+  findings: z.array(finding).optional(),
 })
 export const newHost = z.strictObject({
   name: named('Host', hostName),

@@ -144,6 +144,21 @@ export const hostSelector = z.union([
     ),
   }),
 ])
+/** How many of these a host tells at once; what is more is counted in the last one. */
+export const MAX_FINDINGS = 64
+export const MAX_FINDINGS_BYTES = 12 * 1024
+/**
+ * What a host finds in its own configuration beside what KeyMan wrote, for people to read: nothing is decided by it. It
+ * narrows who gets in, lets others in, or is worth knowing. With a `login` it is of that one alone.
+ */
+export const finding = z.strictObject({
+  about: z.enum(['narrows', 'lets-in', 'remark']),
+  login: z.string().max(64).optional(),
+  message: z.string().max(500),
+  /** Of plain keys that let in. */
+  fingerprints: z.array(fingerprint).max(16).optional(),
+})
+export type Finding = z.infer<typeof finding>
 export const armoredSignature = z.string().max(20_000).startsWith('-----BEGIN SSH SIGNATURE-----')
 /** What WebAuthn's JSON forms look like is checked by the library in `identity`; here only that it is an object of bounded size. */
 export const webauthnJson = z.record(z.string().max(64), z.unknown()).meta({

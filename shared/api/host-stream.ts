@@ -1,6 +1,16 @@
 import { z } from 'zod'
 import { signedBundle } from './administration.ts'
-import { armoredSignature, base64, hostName, login, publicKeyLine, time, userPrincipal } from './fields.ts'
+import {
+  armoredSignature,
+  base64,
+  finding,
+  hostName,
+  login,
+  MAX_FINDINGS,
+  publicKeyLine,
+  time,
+  userPrincipal,
+} from './fields.ts'
 import { certificateAnswer, clientCertificateAnswer, proof } from './login.ts'
 import { route } from './route.ts'
 
@@ -118,7 +128,11 @@ export const frameToServer = z.discriminatedUnion('type', [
     sshd: version.max(80),
   }),
   /** In force: written, read back and checked. */
-  z.strictObject({ type: z.literal('in-force'), revision: z.int() }),
+  z.strictObject({
+    type: z.literal('in-force'),
+    revision: z.int(),
+    findings: z.array(finding).max(MAX_FINDINGS).optional(),
+  }),
   z.strictObject({ type: z.literal('failed'), revision: z.int(), message: z.string().max(500) }),
 ])
 export type FrameToAgent = z.infer<typeof frameToAgent>

@@ -169,7 +169,7 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
       server.by(),
     )
     const hosts = await server.services.hosts.waitForKrl(krlVersion, 10)
-    expect(hosts).toEqual([{ name: NAME, state: 'in-force', revision: before.revision + 1 }])
+    expect(hosts).toMatchObject([{ name: NAME, state: 'in-force', revision: before.revision + 1 }])
     expect(loadMemory(stateFolder).krlVersion).toBe(String(krlVersion))
   })
 
@@ -353,6 +353,14 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     [
       'a hello that would move the cursor of whoever lists hosts',
       JSON.stringify({ type: 'hello', revision: 0, incarnation: '', agent: '\u001b[2J', sshd: '' }),
+    ],
+    [
+      'more findings than it may have',
+      JSON.stringify({
+        type: 'in-force',
+        revision: 1,
+        findings: Array.from({ length: 65 }, () => ({ about: 'remark', message: 'x' })),
+      }),
     ],
     ['a frame with a field too many', JSON.stringify({ type: 'in-force', revision: 1, extra: true })],
   ])('loses its stream for %s', async (_, text) => {

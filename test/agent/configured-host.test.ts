@@ -1,0 +1,173 @@
+import { execFileSync } from 'node:child_process'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { doctor } from '#agent/doctor.ts'
+import { MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
+import { type ConfiguredHost, configuredHost } from '#test/support/configured-host.ts'
+import { isRoot, requires } from '#test/support/requires.ts'
+import { newUnixUser, ownLogin, type TestSshd } from '#test/support/sshd.ts'
+
+/** Lines of somebody else that keep a person out whom a grant lets in, and what the host says of them. */
+const KEEPS_OUT: readonly (readonly [string, (login: string, group: string) => string, string | RegExp])[] = [
+  ['AllowUsers that name others', () => 'AllowUsers somebody else', 'is not among AllowUsers'],
+  ['DenyUsers, by a pattern', login => `DenyUsers ${login.slice(0, -1)}?`, /is shut out by DenyUsers .*\?/],
+  [
+    'AllowUsers from elsewhere only',
+    login => `AllowUsers ${login}@192.0.2.7`,
+    /from some addresses only, by AllowUsers/,
+  ],
+  ['AllowGroups that it is in none of', () => 'AllowGroups nosuch*', 'is in none of the groups of AllowGroups'],
+  ['DenyGroups', (_, group) => `DenyGroups ${group}`, /is in a group that DenyGroups .* shuts out/],
+  ['a block for this login', login => `Match User ${login}\n  PubkeyAuthentication no`, /by PubkeyAuthentication no/],
+  [
+    'a second factor',
+    login => `Match User ${login}\n  PasswordAuthentication yes\n  AuthenticationMethods publickey,password`,
+    /asks for more than a certificate, by AuthenticationMethods publickey,password/,
+  ],
+  [
+    'a block for some addresses',
+    () => 'Match Address 127.0.0.0/8\n  AllowUsers somebody',
+    /for some connections "AllowUsers somebody" .* cannot be vouched for/,
+  ],
+  [
+    'a list of key algorithms without Ed25519',
+    () => 'PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com',
+    /takes no Ed25519 keys: keyman login --key-type ecdsa-p256 or --key-type rsa-3072/,
+  ],
+  [
+    "a list of authorities' algorithms without ours",
+    () => 'CASignatureAlgorithms rsa-sha2-512',
+    /nobody gets in by KeyMan: CASignatureAlgorithms .*ssh-ed25519/,
+  ],
+]
+
+describe.skipIf(!requires('sshd'))('a host that somebody else configured', () => {
+  let user: ReturnType<typeof newUnixUser> | undefined
+  let login: string
+  let group: string
+  let host: ConfiguredHost | undefined
+  beforeAll(() => {
+    user = isRoot ? newUnixUser() : undefined
+    login = user?.name ?? ownLogin()
+    group = execFileSync('id', ['-gn', login], { encoding: 'utf8' }).trim()
+  })
+  afterAll(() => user?.remove())
+  afterEach(() => host?.sshd.close())
+
+  /** What it says of this login or of everybody: other accounts of this machine are none of this test's. */
+  const said = async ({ found }: ConfiguredHost) => (await found()).filter(text => text.startsWith('narrows'))
+  const start = async (theirs: (of: Pick<TestSshd, 'folder' | 'hostKey'>) => readonly string[]) => {
+    host = await configuredHost(login, theirs)
+    return host
+  }
+
+  it('and nothing in its way says nothing of it', async () => {
+    const plain = await start(() => [`AllowUsers ${login}`, `AllowGroups ${group} nosuch`, 'DenyUsers somebody'])
+    expect(await said(plain)).toEqual([])
+    expect(await plain.login()).toBe(0)
+    expect((await doctor(plain.agent)).filter(({ name }) => name === 'everybody with a grant gets in')).toEqual([])
+  })
+
+  it.each(KEEPS_OUT)('says with "in force", and by doctor, that %s keeps people out', async (_, lines, message) => {
+    const kept = await start(() => [lines(login, group)])
+    expect(kept.word).toMatchObject({ type: 'in-force', revision: 1 })
+    expect(await kept.login()).toBe(255)
+    expect(await said(kept)).toEqual([expect.stringMatching(message)])
+    expect(await doctor(kept.agent)).toContainEqual({
+      name: 'everybody with a grant gets in',
+      ok: false,
+      message: expect.stringMatching(message),
+    })
+  })
+
+  it.skipIf(!isRoot).each([
+    ['locked', ['usermod', '-L'], ['usermod', '-U'], /is locked, and without PAM/],
+    ['past its last day', ['chage', '-E', '2020-01-01'], ['chage', '-E', '-1'], 'has ended on 2020-01-01'],
+    [
+      'without a shell',
+      ['usermod', '-s', '/nowhere'],
+      ['usermod', '-s', '/bin/sh'],
+      /"\/nowhere", which is no program/,
+    ],
+  ])('says of an account that is %s that nobody gets in, and no more once it is mended', async (...row) => {
+    const [, spoil, mend, message] = row
+    // A locked entry has to hold a password: '*' alone cannot be unlocked.
+    if (user) execFileSync('usermod', ['-p', '$6$x$y', user.name])
+    const kept = await start(() => [])
+    expect(await kept.login()).toBe(0)
+    execFileSync(spoil[0] ?? '', [...spoil.slice(1), login])
+    expect(await said(kept)).toEqual([expect.stringMatching(message)])
+    expect(await kept.login()).toBe(255)
+    execFileSync(mend[0] ?? '', [...mend.slice(1), login])
+    expect(await said(kept)).toEqual([])
+    expect(await kept.login()).toBe(0)
+  })
+
+  it('says of a login that it has no account for that nobody gets in as it', async () => {
+    host = await configuredHost('nobody.there', () => [])
+    expect(await said(host)).toEqual(['narrows: there is no Unix account nobody.there here: nobody gets in as it'])
+  })
+
+  it('tells plain keys that still let in, by count and fingerprint and never what stands there', async () => {
+    const keys = await start(({ folder }) => [`AuthorizedKeysFile ${folder}/keys/%u`])
+    const { folder } = keys.sshd
+    mkdirSync(join(folder, 'keys'))
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'of a colleague', '-f', join(folder, 'plain')])
+    const line = execFileSync('cat', [join(folder, 'plain.pub')], { encoding: 'utf8' })
+    const [, fingerprint] = execFileSync('ssh-keygen', ['-lf', join(folder, 'plain.pub')], { encoding: 'utf8' }).split(
+      ' ',
+    )
+    expect(await keys.found()).not.toContainEqual(expect.stringContaining(`still let in as ${login}`))
+    const file = join(folder, 'keys', login)
+    writeFileSync(file, `# ours\n${line}command="echo \\"a b\\"",no-pty ${line}`)
+    appendFileSync(file, `cert-authority,principals="a,b" ${line}not a key\n`)
+    const word = await keys.keeper.take({ type: 'current', revision: 1 })
+    if (word?.type !== 'in-force') throw new Error('not in force')
+    expect(word.findings?.filter(finding => finding.login === login)).toEqual([
+      {
+        about: 'lets-in',
+        login,
+        message: expect.stringMatching(/^3 plain keys of .*, of which authorities 1, still let in as/),
+        fingerprints: [fingerprint, fingerprint, fingerprint],
+      },
+    ])
+    expect(JSON.stringify(word)).not.toContain('colleague')
+    expect(await doctor(keys.agent)).toContainEqual({
+      name: 'who gets in beside KeyMan',
+      ok: true,
+      message: expect.stringContaining(`${fingerprint}`),
+    })
+  })
+
+  it('tells no plain keys of an account that sshd lets nobody in as', async () => {
+    const keys = await start(({ folder }) => [`AuthorizedKeysFile ${folder}/keys`, 'AllowUsers somebody'])
+    writeFileSync(join(keys.sshd.folder, 'keys'), execFileSync('cat', [`${keys.sshd.hostKey}.pub`]))
+    expect((await keys.found()).filter(text => text.startsWith('lets-in'))).toEqual([])
+  })
+
+  it('says as much as one message to the server holds, what keeps people out first, and how much more there is', async () => {
+    const long = 'x'.repeat(150)
+    const blocks = Array.from({ length: 100 }, (_, i) => `Match LocalPort ${60_000 + i}\n  AllowUsers ${long}`)
+    const { word } = await start(() => [blocks.join('\n')])
+    const findings = word.type === 'in-force' ? (word.findings ?? []) : []
+    expect(findings.at(-1)).toMatchObject({
+      about: 'remark',
+      message: expect.stringMatching(/^and \d+ more: keyman-agent doctor$/),
+    })
+    expect(findings.length).toBeLessThanOrEqual(MAX_FINDINGS)
+    expect(JSON.stringify(findings).length).toBeLessThanOrEqual(MAX_FINDINGS_BYTES)
+    expect(findings.slice(0, -1).every(({ about }) => about === 'narrows')).toBe(true)
+  })
+
+  it('leaves a host key alone that is too weak for a certificate, beside those that have one, and says so', async () => {
+    const weak = await start(({ folder, hostKey }) => {
+      execFileSync('ssh-keygen', ['-q', '-t', 'rsa', '-b', '2048', '-N', '', '-f', join(folder, 'weak')])
+      return [`HostKey ${folder}/weak`, `# beside ${hostKey}`]
+    })
+    expect(await weak.found()).toContainEqual(
+      expect.stringMatching(/^remark: the host key .*weak has no certificate, .*3072/),
+    )
+    expect(await weak.login()).toBe(0)
+  })
+})

@@ -1,0 +1,95 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { api } from '#shared/api/index.ts'
+import { confirm, enrol, page } from '#test/support/api-person.ts'
+import { type Laptop, openLaptop } from '#test/support/laptop.ts'
+import { isRoot, pathOf, requires } from '#test/support/requires.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
+import { newSshd, newUnixUser, type TestSshd } from '#test/support/sshd.ts'
+
+const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
+const NAME = 'web1.keyman.localhost'
+
+/** From the real sshd by the real agent to the real server and program: who asks is told what the host's own configuration does. */
+describe.skipIf(!requires('ssh', 'sshd') || !isRoot)("what a host's own configuration says (root only)", () => {
+  let server: ServerProcess
+  let laptop: Laptop
+  let sshd: TestSshd
+  let user: ReturnType<typeof newUnixUser>
+  let fingerprint: string
+
+  beforeAll(async () => {
+    server = await startServerProcess({ env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' } })
+    laptop = await openLaptop(server.folder, server.env, { agent: false })
+    const alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    await laptop.keyman(['login', '--yes', '--ssh-config', 'no'], async url => {
+      const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
+      const { options } = await page(server, api.login.consentOptions, { params })
+      const body = { assertion: alice.authenticator.get(options) }
+      await fetch((await page(server, api.login.consent, { params, body })).redirectTo ?? '')
+    })
+    laptop.sitting = url => confirm(server, alice, new URL(url).pathname.split('/').at(-1) ?? '')
+    expect((await laptop.keyman(['admin', '--for', '1h'])).code).toBe(0)
+    user = newUnixUser()
+    sshd = await newSshd(folder => [`Include ${folder}/sshd/keyman.conf`])
+    const keys = join(sshd.folder, 'keys')
+    mkdirSync(keys)
+    writeFileSync(join(keys, user.name), readFileSync(`${sshd.hostKey}.pub`))
+    fingerprint = execFileSync('ssh-keygen', ['-lf', `${sshd.hostKey}.pub`], { encoding: 'utf8' }).split(' ')[1] ?? ''
+    const theirs = `AuthorizedKeysFile ${keys}/%u\nDenyUsers nobody\nAllowUsers ${user.name}\n`
+    writeFileSync(sshd.configFile, readFileSync(sshd.configFile, 'utf8') + theirs)
+    const token = (await laptop.keyman(['host', 'add', NAME])).stdout
+    for (const login of [user.name, 'nobody'])
+      expect((await laptop.keyman(['grant', 'add', 'alice@example.com', login, '--host', NAME])).code).toBe(0)
+    const machine = [
+      ...['--state-folder', join(sshd.folder, 'state'), '--sshd', pathOf('sshd'), '--sshd-config', sshd.configFile],
+      ...['--sshd-folder', join(sshd.folder, 'sshd'), '--host-key', `${sshd.hostKey}.pub`, '--pid-file', sshd.pidFile],
+    ]
+    const joined = await new Promise<{ code: number | null; err: string }>(resolve => {
+      const child = spawn(process.execPath, [AGENT, 'join', '--token-file', '-', ...machine], {
+        stdio: ['pipe', 'ignore', 'pipe'],
+      })
+      let err = ''
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        err += text
+      })
+      child.once('close', code => resolve({ code, err }))
+      child.stdin.end(token)
+    })
+    expect(joined).toMatchObject({ code: 0, err: expect.stringContaining('1 plain key of') })
+  })
+  afterAll(async () => {
+    await laptop?.close()
+    await server?.close()
+    await sshd?.close()
+    user?.remove()
+  })
+
+  it('stands in host show, keys by their fingerprints alone, and in host list', async () => {
+    const { stdout } = await laptop.keyman(['host', 'show', NAME])
+    expect(stdout).toContain('  keeps out  nobody is shut out by DenyUsers nobody\n')
+    expect(stdout).toContain('  keeps out  nobody is not among AllowUsers\n')
+    expect(stdout).toMatch(/ {2}lets in {4}1 plain key of .* still let in as /)
+    expect(stdout).toContain(`             ${fingerprint}\n`)
+    expect(stdout).not.toContain(readFileSync(`${sshd.hostKey}.pub`, 'utf8').split(' ')[1])
+    expect((await laptop.keyman(['host', 'list'])).stdout).toMatch(
+      /kept out: \d+, let in beside KeyMan: 1 \(host show\)/,
+    )
+  })
+
+  it('is told by why, of the logins that are granted', async () => {
+    const why = await laptop.keyman(['why', NAME])
+    expect(why.stdout).toContain(`gets in to ${NAME} as nobody`)
+    expect(why.stderr).toContain(`But on ${NAME}: nobody is shut out by DenyUsers nobody.\n`)
+    expect(why.stderr).not.toContain('plain key')
+  })
+
+  it('is told by revoke, where it lets in what a revocation does not end', async () => {
+    const { stderr } = await laptop.keyman(['revoke', '--key', `${sshd.hostKey}.pub`])
+    expect(stderr).toMatch(
+      new RegExp(`On ${NAME} 1 plain key of .* still let in as ${user.name}: no grant or revocation`),
+    )
+  })
+})
