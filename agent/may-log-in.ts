@@ -1,3 +1,4 @@
+import { keyTypesOn, LOGIN_KEY_TYPES, type LoginKeyType, RSA_BITS } from '#shared/login-key-types.ts'
 import type { Account } from './accounts.ts'
 
 /** Pure: whom sshd's own configuration lets in, as `allowed_user` in its `auth.c` and `sshd_config(5)` say. */
@@ -59,32 +60,18 @@ export function accessProblems(answers: Answers, account: Account): Problem[] {
 export const letsKeysIn = (answers: Answers, account: Account): boolean =>
   !accessProblems(answers, account).some(({ isAll }) => isAll)
 
-/** What `keyman login --key-type` makes, by what sshd calls its certificates; RSA is signed with SHA-2 only. */
-const CERTIFICATES = {
-  ed25519: ['ssh-ed25519-cert-v01@openssh.com'],
-  'ecdsa-p256': ['ecdsa-sha2-nistp256-cert-v01@openssh.com'],
-  'rsa-3072': ['rsa-sha2-512-cert-v01@openssh.com', 'rsa-sha2-256-cert-v01@openssh.com'],
-} as const
-type KeyType = keyof typeof CERTIFICATES
-
-const KEY_TYPES: readonly KeyType[] = ['ed25519', 'ecdsa-p256', 'rsa-3072']
-const RSA_BITS = 3072
-
 const listed = (answers: Answers, ...keywords: string[]): readonly string[] | undefined => {
   const found = keywords.flatMap(keyword => first(answers, keyword).split(',').filter(Boolean))
   return found.length === 0 ? undefined : found
 }
 
 /** Of which types certificates of persons may be there. */
-export function takenKeyTypes(answers: Answers): KeyType[] {
+export function takenKeyTypes(answers: Answers): LoginKeyType[] {
   // Below 8.5 it had another name.
   const taken = listed(answers, 'pubkeyacceptedalgorithms', 'pubkeyacceptedkeytypes')
   const rsaIsLongEnough = Number(first(answers, 'requiredrsasize') || 0) <= RSA_BITS
-  return KEY_TYPES.filter(
-    type =>
-      (taken === undefined || CERTIFICATES[type].some(name => taken.includes(name))) &&
-      (type !== 'rsa-3072' || rsaIsLongEnough),
-  )
+  const types = taken === undefined ? LOGIN_KEY_TYPES : keyTypesOn(taken)
+  return types.filter(type => type !== 'rsa-3072' || rsaIsLongEnough)
 }
 
 /** Whether certificates that a key of this type (`ssh-ed25519`) has signed are taken. */
@@ -98,8 +85,7 @@ function takesAuthority(answers: Answers, type: string): boolean {
 export function showsHostCertificate(answers: Answers, type: string): boolean {
   const shown = listed(answers, 'hostkeyalgorithms')
   if (shown === undefined) return true
-  const names = type === 'ssh-rsa' ? CERTIFICATES['rsa-3072'] : [`${type}-cert-v01@openssh.com`]
-  return names.some(name => shown.includes(name))
+  return type === 'ssh-rsa' ? keyTypesOn(shown).includes('rsa-3072') : shown.includes(`${type}-cert-v01@openssh.com`)
 }
 
 /** What keeps out whoever has a certificate of these authorities (by the types of their keys), whatever they may. */
@@ -108,6 +94,8 @@ export function shutsAllOut(answers: Answers, authorities: readonly string[]): s
   if (authorities.length > 0 && !authorities.some(type => takesAuthority(answers, type)))
     found.push(`CASignatureAlgorithms has none of what the authority signs with (${authorities.join(', ')})`)
   if (takenKeyTypes(answers).length === 0)
-    found.push(`PubkeyAcceptedAlgorithms has no certificate of a key that keyman login makes (${KEY_TYPES.join(', ')})`)
+    found.push(
+      `PubkeyAcceptedAlgorithms has no certificate of a key that keyman login makes (${LOGIN_KEY_TYPES.join(', ')})`,
+    )
   return found
 }

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
+import { isLoginKeyType, type LoginKeyType } from '#shared/login-key-types.ts'
 import { onFile } from './file-errors.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
 import type { Folders } from './folders.ts'
@@ -31,6 +32,8 @@ export type Context = Pin & {
   readonly hosts: readonly Host[]
   /** The newest checkpoint of the log that this machine has seen; the log must extend it for ever. */
   readonly checkpoint?: string
+  /** Of which type the person wants SSH keys here; else what this machine's ssh takes. */
+  readonly keyType?: LoginKeyType
 }
 
 export type Host = {
@@ -173,7 +176,8 @@ const isContext = (value: unknown, organisation: string): boolean =>
   haveTexts(value.bundle, 'document') &&
   Array.isArray(value.bundle.signatures) &&
   isObject(value.logKey) &&
-  [value.hostAuthorities, value.hostSuffixes, value.hosts].every(Array.isArray)
+  [value.hostAuthorities, value.hostSuffixes, value.hosts].every(Array.isArray) &&
+  (value.keyType === undefined || (typeof value.keyType === 'string' && isLoginKeyType(value.keyType)))
 const isSession = (value: unknown): value is Session =>
   isObject(value) &&
   haveTexts(value, 'person', 'session', 'startedAt', 'endsAt', 'clientEndsAt') &&

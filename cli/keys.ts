@@ -1,13 +1,15 @@
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { fromBase64Url, toBase64 } from '#shared/bytes.ts'
 import { PROOF_NAMESPACE, type ProofPurpose, proofMessage } from '#shared/login-challenge.ts'
+import { type LoginKeyType, RSA_BITS } from '#shared/login-key-types.ts'
 import {
   armorSshsig,
-  encodeOpensshPrivateKey,
+  encodePrivateKeyFile,
   encodeSignature,
   encodeSshsig,
   formatPublicKey,
-  publicKeyFromSpki,
+  type PrivateFields,
+  privateFields,
   type SshPublicKey,
   sshsigSignedData,
 } from '#shared/ssh/index.ts'
@@ -16,7 +18,7 @@ import {
 export type LoginKeys = {
   readonly ssh: {
     readonly privateKey: KeyObject
-    readonly seed: Uint8Array
+    readonly fields: PrivateFields
     readonly publicKey: SshPublicKey
     readonly line: string
     readonly comment: string
@@ -24,21 +26,14 @@ export type LoginKeys = {
   readonly client: { readonly privateKey: KeyObject; readonly spki: Uint8Array; readonly pem: string }
 }
 
-/** Ed25519 for SSH, P-256 for TLS. `comment` marks the key as ours in an ssh-agent. */
-export function makeLoginKeys(comment: string): LoginKeys {
-  const ssh = generateKeyPairSync('ed25519')
+/** For SSH a key of the type that is asked for, P-256 for TLS. `comment` marks the key as ours in an ssh-agent. */
+export function makeLoginKeys(comment: string, type: LoginKeyType = 'ed25519'): LoginKeys {
+  const ssh = makeSshKey(type)
   const client = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { d } = ssh.privateKey.export({ format: 'jwk' })
-  if (!d) throw new Error('an Ed25519 key without its private part')
-  const publicKey = publicKeyFromSpki(ssh.publicKey.export({ format: 'der', type: 'spki' }))
+  const fields = privateFields(ssh.privateKey, ssh.publicKey.export({ format: 'der', type: 'spki' }))
+  const { publicKey } = fields
   return {
-    ssh: {
-      privateKey: ssh.privateKey,
-      seed: fromBase64Url(d),
-      publicKey,
-      line: formatPublicKey(publicKey, comment),
-      comment,
-    },
+    ssh: { privateKey: ssh.privateKey, fields, publicKey, line: formatPublicKey(publicKey, comment), comment },
     client: {
       privateKey: client.privateKey,
       spki: client.publicKey.export({ format: 'der', type: 'spki' }),
@@ -47,12 +42,25 @@ export function makeLoginKeys(comment: string): LoginKeys {
   }
 }
 
+function makeSshKey(type: LoginKeyType) {
+  switch (type) {
+    case 'ed25519':
+      return generateKeyPairSync('ed25519')
+    case 'ecdsa-p256':
+      return generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    case 'rsa-3072':
+      return generateKeyPairSync('rsa', { modulusLength: RSA_BITS })
+  }
+}
+
 /** What marks a key in an ssh-agent as ours, and whose. */
 export const agentComment = (organisation: string): string => `keyman:${organisation}`
 
 /** The SSH key as a file that `ssh` reads. */
-export const privateKeyFile = (keys: LoginKeys): string =>
-  encodeOpensshPrivateKey({ seed: keys.ssh.seed, comment: keys.ssh.comment })
+export const privateKeyFile = (keys: LoginKeys): string => encodePrivateKeyFile(keys.ssh.fields, keys.ssh.comment)
+
+const hashFor = ({ type }: SshPublicKey): string | null =>
+  type === 'ssh-ed25519' ? null : type === 'ssh-rsa' ? 'sha512' : 'sha256'
 
 /** Shows that this machine holds both keys, for one challenge (base64url) and one purpose. */
 export function proveBoth(keys: LoginKeys, purpose: ProofPurpose, challenge: string) {
@@ -64,7 +72,10 @@ export function proveBoth(keys: LoginKeys, purpose: ProofPurpose, challenge: str
   })
   const signature = encodeSignature(
     keys.ssh.publicKey,
-    sign(null, sshsigSignedData(PROOF_NAMESPACE, message), keys.ssh.privateKey),
+    sign(hashFor(keys.ssh.publicKey), sshsigSignedData(PROOF_NAMESPACE, message), {
+      key: keys.ssh.privateKey,
+      dsaEncoding: 'ieee-p1363',
+    }),
   )
   return {
     challenge,

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import { api, type loginSchemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import type { LoginKeyType } from '#shared/login-key-types.ts'
 import { openBrowser, screenOf, tunnelTo } from './browser.ts'
 import { type Connection, call, clockDifference, lasts } from './client.ts'
 import type { Context } from './context.ts'
@@ -20,6 +21,7 @@ export type LoginOptions = {
   readonly device: string
   readonly flow: 'loopback' | 'device'
   readonly openBrowser: boolean
+  readonly keyType: LoginKeyType
   /** Says to the person what to do: the page, and in device login the code. */
   say(line: string): void
 }
@@ -32,7 +34,7 @@ export type LoginAnswer = Extract<Awaited<ReturnType<typeof redeem>>, { state: '
  */
 export async function signIn(options: LoginOptions): Promise<{ keys: LoginKeys; answer: LoginAnswer }> {
   const connection: Connection = { url: options.context.machinesUrl, root: options.context.machinesRoot }
-  const keys = makeLoginKeys(agentComment(options.context.organisation))
+  const keys = makeLoginKeys(agentComment(options.context.organisation), options.keyType)
   const answer =
     options.flow === 'loopback'
       ? await byLoopback(options, connection, keys)

@@ -81,6 +81,7 @@ describe('a login whose server cannot sign yet', () => {
       device: 'laptop',
       flow,
       openBrowser,
+      keyType: 'ed25519',
       say: line => {
         said.push(line)
         heard(line)

@@ -25,7 +25,7 @@ export async function placeKey(
   const socket = given.inFile ? undefined : chooseAgent()
   for (const old of new Set([socket, agentOf(readableSession(folders, organisation))]))
     if (old !== undefined) await removeFromAgent(old, agentComment(organisation))
-  const key = { seed: keys.ssh.seed, publicKey: keys.ssh.publicKey, comment: keys.ssh.comment }
+  const key = { fields: keys.ssh.fields, publicKey: keys.ssh.publicKey, comment: keys.ssh.comment }
   // The ssh block names the agent, whichever one the terminal has in which ssh runs.
   if (socket !== undefined && isNameable(socket) && (await addToAgent(socket, { ...key, lifetime: given.lifetime }))) {
     remove(files.key)

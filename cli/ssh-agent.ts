@@ -4,7 +4,13 @@ import { connect } from 'node:net'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { agentProtocol, type Certificate, type SshPublicKey, verifySignature } from '#shared/ssh/index.ts'
+import {
+  agentProtocol,
+  type Certificate,
+  type PrivateFields,
+  type SshPublicKey,
+  verifySignature,
+} from '#shared/ssh/index.ts'
 import type { KeyPlace } from './context.ts'
 
 /**
@@ -32,7 +38,7 @@ export const agentOf = (session: KeyPlace | undefined): string | undefined =>
   session?.keyIn === 'agent' ? (session.agent?.socket ?? chooseAgent()) : undefined
 
 type Added = {
-  readonly seed: Uint8Array
+  readonly fields: PrivateFields
   readonly publicKey: SshPublicKey
   readonly comment: string
   readonly lifetime: number

@@ -14,6 +14,7 @@ import { checkWritable } from '../files.ts'
 import { type Folders, folders } from '../folders.ts'
 import { agreeToNames } from '../host-names.ts'
 import { installLogin } from '../install-session.ts'
+import { keyTypeHere, parseKeyType } from '../key-type.ts'
 import { isLocal, localServer } from '../local-server.ts'
 import { signIn } from '../login.ts'
 import { liveSession, oneAtATime } from '../one-login.ts'
@@ -35,6 +36,7 @@ usage: keyman login [URL --fingerprint SHA256:… | 'INVITATION'] [flags]
   --for 8h            how long the session is to last
   --device            show a code to type in a browser on another machine
   --key-file          keep the SSH key in a 0600 file, for clients that read files and know no ssh-agent
+  --key-type TYPE     ed25519, ecdsa-p256 or rsa-3072, for hosts that take no Ed25519; kept for later logins
   --no-browser        print the page instead of opening it
   --ssh-config yes|no add the line to ~/.ssh/config, or not, without asking
   --yes               accept the organisation's host names without asking
@@ -49,6 +51,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     for: { type: 'string' },
     device: { type: 'boolean' },
     'key-file': { type: 'boolean' },
+    'key-type': { type: 'string' },
     'no-browser': { type: 'boolean' },
     'ssh-config': { type: 'string' },
     yes: { type: 'boolean' },
@@ -60,6 +63,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     const lifetime = parseDuration(values.for ?? '8h', '--for')
     if (values['ssh-config'] !== undefined && !['yes', 'no'].includes(values['ssh-config']))
       throw usage('--ssh-config is yes or no')
+    const askedType = values['key-type'] === undefined ? undefined : parseKeyType(values['key-type'])
     const flow = values.device || screenOf() !== 'here' ? 'device' : 'loopback'
 
     const places = folders()
@@ -73,10 +77,15 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
       })
     const hostSuffixes = await agreeToNames(places, found, values.yes === true)
     checkSshPaths(places, { ...found.pin, hostSuffixes, hosts: [] })
-    const context = await pinContext(places, { ...found.pin, hostSuffixes })
+    const kept = askedType === undefined ? {} : { keyType: askedType }
+    const context = await pinContext(places, { ...found.pin, hostSuffixes, ...kept })
+    const keyType = context.keyType ?? keyTypeHere()
     const openBrowser = !values['no-browser']
     const session = await oneAtATime(places, context, async () => {
-      const { keys, answer } = await signIn({ context, lifetime, device: deviceName(), flow, openBrowser, say: remark })
+      const { keys, answer } = await signIn({
+        ...{ context, lifetime, device: deviceName(), flow, openBrowser, keyType },
+        say: remark,
+      })
       const replaced = replacedSession(places, context)
       const installed = await installLogin(places, context, keys, answer, values['key-file'] === true)
       if (values.for !== undefined) sayWhereCut(lifetime, installed)

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -7,7 +8,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { concat, toHex, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
-import { agentProtocol, formatPublicKey, publicKeyOf, SshWriter } from './index.ts'
+import { agentProtocol, formatPublicKey, privateFields, SshWriter, verifySignature } from './index.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keyman-ssh-agent-'))
 const socket = join(folder, 'agent.sock')
@@ -39,9 +40,11 @@ function ask(message: Uint8Array): Promise<Uint8Array> {
 const sshAdd = (...args: string[]) =>
   spawnSync('ssh-add', args, { encoding: 'utf8', env: { PATH: process.env.PATH, SSH_AUTH_SOCK: socket } }).stdout
 
-const seed = new Uint8Array(32).fill(7)
-const publicKey = publicKeyOf(seed)
-const key = { seed, publicKey, comment: 'alice@example.com until 18:00', lifetime: 3600 }
+const newFields = (pair: { readonly privateKey: KeyObject; readonly publicKey: KeyObject }) =>
+  privateFields(pair.privateKey, pair.publicKey.export({ format: 'der', type: 'spki' }))
+const fields = newFields(generateKeyPairSync('ed25519'))
+const { publicKey } = fields
+const key = { fields, comment: 'alice@example.com until 18:00', lifetime: 3600 }
 
 describe('a real ssh-agent', () => {
   it('takes a key with a lifetime, lists it, and gives it up again', async () => {
@@ -53,6 +56,21 @@ describe('a real ssh-agent', () => {
     expect(agentProtocol.decodeStatus(await ask(agentProtocol.encodeRemoveIdentity(publicKey.blob)))).toBe(true)
     expect(agentProtocol.decodeStatus(await ask(agentProtocol.encodeRemoveIdentity(publicKey.blob)))).toBe(false)
     expect(agentProtocol.decodeIdentitiesAnswer(await ask(agentProtocol.encodeRequestIdentities()))).toEqual([])
+  })
+
+  it.each([
+    ['P-256', () => generateKeyPairSync('ec', { namedCurve: 'P-256' })],
+    ['RSA', () => generateKeyPairSync('rsa', { modulusLength: 3072 })],
+  ])('takes a key of %s, and signs with it', async (_, make) => {
+    const other = newFields(make())
+    const add = agentProtocol.encodeAddIdentityConstrained({ ...key, fields: other })
+    expect(agentProtocol.decodeStatus(await ask(add))).toBe(true)
+    const data = utf8('to be signed')
+    const signature = agentProtocol.decodeSignResponse(
+      await ask(agentProtocol.encodeSignRequest(other.publicKey, data)),
+    )
+    expect(verifySignature(other.publicKey, data, signature ?? new Uint8Array())).toBe(true)
+    await ask(agentProtocol.encodeRemoveIdentity(other.publicKey.blob))
   })
 
   it('forgets the key by itself when its lifetime is over', async () => {

@@ -1,5 +1,5 @@
-import { concat } from '../bytes.ts'
 import type { Certificate } from './certificate.ts'
+import type { PrivateFields } from './private-fields.ts'
 import type { SshPublicKey } from './public-key.ts'
 import { SshReader, SshWriter } from './wire.ts'
 
@@ -12,6 +12,8 @@ const REMOVE_IDENTITY = 18
 const ADD_ID_CONSTRAINED = 25
 const CONSTRAIN_LIFETIME = 1
 const SUCCESS = 6
+/** RFC 8332 by flag. */
+const RSA_SHA2_512 = 4
 
 export type AgentIdentity = { readonly blob: Uint8Array; readonly comment: string }
 
@@ -21,36 +23,32 @@ const MAX_MESSAGE = 256 * 1024
 
 export const agentProtocol = {
   /**
-   * An Ed25519 key, which the agent forgets after `lifetime` seconds by itself. `seed`: the 32 bytes of RFC 8032. With a
-   * certificate of it the identity is that certificate, beside the bare key's (`ssh-ed25519-cert-v01@openssh.com`, as `ssh-add` adds both).
+   * A key, which the agent forgets after `lifetime` seconds by itself. With a certificate of it the identity is that
+   * certificate, beside the bare key's (`ssh-ed25519-cert-v01@openssh.com`, as `ssh-add` adds both).
    */
   encodeAddIdentityConstrained(key: {
-    seed: Uint8Array
-    publicKey: SshPublicKey
+    fields: PrivateFields
     certificate?: Certificate
     comment: string
     lifetime: number
   }): Uint8Array {
-    const { publicKey, seed, lifetime, certificate } = key
-    if (publicKey.type !== 'ssh-ed25519' || seed.length !== 32)
-      throw new TypeError('only Ed25519 keys are added to an agent')
+    const { fields, lifetime, certificate } = key
     // An agent takes 0 as "for ever", and so does one that knows no constraints.
     if (lifetime === 0) throw new RangeError('a key in an agent needs a lifetime')
     const writer = new SshWriter().byte(ADD_ID_CONSTRAINED)
-    if (certificate) writer.string(certificate.type).string(certificate.blob)
-    else writer.string(publicKey.type)
-    return writer
-      .string(publicKey.point)
-      .string(concat(seed, publicKey.point))
-      .string(key.comment)
-      .byte(CONSTRAIN_LIFETIME)
-      .uint32(lifetime)
-      .bytes()
+    if (certificate) writer.string(certificate.type).string(certificate.blob).raw(fields.behindCertificate)
+    else writer.string(fields.publicKey.type).raw(fields.plain)
+    return writer.string(key.comment).byte(CONSTRAIN_LIFETIME).uint32(lifetime).bytes()
   },
   encodeRequestIdentities: (): Uint8Array => Uint8Array.of(REQUEST_IDENTITIES),
-  /** Asks for a signature by the bare key over `data`. */
+  /** Asks for a signature by the bare key over `data`: with RSA by SHA-512, since an agent takes SHA-1 otherwise. */
   encodeSignRequest: (key: SshPublicKey, data: Uint8Array): Uint8Array =>
-    new SshWriter().byte(SIGN_REQUEST).string(key.blob).string(data).uint32(0).bytes(),
+    new SshWriter()
+      .byte(SIGN_REQUEST)
+      .string(key.blob)
+      .string(data)
+      .uint32(key.type === 'ssh-rsa' ? RSA_SHA2_512 : 0)
+      .bytes(),
   /** The signature as SSH encodes it; undefined where the agent refused. */
   decodeSignResponse(message: Uint8Array): Uint8Array | undefined {
     const reader = new SshReader(message, 'ssh-agent')

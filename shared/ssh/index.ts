@@ -17,10 +17,12 @@ export {
   verifyCertificate,
 } from './certificate.ts'
 export { decodeKrl, encodeKrl, isRevoked, type Krl, type KrlSection, type SerialRange } from './krl.ts'
+export { type PrivateFields, privateFields } from './private-fields.ts'
 export {
   decodeOpensshPrivateKey,
   type Ed25519Private,
   encodeOpensshPrivateKey,
+  encodePrivateKeyFile,
   publicKeyOf,
   toPrivateKeyObject,
 } from './private-key.ts'

@@ -1,10 +1,11 @@
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
 import { concat, equalBytes, fromBase64, fromBase64Url, toBase64, utf8 } from '../bytes.ts'
 import { invalid } from '../errors.ts'
+import type { PrivateFields } from './private-fields.ts'
 import { ed25519Key, type SshPublicKey } from './public-key.ts'
 import { SshReader, SshWriter } from './wire.ts'
 
-/** Pure: OpenSSH's own private key format (PROTOCOL.key), for Ed25519 without a passphrase: what a session's key and a software root are. */
+/** Pure: OpenSSH's own private key format (PROTOCOL.key) without a passphrase: what a session's key is written as, and a software root, which is Ed25519. */
 const MAGIC = utf8('openssh-key-v1\0')
 const BEGIN = '-----BEGIN OPENSSH PRIVATE KEY-----'
 const END = '-----END OPENSSH PRIVATE KEY-----'
@@ -45,18 +46,19 @@ export function publicKeyOf(seed: Uint8Array): Ed25519Private['publicKey'] {
   return ed25519Key(fromBase64Url(x ?? ''))
 }
 
-export function encodeOpensshPrivateKey(key: { seed: Uint8Array; comment: string }): string {
-  const publicKey = publicKeyOf(key.seed)
+export function encodeOpensshPrivateKey({ seed, comment }: { seed: Uint8Array; comment: string }): string {
+  const publicKey = publicKeyOf(seed)
+  const plain = new SshWriter().string(publicKey.point).string(concat(seed, publicKey.point)).bytes()
+  return encodePrivateKeyFile({ publicKey, plain }, comment)
+}
+
+export function encodePrivateKeyFile(
+  { publicKey, plain }: Pick<PrivateFields, 'publicKey' | 'plain'>,
+  comment: string,
+): string {
   // Equal on both sides shows, in the encrypted form, that the passphrase was right; here it is only form.
   const check = new Uint8Array(randomBytes(4))
-  const inner = new SshWriter()
-    .raw(check)
-    .raw(check)
-    .string('ssh-ed25519')
-    .string(publicKey.point)
-    .string(concat(key.seed, publicKey.point))
-    .string(key.comment)
-    .bytes()
+  const inner = new SshWriter().raw(check).raw(check).string(publicKey.type).raw(plain).string(comment).bytes()
   const padding = Uint8Array.from({ length: (BLOCK - (inner.length % BLOCK)) % BLOCK }, (_, i) => i + 1)
   const blob = new SshWriter()
     .raw(MAGIC)

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
-import { confirm, enrol, page } from '#test/support/api-person.ts'
+import { type ApiPerson, confirm, enrol, page } from '#test/support/api-person.ts'
 import { type Laptop, openLaptop } from '#test/support/laptop.ts'
 import { isRoot, pathOf, requires } from '#test/support/requires.ts'
 import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
@@ -12,24 +12,32 @@ import { newSshd, newUnixUser, type TestSshd } from '#test/support/sshd.ts'
 const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const NAME = 'web1.keyman.localhost'
 
+/** As a policy without Ed25519 for certificates has it. */
+const ALGORITHMS =
+  'PubkeyAcceptedAlgorithms ssh-ed25519,ecdsa-sha2-nistp256-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com'
+
 /** From the real sshd by the real agent to the real server and program: who asks is told what the host's own configuration does. */
 describe.skipIf(!requires('ssh', 'sshd') || !isRoot)("what a host's own configuration says (root only)", () => {
   let server: ServerProcess
   let laptop: Laptop
   let sshd: TestSshd
   let user: ReturnType<typeof newUnixUser>
+  let alice: ApiPerson
   let fingerprint: string
 
-  beforeAll(async () => {
-    server = await startServerProcess({ env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' } })
-    laptop = await openLaptop(server.folder, server.env, { agent: false })
-    const alice = await enrol(server, server.administratorLink(), 'alice@example.com')
-    await laptop.keyman(['login', '--yes', '--ssh-config', 'no'], async url => {
+  const signIn = (...args: string[]) =>
+    laptop.keyman(['login', '--yes', '--ssh-config', 'no', ...args], async url => {
       const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
       const { options } = await page(server, api.login.consentOptions, { params })
       const body = { assertion: alice.authenticator.get(options) }
       await fetch((await page(server, api.login.consent, { params, body })).redirectTo ?? '')
     })
+
+  beforeAll(async () => {
+    server = await startServerProcess({ env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' } })
+    laptop = await openLaptop(server.folder, server.env)
+    alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    expect((await signIn()).code).toBe(0)
     laptop.sitting = url => confirm(server, alice, new URL(url).pathname.split('/').at(-1) ?? '')
     expect((await laptop.keyman(['admin', '--for', '1h'])).code).toBe(0)
     user = newUnixUser()
@@ -38,9 +46,10 @@ describe.skipIf(!requires('ssh', 'sshd') || !isRoot)("what a host's own configur
     mkdirSync(keys)
     writeFileSync(join(keys, user.name), readFileSync(`${sshd.hostKey}.pub`))
     fingerprint = execFileSync('ssh-keygen', ['-lf', `${sshd.hostKey}.pub`], { encoding: 'utf8' }).split(' ')[1] ?? ''
-    const theirs = `AuthorizedKeysFile ${keys}/%u\nDenyUsers nobody\nAllowUsers ${user.name}\n`
+    const theirs = `AuthorizedKeysFile ${keys}/%u\nDenyUsers nobody\nAllowUsers ${user.name}\n${ALGORITHMS}\n`
     writeFileSync(sshd.configFile, readFileSync(sshd.configFile, 'utf8') + theirs)
-    const token = (await laptop.keyman(['host', 'add', NAME])).stdout
+    const token = (await laptop.keyman(['host', 'add', NAME, '--address', '127.0.0.1', '--port', String(sshd.port)]))
+      .stdout
     for (const login of [user.name, 'nobody'])
       expect((await laptop.keyman(['grant', 'add', 'alice@example.com', login, '--host', NAME])).code).toBe(0)
     const machine = [
@@ -87,9 +96,56 @@ describe.skipIf(!requires('ssh', 'sshd') || !isRoot)("what a host's own configur
   })
 
   it('is told by revoke, where it lets in what a revocation does not end', async () => {
-    const { stderr } = await laptop.keyman(['revoke', '--key', `${sshd.hostKey}.pub`])
+    const other = join(laptop.home, 'other')
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', other])
+    const { stderr } = await laptop.keyman(['revoke', '--key', `${other}.pub`])
     expect(stderr).toMatch(
       new RegExp(`On ${NAME} 1 plain key of .* still let in as ${user.name}: no grant or revocation`),
     )
+  })
+
+  describe('of key types, is told by why; a login by such a key', () => {
+    const plainSsh = async () => {
+      const config = join(laptop.home, 'config', 'keyman', 'ssh_config')
+      const { code, stderr } = await laptop.run('ssh', [
+        '-F',
+        config,
+        '-o',
+        'BatchMode=yes',
+        `${user.name}@${NAME}`,
+        'true',
+      ])
+      return code === 0 ? 'gets in' : stderr
+    }
+    beforeAll(() => sshd.start())
+
+    it('by Ed25519 does not get in', async () => {
+      expect((await signIn()).code).toBe(0)
+      expect((await laptop.keyman(['why', NAME])).stderr).toContain(
+        `But on ${NAME}: PubkeyAcceptedAlgorithms takes no Ed25519 keys: keyman login --key-type ecdsa-p256 or --key-type rsa-3072.\n`,
+      )
+      expect(await plainSsh()).toContain('Permission denied')
+    })
+
+    it.each([
+      ['ecdsa-p256', 'in the ssh-agent', []],
+      ['ecdsa-p256', 'in a file', ['--key-file']],
+      ['rsa-3072', 'in the ssh-agent', []],
+      ['rsa-3072', 'in a file', ['--key-file']],
+    ])('of %s, %s, gets in', async (type, _, flags) => {
+      const login = await signIn('--key-type', type, ...flags)
+      expect([login.code, login.code === 0 ? '' : login.stderr]).toEqual([0, ''])
+      expect(await plainSsh()).toBe('gets in')
+    })
+
+    it('is of the type that was asked for last, until another one is', async () => {
+      expect((await signIn('--key-type', 'ecdsa-p256')).code).toBe(0)
+      expect((await signIn()).code).toBe(0)
+      expect(await plainSsh()).toBe('gets in')
+      expect(await laptop.keyman(['login', '--key-type', 'dsa'])).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining('ecdsa-p256'),
+      })
+    })
   })
 })
