@@ -158,7 +158,8 @@ describe.skipIf(!requires('sshd'))('a line of it, as a real sshd reads it', () =
   ])('is nothing where it is %s', (_, text) => {
     write('included', 'RevokedKeys /q\n')
     write('sshd_config', `${text.replaceAll('FOLDER', folder)}\n`)
-    expect(sshdSays()).toBe('none')
+    // What is not set is printed as none, or not at all (seen in 10.5).
+    expect(sshdSays() ?? 'none').toBe('none')
     expect(foreignSettings(config, 'now')).toEqual([])
   })
 })
