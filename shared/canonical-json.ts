@@ -26,5 +26,5 @@ export function canonicalJson(value: JsonValue): string {
 // Array.isArray does not narrow a readonly array away.
 const isList = (value: JsonValue): value is readonly JsonValue[] => Array.isArray(value)
 
-/** SHA-256 of the canonical JSON, in base64url: what a record says of a row, see `ca-server/ledger/facts.ts`. */
+/** SHA-256 of the canonical JSON, in base64url: what a record says of a row, see `audit/facts.ts`. */
 export const digestOf = (is: JsonValue): string => hash('sha256', canonicalJson(is), 'base64url')

@@ -1,4 +1,4 @@
-/** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). */
+/** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Grant } from './port.ts'
 

@@ -1,3 +1,4 @@
+import { krlVersions, revokedKeyId } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
@@ -7,7 +8,6 @@ import { issueHostClientCertificate, issuePersonClientCertificate } from './mach
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
 import { type KeyRow, selectKeys } from './records.ts'
-import { krlVersions, revokedKeyId } from './revocation/facts.ts'
 import { krlOf } from './revocation/krl.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'

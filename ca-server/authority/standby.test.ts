@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
 import { administration } from '#shared/api/index.ts'
+import { revokedFact, versionFact } from '#shared/audit/index.ts'
 import { decodeKrl, isRevoked, parseCertificate, parsePublicKey, verifyCertificate } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { recorded } from '#test/support/insert-rows.ts'
 import { openRooms, type Rooms } from '#test/support/rooms.ts'
-import { revokedFact, versionFact } from './revocation/facts.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'keyman-standby-'))
 afterAll(() => rm(folder, { recursive: true }))

@@ -1,4 +1,4 @@
-/** Pure: what of this room's rows lets a host in, as the records say it (`ledger/facts.ts`). */
+/** Pure: what of this room's rows lets a host in, as the records say it (`shared/audit/facts.ts`). */
 import type { Fact } from '#server/ledger/index.ts'
 import { toHex } from '#shared/bytes.ts'
 

@@ -1,6 +1,6 @@
-/** Pure: what of this room's rows lets somebody in, as the records say it (`ledger/facts.ts`). What is only shown is left out. */
+/** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). What is only shown is left out. */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
-import { passkeySaid, touchSaid } from '#shared/audit/index.ts'
+import { passkeySaid, type SessionKey, touchSaid } from '#shared/audit/index.ts'
 import { toBase64Url, toHex } from '#shared/bytes.ts'
 
 export const personId = (identity: string): string => `person:${identity}`
@@ -107,8 +107,6 @@ export const sessionFact = (session: {
 })
 
 const SESSION_KEY = 'session-key:'
-/** Seconds since 1970: nothing is certified for the key after it. */
-export type SessionKey = { readonly id: string; readonly fingerprint: string; readonly until: bigint }
 /**
  * The SSH key of a machine's session, whose it is and until when, in the ID itself: so what a person may have had certified is known from
  * the log as it was read, whatever somebody hides in the database while it is revoked.

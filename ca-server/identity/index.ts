@@ -3,7 +3,7 @@
 export { byPerson } from './acting.ts'
 export { createIdentity } from './create-identity.ts'
 export { endEverything } from './end-everything.ts'
-export { type SessionKey, sessionKeysOf } from './facts.ts'
+export { sessionKeysOf } from './facts.ts'
 export type {
   Act,
   Acting,

@@ -6,13 +6,12 @@ import {
   type Store,
   unlessCommitted,
 } from '#server/store/index.ts'
+import { endOf, type Fact } from '#shared/audit/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
-import { endOf } from './ended.ts'
 import { actorName, type Entry, encodeRecord, inRecords, type RecordParts } from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
-import type { Fact } from './facts.ts'
 import { FailedChanges } from './failed-changes.ts'
 import { Follower } from './follower.ts'
 import { Group } from './group.ts'

@@ -1,7 +1,6 @@
-import { RECORD_KINDS, type RecordKind } from '#shared/audit/index.ts'
+import { encodeFacts, type Fact, RECORD_KINDS, type RecordKind } from '#shared/audit/index.ts'
 import { canonicalJson, type JsonObject } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { encodeFacts, type Fact } from './facts.ts'
 
 export { RECORD_KINDS, type RecordKind }
 

@@ -1,8 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { endedFact } from './ended.ts'
+import { endedFact, type Fact, Facts, failedFact } from '#shared/audit/index.ts'
 import { type Entry, encodeRecord } from './entry.ts'
-import { type Fact, Facts, failedFact } from './facts.ts'
 import { isSealed, type Sealable, sealOf } from './seal.ts'
 
 const AT = '2026-01-01T00:00:00.000Z'

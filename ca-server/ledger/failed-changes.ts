@@ -1,7 +1,7 @@
 import type { Queryable, Store } from '#server/store/index.ts'
+import { failedFact } from '#shared/audit/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { Entry } from './entry.ts'
-import { failedFact } from './facts.ts'
 
 const TRY_AGAIN_MS = 1_000
 

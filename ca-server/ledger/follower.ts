@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { incarnationNumber, type Queryable } from '#server/store/index.ts'
+import { Facts } from '#shared/audit/index.ts'
 import { equalBytes, fromHex, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
@@ -11,7 +12,6 @@ import {
   verifyInclusion,
 } from '#shared/merkle/index.ts'
 import { tampered } from './errors.ts'
-import { Facts } from './facts.ts'
 import type { LogMemory } from './memory.ts'
 import { isSealed, type Sealable } from './seal.ts'
 

@@ -1,6 +1,6 @@
 /** Pure: the history of a database, which a restored backup takes up anew, and the names of their logs, the origins of checkpoints. */
 import { incarnationNumber } from '#server/store/index.ts'
-import type { Fact } from './facts.ts'
+import type { Fact } from '#shared/audit/index.ts'
 
 /** A history is in force only if the log itself says that it was begun: a row alone is anybody's. */
 export const incarnationFact = (id: string): Fact => ({ id: 'incarnation', is: id })

@@ -2,13 +2,12 @@
  * The ledger: the audit log and the one way to a certificate's record. Record, then sign, then release: what exists is always
  * a subset of what the log says, whatever crashes when.
  */
+export { endedFact, endedId, type Fact, isEndedWithAll } from '#shared/audit/index.ts'
 export { canonicalJson, type JsonObject, type JsonValue } from '#shared/canonical-json.ts'
 export { adoptLog, readUnsealedLog, type UnsealedLog } from './adopt.ts'
 export { createLedger, isEmptyLog } from './create-ledger.ts'
-export { endedFact, endedId, isEndedWithAll } from './ended.ts'
 export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS, type RecordKind } from './entry.ts'
 export { EpochsChanged } from './errors.ts'
-export type { Fact } from './facts.ts'
 export { incarnationFact, logName } from './history.ts'
 export { type LogMemory, openLogMemory } from './memory.ts'
 export type { IssueRequest, Ledger, LedgerDeps, StoredRecord } from './port.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Pins } from '#server/pins/index.ts'
-import { factsKept } from './facts.ts'
+import { factsKept } from '#shared/audit/index.ts'
 
 const bigintText = z
   .string()

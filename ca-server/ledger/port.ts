@@ -1,6 +1,6 @@
 import type { Queryable, Store } from '#server/store/index.ts'
+import type { Fact } from '#shared/audit/index.ts'
 import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
-import type { Fact } from './facts.ts'
 import type { LogMemory } from './memory.ts'
 import type { Recorded } from './recorded.ts'
 import type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'

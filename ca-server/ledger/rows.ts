@@ -1,5 +1,5 @@
 import type { Queryable } from '#server/store/index.ts'
-import type { Fact } from './facts.ts'
+import type { Fact } from '#shared/audit/index.ts'
 
 /** The rows of a room that let somebody in, as the facts that they state. */
 export type StatedRows = {

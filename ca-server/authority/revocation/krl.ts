@@ -1,3 +1,4 @@
+import { krlVersions, merged, readRevoked, revokedKeys, revokedSessionKeys } from '#shared/audit/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
@@ -11,8 +12,6 @@ import {
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Krl } from '../port.ts'
 import { CANARY_SERIAL } from '../ssh/canary.ts'
-import { krlVersions, readRevoked, revokedKeys, revokedSessionKeys } from './facts.ts'
-import { merged } from './ranges.ts'
 
 export const KRL_NAMESPACE = 'keyman-krl'
 /** One of its own: the list for laptops lacks what users had, and must serve no host in the place of its own. */

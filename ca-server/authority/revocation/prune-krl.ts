@@ -1,6 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
-import { readRevoked, revokedSessionKeys } from './facts.ts'
+import { readRevoked, revokedSessionKeys } from '#shared/audit/index.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { deleteEnded, selectClock } from './records.ts'
 

@@ -1,7 +1,7 @@
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import { krlVersions, versionFact } from '#shared/audit/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { krlVersions, versionFact } from './facts.ts'
 import { raiseKrlVersion } from './records.ts'
 
 const HINT = 'somebody changed the table krl_state: see docs/audit.md; nothing was revoked by this'

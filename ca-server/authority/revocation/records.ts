@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { IssuedCertificate } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import type { RevokedInterval } from './facts.ts'
+import type { RevokedInterval } from '#shared/audit/index.ts'
 
 /** The rows of revocation: `migrations/0005_authority.sql`. */
 

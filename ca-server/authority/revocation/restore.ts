@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { incarnationNumber, type Queryable } from '#server/store/index.ts'
+import { revokedFact } from '#shared/audit/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
 import { refuseMissing } from '../known-keys.ts'
 import { selectKeys } from '../records.ts'
 import { FIRST_SERIAL, givers, SPAN, serialsFact } from '../serials.ts'
-import { revokedFact } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
 
 /**

@@ -1,5 +1,5 @@
 import type { By } from '#server/access/index.ts'
-import { type NamedSession, type SessionKey, sessionKeysOf } from '#server/identity/index.ts'
+import { type NamedSession, sessionKeysOf } from '#server/identity/index.ts'
 import {
   actorName,
   type CertificateSelector,
@@ -9,13 +9,19 @@ import {
 } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
+import {
+  revokedFact,
+  revokedIntervals,
+  revokedKeyFact,
+  revokedSessionKeyFact,
+  type SessionKey,
+} from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Revocation, RevocationTarget, RevokedWith } from '../port.ts'
-import { revokedFact, revokedIntervals, revokedKeyFact, revokedSessionKeyFact } from './facts.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { StatedRows } from '#server/ledger/index.ts'
-import { revokedFact, revokedIntervals, revokedKeyFact, versionFact } from './facts.ts'
+import { revokedFact, revokedIntervals, revokedKeyFact, versionFact } from '#shared/audit/index.ts'
 
 const certificateRow = z.object({ authority: z.string(), serial: z.bigint(), until: z.bigint().nullable() })
 const keyRow = z.object({ fingerprint: z.string() })

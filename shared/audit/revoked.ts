@@ -1,9 +1,8 @@
 /**
- * Pure: what is revoked, as the records say it (`ledger/facts.ts`). The KRL is made from these and from nothing else: whoever takes
+ * Pure: what is revoked, as the records say it (`facts.ts`). The KRL is made from these and from nothing else: whoever takes
  * a row away takes nothing off it. An ID says everything, so that no value has to be looked up.
  */
-import type { SessionKey } from '#server/identity/index.ts'
-import type { Fact } from '#server/ledger/index.ts'
+import type { Fact } from './facts.ts'
 import { type Interval, ranges } from './ranges.ts'
 
 const is = 'revoked'
@@ -57,6 +56,8 @@ export const revokedKeyFact = (fingerprint: string): Fact => ({ id: revokedKeyId
 export const revokedKeys = (ids: (prefix: string) => Iterable<string>): string[] =>
   [...ids(KEYS)].map(id => id.slice(KEYS.length)).sort()
 
+/** Seconds since 1970: nothing is certified for the key after it. */
+export type SessionKey = { readonly id: string; readonly fingerprint: string; readonly until: bigint }
 const SESSION_KEYS = 'revoked-session-key:'
 /** Of a session that was ended with all that its person had: no certificate of it ends after `until`. */
 export const revokedSessionKeyFact = ({ fingerprint, until }: Pick<SessionKey, 'fingerprint' | 'until'>): Fact => ({

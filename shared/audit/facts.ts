@@ -4,9 +4,9 @@
  * whole log in order knows of each fact the newest.
  */
 import { z } from 'zod'
-import { factSaid } from '#shared/audit/index.ts'
-import { digestOf, type JsonValue } from '#shared/canonical-json.ts'
+import { digestOf, type JsonValue } from '../canonical-json.ts'
 import { endedId, endOf, isEndedWithAll } from './ended.ts'
+import { factSaid } from './record.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
 export type Fact = {
@@ -88,6 +88,8 @@ export class Facts {
   readonly #known = new Map<string, Known>()
   /** What there is, by kind: the KRL is looked for at each host's state, and must not cost a look at everything. */
   readonly #there = new Map<string, Set<string>>()
+  /** Of what is numbered the highest number that was ever said, by kind. */
+  readonly #highest = new Map<string, bigint>()
 
   private constructor() {}
 
@@ -108,6 +110,9 @@ export class Facts {
     this.#there.set(kind, there)
     if (known.digest === null) there.delete(id)
     else there.add(id)
+    const [, numbered, number] = NUMBERED.exec(id) ?? []
+    if (numbered && number && BigInt(number) > (this.#highest.get(numbered) ?? -1n))
+      this.#highest.set(numbered, BigInt(number))
   }
 
   /**
@@ -166,8 +171,9 @@ export class Facts {
       if (kind === 'enrolled' && isGone && !(person in facts) && this.isOlder(id, person))
         throw new RangeError(`it uses ${id}, which was made before something was said of ${person}`)
       const [, numbered, number] = NUMBERED.exec(id) ?? []
-      if (numbered && number && !isGone && this.#highest(numbered) >= BigInt(number))
-        throw new RangeError(`it says ${id} after ${numbered}${this.#highest(numbered)}`)
+      const highest = numbered && !isGone ? this.#highest.get(numbered) : undefined
+      if (highest !== undefined && highest >= BigInt(number ?? ''))
+        throw new RangeError(`it says ${id} after ${numbered}${highest}`)
     }
   }
 
@@ -177,15 +183,6 @@ export class Facts {
     if (known?.digest === null) return known.index < before
     const ended = this.#known.get(endedId(person))
     return known !== undefined && ended !== undefined && ended.index < before && isEndedWithAll(this, session, person)
-  }
-
-  #highest(numbered: string): bigint {
-    let highest = -1n
-    for (const id of this.ids(numbered)) {
-      const number = BigInt(NUMBERED.exec(id)?.[2] ?? '-1')
-      if (number > highest) highest = number
-    }
-    return highest
   }
 
   /** Whether the newest record about it says just this. */
