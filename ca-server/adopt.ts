@@ -59,7 +59,9 @@ export async function adopt(
       })
     const read = async (): Promise<Fact[]> =>
       (
-        await Promise.all([identityRows, accessRows, hostRows, revokedRows, serialRows].map(rows => rows.read(store)))
+        await Promise.all(
+          [...identityRows, ...accessRows, ...hostRows, revokedRows, ...serialRows].map(rows => rows.read(store)),
+        )
       ).flat()
     const facts = await read()
     const isExplained = explained(log.records)

@@ -4,6 +4,7 @@ import type { By } from '#server/access/index.ts'
 import { type Access, accessRows, createAccess } from '#server/access/index.ts'
 import {
   type Authority,
+  authorityRows,
   createAuthority,
   createTrust,
   openBundles,
@@ -23,6 +24,7 @@ import {
   logName,
   openLogMemory,
   openSealKey,
+  type StatedRows,
   serverSecret,
 } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
@@ -45,6 +47,8 @@ export type Services = {
   readonly authority: Authority
   readonly trust: Trust
   readonly hosts: Hosts
+  /** The tables that an auditor holds against the log. */
+  readonly stated: readonly StatedRows[]
   /** What an operator should know of this set-up, a sentence each. */
   readonly remarks: readonly string[]
   requestId(): string
@@ -253,7 +257,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     const comparing = compareRows({
       store,
       ledger,
-      rooms: [identityRows, accessRows, hostRows, serialRows],
+      tables: [...identityRows, ...accessRows, ...hostRows, ...serialRows],
       alarm,
       onError,
     })
@@ -267,6 +271,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       store,
       keystore,
       ledger,
+      stated: [...identityRows, ...accessRows, ...hostRows, ...authorityRows],
       requestId,
       close,
       remarks: [

@@ -215,7 +215,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
   it('verifies the log, and shows a record with its proof', async () => {
     const verified = await near.keyman(['audit', 'verify'])
     expect(verified.stdout).toMatch(
-      /^The log of [0-9]+ records is whole and continues what this machine remembered\.\nLogins and touches by their passkeys' signatures: [1-9][0-9]* good, 0 failed, 0 not checkable\.\n$/,
+      /^The log of [0-9]+ records is whole and continues what this machine remembered\.\nLogins and touches by their passkeys' signatures: [1-9][0-9]* good, 0 failed, 0 not checkable\.\nRecords that say what is so, by their places and by who acted: [1-9][0-9]* good, 0 failed, 0 not checkable\.\n$/,
     )
     const shown = await near.keyman(['audit', 'show', '0'])
     expect([shown.code, shown.stderr]).toEqual([0, expect.stringContaining('It is in the log of')])

@@ -55,6 +55,19 @@ export async function selectGrants(on: Queryable, onError: (error: unknown) => v
   })
 }
 
+/** In the order of their IDs, those too that do not fit. */
+export const selectGrantPage = async (
+  on: Queryable,
+  { after, limit }: { readonly after: string; readonly limit: number },
+): Promise<{ readonly id: string; readonly grant: Grant | undefined }[]> =>
+  (
+    await on.query(
+      `select ${COLUMNS} from access_grant where id > $1 order by id limit $2::int`,
+      [after, limit],
+      z.looseObject({ id: z.string() }),
+    )
+  ).map(row => ({ id: row.id, grant: grantRow.safeParse(row).data }))
+
 export async function selectGrant(on: Queryable, id: string): Promise<Grant | undefined> {
   const [row] = await on.query(`select ${COLUMNS} from access_grant where id = $1`, [id], grantRow)
   return row

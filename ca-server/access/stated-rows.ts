@@ -1,14 +1,30 @@
-import type { StatedRows } from '#server/ledger/index.ts'
-import { grantFact, memberFact } from './facts.ts'
-import { selectGrants, selectTeamRows } from './records.ts'
+import { z } from 'zod'
+import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
+import { grantFact, grantId, memberFact } from './facts.ts'
+import { selectGrantPage } from './records.ts'
+
+const memberRow = z
+  .object({ team: z.string(), person: z.string() })
+  .transform(({ team, person }) => memberFact(team, person))
 
 /** Grants and members of teams. */
-export const accessRows: StatedRows = {
-  kinds: ['grant:', 'member:'],
-  async read(on) {
-    const members = (await selectTeamRows(on)).flatMap(({ name, person }) =>
-      person === null ? [] : [memberFact(name, person)],
-    )
-    return [...(await selectGrants(on)).map(grantFact), ...members]
+export const accessRows: readonly StatedRows[] = [
+  {
+    kind: 'grant',
+    read: async (on, page = WHOLE) =>
+      (await selectGrantPage(on, page)).map(({ id, grant }) =>
+        grant ? grantFact(grant) : { id: grantId(id), is: UNREADABLE },
+      ),
   },
-}
+  {
+    kind: 'member',
+    read(on, { after, limit } = WHOLE) {
+      const [team = '', person = ''] = after.split(' ')
+      return on.query(
+        'select team, person from team_member where (team, person) > ($1, $2) order by team, person limit $3::int',
+        [team, person, limit],
+        memberRow,
+      )
+    },
+  },
+]

@@ -33,8 +33,18 @@ export type SerialBlock = {
 }
 const serialBlock = z.object({ authority: z.string(), incarnation: z.string(), next: z.bigint() })
 
-export const selectBlocks = (on: Queryable): Promise<SerialBlock[]> =>
-  on.query('select authority, incarnation, next from serial_block', [], serialBlock)
+/** In the order of their keys, at most `limit` after this one. */
+export const selectBlocks = (
+  on: Queryable,
+  after: Pick<SerialBlock, 'authority' | 'incarnation'>,
+  limit: number,
+): Promise<SerialBlock[]> =>
+  on.query(
+    `select authority, incarnation, next from serial_block where (authority, incarnation) > ($1, $2)
+     order by authority, incarnation limit $3::int`,
+    [after.authority, after.incarnation, limit],
+    serialBlock,
+  )
 
 export async function selectBlock(
   on: Queryable,

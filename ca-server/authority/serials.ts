@@ -1,4 +1,4 @@
-import type { Fact, Ledger, StatedRows } from '#server/ledger/index.ts'
+import { type Fact, type Ledger, type StatedRows, WHOLE } from '#server/ledger/index.ts'
 import { incarnationNumber, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { moveBlock, type SerialBlock, selectBlock, selectBlocks } from './records.ts'
@@ -34,10 +34,15 @@ export const serialsFact = ({ authority, incarnation, next }: SerialBlock): Fact
 export const givers = (ids: (kind: string) => Iterable<string>): Set<string> =>
   new Set([...ids(KIND)].map(id => id.slice(KIND.length).split(' ')[0] ?? ''))
 
-export const serialRows: StatedRows = {
-  kinds: [KIND],
-  read: async on => (await selectBlocks(on)).map(serialsFact),
-}
+export const serialRows: readonly StatedRows[] = [
+  {
+    kind: 'serials',
+    read: async (on, { after, limit } = WHOLE) => {
+      const [authority = '', incarnation = ''] = after.split(' ')
+      return (await selectBlocks(on, { authority, incarnation }, limit)).map(serialsFact)
+    },
+  },
+]
 
 export function serialsOf(deps: SerialsDeps, authority: string): Serials {
   let at = 0n

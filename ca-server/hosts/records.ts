@@ -78,6 +78,19 @@ export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
     )
   ).flat()
 
+/** In the order of their IDs, those too that do not fit. */
+export const selectLivingPage = async (
+  q: Queryable,
+  { after, limit }: { readonly after: string; readonly limit: number },
+): Promise<{ readonly id: string; readonly host: HostRow | undefined }[]> =>
+  (
+    await q.query(
+      `select ${COLUMNS} from host where removed_at is null and id > $1 order by id limit $2::int`,
+      [after, limit],
+      z.looseObject({ id: z.string() }),
+    )
+  ).map(row => ({ id: row.id, host: hostRow.safeParse(row).data }))
+
 export async function selectByName(q: Queryable, name: HostName): Promise<HostRow | undefined> {
   const [row] = await q.query(`select ${COLUMNS} from host where name = $1 and removed_at is null`, [name], hostRow)
   return row

@@ -1,16 +1,22 @@
-import type { Ledger, StoredRecord } from '#server/ledger/index.ts'
+import type { Authority } from '#server/authority/index.ts'
+import { canonicalJson, type Ledger, type StatedRows, type StoredRecord } from '#server/ledger/index.ts'
+import type { Store } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
-import { toHex } from '#shared/bytes.ts'
-import { KeymanError } from '#shared/errors.ts'
+import { idsOf } from '#shared/audit/index.ts'
+import { toBase64, toHex } from '#shared/bytes.ts'
+import { invalid, KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { type Handled, handle } from './handle.ts'
 
 export type AuditRoutesDeps = {
+  readonly store: Store
+  readonly stated: readonly StatedRows[]
+  readonly authority: Pick<Authority, 'currentKrl'>
   readonly ledger: Pick<Ledger, 'list' | 'show' | 'checkpoint' | 'inclusionProof' | 'consistencyProof'>
 }
 
 /** The audit log with its proofs, for whoever checks it without trusting this server. */
-export function auditRoutes({ ledger }: AuditRoutesDeps): Handled[] {
+export function auditRoutes({ ledger, store, stated, authority }: AuditRoutesDeps): Handled[] {
   return [
     handle(api.auditTrail.list, async ({ query }) => {
       const records = await ledger.list({
@@ -37,6 +43,17 @@ export function auditRoutes({ ledger }: AuditRoutesDeps): Handled[] {
     handle(api.auditTrail.consistency, async ({ query }) => {
       const proof = await ledger.consistencyProof(BigInt(query.from), BigInt(query.to))
       return { proof: proof.map(toHex) }
+    }),
+    handle(api.auditTrail.state, async ({ query: { kind, after = '', limit } }) => {
+      const prefix = idsOf(kind)
+      if (after !== '' && !after.startsWith(prefix)) throw invalid('after', `must be the ID of a ${kind}`)
+      const page = { after: after.slice(prefix.length) || after, limit }
+      const rows = (await stated.find(table => table.kind === kind)?.read(store, page)) ?? []
+      return { rows: rows.map(({ id, is }) => ({ id, row: canonicalJson(is) })) }
+    }),
+    handle(api.auditTrail.krl, async () => {
+      const { bytes, signature } = await authority.currentKrl()
+      return { base64: toBase64(bytes), signature }
     }),
   ]
 }

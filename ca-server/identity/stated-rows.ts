@@ -1,27 +1,50 @@
 import { z } from 'zod'
-import type { StatedRows } from '#server/ledger/index.ts'
-import { passkeyFact, personFact, relyingPartyFact } from './facts.ts'
-import { selectPersons, selectRelyingParty } from './person-records.ts'
+import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
+import { passkeyFact, passkeyId, personFact, personId, relyingPartyFact } from './facts.ts'
+import { selectRelyingParty } from './person-records.ts'
+
+const bytes = z.instanceof(Uint8Array)
+const personRow = z
+  .object({
+    identity: z.string(),
+    administrator: z.boolean(),
+    state: z.enum(['active', 'disabled']),
+    user_handle: bytes,
+  })
+  .transform(({ user_handle, ...row }) => personFact({ ...row, userHandle: user_handle }))
+  .or(z.object({ identity: z.string() }).transform(({ identity }) => ({ id: personId(identity), is: UNREADABLE })))
 
 const passkeyRow = z
-  .object({
-    id: z.string(),
-    person: z.string(),
-    credential_id: z.instanceof(Uint8Array),
-    public_key: z.instanceof(Uint8Array),
-  })
-  .transform(row => ({ ...row, credentialId: row.credential_id, publicKey: row.public_key }))
+  .object({ id: z.string(), person: z.string(), credential_id: bytes, public_key: bytes })
+  .transform(row => passkeyFact({ ...row, credentialId: row.credential_id, publicKey: row.public_key }))
+  .or(z.object({ id: z.string() }).transform(({ id }) => ({ id: passkeyId(id), is: UNREADABLE })))
 
-/** Persons and passkeys. Sessions and links are looked at when somebody comes with one, and end by themselves. */
-export const identityRows: StatedRows = {
-  kinds: ['person:', 'passkey:', 'relying-party'],
-  async read(on) {
-    const rp = await selectRelyingParty(on)
-    const passkeys = await on.query('select id, person, credential_id, public_key from passkey', [], passkeyRow)
-    return [
-      ...(await selectPersons(on)).map(personFact),
-      ...passkeys.map(passkeyFact),
-      ...(rp ? [relyingPartyFact(rp)] : []),
-    ]
+/** Sessions and links are looked at when somebody comes with one, and end by themselves. */
+export const identityRows: readonly StatedRows[] = [
+  {
+    kind: 'person',
+    read: (on, { after, limit } = WHOLE) =>
+      on.query(
+        `select identity, administrator, state, user_handle from person where identity > $1 order by identity
+         limit $2::int`,
+        [after, limit],
+        personRow,
+      ),
   },
-}
+  {
+    kind: 'passkey',
+    read: (on, { after, limit } = WHOLE) =>
+      on.query(
+        'select id, person, credential_id, public_key from passkey where id > $1 order by id limit $2::int',
+        [after, limit],
+        passkeyRow,
+      ),
+  },
+  {
+    kind: 'relying-party',
+    async read(on, { after } = WHOLE) {
+      const rp = after === '' ? await selectRelyingParty(on) : undefined
+      return rp ? [relyingPartyFact(rp)] : []
+    },
+  },
+]

@@ -23,7 +23,7 @@ beforeEach(async () => {
   alarms = []
   comparing = compareRows({
     ...rooms,
-    rooms: [identityRows, accessRows],
+    tables: [...identityRows, ...accessRows],
     alarm: message => alarms.push(message),
     onError: error => {
       throw error

@@ -1,12 +1,13 @@
 import type { Fact, Ledger, StatedRows } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
+import { idsOf } from '#shared/audit/index.ts'
 
 const EVERY_MS = 30_000
 
 type CompareDeps = {
   readonly store: Store
   readonly ledger: Pick<Ledger, 'follow' | 'facts'>
-  readonly rooms: readonly StatedRows[]
+  readonly tables: readonly StatedRows[]
   /** Hears of each difference, once for as long as it lasts. */
   readonly alarm: (message: string) => void
   readonly onError: (error: unknown) => void
@@ -41,17 +42,16 @@ export function compareRows(deps: CompareDeps): { run(): Promise<void>; start():
   }
 }
 
-async function differences({ store, ledger, rooms }: CompareDeps): Promise<Set<string>> {
+async function differences({ store, ledger, tables }: CompareDeps): Promise<Set<string>> {
   const found = new Set<string>()
-  for (const { kinds, read } of rooms) {
+  for (const { kind, read } of tables) {
     const rows: readonly Fact[] = await read(store)
     await ledger.follow()
     for (const fact of rows)
       if (!ledger.facts.holds(fact)) found.add(`${fact.id} in the database is not what the audit log says`)
     const ids = new Set(rows.map(({ id }) => id))
-    for (const kind of kinds)
-      for (const id of ledger.facts.ids(kind))
-        if (!ids.has(id)) found.add(`${id} is not in the database any more, but nothing in the audit log removed it`)
+    for (const id of ledger.facts.ids(idsOf(kind)))
+      if (!ids.has(id)) found.add(`${id} is not in the database any more, but nothing in the audit log removed it`)
   }
   return found
 }

@@ -1,5 +1,16 @@
 import { api } from '#shared/api/index.ts'
-import { AssertionAudit, type AssertionReport, type Remark } from '#shared/audit/index.ts'
+import {
+  AssertionAudit,
+  type AssertionReport,
+  FactsAudit,
+  type Remark,
+  STATE_KINDS,
+  StateAudit,
+  type StateKind,
+  type StateRemark,
+  type StateReport,
+  type StateRow,
+} from '#shared/audit/index.ts'
 import { fromBase64, fromHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
@@ -13,17 +24,20 @@ import {
   verifyInclusion,
 } from '#shared/merkle/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
+import { decodeKrl, ed25519Key, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
+import { parseTrustDocument } from '#shared/trust/index.ts'
 import { changeContext } from '../change-context.ts'
 import { compareCheckpoint, heldCheckpoint, sessionConnection } from '../checkpoint.ts'
 import { type Connection, call } from '../client.ts'
 import { type Command, command, take, usage } from '../command.ts'
-import { requireSession } from '../context.ts'
+import { type Context, requireSession } from '../context.ts'
 import { folders } from '../folders.ts'
 import { hostArgument } from '../host-argument.ts'
 import { parseTimeBefore } from '../parse-time.ts'
 import { callAsPerson } from '../session-call.ts'
 import { print, printJson, remark, shown, table } from '../terminal.ts'
 import { local } from '../times.ts'
+import { refreshTrust } from '../trust-store.ts'
 
 /** The parts of a record that a list shows; the record itself is canonical JSON, see `docs/audit.md`. */
 type Shown = {
@@ -144,13 +158,19 @@ usage: keyman audit show RECORD [--json]`,
 
 const verify = command({
   help: `keyman audit verify: recompute the whole log and hold it against its signed head and this machine's memory
-usage: keyman audit verify [--json]
+usage: keyman audit verify [--state] [--json]
 
 Names the first record that was changed, removed or moved. Of a log that is whole it also checks each login
-and touch: that a passkey which the log gave to that person has signed just this. Where a record holds too
-little for that, it is not checkable, which is never counted as good.
+and touch: that a passkey which the log gave to that person has signed just this; and each record that says
+what is so from then on: that it was made for its place, by somebody who could still do it. Where a record
+holds too little for that, it is not checkable, which is never counted as good.
+
+  --state  the server's rows too (persons, passkeys, teams, grants, hosts, keys, bundles, what is revoked):
+           that the log says each of them, and that none is missing, nor anything of the list of what hosts refuse
+  --json   the answer
+
 Exit code 0: as it should be; 9: something was found.`,
-  options: { json: { type: 'boolean' } },
+  options: { state: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
@@ -158,33 +178,50 @@ Exit code 0: as it should be; 9: something was found.`,
     const connection = sessionConnection(places, context)
     const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
     const remembered = heldCheckpoint(context)
+    // Before the rows are read: each has to be what is so from here on, or what comes to be so until the newest head.
+    const shownState = values.state ? await readState(connection, context, trusted) : undefined
     const memory = await compareCheckpoint(places, context)
     const heads: TrustedHead[] = []
     if (remembered !== undefined)
       heads.push({ name: 'the checkpoint that this machine remembers', ...parseCheckpoint(remembered) })
     if (memory.state === 'extends')
       heads.push({ name: 'the newest checkpoint', ...verifyCheckpoint(memory.checkpoint, trusted) })
+    if (shownState) heads.push({ name: 'the checkpoint before the rows were read', ...shownState.head })
     const size =
       heads
         .map(head => head.size)
         .toSorted((a, b) => (a < b ? -1 : 1))
         .at(-1) ?? 0n
     const assertions = new AssertionAudit(context.publicUrl)
-    const audit = await auditRecords(followedBy(assertions, allRecords(connection, size)), heads)
+    const facts = new FactsAudit()
+    const state = shownState && new StateAudit({ ...shownState, since: shownState.head.size })
+    const judge = (index: bigint, record: string) => {
+      assertions.take(index, record)
+      const said = facts.take(index, record)
+      state?.take(index, record, said)
+    }
+    const audit = await auditRecords(followedBy(judge, allRecords(connection, size)), heads)
     const compared =
       remembered === undefined
         ? 'not checked against truncation: this machine remembers no earlier checkpoint'
         : undefined
     const found = !audit.ok ? audit.message : memory.state === 'forked' ? memory.message : undefined
     // Of a log that was tampered with they say nothing.
-    const passkeys = found === undefined ? assertions.report() : undefined
+    const reports =
+      found === undefined
+        ? { passkeys: assertions.report(), facts: facts.report(), ...(state && { state: state.report() }) }
+        : undefined
     // What is not checkable is never counted as good.
-    const ok = passkeys !== undefined && passkeys.failed.length + passkeys.notCheckable.length === 0
+    const ok = reports !== undefined && Object.values(reports).every(isGood)
     if (values.json)
       printJson({
         ok,
         records: String(size),
-        ...(passkeys ? { passkeys: reportJson(passkeys) } : {}),
+        ...(reports && {
+          passkeys: reportJson(reports.passkeys),
+          facts: reportJson(reports.facts),
+          ...(reports.state && { state: reports.state }),
+        }),
         ...(found ? { found } : {}),
         ...(compared ? { remark: compared } : {}),
         ...(audit.ok ? {} : { fault: audit.fault, first: String(audit.first) }),
@@ -194,7 +231,11 @@ Exit code 0: as it should be; 9: something was found.`,
       print(
         `The log of ${size} records is whole${compared ? `; ${compared}` : ' and continues what this machine remembered'}.`,
       )
-    if (passkeys && !values.json) print(reportText(passkeys))
+    if (reports && !values.json) {
+      print(reportText("Logins and touches by their passkeys' signatures", reports.passkeys))
+      print(reportText('Records that say what is so, by their places and by who acted', reports.facts))
+      if (reports.state) print(stateText(reports.state))
+    }
     if (found === undefined && memory.state === 'extends')
       await changeContext(places, context.organisation, () => ({ checkpoint: memory.checkpoint }))
     return ok ? EXIT.done : EXIT.found
@@ -202,20 +243,69 @@ Exit code 0: as it should be; 9: something was found.`,
 })
 
 async function* followedBy(
-  audit: AssertionAudit,
+  judge: (index: bigint, record: string) => void,
   records: AsyncIterable<AuditedRecord>,
 ): AsyncGenerator<AuditedRecord> {
   for await (const record of records) {
-    audit.take(record.index, record.record)
+    judge(record.index, record.record)
     yield record
   }
 }
 
-function reportText({ good, failed, notCheckable }: AssertionReport): string {
+const isGood = (report: {
+  notCheckable: readonly unknown[]
+  failed?: readonly unknown[]
+  differing?: readonly unknown[]
+}) => report.notCheckable.length + (report.failed ?? report.differing ?? []).length === 0
+
+/** All that the server shows of its rows, and what hosts refuse by, after a head that it has signed before. */
+async function readState(connection: Connection, context: Context, trusted: { origin: string; logKey: Uint8Array }) {
+  const { checkpoint } = await call(connection, api.auditTrail.checkpoint)
+  const { pin } = await refreshTrust(context)
+  const rows: StateRow[] = []
+  for (const kind of STATE_KINDS) rows.push(...(await allRows(connection, kind)))
+  const { base64, signature } = await call(connection, api.auditTrail.krl, { deadline: 30_000 })
+  const message = fromBase64(base64)
+  const signed = { namespace: 'keyman-krl', message, publicKey: ed25519Key(trusted.logKey) }
+  if (!verifySshsig(parseSshsig(signature), signed))
+    throw new KeymanError('denied', 'the revocation list is not signed by the log key that is pinned here', {
+      hint: 'tell your administrator',
+    })
+  const head = verifyCheckpoint(checkpoint, trusted)
+  return { head, rows, krl: decodeKrl(message), bundle: parseTrustDocument(pin.bundle.document) }
+}
+
+async function allRows(connection: Connection, kind: StateKind): Promise<StateRow[]> {
+  const rows: StateRow[] = []
+  const seen = new Set<string>()
+  for (;;) {
+    const page = await call(connection, api.auditTrail.state, {
+      query: { kind, after: rows.at(-1)?.id, limit: PAGE },
+      deadline: 30_000,
+    })
+    if (page.rows.length === 0) return rows
+    for (const row of page.rows) {
+      if (seen.has(row.id)) throw new KeymanError('internal', `the server gave ${row.id} twice`)
+      seen.add(row.id)
+      rows.push(row)
+    }
+  }
+}
+
+function stateText({ good, differing, notCheckable }: StateReport): string {
+  const line = (word: string) => (remark: StateRemark) => `${word}: ${shown(remark.id)} ${shown(remark.message)}`
+  return [
+    `Rows of the server and its revocation list: ${good} as the log says, ${differing.length} differ, ${notCheckable.length} not checkable.`,
+    ...differing.map(line('differs')),
+    ...notCheckable.map(line('not checkable')),
+  ].join('\n')
+}
+
+function reportText(what: string, { good, failed, notCheckable }: AssertionReport): string {
   const line = (word: string) => (remark: Remark) =>
     `${word}: record ${remark.index}, ${shown(remark.kind)}: ${shown(remark.message)}`
   return [
-    `Logins and touches by their passkeys' signatures: ${good} good, ${failed.length} failed, ${notCheckable.length} not checkable.`,
+    `${what}: ${good} good, ${failed.length} failed, ${notCheckable.length} not checkable.`,
     ...failed.map(line('failed')),
     ...notCheckable.map(line('not checkable')),
   ].join('\n')

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { RECORD_KINDS } from '../audit/index.ts'
+import { RECORD_KINDS, STATE_KINDS } from '../audit/index.ts'
 import { isAddressRange } from '../ip-address.ts'
 import {
   armoredSignature,
@@ -534,6 +534,10 @@ export const auditRecord = z.object({
   /** The record's exact bytes, canonical JSON: the leaf of the tree. */ record: z.string(),
   leafHash: z.string(),
 })
+export const stateRow = z.object({
+  id: z.string(),
+  /** Canonical JSON of what the row says, in what matters; a record names it by its SHA-256. */ row: z.string(),
+})
 export const auditTrail = {
   list: route({
     method: 'GET',
@@ -584,6 +588,33 @@ export const auditTrail = {
     summary: 'Proof that the tree of one size is the beginning of another',
     query: z.strictObject({ from: int8, to: int8 }),
     answer: z.object({ proof: z.array(z.string()) }),
+  }),
+  state: route({
+    method: 'GET',
+    path: '/v1/audit/state',
+    listeners: machines,
+    caller: 'administrator',
+    summary:
+      'Rows of one table as the records name them, in order, to be held against the log; none left: an empty page',
+    query: z.strictObject({
+      kind: z.enum(STATE_KINDS, `must be one of ${STATE_KINDS.join(', ')}`),
+      /** The last ID of the page before. */
+      after: z
+        .string()
+        .max(300)
+        .regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')
+        .optional(),
+      limit: decimal(1, 1000).default(1000),
+    }),
+    answer: z.object({ rows: z.array(stateRow) }),
+  }),
+  krl: route({
+    method: 'GET',
+    path: '/v1/audit/krl',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'What hosts refuse by: the revocation list (KRL) of the newest version, and its signature by the log key',
+    answer: z.object({ base64: z.string(), signature: z.string() }),
   }),
 }
 

@@ -9,6 +9,11 @@ const schema = z.looseObject({
   target: z.string().optional(),
   details: z.unknown().optional(),
   facts: z.record(z.string(), factSaid).default({}),
+  root: z.string().optional().catch(undefined),
+  certificate: z
+    .looseObject({ authority: z.string(), serial: z.string(), subjectKey: z.string(), validBefore: z.string() })
+    .optional()
+    .catch(undefined),
 })
 export type AuditRecord = z.infer<typeof schema>
 

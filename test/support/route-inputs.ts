@@ -35,6 +35,7 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'auditTrail.list': { query: '?kind=login&actor=alice@example.com' },
     'auditTrail.show': { params: { index: '0' } },
     'auditTrail.consistency': { query: '?from=1&to=1' },
+    'auditTrail.state': { query: '?kind=person' },
     'trust.next': { body: {} },
     'trust.publish': { body: { document: '{}', signatures: [] } },
     'ssh.issueUserCertificate': { body: { publicKey: world.bob.keys.ssh.line } },

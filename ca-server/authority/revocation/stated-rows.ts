@@ -10,8 +10,7 @@ const stateRow = z.object({ version: z.bigint(), at: z.date() })
  * What is revoked, as the tables of an earlier release say it, to be taken over. From then on the tables are an index, which
  * nothing is read from that counts.
  */
-export const revokedRows: StatedRows = {
-  kinds: ['revoked:', 'revoked-key:', 'krl-version:'],
+export const revokedRows: Pick<StatedRows, 'read'> = {
   async read(on) {
     const certificates = await on.query('select authority, serial, until from revoked_certificate', [], certificateRow)
     const keys = await on.query('select fingerprint from revoked_key', [], keyRow)
