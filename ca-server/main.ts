@@ -36,6 +36,8 @@ usage: keyman-server COMMAND [--config FILE]
                         was lost, and with --yes takes its history up anew (docs/server.md)
         [--keep PERSON] who goes on without being confirmed; may stand several times
         [--checkpoint FILE]  the newest checkpoint that anybody has
+        [--log FILE]    a newer export of its log (keyman audit export): what was revoked or taken away
+                        after the backup is again, and what nothing is known of gets shorter
 
   --config FILE         TOML; else KEYMAN_CONFIG, else defaults. KEYMAN_* variables win over it
 
@@ -54,6 +56,7 @@ async function main(args: string[]): Promise<number> {
       config: { type: 'string' },
       demo: { type: 'boolean' },
       checkpoint: { type: 'string' },
+      log: { type: 'string' },
       json: { type: 'boolean' },
       keep: { type: 'string', multiple: true },
       new: { type: 'boolean' },

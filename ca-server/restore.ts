@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beginSerialsIn, openLogKey, pinnedBundle, putBackBundleIn } from '#server/authority/index.ts'
-import { endTokensIn } from '#server/hosts/index.ts'
+import { takeAccessIn } from '#server/access/index.ts'
+import { adoptRevokedIn, beginSerialsIn, openLogKey, pinnedBundle, putBackBundleIn } from '#server/authority/index.ts'
+import { endTokensIn, takeHostsIn } from '#server/hosts/index.ts'
 import { suspendAllIn } from '#server/identity/index.ts'
 import {
   beginIncarnation,
@@ -31,6 +32,8 @@ export type RestoreOptions = {
   readonly config: ServerConfig
   /** The newest checkpoint that somebody has: a signed note. */
   readonly checkpoint?: string | undefined
+  /** The lines of an export of the log from after the backup. */
+  readonly exported?: (() => AsyncIterable<string>) | undefined
   /** Persons who go on without being confirmed: whoever confirms the others. */
   readonly keep: readonly PersonIdentity[]
   readonly now?: () => Date
@@ -40,6 +43,8 @@ export type Restored = {
   readonly lost: Lost | undefined
   readonly incarnation: string
   readonly suspended: readonly PersonIdentity[]
+  /** IDs of what was taken away after the backup, and is again. */
+  readonly taken: readonly string[]
   /** Where the first checkpoint of the new history lies, for other servers to start with. */
   readonly checkpointFile: string
 }
@@ -58,26 +63,40 @@ export const showLost = (options: RestoreOptions): Promise<Lost | undefined> =>
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const now = options.now ?? (() => new Date())
   const done = await opened(options, async ({ lost, ledger, base: { store, keystore, standbyKeystore }, pins }) => {
-    if (!lost) return { lost, incarnation: store.incarnation, suspended: [] }
+    if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
     const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
     const held = (await Promise.all(keystores.map(each => each.listKeys()))).flat().map(({ label }) => label)
     const verified = await pinnedBundle(pins)
-    const suspended = await store.transaction({ name: 'restore', deadlineMs: 300_000 }, async t => {
+    const { newer } = lost
+    const isComplete = newer !== undefined && newer.size === lost.size
+    const result = await store.transaction({ name: 'restore', deadlineMs: 300_000 }, async t => {
       const at = now()
       await beginIncarnation(t, incarnation, at)
-      const persons = await suspendAllIn(ledger, t, { keep: options.keep, at })
+      const persons = await suspendAllIn(ledger, t, { keep: options.keep, at, newer, isComplete })
+      const access = newer ? await takeAccessIn(ledger, t, newer) : []
+      const hosts = newer ? await takeHostsIn(ledger, t, newer, at) : []
       await endTokensIn(t, at)
       const bundle = await putBackBundleIn(t, pins, at)
       const serials = await beginSerialsIn(ledger, t, { incarnation, held, bundle: verified, at })
-      const facts = [incarnationFact(incarnation), ...bundle, ...serials.facts, ...persons.facts]
+      const facts = [incarnationFact(incarnation), ...bundle, ...serials.facts, ...persons.facts, ...access, ...hosts]
       const { krlVersion } = serials
       const about = { lost, incarnation, krlVersion, suspended: persons.suspended, keep: options.keep }
-      await ledger.appendIn(t, entriesOf(about, facts))
-      return persons.suspended
+      const entries = entriesOf(about, facts)
+      if (newer) {
+        const id = `revocation_${randomBytes(12).toString('base64url')}`
+        const by = { actor: { kind: 'operator' }, requestId: requestId() } as const
+        // Of users all certificates from before are revoked, by one interval each.
+        const ids = (kind: string) => [...newer.facts.ids(kind)].filter(each => !each.startsWith('revoked:ssh-user-'))
+        const what = { ids, id, krlVersion, at, by, target: 'export of the log' }
+        entries.push(...(await adoptRevokedIn(ledger, t, what)).entries)
+      }
+      await ledger.appendIn(t, entries)
+      const taken = [...persons.taken, ...[...access, ...hosts].map(fact => fact.id)]
+      return { suspended: persons.suspended, taken }
     })
-    return { lost, incarnation, suspended }
+    return { lost, incarnation, ...result }
   })
   return { ...done, checkpointFile: await rememberAnew(options.config, now) }
 }
@@ -103,6 +122,7 @@ function entriesOf(
       lostTo: lost.size.toString(),
       root: lost.root,
       by: lost.by,
+      ...(lost.newer && { exportTo: lost.newer.size.toString() }),
       krlVersion: krlVersion.toString(),
       suspended: suspended.length,
       kept: [...keep],
@@ -124,7 +144,7 @@ const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
 /** Opens what a server opens, while none runs on this data folder, and finds what was lost. */
 async function opened<T>(
-  { config, checkpoint, now = () => new Date() }: RestoreOptions,
+  { config, checkpoint, exported, now = () => new Date() }: RestoreOptions,
   work: (parts: Parts) => Promise<T>,
 ): Promise<T> {
   checkDataFolder(config.dataFolder)
@@ -140,7 +160,7 @@ async function opened<T>(
         })
       // What the backup holds has to be whole; that it holds less than is remembered is why we are here.
       const { ledger, logKey, memory } = await openLog(base, config, now)
-      const lost = await whatIsLost({ store, memory, logKey }, checkpoint)
+      const lost = await whatIsLost({ store, memory, logKey }, checkpoint, exported?.())
       const known = memory.head()?.incarnation ?? store.incarnation
       // Else it was cut off before its end, or another server did it.
       if (!lost && incarnationNumber(known) >= incarnationNumber(store.incarnation))

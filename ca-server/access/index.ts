@@ -19,5 +19,6 @@ export type {
   Team,
   Why,
 } from './port.ts'
+export { takeAccessIn } from './restore.ts'
 export { selects } from './snapshot.ts'
 export { accessRows } from './stated-rows.ts'

@@ -20,6 +20,7 @@ export type {
   ServerCertificate,
   UserCertificateRequest,
 } from './port.ts'
+export { adoptRevokedIn } from './revocation/adopt.ts'
 export { MAX_CLOCKS_APART } from './revocation/prune-krl.ts'
 export { beginSerialsIn } from './revocation/restore.ts'
 export { revokedRows } from './revocation/stated-rows.ts'

@@ -14,4 +14,5 @@ export type {
   SignedBundle,
 } from './port.ts'
 export { endTokensIn } from './records.ts'
+export { takeHostsIn } from './restore.ts'
 export { hostRows } from './stated-rows.ts'

@@ -1,23 +1,36 @@
-import type { Fact, Ledger } from '#server/ledger/index.ts'
+import type { Fact, Ledger, NewerLog } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { endEverything } from './end-everything.ts'
-import { gone, personFact } from './facts.ts'
-import { selectPersons, updateState } from './person-records.ts'
+import { gone, passkeyEnd, passkeyId, personFact } from './facts.ts'
+import {
+  deletePasskey,
+  type PersonRow,
+  selectPasskeys,
+  selectPersons,
+  updateAdministrator,
+  updateState,
+} from './person-records.ts'
 
 /** What a backup still holds as good, and may have been used or ended since. */
 const ENDED = ['session:', 'link:', 'touch:', 'mandate:', 'join-token:'] as const
 
 /**
  * A backup was put back: whatever somebody could go on with by it ends, and everybody is disabled but those of `keep`, since
- * any of them may have been disabled meanwhile. Gives who that is, and what the record has to say.
+ * any of them may have been disabled meanwhile; where nothing is unknown, those who were. What a newer log took away is taken away again:
+ * passkeys, and the rights of administrators. Gives who that is, and what the record has to say.
  */
 export async function suspendAllIn(
   ledger: Pick<Ledger, 'facts'>,
   t: Queryable,
-  { keep, at }: { readonly keep: readonly PersonIdentity[]; readonly at: Date },
-): Promise<{ readonly suspended: readonly PersonIdentity[]; readonly facts: readonly Fact[] }> {
+  { keep, at, newer, isComplete }: Suspending,
+): Promise<{
+  readonly suspended: readonly PersonIdentity[]
+  /** IDs of what was taken away again. */
+  readonly taken: readonly string[]
+  readonly facts: readonly Fact[]
+}> {
   // What the log does not say is so counts for nothing, and need not end. Whoever is active by the log is, whatever a row says.
   const rows = await selectPersons(t)
   const active = rows.filter(person => ledger.facts.holds(personFact({ ...person, state: 'active' })))
@@ -39,17 +52,73 @@ export async function suspendAllIn(
   for (const identity of keep)
     if (!active.some(person => person.identity === identity))
       throw new KeymanError('not-found', `${identity} is no person who could sign in when the backup was made`)
-  const suspended = active.filter(person => !keep.includes(person.identity))
+  const disabled = active.filter(person => newer && stateBy(newer.facts, person)?.state === 'disabled')
+  for (const { identity } of disabled)
+    if (keep.includes(identity))
+      throw new KeymanError('conflict', `${identity} was disabled after the backup, by the export of the log`, {
+        hint: 'keep somebody else, or let an administrator confirm them afterwards',
+      })
+  const suspended = isComplete ? disabled : active.filter(person => !keep.includes(person.identity))
   for (const { identity } of suspended) await updateState(t, identity, 'disabled')
+  const demoted = active.filter(
+    person => newer && person.administrator && stateBy(newer.facts, person)?.administrator === false,
+  )
+  for (const { identity } of demoted) await updateAdministrator(t, identity, false)
+  const passkeys = newer ? await takePasskeysIn(ledger, t, newer) : []
   await endEverything(t, at)
   await t.execute('update mandate set ended_at = $1::timestamptz where ended_at is null', [at.toISOString()])
   await t.execute(`update action_transaction set state = 'refused' where state in ('waiting', 'confirmed')`, [])
   await t.execute('delete from webauthn_challenge', [])
   return {
     suspended: suspended.map(({ identity }) => identity),
+    taken: [...demoted.map(({ identity }) => `administrator:${identity}`), ...passkeys.map(({ id }) => id)],
     facts: [
-      ...suspended.map(person => personFact({ ...person, state: 'disabled' })),
+      ...[...new Set([...suspended, ...demoted])].map(person =>
+        personFact({
+          ...person,
+          administrator: person.administrator && !demoted.includes(person),
+          state: suspended.includes(person) ? 'disabled' : 'active',
+        }),
+      ),
+      ...passkeys,
       ...ENDED.flatMap(prefix => [...ledger.facts.ids(prefix)].map(gone)),
     ],
   }
+}
+
+export type Suspending = {
+  readonly keep: readonly PersonIdentity[]
+  readonly at: Date
+  /** An export of the log from after the backup. */
+  readonly newer?: NewerLog | undefined
+  /** Whether nothing happened after it, as far as anybody knows. */
+  readonly isComplete: boolean
+}
+
+/** What a log says of somebody, found by the digest of each thing that it can say. */
+function stateBy(facts: NewerLog['facts'], person: PersonRow) {
+  for (const state of ['active', 'disabled'] as const)
+    for (const administrator of [true, false])
+      if (facts.holds(personFact({ ...person, state, administrator }))) return { state, administrator }
+  return undefined
+}
+
+async function takePasskeysIn(
+  ledger: Pick<Ledger, 'facts'>,
+  t: Queryable,
+  { facts, changed }: NewerLog,
+): Promise<Fact[]> {
+  const said = {
+    isGone: (id: string) => facts.knows(id) && !facts.has(id),
+    isOlder: (id: string, than: string) => facts.isOlder(id, than),
+  }
+  const ended = new Set([...ledger.facts.ids('passkey:')].filter(said.isGone))
+  for (const { identity } of await selectPersons(t))
+    for (const passkey of await selectPasskeys(t, identity)) {
+      if (passkeyEnd(said, passkey) === undefined) continue
+      ended.add(passkeyId(passkey.id))
+      await deletePasskey(t, identity, passkey.id)
+    }
+  const all = [...changed.keys()].filter(id => id.startsWith('passkeys-ended:') && facts.has(id))
+  return [...[...ended].map(gone), ...all.map(id => ({ id, is: 'ended' }))]
 }

@@ -10,6 +10,7 @@ export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS,
 export { EpochsChanged } from './errors.ts'
 export { incarnationFact, logName } from './history.ts'
 export { type LogMemory, openLogMemory } from './memory.ts'
+export type { NewerLog } from './newer-log.ts'
 export type { IssueRequest, Ledger, LedgerDeps, StoredRecord } from './port.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'
 export type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'

@@ -4,6 +4,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
 import { newerBy } from './history.ts'
 import type { LogMemory } from './memory.ts'
+import { type NewerLog, readNewerLog } from './newer-log.ts'
 import { headSize, tileReader } from './tree-store.ts'
 
 export const beginIncarnation = (t: Queryable, id: string, at: Date): Promise<number> =>
@@ -24,6 +25,10 @@ export type Lost = {
   readonly number: number
   /** Who remembers it. */
   readonly by: string
+  /** What an export of the log says of it. */
+  readonly newer?: NewerLog | undefined
+  /** From which record on nothing says what happened. */
+  readonly unknownFrom: bigint
 }
 
 type Head = { readonly number: number; readonly size: bigint; readonly root: Uint8Array; readonly by: string }
@@ -36,6 +41,7 @@ type Head = { readonly number: number; readonly size: bigint; readonly root: Uin
 export async function whatIsLost(
   { store, memory, logKey }: { store: Store; memory: LogMemory; logKey: { name: string; publicKey: Uint8Array } },
   checkpoint: string | undefined,
+  exported?: AsyncIterable<string>,
 ): Promise<Lost | undefined> {
   const own = incarnationNumber(store.incarnation)
   const heads: Head[] = []
@@ -52,6 +58,12 @@ export async function whatIsLost(
     heads.push({ ...head, number: own - (olderBy ?? 0), by: 'the checkpoint that was given' })
   }
   const held = await headSize(store)
+  let newer: NewerLog | undefined
+  if (exported) {
+    const known = heads.filter(({ number }) => number === own)
+    newer = await readNewerLog({ store, logKey }, exported, known, own)
+    heads.push({ ...newer, by: 'the export of the log' })
+  }
   if (heads.length === 0)
     throw new KeymanError('unavailable', 'nothing says what this database has lost: this server remembers no log', {
       hint: 'give it the newest checkpoint that anybody has: --checkpoint FILE (keyman audit checkpoint > FILE on a laptop made one)',
@@ -67,5 +79,7 @@ export async function whatIsLost(
     if (!isHeld) lost.push(head)
   }
   const [newest] = lost.toSorted((a, b) => b.number - a.number || (a.size < b.size ? 1 : -1))
-  return newest && { held, size: newest.size, root: toHex(newest.root), number: newest.number, by: newest.by }
+  if (!newest) return undefined
+  const { size, root, number, by } = newest
+  return { held, size, root: toHex(root), number, by, newer, unknownFrom: newer?.size ?? held }
 }

@@ -355,4 +355,30 @@ A server whose data folder is new wants it to start on an old database: docs/ser
   },
 })
 
-export const commands: Record<string, Command> = { list, show, verify, checkpoint }
+const exportLog = command({
+  help: `keyman audit export: the whole log with its newest signed head, to be kept elsewhere
+usage: keyman audit export > FILE
+
+A line of JSON each: the head, then the records in their order. Whoever restores an older database gives it to
+keyman-server restore --log FILE, and what was revoked or taken away since is revoked and taken away again.
+Exit code 0: the log is whole, and goes on from what this machine remembers; 9: it is not.`,
+  options: {},
+  async run(_, positionals) {
+    take(positionals, [])
+    const places = folders()
+    const { context } = requireSession(places, new Date())
+    const memory = await compareCheckpoint(places, context)
+    if (memory.state !== 'extends') throw new KeymanError('internal', memory.message)
+    const { checkpoint } = memory
+    const head = verifyCheckpoint(checkpoint, { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) })
+    const line = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`)
+    line({ checkpoint })
+    const write = (index: bigint, record: string) => line({ index: String(index), record })
+    const records = followedBy(write, allRecords(sessionConnection(places, context), head.size))
+    const audit = await auditRecords(records, [{ name: 'the newest checkpoint', ...head }])
+    if (!audit.ok) remark(`The log was tampered with: ${shown(audit.message)}.`)
+    return audit.ok ? EXIT.done : EXIT.found
+  },
+})
+
+export const commands: Record<string, Command> = { list, show, verify, checkpoint, export: exportLog }

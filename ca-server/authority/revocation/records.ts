@@ -55,7 +55,7 @@ export async function selectRevocation(on: Queryable, id: string): Promise<Revoc
 /** One statement for all; what is on the list already stays as it is. */
 export async function insertRevoked(
   t: Queryable,
-  revoked: readonly IssuedCertificate[],
+  revoked: readonly Pick<IssuedCertificate, 'authority' | 'serial' | 'keyId' | 'validBefore'>[],
   revocation: string,
 ): Promise<void> {
   const rows = revoked.map(c => ({ a: c.authority, s: c.serial.toString(), k: c.keyId, u: c.validBefore.toString() }))

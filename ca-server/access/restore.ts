@@ -1,0 +1,22 @@
+import type { Fact, Ledger, NewerLog } from '#server/ledger/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { deleteGrant, deleteMember } from './records.ts'
+
+/**
+ * A backup was put back, and an export of the log says what was taken away after it: grants and members of teams are taken away again.
+ * Gives what the record has to say.
+ */
+export async function takeAccessIn(
+  ledger: Pick<Ledger, 'facts'>,
+  t: Queryable,
+  { facts }: NewerLog,
+): Promise<readonly Fact[]> {
+  const gone = (kind: string) => [...ledger.facts.ids(kind)].filter(id => !facts.has(id))
+  const [grants, members] = [gone('grant:'), gone('member:')]
+  for (const id of grants) await deleteGrant(t, id.slice('grant:'.length))
+  for (const id of members) {
+    const [team = '', person = ''] = id.slice('member:'.length).split(' ')
+    await deleteMember(t, team, person)
+  }
+  return [...grants, ...members].map(id => ({ id, is: null }))
+}
