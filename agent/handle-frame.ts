@@ -2,7 +2,8 @@ import type { hostStream } from '#shared/api/index.ts'
 import { readBack, writeDocuments } from './apply-state.ts'
 import { checkpointToKeep } from './checkpoint-memory.ts'
 import type { AgentConfig } from './config.ts'
-import { saveDesired } from './desired.ts'
+import { loadDesired, saveDesired } from './desired.ts'
+import { keepGivenUp } from './given-up.ts'
 import type { Log } from './log.ts'
 import { loadMemory } from './memory.ts'
 import type { ExpiryStyle } from './principals-file.ts'
@@ -42,6 +43,8 @@ export function accept(agent: Agent, frame: hostStream.FrameToAgent): VerifiedSt
   // The log of a history that was given up is no beginning of the new one's.
   const remembered = sameHistory ? memory.checkpoint : undefined
   const checkpoint = frame.log ? checkpointToKeep(frame.log, remembered, state.trust.bundle) : remembered
+  // What it revoked may be known nowhere else any more.
+  if (!sameHistory) keepGivenUpIn(stateFolder)
   remember(stateFolder, {
     bundle: { document: state.trust.signed.document, signatures: [...state.trust.signed.signatures] },
     incarnation: state.incarnation,
@@ -53,6 +56,14 @@ export function accept(agent: Agent, frame: hostStream.FrameToAgent): VerifiedSt
   })
   saveDesired(stateFolder, frame.state)
   return state
+}
+
+function keepGivenUpIn(stateFolder: string): void {
+  try {
+    keepGivenUp(stateFolder, loadDesired(stateFolder).krl)
+  } catch {
+    // There is none, or it cannot be read: the new state must not wait for that.
+  }
 }
 
 /** Writes a verified state, reads it back and has sshd use it; gives its revision, which is in force then. */

@@ -5,6 +5,7 @@ import { told } from '#shared/told.ts'
 import { type Connection, call } from './call.ts'
 import { loadIdentity, renewalIsDue, saveCertificate } from './client-identity.ts'
 import { warnOfClock } from './clock.ts'
+import { reportGivenUp } from './given-up.ts'
 import type { Agent } from './handle-frame.ts'
 import { renewHostCertificates } from './host-certificates.ts'
 import { type Keeper, revisionInForce } from './keeper.ts'
@@ -119,6 +120,7 @@ export async function runSession(
       if (word.type === 'in-force') settled = true
       else if (options.once) why = word.message
       stream.send(word)
+      if (word.type === 'in-force') await reportGivenUp(stateFolder, connection, log).catch(tellOf(log))
       if (options.once) stream.close()
     })
   for (const frame of early) take(frame)
@@ -134,6 +136,10 @@ export async function runSession(
   await clock
   return { settled, why: why ?? ended }
 }
+
+/** It is tried again with the next state, or at the next connection. */
+const tellOf = (log: Agent['log']) => (error: unknown) =>
+  log.warn(`what was revoked before the server was restored could not be reported: ${told(error).message}`)
 
 async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStream.FrameToServer> {
   const memory = loadMemory(stateFolder)

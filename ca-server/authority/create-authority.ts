@@ -8,6 +8,7 @@ import { issueHostClientCertificate, issuePersonClientCertificate } from './mach
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
 import { type KeyRow, selectKeys } from './records.ts'
+import { adoptList } from './revocation/adopt-list.ts'
 import { krlOf } from './revocation/krl.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'
@@ -86,6 +87,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     revokePersonIn: (t, person, by) => revokePersonIn(common, t, person, by),
     revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
+    adoptList: (list, by) => adoptList(common, list, by),
     certificatesEnd: persons => certificatesEnd(common, persons),
     async findRevocation(id) {
       const row = await selectRevocation(store, id)

@@ -154,6 +154,11 @@ export interface Authority {
    * gets new ones.
    */
   certificatesEnd(persons: readonly PersonIdentity[]): Promise<Date | undefined>
+  /** Revokes again what a host still knows from before a restore: see `adopt-list.ts`. */
+  adoptList(
+    list: { readonly bytes: Uint8Array; readonly signature: string },
+    by: { readonly host: HostName; readonly requestId: string; readonly from: string },
+  ): Promise<{ readonly certificates: number; readonly keys: number }>
   findRevocation(id: string): Promise<Revocation | undefined>
   currentKrl(): Promise<Krl>
 

@@ -2,6 +2,7 @@ import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
+import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
 import { byOf } from './caller.ts'
@@ -9,7 +10,7 @@ import { type ApiRequest, type Handled, handle } from './handle.ts'
 
 export type HostRoutesDeps = {
   readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'words' | 'join' | 'renewClientCertificate'>
-  readonly authority: Pick<Authority, 'issueHostCertificate'>
+  readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList'>
 }
 
 /** Hosts: what administrators do with them, and what a host does for itself. */
@@ -41,6 +42,11 @@ export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
     handle(api.hostSelf.hostCertificate, async request => {
       const { requestId, from } = request
       return authority.issueHostCertificate(hostOf(request), { ...request.body, requestId, from })
+    }),
+    handle(api.hostSelf.reportRevoked, async request => {
+      const { requestId, from, body } = request
+      const list = { bytes: fromBase64(body.base64), signature: body.signature }
+      return authority.adoptList(list, { host: hostOf(request).name, requestId, from })
     }),
   ]
 }

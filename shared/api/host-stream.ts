@@ -56,6 +56,16 @@ export const hostSelf = {
     body: z.strictObject({ publicKey: publicKeyLine, challenge: z.string().max(200), signature: armoredSignature }),
     answer: certificateAnswer,
   }),
+  reportRevoked: route({
+    method: 'POST',
+    path: '/v1/host/revoked',
+    listeners: ['machines'],
+    caller: 'host',
+    cost: 10,
+    summary: 'What a host has revoked of a history that was given up: what the log key had signed is revoked again',
+    body: z.strictObject({ base64, signature: armoredSignature }),
+    answer: z.object({ certificates: z.int(), keys: z.int() }),
+  }),
 }
 
 /** `GET /v1/host/stream` on the machines' listener becomes a WebSocket; one JSON document a message. */

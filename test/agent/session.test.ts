@@ -355,4 +355,28 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     await handleFrame(agent, { type: 'log', log: { checkpoint: next, proof: [] } })
     expect(loadMemory(agent.stateFolder).checkpoint).toBe(next)
   })
+
+  it('reports once what was revoked in a history that was given up, and again where no answer came', async () => {
+    const second = world.signedBundle({ version: 2, incarnation: 'second' })
+    const trust = { bundles: [{ document: second.document, signatures: [...second.signatures] }] }
+    const state = world.state(1, { incarnation: 'second', trust })
+    server.onFrame = frame => (frame.type === 'hello' ? { type: 'state', state } : undefined)
+    const reported: unknown[] = []
+    const answer = server.onCall
+    const statuses = [503, 200]
+    server.onCall = (path, body, response) => {
+      if (path !== api.hostSelf.reportRevoked.path) return answer(path, body, response)
+      reported.push(JSON.parse(body))
+      const refusal = { type: 'about:blank', title: 'unavailable', status: 503, code: 'unavailable' }
+      const status = statuses.shift() ?? 200
+      response.writeHead(status).end(JSON.stringify(status === 200 ? { certificates: 1, keys: 0 } : refusal))
+    }
+    const { base64, signature } = world.state(1).krl
+    for (let n = 0; n < 3; n++) await session({ once: true })
+    expect(reported).toEqual([
+      { base64, signature },
+      { base64, signature },
+    ])
+    expect(said).toContain('could not be reported')
+  })
 })

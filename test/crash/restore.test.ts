@@ -10,12 +10,13 @@ import { openStream } from '#agent/stream.ts'
 import { type VerifiedState, verifyState } from '#agent/verify-state.ts'
 import { call } from '#cli/client.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
-import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
+import { decodeKrl, isRevoked, parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { type ApiPerson, logIn, machinesConnection } from '#test/support/api-person.ts'
-import { type JoinedHost, joinHost } from '#test/support/attack-world.ts'
+import { bodyOf, type JoinedHost, joinHost, newKeys } from '#test/support/attack-world.ts'
 import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger } from '#test/support/crash-world.ts'
 import { postgresPrograms } from '#test/support/postgres.ts'
 import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
@@ -74,6 +75,20 @@ class RememberingHost {
     }
   }
 
+  refusesKey(line: string): boolean {
+    const { bytes } = this.state?.krl ?? {}
+    return bytes !== undefined && isRevoked(decodeKrl(bytes, 'krl'), parsePublicKey(line))
+  }
+
+  /** What the server makes of a list that this host reports, or the code of the refusal. */
+  async reports({ base64, signature }: Pick<hostStream.DesiredState['krl'], 'base64' | 'signature'>): Promise<unknown> {
+    try {
+      return await call(this.#host.connection, api.hostSelf.reportRevoked, { body: { base64, signature } })
+    } catch (error) {
+      return error instanceof KeymanError ? error.code : error
+    }
+  }
+
   refuses(line: string): boolean {
     const { bytes } = this.state?.krl ?? {}
     return bytes !== undefined && isRevoked(decodeKrl(bytes, 'krl'), parseCertificate(line, 'certificate'))
@@ -102,6 +117,10 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
   let host: RememberingHost
   let before: { certificate: string; krlVersion: string; size: bigint }
   let lostCertificate: string
+  /** What the host had been told last before the restore. */
+  let lost: hostStream.DesiredState | undefined
+  /** Revoked after the backup. */
+  const lostKey = newKeys().ssh.line
   /** On the same database, with a data folder of its own. */
   let second: ServerProcess | undefined
 
@@ -177,8 +196,12 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
     await call(sessions[0].connection, api.persons.disable, {
       params: { identity: parsePersonIdentity(BOB, 'identity') },
     })
+    await call(sessions[0].connection, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target: { publicKey: lostKey }, wait: 0 }),
+    })
     await host.comeBack()
     expect(host.refuses(certificate)).toBe(true)
+    expect(host.refusesKey(lostKey)).toBe(true)
     const { size } = await readLedger(sessions[0])
     before = { certificate, krlVersion: host.memory.krlVersion, size }
     await server.stop()
@@ -274,6 +297,8 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       await call(admin.connection, api.persons.enable, { params: { identity: parsePersonIdentity(BOB, 'identity') } })
       await logIn(world.server, person(1))
     },
+    // Ten programs start in it, one after the other.
+    180_000,
   )
 
   it.skipIf(skip)(
@@ -281,6 +306,7 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
     async () => {
       const old = host.memory
       const lostState = host.sent
+      lost = lostState
       if (!lostState) throw new Error('no state came')
       await host.comeBack()
       expect(host.memory.incarnation).not.toBe(old.incarnation)
@@ -295,6 +321,23 @@ describe.each(setUps)('a backup that was put back, on %s', setUp => {
       expect(parseCheckpoint(note).origin).toMatch(/keyman-log-2$/)
       // And the state of the history that was given up is refused from then on.
       expect(() => verifyState(lostState, host.memory)).toThrow(/older/)
+    },
+  )
+
+  it.skipIf(skip)(
+    'revokes again what a host still has on the list that it had, by the signature of the log key and by no word of the host',
+    async () => {
+      if (!lost || !host.sent) throw new Error('no state came')
+      expect(host.refusesKey(lostKey)).toBe(false)
+      expect(await host.reports({ ...lost.krl, signature: host.sent.krl.signature })).toBe('denied')
+      expect(await host.reports(host.sent.krl)).toBe('conflict')
+      expect(host.refusesKey(lostKey)).toBe(false)
+      expect(await host.reports(lost.krl)).toMatchObject({ keys: expect.any(Number) })
+      await host.comeBack()
+      expect(host.refusesKey(lostKey)).toBe(true)
+      // Once is enough.
+      expect(await host.reports(lost.krl)).toEqual({ certificates: 0, keys: 0 })
+      expect(world.server.output()).not.toContain('not what the audit log says')
     },
   )
 })

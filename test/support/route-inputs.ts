@@ -39,6 +39,7 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'trust.next': { body: {} },
     'trust.publish': { body: { document: '{}', signatures: [] } },
     'ssh.issueUserCertificate': { body: { publicKey: world.bob.keys.ssh.line } },
+    'hostSelf.reportRevoked': { body: { base64: 'AAAA', signature: '-----BEGIN SSH SIGNATURE-----' } },
     'hostSelf.hostCertificate': {
       body: { publicKey: host.keys.ssh.line, challenge: 'AAAA', signature: '-----BEGIN SSH SIGNATURE-----' },
     },
