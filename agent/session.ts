@@ -80,7 +80,7 @@ export async function runSession(
     await keeper.look()
     await renewCertificates(agent, options.now)
     // Made before the stream is opened: what throws here leaves none open behind it.
-    return makeHello(agent)
+    return makeHello(agent, options.now)
   })
   const { connection } = connectionOf(agent)
   let settled = false
@@ -141,7 +141,7 @@ export async function runSession(
 const tellOf = (log: Agent['log']) => (error: unknown) =>
   log.warn(`what was revoked before the server was restored could not be reported: ${told(error).message}`)
 
-async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStream.FrameToServer> {
+async function makeHello({ config, stateFolder, log }: Agent, now: () => Date): Promise<hostStream.FrameToServer> {
   const memory = loadMemory(stateFolder)
   const unchanged = filesAreAsLeft(config, memory)
   if (!unchanged && memory.revision > 0)
@@ -152,6 +152,7 @@ async function makeHello({ config, stateFolder, log }: Agent): Promise<hostStrea
     revision: unchanged ? memory.revision : 0,
     incarnation: memory.incarnation,
     ...(memory.checkpoint === undefined ? {} : { checkpoint: memory.checkpoint }),
+    at: now().toISOString(),
     agent: AGENT_VERSION,
     sshd: (await sshdVersion(config.sshd)).slice(0, 80),
   }

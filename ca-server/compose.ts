@@ -190,6 +190,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       keystore,
       ...(standbyKeystore ? { standbyKeystore } : {}),
       verifiedBundle: () => bundles.current(),
+      hostClocks: () => services.hosts.clocksApart(),
       alarm,
       logKey,
       access,

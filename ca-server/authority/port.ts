@@ -91,6 +91,8 @@ export type AuthorityDeps = {
   readonly standbyKeystore?: Keystore
   /** The newest that the root of trust signed; undefined at the very first start. */
   readonly verifiedBundle: () => TrustBundle | undefined
+  /** In seconds, how far the clocks of hosts are ahead of the server's, as far as they have said so. */
+  readonly hostClocks?: () => readonly number[]
   /** Hears of rows that are no authority keys. */
   readonly alarm?: (message: string) => void
   readonly logKey: LogKey

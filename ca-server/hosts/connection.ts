@@ -5,6 +5,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import type { HostName } from '#shared/names.ts'
 import { told } from '#shared/told.ts'
+import type { HostClocks } from './clocks.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import { hostId } from './facts.ts'
 import type { InForce } from './in-force.ts'
@@ -37,6 +38,8 @@ export type ConnectionEvents = {
   readonly held: Map<HostName, Held>
   /** The revision that each of them came with or was sent last, here: a row that says an older one is in force is an old one. */
   readonly told: Map<HostName, number>
+  /** What time each host said it was. */
+  readonly clocks: HostClocks
   /** Makes a state: those of a whole fleet are not made at once. */
   readonly inTurn: InTurn
   /** Writes down that a host is there. */
@@ -183,6 +186,7 @@ export class Connection {
     if (!host?.clientSpki || !equalBytes(host.clientSpki, this.caller.clientSpki))
       return this.close(CLOSE.policy, 'this host is gone')
     this.#host = host
+    if (hello.at !== undefined) this.#events.clocks.hear(host.name, new Date(hello.at))
     if (hello.incarnation === store.incarnation) {
       if (hello.revision > host.revision) {
         if (!this.#mayBeHeard()) return

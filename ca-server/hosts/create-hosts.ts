@@ -3,6 +3,7 @@ import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
+import { HostClocks } from './clocks.ts'
 import { CLOSE, Connection, type Held } from './connection.ts'
 import { hostFact } from './facts.ts'
 import { type InForce, inForceSeal } from './in-force.ts'
@@ -74,6 +75,7 @@ export function createHosts(given: HostsDeps): Hosts {
     }, AT_ONCE),
     held: new Map<HostName, Held>(),
     told: new Map<HostName, number>(),
+    clocks: new HostClocks(deps.monotonic),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()
@@ -114,6 +116,7 @@ export function createHosts(given: HostsDeps): Hosts {
         connection.close(CLOSE.policy, 'this host is gone')
     for (const known of [events.held, events.told])
       for (const name of known.keys()) if (!snapshot.find(name)) known.delete(name)
+    events.clocks.forgetUnless(name => snapshot.find(name) !== undefined)
   }
   async function hostsChanged(): Promise<void> {
     await snapshot.reload()
@@ -227,6 +230,7 @@ export function createHosts(given: HostsDeps): Hosts {
     find: name => snapshot.find(name),
     named: name => snapshot.find(name) ?? snapshot.all().find(host => host.aliases.includes(name)),
 
+    clocksApart: () => events.clocks.apart(now()),
     connect(caller: HostCaller, channel) {
       const connection = new Connection(caller, channel, deps, log, events)
       streams.add(connection).catch(failed)

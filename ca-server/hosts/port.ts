@@ -180,6 +180,8 @@ export interface Hosts {
   named(name: HostName): LivingHost | undefined
 
   /** A host's stream has opened. */
+  /** In seconds, how far the clock of each host that has said so is ahead of the server's. */
+  clocksApart(): readonly number[]
   connect(caller: HostCaller, channel: HostChannel): HostConnection
   /**
    * Waits until every joined host has this KRL (or a newer one) in force, at most `seconds`; answers at once with 0.

@@ -133,6 +133,8 @@ export const frameToServer = z.discriminatedUnion('type', [
     revision: z.int().min(0),
     incarnation: z.string().max(64),
     checkpoint: z.string().max(4000).optional(),
+    /** The host's own time: nothing is forgotten for good while most hosts' clocks disagree with the server's. */
+    at: time.optional(),
     /** What the host is run by, for whoever looks at it. */
     agent: version.max(40),
     sshd: version.max(80),

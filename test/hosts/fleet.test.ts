@@ -64,7 +64,8 @@ for (const database of databases) {
         },
       )
       const { incarnation } = server.services.store
-      return connection.receive(JSON.stringify({ type: 'hello', revision: 0, incarnation, agent: 't', sshd: 't' }))
+      const hello = { type: 'hello', revision: 0, incarnation, at: new Date().toISOString(), agent: 't', sshd: 't' }
+      return connection.receive(JSON.stringify(hello))
     }
     const revoke = async () => {
       const key = parsePublicKey(newKey().line)
@@ -76,6 +77,9 @@ for (const database of databases) {
       await Promise.all(names.map(name => connect(name, revision => ({ type: 'in-force', revision }))))
       await expect.poll(() => states.size, { timeout: 20_000 }).toBe(HOSTS)
       states.clear()
+      const clocks = server.services.hosts.clocksApart()
+      expect(clocks.length).toBe(HOSTS)
+      expect(clocks.filter(ahead => Math.abs(ahead) > 60)).toEqual([])
       const hosts = await revoke()
       expect(hosts.length).toBe(HOSTS)
       expect(hosts.every(host => host.state === 'in-force')).toBe(true)

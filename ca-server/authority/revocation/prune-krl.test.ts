@@ -21,9 +21,11 @@ async function revokedDaysAgo(days: number): Promise<bigint> {
   await rooms.authority.revoke({ person: alice }, undefined, by())
   return BigInt(serial)
 }
-const prune = (now: Date) => {
+/** `hostClocks`: how many seconds each host's clock is ahead of the server's. */
+const prune = (now: Date, hostClocks: readonly number[] = []) => {
   rooms.clock.now = now
-  return pruneKrl({ ...rooms, now: () => now, newRequestId, alarm: message => alarms.push(message) })
+  const deps = { now: () => now, newRequestId, hostClocks: () => hostClocks }
+  return pruneKrl({ ...rooms, ...deps, alarm: message => alarms.push(message) })
 }
 /** Something else that happened, at the test's clock. */
 const recordSomething = () =>
@@ -61,6 +63,24 @@ test('a clock of the server that is days ahead, or of the database, takes nothin
   expect(await prune(rooms.clock.now)).toBe(0)
   expect(alarms).toEqual([expect.stringMatching(/clocks of server and database are 2592\d\d seconds apart/)])
   expect(await isOnList(serial)).toBe(true)
+})
+
+test('clocks of most hosts that disagree with the server take nothing off, and are told; that of one host never counts', async () => {
+  const serial = await revokedDaysAgo(32)
+  rooms.clock.now = new Date()
+  await recordSomething()
+  const days = 3 * 86_400
+  expect(await prune(new Date(), [-days, -days, 2])).toBe(0)
+  expect(await prune(new Date(), [days, -61])).toBe(0)
+  expect(alarms).toEqual([
+    expect.stringMatching(/the clocks of 2 of 3 hosts are more than 60 seconds from the server's/),
+    expect.stringMatching(/the clocks of 2 of 2 hosts/),
+  ])
+  expect(await isOnList(serial)).toBe(true)
+  expect(await prune(new Date(), [days])).toBe(2)
+  // Half of them are not most.
+  expect(await prune(new Date(), [days, -days, 1, 0])).toBe(0)
+  expect(alarms).toHaveLength(2)
 })
 
 test('nothing is taken off before the log holds a record that is as much newer than the end', async () => {

@@ -6,7 +6,7 @@ import { deleteEnded, selectClock } from './records.ts'
 
 /** Seconds. What was taken out too early is good again, and nobody can tell: so long after its end it is no host's clock's matter. */
 export const KEPT_AFTER_END = 30n * 86_400n
-/** Seconds between the clocks of server and database; beyond, one of them is wrong, and nobody knows which. */
+/** Seconds between the clocks of server and database, or of most hosts; beyond, one of them is wrong, and nobody knows which. */
 export const MAX_CLOCKS_APART = 60n
 /** Intervals of one record. */
 const AT_ONCE = 500
@@ -16,20 +16,30 @@ export type PruneDeps = {
   readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'list' | 'follow'>
   readonly now: () => Date
   readonly newRequestId: () => string
+  /** In seconds, how far the clock of each host that has said so is ahead of the server's. */
+  readonly hostClocks?: (() => readonly number[]) | undefined
   readonly alarm: (message: string) => void
 }
 
 /**
  * Takes off the KRL what ended thirty days ago, since it can't be taken for good anywhere any more. This can't be undone, so no one clock
- * decides it: the database's has to agree with the server's, and the log has to hold a record that is as much newer than the
+ * decides it: the database's has to agree with the server's, those of most hosts must not disagree (one host's never counts), and the log has to hold a record that is as much newer than the
  * end. When something ends the log says, not its row. Gives how many intervals and keys were taken off.
  */
-export async function pruneKrl({ store, ledger, now, newRequestId, alarm }: PruneDeps): Promise<number> {
+export async function pruneKrl({ store, ledger, now, newRequestId, hostClocks, alarm }: PruneDeps): Promise<number> {
   const server = BigInt(Math.floor(now().getTime() / 1000))
   const database = await selectClock(store)
   const apart = server > database ? server - database : database - server
   if (apart > MAX_CLOCKS_APART) {
     alarm(`the clocks of server and database are ${apart} seconds apart: nothing is taken off the KRL until they agree`)
+    return 0
+  }
+  const hosts = hostClocks?.() ?? []
+  const wrong = hosts.filter(ahead => Math.abs(ahead) > Number(MAX_CLOCKS_APART)).length
+  if (wrong > 1 && wrong * 2 > hosts.length) {
+    alarm(
+      `the clocks of ${wrong} of ${hosts.length} hosts are more than ${MAX_CLOCKS_APART} seconds from the server's: nothing is taken off the KRL until they agree`,
+    )
     return 0
   }
   await ledger.follow()
