@@ -105,6 +105,17 @@ test('a row that says that it ended long ago, or that is gone, takes nothing off
   expect((await rooms.authority.currentKrl()).version).toBeGreaterThan(version)
 })
 
+test('of two that prune at once one does it: the version goes up once', async () => {
+  const serial = await revokedDaysAgo(32)
+  rooms.clock.now = new Date()
+  await recordSomething()
+  const before = (await rooms.authority.currentKrl()).version
+  const taken = await Promise.all([prune(new Date()), prune(new Date())])
+  expect(taken.toSorted()).toEqual([0, 2])
+  expect((await rooms.authority.currentKrl()).version).toBe(before + 1n)
+  expect(await isOnList(serial)).toBe(false)
+})
+
 test('thirty days are kept', () => {
   expect(KEPT_AFTER_END).toBe(2_592_000n)
 })

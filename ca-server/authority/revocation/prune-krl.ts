@@ -1,6 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
-import { readRevoked, revokedSessionKeys } from '#shared/audit/index.ts'
+import { krlVersions, readRevoked, revokedSessionKeys } from '#shared/audit/index.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { deleteEnded, selectClock } from './records.ts'
 
@@ -10,6 +10,8 @@ export const KEPT_AFTER_END = 30n * 86_400n
 export const MAX_CLOCKS_APART = 60n
 /** Intervals of one record. */
 const AT_ONCE = 500
+/** Of servers that prune at the same moment one does it; the others find nothing left. */
+const ATTEMPTS = 3
 
 export type PruneDeps = {
   readonly store: Store
@@ -46,26 +48,42 @@ export async function pruneKrl({ store, ledger, now, newRequestId, hostClocks, a
   const [newest] = await ledger.list({ limit: 1 })
   const written = newest ? BigInt(Math.floor(newest.at.getTime() / 1000)) : 0n
   const before = (written < database ? written : database) - KEPT_AFTER_END
-  const isEnded = ({ until }: { readonly until?: bigint | undefined }) => until !== undefined && until <= before
-  const intervals = readRevoked(ledger.facts.ids).filter(isEnded)
-  const ended = [...intervals, ...revokedSessionKeys(ledger.facts.ids).filter(isEnded)]
-  for (let from = 0; from < ended.length; from += AT_ONCE) {
-    const some = ended.slice(from, from + AT_ONCE)
-    await store.transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
-      const { version, facts } = await raiseKrl({ ledger }, t, now())
-      await deleteEnded(t, intervals)
-      await ledger.appendIn(t, [
-        {
-          requestId: newRequestId(),
-          kind: 'krl-pruned',
-          actor: { kind: 'server' },
-          details: { krlVersion: version.toString(), intervals: some.length },
-          // What was said of them need not be remembered: that somebody says it again would revoke, not let in.
-          facts: [...facts, ...some.map(({ id }) => ({ id, is: null, until: now() }))],
-        },
-      ])
-    })
+  let taken = 0
+  for (let attempt = 1; attempt <= ATTEMPTS; ) {
     await ledger.follow()
+    const { newest: held } = krlVersions(ledger.facts.ids)
+    const [intervals, keys] = [readRevoked(ledger.facts.ids), revokedSessionKeys(ledger.facts.ids)]
+    const some = [...intervals, ...keys].filter(({ until }) => until !== undefined && until <= before).slice(0, AT_ONCE)
+    if (some.length === 0) break
+    const isAlone = await store
+      .transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
+        const { version, facts } = await raiseKrl({ ledger }, t, now())
+        // Another server was faster, with this or with a revocation: what it did is read first.
+        if (version !== (held?.version ?? 0n) + 1n) throw new Overtaken()
+        await deleteEnded(
+          t,
+          some.flatMap(each => ('authority' in each ? [each] : [])),
+        )
+        await ledger.appendIn(t, [
+          {
+            requestId: newRequestId(),
+            kind: 'krl-pruned',
+            actor: { kind: 'server' },
+            details: { krlVersion: version.toString(), intervals: some.length },
+            // What was said of them need not be remembered: that somebody says it again would revoke, not let in.
+            facts: [...facts, ...some.map(({ id }) => ({ id, is: null, until: now() }))],
+          },
+        ])
+        return true
+      })
+      .catch((error: unknown) => {
+        if (error instanceof Overtaken) return false
+        throw error
+      })
+    if (isAlone) taken += some.length
+    else attempt++
   }
-  return ended.length
+  return taken
 }
+
+class Overtaken extends Error {}
