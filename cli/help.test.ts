@@ -32,7 +32,7 @@ describe.each(all)('keyman $name --help', ({ name, command }) => {
     for (const flag of named) expect([...flags, ...elsewhere], `--${flag}`).toContain(flag)
   })
   it('answers in JSON, but where it prints no more than words for a person, or runs for another program', () => {
-    const prose = ['ssh check', 'completion']
+    const prose = ['ssh check', 'completion', 'audit export']
     expect('json' in command.options).toBe(!prose.includes(name))
   })
   it('has variables for flags of its own alone', () => {

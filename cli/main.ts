@@ -24,7 +24,7 @@ Administration (each change wants a touch of the passkey)
   host                list, show, add, remove
   admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now
-  audit               list, show, verify
+  audit               list, show, verify, export
   trust               show, sign, move-root
 
   session             list, end

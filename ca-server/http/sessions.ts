@@ -31,7 +31,7 @@ export function sessionsRoutes({ identity, authority, access, hosts }: SessionsR
           hint: 'keyman session list without --person and --everybody shows your own',
         })
       const found = await identity.sessions.list(everybody === undefined ? person : undefined)
-      return { sessions: found.map(session => view(session, caller.session)) }
+      return { sessions: found.sessions.map(session => view(session, caller.session)), more: found.more }
     }),
     handle(api.sessions.end, async request => {
       const caller = personOf(request)

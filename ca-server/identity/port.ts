@@ -376,8 +376,10 @@ export type OpenSession = {
 /** A session that somebody means to end. `sshKey`: a machine's, `SHA256:…`. */
 export type NamedSession = Pick<OpenSession, 'id' | 'person' | 'device'> & { readonly sshKey?: string }
 export interface SessionList {
-  /** Newest first, at most a thousand; everybody's without a person. */
-  list(person: PersonIdentity | undefined): Promise<OpenSession[]>
+  /** Newest first, everybody's without a person; `more`: whether there are so many that older ones are left out. */
+  list(
+    person: PersonIdentity | undefined,
+  ): Promise<{ readonly sessions: readonly OpenSession[]; readonly more: boolean }>
   /** Throws `not-found` where none is open, or where it is not this person's. */
   find(id: string, person?: PersonIdentity): Promise<NamedSession>
 }

@@ -8,22 +8,27 @@ import type { Room } from './room.ts'
 import { type SessionRow, selectOpenSessions, selectUseOfSessions } from './session-records.ts'
 import { vouchedSession } from './vouched.ts'
 
-/** More are not shown: whoever has so many ends them by person. */
-const MOST = 1_000
+/** Somebody reads them, one by one. */
+const MOST_LISTED = 500
 
 /** Sessions as they are shown. What the log does not vouch for is no session, and is left out. */
 export function createSessionList(room: Room): SessionList {
   const { store, ledger, now } = room.deps
   return {
     async list(person) {
-      const read = () => selectOpenSessions(store, { person, limit: MOST }, now())
+      let found = 0
+      const read = async () => {
+        const rows = await selectOpenSessions(store, { person, limit: MOST_LISTED + 1 }, now())
+        found = rows.length
+        return rows
+      }
       const rows = await ledger.vouched(read, row => [sessionFact(row), personFact({ ...row, identity: row.person })])
       const { facts } = ledger
       const isOpen = ({ id, person: whose }: SessionRow) =>
         (person === undefined || whose === person) &&
         !facts.isGone(sessionId(id)) &&
         !isEndedWithAll(facts, sessionId(id), whose)
-      const open = rows.filter(isOpen)
+      const open = rows.filter(isOpen).slice(0, MOST_LISTED)
       const uses = new Map(
         (
           await selectUseOfSessions(
@@ -32,7 +37,7 @@ export function createSessionList(room: Room): SessionList {
           )
         ).map(use => [use.session, use]),
       )
-      return open.map((row): OpenSession => {
+      const sessions = open.map((row): OpenSession => {
         const use = uses.get(row.id)
         return {
           id: row.id,
@@ -48,6 +53,7 @@ export function createSessionList(room: Room): SessionList {
             : { passkey: { id: row.passkey, name: use.passkeyName } }),
         }
       })
+      return { sessions, more: found > MOST_LISTED }
     },
 
     async find(id, person) {

@@ -166,7 +166,7 @@ what is so from then on: that it was made for its place, by somebody who could s
 holds too little for that, it is not checkable, which is never counted as good.
 
   --state  the server's rows too (persons, passkeys, teams, grants, hosts, keys, bundles, what is revoked):
-           that the log says each of them, and that none is missing, nor anything of the list of what hosts refuse
+           that the log says each of them, and that none is missing, nor anything of what hosts refuse
   --json   the answer
 
 Exit code 0: as it should be; 9: something was found.`,
@@ -359,8 +359,8 @@ const exportLog = command({
   help: `keyman audit export: the whole log with its newest signed head, to be kept elsewhere
 usage: keyman audit export > FILE
 
-A line of JSON each: the head, then the records in their order. Whoever restores an older database gives it to
-keyman-server restore --log FILE, and what was revoked or taken away since is revoked and taken away again.
+A line of JSON each: the head, then the records in their order. Whoever restores an older database gives FILE
+to keyman-server restore, as its log: what was revoked or taken away since is revoked or taken away again.
 Exit code 0: the log is whole, and goes on from what this machine remembers; 9: it is not.`,
   options: {},
   async run(_, positionals) {

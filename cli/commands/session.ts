@@ -45,6 +45,8 @@ example:
         session.passkey ? shown(session.passkey.name) : 'a passkey that was removed',
       ])
       print(table(['SESSION', 'PERSON', 'DEVICE', 'FROM', 'STARTED', 'LAST USED', 'ENDS', 'PROVEN BY'], rows))
+      if (answer.more)
+        remark('There are more, and older ones: keyman session list --person P shows those of one person.')
     }
     return EXIT.done
   },

@@ -30,7 +30,10 @@ export const sessions = {
     caller: 'person',
     summary: 'My open sessions; those of another person, or of everybody, only for administrators',
     query: z.strictObject({ person: personIdentity.optional(), everybody: z.literal('yes').optional() }),
-    answer: z.object({ sessions: z.array(openSession) }),
+    answer: z.object({
+      sessions: z.array(openSession),
+      /** Whether there are more than five hundred, of which the oldest are left out. */ more: z.boolean(),
+    }),
   }),
   /** Another person's is ended by `revocations.create`. */
   end: route({
