@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { utf8 } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isHostName, printable } from '#shared/names.ts'
-import { writeAtomically } from './atomic-write.ts'
+import { writeAtomically } from './state/atomic-write.ts'
 
 /**
  * `agent.json` in the state folder: what this machine alone decides. The server never names a path, owner, mode or

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
+import type { Machine } from './commands/join.ts'
 import { pathOfFlag } from './config.ts'
-import type { Machine } from './join.ts'
 
 /** Where things are on this machine, by flags or by custom. */
 export type MachineFlags = {

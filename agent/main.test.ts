@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { formatJoinToken } from '#shared/join-token.ts'
-import { HELP } from './help.ts'
+import { HELP } from './commands/help.ts'
 import { OPTIONS } from './options.ts'
 
 /** Of util-linux: gives a program a terminal. */

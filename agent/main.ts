@@ -5,11 +5,11 @@ import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { shown } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
-import { HELP } from './help.ts'
+import { HELP } from './commands/help.ts'
+import { readToken } from './commands/read-token.ts'
 import { createLog } from './log.ts'
 import { defaultStateFolder, describeMachine, hasUnit } from './machine.ts'
 import { OPTIONS } from './options.ts'
-import { readToken } from './read-token.ts'
 import { AGENT_VERSION } from './version.ts'
 
 /** The program `keyman-agent`. */
@@ -34,7 +34,7 @@ async function main(args: string[]): Promise<number> {
     case 'join': {
       const tokenFile = values['token-file']
       if (tokenFile === undefined) throw usage('join needs --token-file FILE, or - for standard input')
-      const { joinHost } = await import('./join.ts')
+      const { joinHost } = await import('./commands/join.ts')
       const machine = describeMachine(values)
       const token = await readToken(tokenFile)
       const joined = await joinHost({ token, url: rest[0], stateFolder, machine, again: values.again ?? false }, log)
@@ -52,22 +52,22 @@ async function main(args: string[]): Promise<number> {
       return EXIT.done
     }
     case 'run': {
-      const { runAgent } = await import('./run.ts')
+      const { runAgent } = await import('./commands/run.ts')
       const stop = new AbortController()
       for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
       await runAgent(stateFolder, log, stop.signal)
       return EXIT.done
     }
     case 'doctor': {
-      const { loadAgent } = await import('./run.ts')
-      const { doctor } = await import('./doctor.ts')
+      const { loadAgent } = await import('./commands/run.ts')
+      const { doctor } = await import('./commands/doctor.ts')
       const checks = await doctor(await loadAgent(stateFolder, log))
       if (values.json) process.stdout.write(`${JSON.stringify({ checks }, undefined, 2)}\n`)
       else for (const { name, ok, message } of checks) say(`${ok ? 'ok   ' : 'found'}  ${name}: ${message}`)
       return checks.every(({ ok }) => ok) ? EXIT.done : EXIT.found
     }
     case 'leave': {
-      const { leave } = await import('./leave.ts')
+      const { leave } = await import('./commands/leave.ts')
       await leave(stateFolder, log)
       say('KeyMan has left this host. On your own machine: keyman host remove NAME')
       return EXIT.done

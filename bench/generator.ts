@@ -5,7 +5,7 @@ import {
   logIn,
   machinesConnection,
   type Target,
-} from '#test/support/api-person.ts'
+} from '#test/support/people/api-person.ts'
 import { percentile } from './numbers.ts'
 import { renewingUser, type User } from './renewing-user.ts'
 

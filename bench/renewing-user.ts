@@ -1,5 +1,5 @@
 import { connect, type TLSSocket } from 'node:tls'
-import type { ApiSession } from '#test/support/api-person.ts'
+import type { ApiSession } from '#test/support/people/api-person.ts'
 
 /** One user of the server: sends a request when the last one has been answered. Says why it failed, or nothing. */
 export type User = { once(): Promise<string | undefined>; close(): void }

@@ -3,7 +3,7 @@ import { type Keystore, openKeystore } from '#server/keystore/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
-import type { KeystoreSettings, ServerConfig } from './config.ts'
+import type { KeystoreSettings, ServerConfig } from './config/index.ts'
 
 /** What everything else stands on: the keystores and the database, as the configuration names them. */
 export type Base = {

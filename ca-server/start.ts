@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { insist } from '#server/store/index.ts'
 import { isLogin, isPersonIdentity, parsePersonIdentity } from '#shared/names.ts'
 import { compose, type Services } from './compose.ts'
-import type { ServerConfig } from './config.ts'
+import type { ServerConfig } from './config/index.ts'
 import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.ts'
 import { listen } from './listen.ts'
 import type { Log } from './log.ts'
-import { listenForOperator, type Question } from './operator.ts'
+import { listenForOperator, type Question } from './operator/operator.ts'
 import { readPagesCertificate } from './pages-certificate.ts'
 
 const REWRITE_AFTER_MS = 10_000

@@ -1,4 +1,4 @@
-import type { Command } from './command.ts'
+import type { Command } from './terminal/command.ts'
 
 /** Every command with the file that holds it, loaded only when it is called: `keyman status` starts as fast as Node does. */
 export const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<Record<string, Command>> }>>> = {

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
-import { COMMON } from './command.ts'
 import { bash, fish } from './commands/completion.ts'
 import { GROUPS } from './groups.ts'
-import { COMMON_VARIABLES } from './variables.ts'
+import { COMMON } from './terminal/command.ts'
+import { COMMON_VARIABLES } from './terminal/variables.ts'
 
 const groups = await Promise.all(
   Object.entries(GROUPS).map(async ([word, load]) => ({ word, commands: (await load()).commands })),

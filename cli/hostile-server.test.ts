@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
-import { call } from './client.ts'
-import { pageOf } from './page.ts'
+import { call } from './server/client.ts'
+import { pageOf } from './server/page.ts'
 
 /** A server that answers whatever it likes: each command ends with one of our errors, soon, and believes nothing. */
 describe('a server that answers as it likes', () => {

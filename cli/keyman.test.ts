@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
 import { decodeKrl } from '#shared/ssh/index.ts'
-import { type ApiPerson, confirm, enrol, page } from '#test/support/api-person.ts'
-import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
+import { type ApiPerson, confirm, enrol, page } from '#test/support/people/api-person.ts'
+import { type Laptop, openLaptop, type Result } from '#test/support/people/laptop.ts'
+import { type ServerProcess, startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
 
 /** The real program against the real server; a person with a software authenticator stands for browser and passkey. */
 describe.skipIf(!requires('ssh'))('keyman', () => {

@@ -2,9 +2,9 @@ import { ERRORS, KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { nearest } from '#shared/nearest.ts'
 import { told } from '#shared/told.ts'
-import { type Command, parse, usage } from './command.ts'
 import { GROUPS } from './groups.ts'
-import { print, printError } from './terminal.ts'
+import { type Command, parse, usage } from './terminal/command.ts'
+import { print, printError } from './terminal/terminal.ts'
 
 const HELP = `keyman: SSH certificates instead of keys
 
@@ -141,7 +141,7 @@ function nextStep({ code, retryAfter }: KeymanError, name = 'COMMAND', list?: st
 async function whatStillHolds(error: KeymanError): Promise<string | undefined> {
   if (error.code !== 'unavailable') return undefined
   try {
-    const { certificateGoodUntil } = await import('./certificate-good-until.ts')
+    const { certificateGoodUntil } = await import('./session/certificate-good-until.ts')
     return certificateGoodUntil()
   } catch {
     return undefined

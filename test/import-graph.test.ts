@@ -22,7 +22,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['jobs', 'http'],
   ['demo'],
 ]
-/** All other files right below `ca-server/` put the rooms together (compose, listen, main): they come last. */
+/** All other files right below `ca-server/`, and the operator's commands, put the rooms together: they come last. */
 const COMPOSITION = ORDER.length
 
 /** Where a vendor's package may be imported: so leaving it, or a new version of it, touches one place. */
@@ -34,7 +34,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   '@hono/node-server': ['ca-server/http/'],
   ws: ['ca-server/http/', 'agent/'],
   '@simplewebauthn/server': ['ca-server/identity/'],
-  'smol-toml': ['ca-server/config', 'agent/config', 'cli/'],
+  'smol-toml': ['ca-server/config/', 'agent/config', 'cli/'],
   preact: ['web/'],
   '@simplewebauthn/browser': ['web/'],
   zod: ['shared/', 'ca-server/', 'agent/', 'cli/', 'web/'],
@@ -82,10 +82,18 @@ function top(path: string): string {
 function isBuiltin(name: string): boolean {
   return name.startsWith('node:') || builtinModules.includes(name)
 }
-/** `ca-server/http/edge.ts` lies in `http`; `ca-server/config-source.ts` in `config`, a room of single files. */
+/** `ca-server/http/edge.ts` lies in `http`; `ca-server/log.ts` is a room of one file. */
 function roomOf(path: string): string {
   const [, room = '', inner] = path.split('/')
-  return inner === undefined ? (room.split(/[-.]/)[0] ?? '') : room
+  return inner === undefined ? room.replace(/\.ts$/, '') : room
+}
+/** Where two files that lie in neighbouring folders part: `agent/sshd` and `agent/state`. Undefined where one lies above the other. */
+function neighbours({ from, to }: Import): [string, string] | undefined {
+  const [a, b] = [from.split('/'), to.split('/')]
+  let depth = 0
+  while (depth < a.length - 1 && depth < b.length - 1 && a[depth] === b[depth]) depth++
+  if (depth === 0 || depth >= a.length - 1 || depth >= b.length - 1) return undefined
+  return [a.slice(0, depth + 1).join('/'), b.slice(0, depth + 1).join('/')]
 }
 const show = (list: readonly Import[]) => list.map(({ from, to }) => `${from} -> ${to}`)
 
@@ -117,7 +125,8 @@ describe('imports go one way', () => {
   it("the server's rooms import only those before them", () => {
     const rank = (path: string) => {
       const found = ORDER.findIndex(rooms => rooms.includes(roomOf(path)))
-      return found < 0 && path.split('/').length === 2 ? COMPOSITION : found
+      const composes = path.split('/').length === 2 || roomOf(path) === 'operator'
+      return found < 0 && composes ? COMPOSITION : found
     }
     const inside = own.filter(({ from, to }) => top(from) === 'ca-server' && top(to) === 'ca-server')
     expect([...new Set(inside.flatMap(({ from, to }) => [from, to]))].filter(path => rank(path) < 0)).toEqual([])
@@ -128,9 +137,33 @@ describe('imports go one way', () => {
     expect(show(inside.filter(({ to }) => to === 'ca-server/main.ts'))).toEqual([])
   })
 
+  it('neighbouring folders import one way only, whatever is between them', () => {
+    const ways = new Map<string, Set<string>>()
+    for (const pair of own.map(neighbours)) {
+      if (pair) ways.set(pair[0], (ways.get(pair[0]) ?? new Set()).add(pair[1]))
+    }
+    const leadsTo = (from: string, to: string, seen = new Set<string>()): boolean =>
+      [...(ways.get(from) ?? [])].some(next => {
+        if (next === to) return true
+        if (seen.has(next)) return false
+        seen.add(next)
+        return leadsTo(next, to, seen)
+      })
+    expect([...ways.keys()].filter(folder => leadsTo(folder, folder))).toEqual([])
+    const backwards = neighbours({ from: 'agent/sshd/a.ts', to: 'agent/state/deep/b.ts', typeOnly: false })
+    expect(backwards).toEqual(['agent/sshd', 'agent/state'])
+    expect(neighbours({ from: 'agent/sshd/a.ts', to: 'agent/b.ts', typeOnly: false })).toBeUndefined()
+  })
+
+  it('a folder is seen in one look: at most some twenty files, tests apart', () => {
+    const counts = new Map<string, number>()
+    for (const file of files) counts.set(dirname(file), (counts.get(dirname(file)) ?? 0) + 1)
+    expect([...counts].filter(([, count]) => count > 20)).toEqual([])
+  })
+
   it('between rooms only through the door, index.ts', () => {
     // `http` has one file a resource and no door: by the order above, only what puts the rooms together imports it.
-    const rooms = /^(ca-server\/(?!http\/|demo\/)[^/]+\/|shared\/(?:ssh|x509|merkle|trust|audit)\/)/
+    const rooms = /^(ca-server\/(?!http\/|demo\/|operator\/)[^/]+\/|shared\/(?:ssh|x509|merkle|trust|audit)\/)/
     const closed = own.filter(({ from, to }) => {
       const room = rooms.exec(to)?.[1]
       return room !== undefined && !from.startsWith(room) && to !== `${room}index.ts`

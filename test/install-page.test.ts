@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bootMachine, type Machine, whyNoMachine } from '#test/support/machine.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
-import { makePackages } from '#test/support/packages.ts'
+import { bootMachine, type Machine, whyNoMachine } from '#test/support/programs/machine.ts'
+import { makePackages } from '#test/support/programs/packages.ts'
 import { requires } from '#test/support/requires.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -60,7 +60,7 @@ describe.skipIf(why !== undefined)(`the page 'Installing'${why === undefined ? '
         'env',
         'NODE_EXTRA_CA_CERTS=/run/shared/root.crt',
         process.execPath,
-        join(root, 'test/support/page-person.ts'),
+        join(root, 'test/support/people/page-person.ts'),
       ],
       ...['https://keys.example.com', '/run/pages', 'alice@example.com'],
     ])

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/browser.ts'
+import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/people/browser.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
 
 /** The pages as a person finds them who mistypes, uses the keyboard, and looks into the console. */
 describe.skipIf(!requires('chromium'))('the pages', () => {

@@ -34,7 +34,7 @@ export function Fact({ name, children }: { name: string; children: ComponentChil
   )
 }
 
-/** Of the first groups, which the terminal prints too (`cli/shown-keys.ts`): they are what is compared. */
+/** Of the first groups, which the terminal prints too (`cli/terminal/shown-keys.ts`): they are what is compared. */
 const COMPARED = 5
 
 export function Fingerprint({ value }: { value: string }) {

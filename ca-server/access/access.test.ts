@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { administration } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
-import { insertPerson } from '#test/support/insert-rows.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { insertPerson } from '#test/support/worlds/insert-rows.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')
 const bob = parsePersonIdentity('bob@example.com', 'test')

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { openKeystore } from '#server/keystore/index.ts'
-import { openRooms } from '#test/support/rooms.ts'
+import { openRooms } from '#test/support/worlds/rooms.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
 import { createSigner } from './sign.ts'
 

@@ -23,7 +23,7 @@ import {
   sshsigSignedData,
   verifyCertificate,
 } from '#shared/ssh/index.ts'
-import { newSshPublicKey, openRooms, type Rooms } from '#test/support/rooms.ts'
+import { newSshPublicKey, openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 let rooms: Rooms
 let alice: MachineCaller

@@ -17,9 +17,9 @@ import {
   publicKeyFromSpki,
   SshWriter,
 } from '#shared/ssh/index.ts'
-import { startPostgres } from '#test/support/postgres.ts'
+import { startPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
-import { namedSession, openRooms, type Rooms } from '#test/support/rooms.ts'
+import { namedSession, openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')
 const bob = parsePersonIdentity('bob@example.com', 'test')

@@ -5,7 +5,7 @@ import type { Keystore } from '#server/keystore/index.ts'
 import { administration } from '#shared/api/index.ts'
 import { toHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 /** Real rooms over a real keystore; between authority and keystore stands what counts, spoils or holds up. */
 let rooms: Rooms

@@ -7,8 +7,8 @@ import { administration } from '#shared/api/index.ts'
 import { revokedFact, versionFact } from '#shared/audit/index.ts'
 import { decodeKrl, isRevoked, parseCertificate, parsePublicKey, verifyCertificate } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
-import { recorded } from '#test/support/insert-rows.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { recorded } from '#test/support/worlds/insert-rows.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'keyman-standby-'))
 afterAll(() => rm(folder, { recursive: true }))

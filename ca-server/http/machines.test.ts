@@ -9,9 +9,9 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { newMachineAuthority, type TestIdentity } from '#test/support/machine-authority.ts'
 import { rawExchange } from '#test/support/raw-http.ts'
-import { clientCertificate } from './client-certificate.ts'
+import { clientCertificate } from './connections/client-certificate.ts'
+import { type RenewableListener, startMachinesListener, startPagesListener } from './connections/listeners.ts'
 import { newApp } from './edge.ts'
-import { type RenewableListener, startMachinesListener, startPagesListener } from './listeners.ts'
 
 const authority = newMachineAuthority()
 const stranger = newMachineAuthority('somebody else')

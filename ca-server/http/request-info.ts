@@ -4,8 +4,8 @@ import { BlockList, isIP } from 'node:net'
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { ErrorCode } from '#shared/errors.ts'
-import { plainAddress } from './plain-address.ts'
-import { peerAddress } from './proxy-protocol.ts'
+import { plainAddress } from './connections/plain-address.ts'
+import { peerAddress } from './connections/proxy-protocol.ts'
 
 /** What the edge keeps of each request beside the request itself. */
 export type RequestInfo = {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { Authenticator } from '#test/support/authenticator.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
 import {
   as,
   at,
@@ -13,11 +13,11 @@ import {
   ORIGIN,
   openIdentityWorld,
   operator,
-} from '#test/support/identity-world.ts'
-import { recorded } from '#test/support/insert-rows.ts'
-import { sessionFact } from './facts.ts'
+} from '#test/support/worlds/identity-world.ts'
+import { recorded } from '#test/support/worlds/insert-rows.ts'
 import type { Identity } from './port.ts'
-import { sha256 } from './secrets.ts'
+import { sessionFact } from './records/facts.ts'
+import { sha256 } from './records/secrets.ts'
 
 /** What strangers, and somebody who was disabled, could cause without end. */
 

@@ -1,10 +1,10 @@
 import { KeymanError } from '#shared/errors.ts'
-import { linkFact, passkeysBy, personFact, resetBy, sessionFact } from './facts.ts'
-import { selectOpenLinks } from './link-records.ts'
 import { madeAt, named } from './passkeys.ts'
-import { selectPasskeys, selectPerson } from './person-records.ts'
 import type { IdentityDeps, IdentityWords } from './port.ts'
-import { selectSession } from './session-records.ts'
+import { linkFact, passkeysBy, personFact, resetBy, sessionFact } from './records/facts.ts'
+import { selectOpenLinks } from './records/link-records.ts'
+import { selectPasskeys, selectPerson } from './records/person-records.ts'
+import { selectSession } from './records/session-records.ts'
 
 const STRANGE = 'unknown: the database does not say what the audit log says'
 

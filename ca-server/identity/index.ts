@@ -1,9 +1,6 @@
 /** The door of this room: who is calling. Persons, passkeys, sessions, logins, step-up, links. */
 
-export { byPerson } from './acting.ts'
 export { createIdentity } from './create-identity.ts'
-export { endEverything } from './end-everything.ts'
-export { sessionKeysOf } from './facts.ts'
 export type {
   Act,
   Acting,
@@ -41,5 +38,8 @@ export type {
   WebauthnJson,
   Within,
 } from './port.ts'
+export { sessionKeysOf } from './records/facts.ts'
+export { identityRows } from './records/stated-rows.ts'
 export { suspendAllIn } from './restore.ts'
-export { identityRows } from './stated-rows.ts'
+export { endEverything } from './sessions/end-everything.ts'
+export { byPerson } from './touches/acting.ts'

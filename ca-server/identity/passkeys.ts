@@ -1,13 +1,27 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { giveChallenge, takeChallenge } from './challenges.ts'
-import { endSessions } from './end-sessions.ts'
-import { orTaken, passkeyEntry } from './enrolment.ts'
-import { gone, isPasskeyGone, passkeyFact, passkeyId, passkeyNameFact, passkeyOfFact, passkeyOfId } from './facts.ts'
-import { deletePasskey, insertPasskey, type PasskeyRow, renamePasskey, selectPasskeys } from './person-records.ts'
+import { orTaken, passkeyEntry } from './login/enrolment.ts'
 import type { Act, Passkeys, PasskeyView } from './port.ts'
+import {
+  gone,
+  isPasskeyGone,
+  passkeyFact,
+  passkeyId,
+  passkeyNameFact,
+  passkeyOfFact,
+  passkeyOfId,
+} from './records/facts.ts'
+import {
+  deletePasskey,
+  insertPasskey,
+  type PasskeyRow,
+  renamePasskey,
+  selectPasskeys,
+} from './records/person-records.ts'
+import { newId } from './records/secrets.ts'
 import type { Room } from './room.ts'
-import { newId } from './secrets.ts'
+import { endSessions } from './sessions/end-sessions.ts'
+import { giveChallenge, takeChallenge } from './webauthn/challenges.ts'
 import { creationOptions, parseRegistration, verifyRegistration } from './webauthn.ts'
 
 /** Of one person: nobody has more authenticators, and lists stay readable. */

@@ -2,17 +2,22 @@ import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { endSessions } from './end-sessions.ts'
-import { personFact, personId, resetBy } from './facts.ts'
-import { endLinks } from './link-records.ts'
-import { goneLinks } from './links.ts'
-import { lockAdministrators, type PersonRow, selectPerson, updateAdministrator, updateState } from './person-records.ts'
+import { endOf } from './links/redeem.ts'
+import { confirmIn } from './links/reset.ts'
 import type { Act, By, Persons, PersonView } from './port.ts'
-import { endOf } from './redeem.ts'
-import { confirmIn } from './reset.ts'
+import { goneLinks, personFact, personId, resetBy } from './records/facts.ts'
+import { endLinks } from './records/link-records.ts'
+import {
+  lockAdministrators,
+  type PersonRow,
+  selectPerson,
+  updateAdministrator,
+  updateState,
+} from './records/person-records.ts'
+import { announceChange } from './records/session-records.ts'
+import { found, notWhatTheLogSays, vouchedPerson, vouchedPersons } from './records/vouched.ts'
 import type { Room } from './room.ts'
-import { announceChange } from './session-records.ts'
-import { found, notWhatTheLogSays, vouchedPerson, vouchedPersons } from './vouched.ts'
+import { endSessions } from './sessions/end-sessions.ts'
 
 export function createPersons(room: Room, act: Act): Persons {
   const { deps } = room

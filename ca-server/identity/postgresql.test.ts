@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Authenticator } from '#test/support/authenticator.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
+import { requires } from '#test/support/requires.ts'
 import {
   as,
   at,
@@ -14,9 +16,7 @@ import {
   operator,
   person,
   prove,
-} from '#test/support/identity-world.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
-import { requires } from '#test/support/requires.ts'
+} from '#test/support/worlds/identity-world.ts'
 
 /** What PGlite cannot show, because it does one thing after another. */
 describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', () => {

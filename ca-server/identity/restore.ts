@@ -2,8 +2,7 @@ import type { Fact, Ledger, NewerLog } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { endEverything } from './end-everything.ts'
-import { gone, passkeyEnd, passkeyId, personFact } from './facts.ts'
+import { gone, passkeyEnd, passkeyId, personFact } from './records/facts.ts'
 import {
   deletePasskey,
   type PersonRow,
@@ -11,7 +10,8 @@ import {
   selectPersons,
   updateAdministrator,
   updateState,
-} from './person-records.ts'
+} from './records/person-records.ts'
+import { endEverything } from './sessions/end-everything.ts'
 
 /** What a backup still holds as good, and may have been used or ended since. */
 const ENDED = ['session:', 'link:', 'touch:', 'mandate:', 'join-token:'] as const

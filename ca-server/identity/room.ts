@@ -1,7 +1,7 @@
 import { type Queryable, StoreError } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { IdentityDeps } from './port.ts'
-import type { Sessions } from './sessions.ts'
+import type { Sessions } from './sessions/sessions.ts'
 import type { RelyingParty } from './webauthn.ts'
 
 /** What the services of this room share. */

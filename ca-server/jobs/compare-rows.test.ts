@@ -3,7 +3,7 @@ import { accessRows } from '#server/access/index.ts'
 import { identityRows } from '#server/identity/index.ts'
 import { administration } from '#shared/api/index.ts'
 import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { compareRows } from './index.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')

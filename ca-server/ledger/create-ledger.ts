@@ -12,12 +12,15 @@ import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
 import { actorName, type Entry, encodeRecord, inRecords, type RecordParts } from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
-import { FailedChanges } from './failed-changes.ts'
-import { Follower } from './follower.ts'
-import { Group } from './group.ts'
-import { incarnationFact } from './history.ts'
+import { FailedChanges } from './facts/failed-changes.ts'
+import { lockPast } from './facts/past.ts'
+import { unproven } from './facts/unproven.ts'
 import { asRecorded } from './issued.ts'
-import { lockPast } from './past.ts'
+import { Follower } from './log/follower.ts'
+import { Group } from './log/group.ts'
+import { incarnationFact } from './log/history.ts'
+import { sealOf } from './log/seal.ts'
+import { Sequencer } from './log/sequencer.ts'
 import type { Ledger, LedgerDeps, StoredRecord } from './port.ts'
 import { makeRecorded } from './recorded.ts'
 import {
@@ -29,10 +32,7 @@ import {
   selectRecords,
   takeEpochs,
 } from './records.ts'
-import { sealOf } from './seal.ts'
-import { Sequencer } from './sequencer.ts'
 import { headSize, leafHashesAt, tileReader } from './tree-store.ts'
-import { unproven } from './unproven.ts'
 import { type Outcome, type Row, writeRows } from './write.ts'
 
 /** Seconds: what is revoked twice harms nobody, and what is passed over because of one clock is good for whoever's is right. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
+import { isSealed } from './log/seal.ts'
 import type { CertificateSelector, IssuedCertificate } from './records.ts'
-import { isSealed } from './seal.ts'
 
 const sealedRow = z
   .object({

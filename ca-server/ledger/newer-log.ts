@@ -4,7 +4,7 @@ import { type Facts, FactsAudit } from '#shared/audit/index.ts'
 import { equalBytes, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { leafHash, parseCheckpoint, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
-import { newerBy } from './history.ts'
+import { newerBy } from './log/history.ts'
 import { headSize, tileReader } from './tree-store.ts'
 
 /** What a log says that somebody has exported, and that goes on where the database's ends. */

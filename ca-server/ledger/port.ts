@@ -1,10 +1,10 @@
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { Fact } from '#shared/audit/index.ts'
 import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
-import type { LogMemory } from './memory.ts'
+import type { LogMemory } from './log/memory.ts'
+import type { LogKey } from './log/sequencer.ts'
 import type { Recorded } from './recorded.ts'
 import type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
-import type { LogKey } from './sequencer.ts'
 
 /** The types of this room's door, `index.ts`. */
 

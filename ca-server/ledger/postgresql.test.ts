@@ -13,9 +13,9 @@ import {
   revoke,
   subjects,
 } from '#test/support/contract/ledger.ts'
-import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/postgres.ts'
-import { MAX_QUEUED } from './group.ts'
+import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { EpochsChanged, type Ledger } from './index.ts'
+import { MAX_QUEUED } from './log/group.ts'
 
 describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
   let cluster: TestPostgres

@@ -6,7 +6,7 @@ import { incarnationId, openStore, type Store } from '#server/store/index.ts'
 import { encodeCheckpoint, noteKeyId, signedNote } from '#shared/merkle/index.ts'
 import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
 import { beginIncarnation, createLedger, incarnationFact, type Ledger, type LogMemory, whatIsLost } from './index.ts'
-import type { KeptHead } from './memory.ts'
+import type { KeptHead } from './log/memory.ts'
 
 let folder: string
 let store: Store

@@ -2,8 +2,8 @@ import { incarnationNumber, type Queryable, type Store } from '#server/store/ind
 import { equalBytes, fromHex, toHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
-import { newerBy } from './history.ts'
-import type { LogMemory } from './memory.ts'
+import { newerBy } from './log/history.ts'
+import type { LogMemory } from './log/memory.ts'
 import { type NewerLog, readNewerLog } from './newer-log.ts'
 import { headSize, tileReader } from './tree-store.ts'
 

@@ -4,15 +4,15 @@
  *
  * Write in one statement where possible: it is atomic by itself, the fastest shape, and safe to try again by its key.
  */
-import { openPGlite } from './pglite.ts'
+import { openPGlite } from './pglite/pglite.ts'
 import type { Store, StoreConfig } from './port.ts'
-import { openPostgres } from './postgresql.ts'
+import { openPostgres } from './postgresql/postgresql.ts'
 
-export { type CheckedPostgres, checkPostgres } from './check-postgresql.ts'
 export { StoreError, type StoreErrorKind } from './errors.ts'
 export { incarnationId, incarnationNumber } from './incarnation.ts'
 export { insist } from './insist.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
+export { type CheckedPostgres, checkPostgres } from './postgresql/check-postgresql.ts'
 export { afterCommit, assertOutsideTransaction, unlessCommitted } from './transaction-guard.ts'
 
 /**

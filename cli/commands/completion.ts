@@ -1,7 +1,7 @@
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, command, take, usage } from '../command.ts'
 import { GROUPS } from '../groups.ts'
-import { print } from '../terminal.ts'
+import { type Command, command, take, usage } from '../terminal/command.ts'
+import { print } from '../terminal/terminal.ts'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 

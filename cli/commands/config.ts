@@ -1,9 +1,9 @@
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, command, take } from '../command.ts'
-import { currentContext } from '../context.ts'
-import { folders } from '../folders.ts'
-import { print, printJson, table } from '../terminal.ts'
-import { COMMON_VARIABLES, LOGIN_VARIABLES, OTHER_VARIABLES } from '../variables.ts'
+import { currentContext } from '../context/context.ts'
+import { folders } from '../context/folders.ts'
+import { type Command, command, take } from '../terminal/command.ts'
+import { print, printJson, table } from '../terminal/terminal.ts'
+import { COMMON_VARIABLES, LOGIN_VARIABLES, OTHER_VARIABLES } from '../terminal/variables.ts'
 
 type Row = readonly [setting: string, value: string, from: string]
 

@@ -1,10 +1,10 @@
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, command, take } from '../command.ts'
-import { confirmRemoval } from '../confirm-removal.ts'
-import { callAsPerson } from '../session-call.ts'
-import { print, printJson, remark, table } from '../terminal.ts'
-import { local } from '../times.ts'
+import { callAsPerson } from '../calls/session-call.ts'
+import { type Command, command, take } from '../terminal/command.ts'
+import { confirmRemoval } from '../terminal/confirm-removal.ts'
+import { print, printJson, remark, table } from '../terminal/terminal.ts'
+import { local } from '../terminal/times.ts'
 
 const list = command({
   help: `keyman invitation list: links that somebody could still use to become a person here

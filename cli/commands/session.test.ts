@@ -2,10 +2,10 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
-import { type ApiPerson, confirm, enrol, page } from '#test/support/api-person.ts'
-import { type Laptop, openLaptop } from '#test/support/laptop.ts'
+import { type ApiPerson, confirm, enrol, page } from '#test/support/people/api-person.ts'
+import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { type ServerProcess, startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess, testHome } from '#test/support/server-process.ts'
 
 /** Whose machines and browsers are signed in, and ending one of them: the real program against the real server. */
 describe.skipIf(!requires('ssh'))('keyman session', () => {

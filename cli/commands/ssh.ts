@@ -1,16 +1,16 @@
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { printable } from '#shared/names.ts'
-import { type Command, command, take, usage } from '../command.ts'
-import { currentContext, listContexts, readableContexts, requireSession } from '../context.ts'
-import { readIfThere, remove } from '../files.ts'
-import { folders } from '../folders.ts'
-import { asTyped, hostArgument } from '../host-argument.ts'
-import { signedInJson } from '../signed-in-json.ts'
-import { checkAlias, hasDemo, readAliases, shortNames, writeAliases } from '../ssh-aliases.ts'
-import { includedText, makePlainFile, namesHost, refreshSshFiles, sshFiles } from '../ssh-files.ts'
-import { afterInstall, changeInclude, includeState } from '../ssh-include.ts'
-import { ask, canAsk, print, printJson, remark } from '../terminal.ts'
+import { asTyped, hostArgument } from '../calls/host-argument.ts'
+import { currentContext, listContexts, readableContexts, requireSession } from '../context/context.ts'
+import { readIfThere, remove } from '../context/files.ts'
+import { folders } from '../context/folders.ts'
+import { signedInJson } from '../session/signed-in-json.ts'
+import { checkAlias, hasDemo, readAliases, shortNames, writeAliases } from '../ssh/aliases.ts'
+import { includedText, makePlainFile, namesHost, refreshSshFiles, sshFiles } from '../ssh/files.ts'
+import { afterInstall, changeInclude, includeState } from '../ssh/include.ts'
+import { type Command, command, take, usage } from '../terminal/command.ts'
+import { ask, canAsk, print, printJson, remark } from '../terminal/terminal.ts'
 
 const config = command({
   help: `keyman ssh config: the one line in ~/.ssh/config through which plain ssh works
@@ -73,7 +73,7 @@ Renews within the session, or begins a login where there is a person to ask. Exi
   options: {},
   async run(_, positionals) {
     take(positionals, [])
-    const { checkBeforeSsh } = await import('../ssh-check.ts')
+    const { checkBeforeSsh } = await import('../session/ssh-check.ts')
     return (await checkBeforeSsh(folders(), remark)) ? EXIT.done : EXIT.notSignedIn
   },
 })
@@ -90,7 +90,7 @@ It happens by itself: ssh starts it when a third of the certificate's life is le
   options: { 'if-due': { type: 'boolean' }, 'new-host': { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
-    const { renewSession } = await import('../renew.ts')
+    const { renewSession } = await import('../session/renew.ts')
     const places = folders()
     if (values['if-due'] && values['new-host']) throw usage('either --if-due or --new-host')
     const when = values['if-due'] ? 'if due' : values['new-host'] ? 'for a new host' : 'now'

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, command, take, usage } from '../command.ts'
 import {
   type Context,
   currentContext,
@@ -10,13 +9,14 @@ import {
   readSession,
   type Session,
   sessionFiles,
-} from '../context.ts'
-import { type Folders, folders } from '../folders.ts'
-import { keyIsGone, keyIsThere } from '../session-key.ts'
-import { signedInJson } from '../signed-in-json.ts'
-import { sshFiles } from '../ssh-files.ts'
-import { bold, print, printJson, remark, shown } from '../terminal.ts'
-import { until } from '../times.ts'
+} from '../context/context.ts'
+import { type Folders, folders } from '../context/folders.ts'
+import { keyIsGone, keyIsThere } from '../session/session-key.ts'
+import { signedInJson } from '../session/signed-in-json.ts'
+import { sshFiles } from '../ssh/files.ts'
+import { type Command, command, take, usage } from '../terminal/command.ts'
+import { bold, print, printJson, remark, shown } from '../terminal/terminal.ts'
+import { until } from '../terminal/times.ts'
 
 const status = command({
   help: `keyman status: who am I, with which certificate, until when

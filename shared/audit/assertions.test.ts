@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Authenticator, type Change } from '#test/support/authenticator.ts'
+import { Authenticator, type Change } from '#test/support/people/authenticator.ts'
 import {
   as,
   at,
@@ -9,7 +9,7 @@ import {
   ORIGIN,
   openIdentityWorld,
   stepUpOf,
-} from '#test/support/identity-world.ts'
+} from '#test/support/worlds/identity-world.ts'
 import { fromBase64Url, toBase64Url } from '../bytes.ts'
 import { canonicalJson } from '../canonical-json.ts'
 import { actionChallenge, loginChallenge } from '../login-challenge.ts'

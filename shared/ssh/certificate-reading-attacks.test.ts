@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { keyOf, newKey, newNonce, type TestKey } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { keyOf, newKey, newNonce, type TestKey } from '#test/support/programs/ssh-keys.ts'
 import { concat, equalBytes, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import { parseHostName, parseKeyId, parseUserPrincipal } from '../names.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { ALL_TYPES, keyOf, newNonce, PLAIN_TYPES, type TestKey } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { ALL_TYPES, keyOf, newNonce, PLAIN_TYPES, type TestKey } from '#test/support/programs/ssh-keys.ts'
 import { fromUtf8, toHex } from '../bytes.ts'
 import { parseHostName, parseKeyId, parseUserPrincipal } from '../names.ts'
 import {

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { ALL_TYPES, keyOf, type TestKey } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { ALL_TYPES, keyOf, type TestKey } from '#test/support/programs/ssh-keys.ts'
 import { concat, equalBytes, toBase64, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import { parseKeyId, parseUserPrincipal } from '../names.ts'

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { keyOf, newKey, newNonce, rsaBlob } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { keyOf, newKey, newNonce, rsaBlob } from '#test/support/programs/ssh-keys.ts'
 import { concat, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import { parseKeyId, parseUserPrincipal } from '../names.ts'

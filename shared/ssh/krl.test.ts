@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { keyOf, newKey, newNonce, rsaBlob, type TestKey } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { keyOf, newKey, newNonce, rsaBlob, type TestKey } from '#test/support/programs/ssh-keys.ts'
 import { fromBase64, toHex } from '../bytes.ts'
 import { parseKeyId, parseUserPrincipal } from '../names.ts'
 import {

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import sshpk from 'sshpk'
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { keyOf } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { keyOf } from '#test/support/programs/ssh-keys.ts'
 import { concat, fromBase64, toBase64, toHex, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import {

@@ -2,8 +2,8 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypt
 import fc from 'fast-check'
 import sshpk from 'sshpk'
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { ALL_TYPES, keyOf, PLAIN_TYPES, rsaBlob } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { ALL_TYPES, keyOf, PLAIN_TYPES, rsaBlob } from '#test/support/programs/ssh-keys.ts'
 import { concat, toBase64, toHex, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import {

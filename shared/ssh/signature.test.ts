@@ -1,7 +1,14 @@
 import { sign } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ALL_TYPES, keyOf, newKey, newSecurityKey, rsaBlob, SECURITY_KEY_TYPES } from '#test/support/ssh-keys.ts'
+import {
+  ALL_TYPES,
+  keyOf,
+  newKey,
+  newSecurityKey,
+  rsaBlob,
+  SECURITY_KEY_TYPES,
+} from '#test/support/programs/ssh-keys.ts'
 import { concat, utf8 } from '../bytes.ts'
 import { encodeSignature, SshReader, SshWriter, verifySignature } from './index.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { ALL_TYPES, keyOf, newKey, newSecurityKey, PLAIN_TYPES, type TestKey } from '#test/support/ssh-keys.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { ALL_TYPES, keyOf, newKey, newSecurityKey, PLAIN_TYPES, type TestKey } from '#test/support/programs/ssh-keys.ts'
 import { concat, toHex, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import {

@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { doctor } from '#agent/doctor.ts'
+import { doctor } from '#agent/commands/doctor.ts'
 import { MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
 import { type ConfiguredHost, configuredHost } from '#test/support/configured-host.ts'
+import { newUnixUser, ownLogin, type TestSshd } from '#test/support/programs/sshd.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
-import { newUnixUser, ownLogin, type TestSshd } from '#test/support/sshd.ts'
 
 /** Lines of somebody else that keep a person out whom a grant lets in, and what the host says of them. */
 const KEEPS_OUT: readonly (readonly [string, (login: string, group: string) => string, string | RegExp])[] = [

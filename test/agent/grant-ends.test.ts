@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { formatPrincipalsFile } from '#agent/principals-file.ts'
+import { formatPrincipalsFile } from '#agent/sshd/principals-file.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
+import { SshKeygen } from '#test/support/programs/ssh-keygen.ts'
+import { newSshd, newUnixUser, ownLogin, ssh, type TestSshd } from '#test/support/programs/sshd.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
-import { SshKeygen } from '#test/support/ssh-keygen.ts'
-import { newSshd, newUnixUser, ownLogin, ssh, type TestSshd } from '#test/support/sshd.ts'
 import { newKey, newWorld } from '#test/support/trust-world.ts'
 
 const HOUR = 3_600_000

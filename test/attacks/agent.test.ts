@@ -1,14 +1,15 @@
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { call as agentCall } from '#agent/call.ts'
-import { fetchTrust, machineRoots } from '#agent/trust.ts'
-import { call } from '#cli/client.ts'
-import { proveBoth } from '#cli/keys.ts'
+import { call as agentCall } from '#agent/server/call.ts'
+import { fetchTrust, machineRoots } from '#agent/server/trust.ts'
+import { call } from '#cli/server/client.ts'
+import { proveBoth } from '#cli/session/keys.ts'
 import { api } from '#shared/api/index.ts'
 import { parseJoinToken } from '#shared/join-token.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
+import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import {
   type AttackWorld,
   addHost,
@@ -19,8 +20,7 @@ import {
   openAttackWorld,
   outcome,
   tlsOf,
-} from '#test/support/attack-world.ts'
-import { newMachineAuthority } from '#test/support/machine-authority.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 /** What reaches the server from a joining host, and the agent from a server; files and sshd are tried in `test/agent` and `test/hosts`. */
 let world: AttackWorld

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { logIn, page } from '#test/support/api-person.ts'
-import { bodyOf, type JoinedHost, joinHost } from '#test/support/attack-world.ts'
-import { type DatabaseWorld, openDatabaseWorld } from '#test/support/database-world.ts'
-import { type Laptop, openLaptop } from '#test/support/laptop.ts'
+import { logIn, page } from '#test/support/people/api-person.ts'
+import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
 import { requires } from '#test/support/requires.ts'
+import { bodyOf, type JoinedHost, joinHost } from '#test/support/worlds/attack-world.ts'
+import { type DatabaseWorld, openDatabaseWorld } from '#test/support/worlds/database-world.ts'
 
 /**
  * Whoever administers the database changes rows of a running server, behind its log. The checker is the real CLI of an

@@ -3,14 +3,14 @@ import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { z } from 'zod'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
 import { fromBase64Url } from '#shared/bytes.ts'
 import { noteKeyId, signedNote } from '#shared/merkle/index.ts'
-import { page } from '#test/support/api-person.ts'
-import { type AttackWorld, bodyOf, openAttackWorld } from '#test/support/attack-world.ts'
-import { type Laptop, openLaptop, type Result } from '#test/support/laptop.ts'
+import { page } from '#test/support/people/api-person.ts'
+import { type Laptop, openLaptop, type Result } from '#test/support/people/laptop.ts'
+import { type AttackWorld, bodyOf, openAttackWorld } from '#test/support/worlds/attack-world.ts'
 
 /**
  * Whoever administers the database changes the log of a stopped server. The checker is the real CLI on a machine that

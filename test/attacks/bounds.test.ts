@@ -3,10 +3,11 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Connection, call } from '#cli/client.ts'
+import { type Connection, call } from '#cli/server/client.ts'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { api } from '#shared/api/index.ts'
-import { confirm, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
+import { confirm, inviteAndEnrol, logIn } from '#test/support/people/api-person.ts'
+import { rawExchange } from '#test/support/raw-http.ts'
 import {
   type AttackWorld,
   bodyOf,
@@ -15,8 +16,7 @@ import {
   outcome,
   refusal,
   tlsOf,
-} from '#test/support/attack-world.ts'
-import { rawExchange } from '#test/support/raw-http.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 /** Callers who take more than their share of a small server: one that may have 600 files open, as little as any would have. */
 

@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
 import { encodeTrustDocument, parseTrustDocument, type TrustBundle } from '#shared/trust/index.ts'
-import { confirm, enrol, page } from '#test/support/api-person.ts'
-import { type Laptop, openLaptop } from '#test/support/laptop.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
+import { confirm, enrol, page } from '#test/support/people/api-person.ts'
+import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { newKey } from '#test/support/trust-world.ts'
 
 /**

@@ -2,8 +2,8 @@ import { generateKeyPairSync, sign } from 'node:crypto'
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
-import { type LoginKeys, privateKeyFile, proveBoth } from '#cli/keys.ts'
+import { call } from '#cli/server/client.ts'
+import { type LoginKeys, privateKeyFile, proveBoth } from '#cli/session/keys.ts'
 import { api } from '#shared/api/index.ts'
 import { concat, fromBase64, fromBase64Url, toBase64, utf8 } from '#shared/bytes.ts'
 import { PROOF_NAMESPACE, proofMessage } from '#shared/login-challenge.ts'
@@ -17,7 +17,10 @@ import {
   sshsigSignedData,
 } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
-import { inviteAndEnrol, logIn } from '#test/support/api-person.ts'
+import { inviteAndEnrol, logIn } from '#test/support/people/api-person.ts'
+import { newKey, rsaBlob } from '#test/support/programs/ssh-keys.ts'
+import { newSshd, newUnixUser, ownLogin, ssh, type TestSshd } from '#test/support/programs/sshd.ts'
+import { isRoot, requires } from '#test/support/requires.ts'
 import {
   type AttackWorld,
   answerOf,
@@ -29,10 +32,7 @@ import {
   newKeys,
   openAttackWorld,
   outcome,
-} from '#test/support/attack-world.ts'
-import { isRoot, requires } from '#test/support/requires.ts'
-import { newKey, rsaBlob } from '#test/support/ssh-keys.ts'
-import { newSshd, newUnixUser, ownLogin, ssh, type TestSshd } from '#test/support/sshd.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 const real = requires('sshd', 'ssh')
 let world: AttackWorld

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
-import { logIn, pageCall } from '#test/support/api-person.ts'
+import { logIn, pageCall } from '#test/support/people/api-person.ts'
 import {
   type AttackWorld,
   bodyOf,
@@ -10,7 +10,7 @@ import {
   machineCall,
   openAttackWorld,
   outcome,
-} from '#test/support/attack-world.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 const DAY = 86_400
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type CallInput, type Connection, call } from '#cli/client.ts'
+import { type CallInput, type Connection, call } from '#cli/server/client.ts'
 import { api, type Route } from '#shared/api/index.ts'
 import { fromBase64Url } from '#shared/bytes.ts'
 import { actionChallenge } from '#shared/login-challenge.ts'
@@ -12,7 +12,11 @@ import {
   page,
   pageCall,
   untouched,
-} from '#test/support/api-person.ts'
+} from '#test/support/people/api-person.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
+import { openBrowser } from '#test/support/people/browser.ts'
+import { requires } from '#test/support/requires.ts'
+import { newKey } from '#test/support/trust-world.ts'
 import {
   type AttackWorld,
   bodyOf,
@@ -21,11 +25,7 @@ import {
   openAttackWorld,
   outcome,
   refusal,
-} from '#test/support/attack-world.ts'
-import { Authenticator } from '#test/support/authenticator.ts'
-import { openBrowser } from '#test/support/browser.ts'
-import { requires } from '#test/support/requires.ts'
-import { newKey } from '#test/support/trust-world.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 /** What one touch of a passkey gives, and what it doesn't. */
 

@@ -1,10 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { type ApiSession, logIn } from '#test/support/api-person.ts'
-import { bodyOf, hostCertificateOf, type JoinedHost, joinHost } from '#test/support/attack-world.ts'
-import { type DatabaseWorld, isRevokedAt, openDatabaseWorld, stateOf, streamOf } from '#test/support/database-world.ts'
+import { type ApiSession, logIn } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
+import { bodyOf, hostCertificateOf, type JoinedHost, joinHost } from '#test/support/worlds/attack-world.ts'
+import {
+  type DatabaseWorld,
+  isRevokedAt,
+  openDatabaseWorld,
+  stateOf,
+  streamOf,
+} from '#test/support/worlds/database-world.ts'
 
 /** What hosts are told is what the log says, whatever stands in the row of the host. */
 

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
-import { askServer } from '#server/operator.ts'
+import { call } from '#cli/server/client.ts'
+import { askServer } from '#server/operator/operator.ts'
 import { api } from '#shared/api/index.ts'
-import { type ApiSession, beginLogin, consent, enrol, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
-import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome } from '#test/support/attack-world.ts'
-import { type DatabaseWorld, isRevokedAt, openDatabaseWorld } from '#test/support/database-world.ts'
+import { type ApiSession, beginLogin, consent, enrol, inviteAndEnrol, logIn } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
+import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome } from '#test/support/worlds/attack-world.ts'
+import { type DatabaseWorld, isRevokedAt, openDatabaseWorld } from '#test/support/worlds/database-world.ts'
 
 /** A database that keeps what a server wrote for later, or holds a transaction back until the world has gone on. */
 

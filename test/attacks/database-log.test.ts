@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { type ApiSession, logIn } from '#test/support/api-person.ts'
-import { bodyOf, type JoinedHost, joinHost, outcome } from '#test/support/attack-world.ts'
-import { type DatabaseWorld, isRevokedAt, openDatabaseWorld, stateOf } from '#test/support/database-world.ts'
+import { type ApiSession, logIn } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
+import { bodyOf, type JoinedHost, joinHost, outcome } from '#test/support/worlds/attack-world.ts'
+import { type DatabaseWorld, isRevokedAt, openDatabaseWorld, stateOf } from '#test/support/worlds/database-world.ts'
 
 /** What the log says stays said: by a running server, and by one that starts. Each attack is taken back after it. */
 

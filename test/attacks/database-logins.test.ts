@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import {
@@ -13,11 +13,11 @@ import {
   pageCall,
   touchedPage,
   untouched,
-} from '#test/support/api-person.ts'
-import { bodyOf, outcome, refusal } from '#test/support/attack-world.ts'
-import { Authenticator } from '#test/support/authenticator.ts'
-import { type DatabaseWorld, hashOf, openDatabaseWorld } from '#test/support/database-world.ts'
+} from '#test/support/people/api-person.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
 import { requires } from '#test/support/requires.ts'
+import { bodyOf, outcome, refusal } from '#test/support/worlds/attack-world.ts'
+import { type DatabaseWorld, hashOf, openDatabaseWorld } from '#test/support/worlds/database-world.ts'
 
 /** Whoever may write any row of the database signs in as nobody else by it, and nobody comes back who has gone. */
 

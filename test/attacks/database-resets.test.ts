@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { type ApiSession, enrol, inviteAndEnrol, logIn } from '#test/support/api-person.ts'
-import { bodyOf, outcome, refusal } from '#test/support/attack-world.ts'
-import { type DatabaseWorld, openDatabaseWorld } from '#test/support/database-world.ts'
+import { type ApiSession, enrol, inviteAndEnrol, logIn } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
+import { bodyOf, outcome, refusal } from '#test/support/worlds/attack-world.ts'
+import { type DatabaseWorld, openDatabaseWorld } from '#test/support/worlds/database-world.ts'
 
 describe.skipIf(!requires('postgresql'))('an administrator who resets another, and owns the database', () => {
   let world: DatabaseWorld

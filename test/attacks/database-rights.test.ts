@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { type ApiSession, enrol, inviteAndEnrol, logIn, page, untouched } from '#test/support/api-person.ts'
-import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome, refusal } from '#test/support/attack-world.ts'
-import { type DatabaseWorld, hashOf, openDatabaseWorld, stateOf } from '#test/support/database-world.ts'
+import { type ApiSession, enrol, inviteAndEnrol, logIn, page, untouched } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
+import { addHost, bodyOf, joinBody, joinHost, newKeys, outcome, refusal } from '#test/support/worlds/attack-world.ts'
+import { type DatabaseWorld, hashOf, openDatabaseWorld, stateOf } from '#test/support/worlds/database-world.ts'
 
 /** Whoever may write any row of the database gives nobody anything by it, and keeps nobody who was put out. */
 

@@ -8,8 +8,8 @@ import { openStore, type Store } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { decodeKrl } from '#shared/ssh/index.ts'
 import { encodeTrustDocument, parseTrustDocument, type SignedBundle, type TrustBundle } from '#shared/trust/index.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
 import { newKey, newWorld, sshsig, type TestKey } from '#test/support/trust-world.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 /**
  * Whoever administers the database says which keys are to be trusted: what is believed is what the root of trust signed, as

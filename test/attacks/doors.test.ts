@@ -3,10 +3,10 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import WebSocket from 'ws'
-import { type Connection, call } from '#cli/client.ts'
+import { type Connection, call } from '#cli/server/client.ts'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { api } from '#shared/api/index.ts'
-import { beginLogin, page, pageCall, untouched } from '#test/support/api-person.ts'
+import { beginLogin, page, pageCall, untouched } from '#test/support/people/api-person.ts'
 import {
   type AttackWorld,
   type JoinedHost,
@@ -16,7 +16,7 @@ import {
   openAttackWorld,
   refusal,
   tlsOf,
-} from '#test/support/attack-world.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 /**
  * A walk over every door of a small server, one caller going past the bound of each. While it lasts others are served; whoever

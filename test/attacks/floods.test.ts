@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { inviteAndEnrol, logIn } from '#test/support/api-person.ts'
-import { type AttackWorld, bodyOf, openAttackWorld, outcome } from '#test/support/attack-world.ts'
+import { inviteAndEnrol, logIn } from '#test/support/people/api-person.ts'
+import { type AttackWorld, bodyOf, openAttackWorld, outcome } from '#test/support/worlds/attack-world.ts'
 
 /** Somebody who is signed in, or stole what signs in, and fills the log with what is kept for good. */
 

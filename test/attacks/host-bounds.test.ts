@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { openStream } from '#agent/stream.ts'
-import { call } from '#cli/client.ts'
+import { openStream } from '#agent/server/stream.ts'
+import { call } from '#cli/server/client.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
-import { type AttackWorld, type JoinedHost, joinHost, openAttackWorld } from '#test/support/attack-world.ts'
+import { type AttackWorld, type JoinedHost, joinHost, openAttackWorld } from '#test/support/worlds/attack-world.ts'
 
 /** A host that somebody has taken, and what it says without end. */
 

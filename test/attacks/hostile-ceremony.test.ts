@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { openHostileCeremony } from '#test/support/hostile-ceremony.ts'
 import { newKey } from '#test/support/trust-world.ts'
+import { openHostileCeremony } from '#test/support/worlds/hostile-ceremony.ts'
 
 /** The real CLI, with the root in its hands, at a server that somebody has taken over. */
 let ceremony: Awaited<ReturnType<typeof openHostileCeremony>>

@@ -2,9 +2,9 @@ import { generateKeyPairSync, sign } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { fromBase64Url, toBase64, toHex, utf8 } from '#shared/bytes.ts'
 import { encodeCheckpoint, leafHash, noteKeyId, signedNote } from '#shared/merkle/index.ts'
-import { openHostileCeremony } from '#test/support/hostile-ceremony.ts'
-import { enrol, type IdentityWorld, login, ORIGIN, openIdentityWorld } from '#test/support/identity-world.ts'
 import { treeHead } from '#test/support/tree-head.ts'
+import { openHostileCeremony } from '#test/support/worlds/hostile-ceremony.ts'
+import { enrol, type IdentityWorld, login, ORIGIN, openIdentityWorld } from '#test/support/worlds/identity-world.ts'
 
 /** The real CLI at a server that somebody has taken over: it writes into its log what it likes, and signs that with the log's own key. */
 const LOG = 'keyman.example.com/log'

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { uint64 } from '#shared/api/fields.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 
 /** Text that no schema of a route has looked at yet: it is refused by name, and never reaches the database. */
 describe('a text that a database does not take', () => {

@@ -1,12 +1,24 @@
 import { createServer, request as httpRequest } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
-import { proveBoth } from '#cli/keys.ts'
-import { listenLoopback } from '#cli/loopback.ts'
+import { call } from '#cli/server/client.ts'
+import { proveBoth } from '#cli/session/keys.ts'
+import { listenLoopback } from '#cli/session/loopback.ts'
 import { api } from '#shared/api/index.ts'
 import { fromBase64Url, toBase64Url } from '#shared/bytes.ts'
 import { loginChallenge } from '#shared/login-challenge.ts'
-import { type ApiPerson, beginLogin, consent, enrol, inviteAndEnrol, page, pageCall } from '#test/support/api-person.ts'
+import {
+  type ApiPerson,
+  beginLogin,
+  consent,
+  enrol,
+  inviteAndEnrol,
+  page,
+  pageCall,
+} from '#test/support/people/api-person.ts'
+import { Authenticator, type Change } from '#test/support/people/authenticator.ts'
+import { openBrowser } from '#test/support/people/browser.ts'
+import { rawExchange } from '#test/support/raw-http.ts'
+import { requires } from '#test/support/requires.ts'
 import {
   type AttackWorld,
   bodyOf,
@@ -17,11 +29,7 @@ import {
   openAttackWorld,
   outcome,
   s256,
-} from '#test/support/attack-world.ts'
-import { Authenticator, type Change } from '#test/support/authenticator.ts'
-import { openBrowser } from '#test/support/browser.ts'
-import { rawExchange } from '#test/support/raw-http.ts'
-import { requires } from '#test/support/requires.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 let world: AttackWorld
 let alice: ApiPerson

@@ -1,10 +1,13 @@
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Connection, call } from '#cli/client.ts'
+import { type Connection, call } from '#cli/server/client.ts'
 import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { allRoutes, api } from '#shared/api/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
-import { type ApiSession, inviteAndEnrol, logIn, page, pageCall } from '#test/support/api-person.ts'
+import { newMachineAuthority } from '#test/support/machine-authority.ts'
+import { type ApiSession, inviteAndEnrol, logIn, page, pageCall } from '#test/support/people/api-person.ts'
+import { rawExchange } from '#test/support/raw-http.ts'
+import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
 import {
   type AttackWorld,
   bodyOf,
@@ -14,10 +17,7 @@ import {
   machineCall,
   openAttackWorld,
   tlsOf,
-} from '#test/support/attack-world.ts'
-import { newMachineAuthority } from '#test/support/machine-authority.ts'
-import { rawExchange } from '#test/support/raw-http.ts'
-import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 let world: AttackWorld
 let host: JoinedHost

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { allRoutes, type Route } from '#shared/api/index.ts'
-import { pageCall } from '#test/support/api-person.ts'
+import { pageCall } from '#test/support/people/api-person.ts'
+import { pathOf, type RouteInput, routeInputs } from '#test/support/route-inputs.ts'
 import {
   type AttackWorld,
   type JoinedHost,
   joinHost,
   machineCall,
   openAttackWorld,
-} from '#test/support/attack-world.ts'
-import { pathOf, type RouteInput, routeInputs } from '#test/support/route-inputs.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 /** Numbers at and past the edges of what there is room for, in the place of every parameter of every route. */
 

@@ -1,6 +1,6 @@
 import { request } from 'node:https'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { administration, api } from '#shared/api/index.ts'
 import {
   type ApiSession,
@@ -14,9 +14,16 @@ import {
   pageCall,
   touchedPage,
   untouched,
-} from '#test/support/api-person.ts'
-import { type AttackWorld, bodyOf, openAttackWorld, outcome, refusal, tlsOf } from '#test/support/attack-world.ts'
-import { Authenticator } from '#test/support/authenticator.ts'
+} from '#test/support/people/api-person.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
+import {
+  type AttackWorld,
+  bodyOf,
+  openAttackWorld,
+  outcome,
+  refusal,
+  tlsOf,
+} from '#test/support/worlds/attack-world.ts'
 
 /** What somebody prepared while they had access, and what it is worth once the access is taken away. */
 

@@ -3,11 +3,13 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { openStore } from '#server/store/index.ts'
 import { allRoutes, api } from '#shared/api/index.ts'
 import { fromBase64, fromBase64Url, toHex, utf8 } from '#shared/bytes.ts'
-import { beginLogin, consent, enrol, logIn, page, pageCall } from '#test/support/api-person.ts'
+import { beginLogin, consent, enrol, logIn, page, pageCall } from '#test/support/people/api-person.ts'
+import { rawExchange } from '#test/support/raw-http.ts'
+import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
 import {
   type AttackWorld,
   addHost,
@@ -20,9 +22,7 @@ import {
   newKeys,
   openAttackWorld,
   tlsOf,
-} from '#test/support/attack-world.ts'
-import { rawExchange } from '#test/support/raw-http.ts'
-import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
+} from '#test/support/worlds/attack-world.ts'
 
 let world: AttackWorld
 let host: JoinedHost

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { BrowserCaller } from '#server/identity/index.ts'
 import { allRoutes, api } from '#shared/api/index.ts'
-import { Authenticator } from '#test/support/authenticator.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
-import { changes, openStandingWorld, type StandingWorld } from '#test/support/standing-world.ts'
+import { changes, openStandingWorld, type StandingWorld } from '#test/support/worlds/standing-world.ts'
 
 /** Somebody who is being disabled, or whose passkey is being removed, and what is on its way in that person's name. */
 

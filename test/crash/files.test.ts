@@ -10,9 +10,9 @@ import { utf8 } from '#shared/bytes.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { encodeTrustDocument, parseTrustDocument } from '#shared/trust/index.ts'
 import { freePort } from '#test/support/free-port.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
 import { newKey, sshsig } from '#test/support/trust-world.ts'
 
 /** Files that a server reads or writes while it runs are not as they should be: it says so and goes on. */

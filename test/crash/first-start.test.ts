@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openStore } from '#server/store/index.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
+import { type SoftHsm, startSoftHsm } from '#test/support/programs/softhsm.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
-import { type SoftHsm, startSoftHsm } from '#test/support/softhsm.ts'
 
 describe.skipIf(!requires('postgresql', 'softhsm'))('servers that start for the first time at the same moment', () => {
   let postgres: TestPostgres

@@ -1,12 +1,12 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call } from '#cli/client.ts'
+import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { beginLogin, consent, machinesConnection } from '#test/support/api-person.ts'
-import { addHost, joinBody } from '#test/support/attack-world.ts'
-import { authoritySignatures, type CrashWorld, openCrashWorld, readLedger } from '#test/support/crash-world.ts'
-import type { Outcome } from '#test/support/renewing-machine.ts'
+import { beginLogin, consent, machinesConnection } from '#test/support/people/api-person.ts'
+import type { Outcome } from '#test/support/programs/renewing-machine.ts'
 import { requires } from '#test/support/requires.ts'
+import { addHost, joinBody } from '#test/support/worlds/attack-world.ts'
+import { authoritySignatures, type CrashWorld, openCrashWorld, readLedger } from '#test/support/worlds/crash-world.ts'
 
 /** What the server stands on fails while it runs; faults come from the PKCS#11 module and from the database themselves. */
 describe.skipIf(!requires('postgresql', 'softhsm'))('a server that runs goes on', () => {

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toHex } from '#shared/bytes.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
+import { requires } from '#test/support/requires.ts'
 import {
   authoritySignatures,
   type CrashSetUp,
@@ -11,8 +12,7 @@ import {
   openCrashWorld,
   readLedger,
   sha256,
-} from '#test/support/crash-world.ts'
-import { requires } from '#test/support/requires.ts'
+} from '#test/support/worlds/crash-world.ts'
 
 /**
  * `kill -9` of the server while sessions renew. Moments are told by answers that came back and turns of the test's own

@@ -4,11 +4,17 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toHex } from '#shared/bytes.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
-import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger, sha256 } from '#test/support/crash-world.ts'
 import { freePort } from '#test/support/free-port.ts'
-import type { Outcome } from '#test/support/renewing-machine.ts'
+import type { Outcome } from '#test/support/programs/renewing-machine.ts'
+import { startServerProcess } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { startServerProcess } from '#test/support/server-process.ts'
+import {
+  type CrashSetUp,
+  type CrashWorld,
+  openCrashWorld,
+  readLedger,
+  sha256,
+} from '#test/support/worlds/crash-world.ts'
 
 const setUps: readonly { name: CrashSetUp; needs: readonly ('postgresql' | 'softhsm')[] }[] = [
   { name: 'PostgreSQL and SoftHSM', needs: ['postgresql', 'softhsm'] },

@@ -2,12 +2,12 @@ import { cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/browser.ts'
-import { type Laptop, openLaptop } from '#test/support/laptop.ts'
-import { startPostgres } from '#test/support/postgres.ts'
+import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/people/browser.ts'
+import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { startPostgres } from '#test/support/programs/postgres.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
+import { startSoftHsm } from '#test/support/programs/softhsm.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
-import { startSoftHsm } from '#test/support/softhsm.ts'
 
 /** What a newcomer does, in real Chromium, with real ssh-agent, sshd and keyman-agent; twice. */
 const worlds = [

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/browser.ts'
-import { type Laptop, openLaptop } from '#test/support/laptop.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/people/browser.ts'
+import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
 
 /** A second person, on a second machine, by the real CLI and in real Chromium; and what an administrator does with that person. */
 describe.skipIf(!requires('ssh', 'sshd', 'chromium', 'postgresql'))('two people', () => {

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/browser.ts'
-import { type Laptop, openLaptop } from '#test/support/laptop.ts'
+import { openBrowser, type TestBrowser, type TestPerson } from '#test/support/people/browser.ts'
+import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
-import { type ServerProcess, startServerProcess } from '#test/support/server-process.ts'
 
 /** What the README shows of the first minutes, command by command, at a terminal of its own. */
 const readme = readFileSync(join(import.meta.dirname, '..', '..', 'README.md'), 'utf8')

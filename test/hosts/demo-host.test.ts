@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DEMO_HOST, type DemoHost, type FoundSshd, findSshd, startDemoHost } from '#server/demo/index.ts'
 import { parseLogin, parsePersonIdentity } from '#shared/names.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
-import { insertPerson, insertSession } from '#test/support/insert-rows.ts'
+import { ownLogin, ssh } from '#test/support/programs/sshd.ts'
 import { requires } from '#test/support/requires.ts'
-import { ownLogin, ssh } from '#test/support/sshd.ts'
 import { newKey } from '#test/support/trust-world.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
+import { insertPerson, insertSession } from '#test/support/worlds/insert-rows.ts'
 
 const ALICE = parsePersonIdentity('alice@example.com', 'test')
 

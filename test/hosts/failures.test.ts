@@ -3,7 +3,7 @@ import type { Hosts, HostsDeps } from '#server/hosts/index.ts'
 import type { Store } from '#server/store/index.ts'
 import { invalid } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 import { addJoined, connectHost, hostsBeside, spkiOf } from './hosts-beside.ts'
 
 describe('what fails while hosts are connected', () => {

@@ -4,10 +4,10 @@ import { hostStream } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
-import { startPostgres } from '#test/support/postgres.ts'
+import { startPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { newKey } from '#test/support/trust-world.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 import { addJoined } from './hosts-beside.ts'
 
 /** Streams without sockets: what the room itself does for many hosts at once, on either database. */

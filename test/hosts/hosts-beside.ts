@@ -6,7 +6,7 @@ import { serverSecret } from '#server/ledger/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
-import { recorded } from '#test/support/insert-rows.ts'
+import { recorded } from '#test/support/worlds/insert-rows.ts'
 
 /** The hosts room as a second server has it, over the rooms of the first, with what a test changes. */
 export async function hostsBeside(

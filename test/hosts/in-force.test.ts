@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import type { hostStream } from '#shared/api/index.ts'
 import { type Login, parseHostName, parseLogin, parsePersonIdentity } from '#shared/names.ts'
-import { Authenticator } from '#test/support/authenticator.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 import { addJoined, connectHost } from './hosts-beside.ts'
 
 /** Of a change that revokes nothing, and so is on no list with a number: a grant or a member that is taken away. */

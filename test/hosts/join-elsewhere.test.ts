@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { parseHostName } from '#shared/names.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
+import { newSshd, type TestSshd } from '#test/support/programs/sshd.ts'
 import { isRoot, pathOf, requires } from '#test/support/requires.ts'
-import { newSshd, type TestSshd } from '#test/support/sshd.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 
 const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const NAME = parseHostName('web1.keyman.localhost', 'name')

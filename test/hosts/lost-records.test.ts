@@ -4,8 +4,8 @@ import { encodeCheckpoint, noteKeyId, parseCheckpoint, signedNote } from '#share
 import { parseHostName } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
 import { newKey } from '#test/support/trust-world.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 import { addJoined, spkiOf } from './hosts-beside.ts'
 
 /** A backup was put back, and a host remembers more than it holds. */

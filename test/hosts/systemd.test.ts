@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseHostName } from '#shared/names.ts'
 import { freePort } from '#test/support/free-port.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
-import { bootMachine, type Machine, whyNoMachine } from '#test/support/machine.ts'
+import { bootMachine, type Machine, whyNoMachine } from '#test/support/programs/machine.ts'
 import { requires } from '#test/support/requires.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 
 const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const why = whyNoMachine()

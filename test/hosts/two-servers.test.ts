@@ -3,10 +3,10 @@ import type { Hosts } from '#server/hosts/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { parseHostName } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
-import { type HostsServer, startHostsServer } from '#test/support/hosts-server.ts'
-import { startPostgres, type TestPostgres } from '#test/support/postgres.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { newKey } from '#test/support/trust-world.ts'
+import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 import { addJoined, connectHost, hostsBeside } from './hosts-beside.ts'
 
 describe.skipIf(!requires('postgresql'))('two servers on one database', () => {

@@ -16,8 +16,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { freePort } from '../support/free-port.ts'
-import { bootMachine, whyNoMachine } from '../support/machine.ts'
-import { makePackages } from '../support/packages.ts'
+import { bootMachine, whyNoMachine } from '../support/programs/machine.ts'
+import { makePackages } from '../support/programs/packages.ts'
 import { isRoot, requires } from '../support/requires.ts'
 
 const PLATFORM = `${process.platform}-${process.arch}`

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { z } from 'zod'
 import { NODE_PACKAGES } from '../../scripts/find-node.mjs'
 import { findRuntime } from '../../scripts/package/runtime.mjs'
-import { makePackages } from '../support/packages.ts'
+import { makePackages } from '../support/programs/packages.ts'
 import { requires } from '../support/requires.ts'
 
 const root = join(import.meta.dirname, '..', '..')

@@ -1,5 +1,5 @@
-import type { Agent } from '#agent/handle-frame.ts'
-import { Keeper } from '#agent/keeper.ts'
+import type { Agent } from '#agent/keeper/handle-frame.ts'
+import { Keeper } from '#agent/keeper/keeper.ts'
 import type { hostStream } from '#shared/api/index.ts'
 
 /** Has an agent do what a frame asks, and gives the revision that is in force; throws what the agent would tell the server. */

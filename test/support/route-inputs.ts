@@ -1,4 +1,4 @@
-import type { AttackWorld, JoinedHost } from './attack-world.ts'
+import type { AttackWorld, JoinedHost } from './worlds/attack-world.ts'
 
 export type RouteInput = { params?: Record<string, string>; query?: string; body?: unknown }
 

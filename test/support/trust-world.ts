@@ -20,7 +20,7 @@ import {
 } from '#shared/ssh/index.ts'
 import { encodeTrustDocument, type SignedBundle, type TrustBundle } from '#shared/trust/index.ts'
 import { newMachineAuthority } from './machine-authority.ts'
-import { newNonce } from './ssh-keys.ts'
+import { newNonce } from './programs/ssh-keys.ts'
 import { treeHead } from './tree-head.ts'
 
 /** An Ed25519 key made at run time. */

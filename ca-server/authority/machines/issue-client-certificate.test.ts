@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MachineCaller } from '#server/identity/index.ts'
 import { EpochsChanged } from '#server/ledger/index.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { KeyRing } from '../keys.ts'
 import { selectKeys } from '../records.ts'
 import { createSigner } from '../sign.ts'

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { administration } from '#shared/api/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { decodeKrl } from '#shared/ssh/index.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { KEPT_AFTER_END, pruneKrl } from './prune-krl.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')

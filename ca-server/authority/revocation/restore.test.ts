@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { z } from 'zod'
 import { incarnationId } from '#server/store/index.ts'
 import { readRevoked } from '#shared/audit/index.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { beginSerialsIn } from './restore.ts'
 
 const SPAN = 1n << 40n

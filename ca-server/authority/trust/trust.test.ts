@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openPins } from '#server/pins/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseTrustDocument, verifyTrustChain } from '#shared/trust/index.ts'
-import { openRooms, type Rooms } from '#test/support/rooms.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
 let rooms: Rooms
 let keys: string

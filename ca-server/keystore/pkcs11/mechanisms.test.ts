@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { utf8 } from '#shared/bytes.ts'
 import { buildShim, shimEnv } from '#test/support/pkcs11-shim/index.ts'
-import { findSoftHsm, type SoftHsm, startSoftHsm } from '#test/support/softhsm.ts'
+import { findSoftHsm, type SoftHsm, startSoftHsm } from '#test/support/programs/softhsm.ts'
 import { type Keystore, openKeystore } from '../index.ts'
 import { CKM } from './constants.ts'
 

@@ -1,0 +1,108 @@
+import { type Access, type Grant, selects } from '#server/access/index.ts'
+import type { Authority } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { Identity } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { api, type Line } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import {
+  isPersonIdentity,
+  type PersonIdentity,
+  parseHostName,
+  parsePersonIdentity,
+  parseTeamName,
+} from '#shared/names.ts'
+import { byOf } from '../caller.ts'
+import { type Handled, handle } from '../handle.ts'
+import { inForceAnswer } from './in-force.ts'
+
+export type GrantRoutesDeps = {
+  readonly identity: Pick<Identity, 'words'>
+  readonly hosts: Pick<Hosts, 'words' | 'waitForAll'>
+  readonly authority: Pick<Authority, 'certificatesEnd'>
+  readonly access: Pick<Access, 'listGrants' | 'addGrant' | 'removeGrant' | 'listTeams' | 'changeTeam' | 'words'>
+}
+
+/** Grants, and the teams that they are given to. */
+export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesDeps): Handled[] {
+  /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. */
+  const told = async (
+    query: { readonly wait: number },
+    grants: readonly Grant[],
+    persons: readonly PersonIdentity[],
+  ) => {
+    const ends = [lastEnd(grants), await authority.certificatesEnd(persons)].filter(end => end !== undefined)
+    const goodUntil = ends.toSorted((a, b) => a.getTime() - b.getTime())[0]
+    return inForceAnswer(hosts, query, goodUntil, host => grants.some(grant => selects(grant, host)))
+  }
+  const personsOf = async (who: string): Promise<readonly PersonIdentity[]> => {
+    if (isPersonIdentity(who)) return [who]
+    return (await access.listTeams()).find(({ name }) => who === `team:${name}`)?.members ?? []
+  }
+  return [
+    handle(api.grants.list, async () => ({ grants: await access.listGrants() })),
+    handle(
+      api.grants.add,
+      async request => access.addGrant(request.body, byOf(request)),
+      async ({ body }, on) => {
+        const team = /^team:(.*)$/.exec(body.who)?.[1]
+        const whom =
+          team === undefined
+            ? await personOrNobody(identity, on, body.who)
+            : await access.words.team(on, parseTeamName(team, 'who'))
+        // By its ID too: a removed host's name may be another machine's by now.
+        const where = 'host' in body.hosts ? await hosts.words(on, parseHostName(body.hosts.host, 'hosts.host')) : []
+        return [...whom, ...where]
+      },
+    ),
+    handle(
+      api.grants.remove,
+      async request => {
+        const id = request.params.id ?? ''
+        const grants = (await access.listGrants()).filter(grant => grant.id === id)
+        await access.removeGrant(id, byOf(request))
+        const persons = await Promise.all(grants.map(({ who }) => personsOf(who)))
+        return told(request.query, grants, persons.flat())
+      },
+      ({ params }, on) => access.words.grant(on, params.id ?? ''),
+    ),
+
+    handle(api.teams.list, async () => ({ teams: await access.listTeams() })),
+    handle(
+      api.teams.addMembers,
+      async request =>
+        access.changeTeam(teamOf(request.params), { add: request.body.persons, remove: [] }, byOf(request)),
+      ({ params }, on) => access.words.team(on, teamOf(params)),
+    ),
+    handle(
+      api.teams.removeMembers,
+      async request => {
+        const { persons } = request.body
+        const team = await access.changeTeam(teamOf(request.params), { add: [], remove: persons }, byOf(request))
+        const grants = (await access.listGrants()).filter(({ who }) => who === `team:${team.name}`)
+        return { ...team, ...(await told(request.query, grants, persons)) }
+      },
+      ({ params }, on) => access.words.team(on, teamOf(params)),
+    ),
+  ]
+}
+
+/** `undefined` where one of them has none. */
+function lastEnd(grants: readonly Grant[]): Date | undefined {
+  const ends = grants.map(({ endsAt }) => (endsAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(endsAt)))
+  const last = Math.max(...ends)
+  return Number.isFinite(last) ? new Date(last) : undefined
+}
+
+const teamOf = (params: Readonly<Record<string, string>>) => parseTeamName(params.name ?? '', 'name')
+
+/** A grant may come before its person does. */
+async function personOrNobody(identity: Pick<Identity, 'words'>, on: Queryable, who: string): Promise<Line[]> {
+  try {
+    return await identity.words.person(on, parsePersonIdentity(who, 'who'))
+  } catch (error) {
+    if (error instanceof KeymanError && error.code === 'not-found')
+      return [{ name: `Who ${who} is`, value: 'nobody who has been here yet' }]
+    throw error
+  }
+}

@@ -1,0 +1,64 @@
+import type { Authority } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { HostCaller } from '#server/identity/index.ts'
+import { api } from '#shared/api/index.ts'
+import { fromBase64 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parseHostName } from '#shared/names.ts'
+import { byOf } from '../caller.ts'
+import { type ApiRequest, type Handled, handle } from '../handle.ts'
+
+export type HostRoutesDeps = {
+  readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'words' | 'join' | 'renewClientCertificate'>
+  readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList'>
+}
+
+/** Hosts: what administrators do with them, and what a host does for itself. */
+export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
+  return [
+    handle(api.hosts.list, async () => ({ hosts: await hosts.list() })),
+    handle(api.hosts.show, async ({ params }) => hosts.show(nameOf(params))),
+    handle(api.hosts.add, async request => {
+      const added = await hosts.add(request.body, byOf(request))
+      return { ...added, endsAt: added.endsAt.toISOString() }
+    }),
+    handle(
+      api.hosts.remove,
+      async request => {
+        const { goodUntil } = await hosts.remove(nameOf(request.params), byOf(request))
+        return { goodUntil: goodUntil.toISOString() }
+      },
+      ({ params }, on) => hosts.words(on, nameOf(params)),
+    ),
+
+    handle(api.hostSelf.join, async ({ body, requestId, from }) => {
+      const { host, organisation, client } = await hosts.join(body, { requestId, from })
+      return { host, organisation, client: clientAnswer(client) }
+    }),
+    handle(api.hostSelf.renewClientCertificate, async request => {
+      const { requestId, from } = request
+      return clientAnswer(await hosts.renewClientCertificate(hostOf(request), { requestId, from }))
+    }),
+    handle(api.hostSelf.hostCertificate, async request => {
+      const { requestId, from } = request
+      return authority.issueHostCertificate(hostOf(request), { ...request.body, requestId, from })
+    }),
+    handle(api.hostSelf.reportRevoked, async request => {
+      const { requestId, from, body } = request
+      const list = { bytes: fromBase64(body.base64), signature: body.signature }
+      return authority.adoptList(list, { host: hostOf(request).name, requestId, from })
+    }),
+  ]
+}
+
+const nameOf = (params: Readonly<Record<string, string>>) => parseHostName(params.name ?? '', 'name')
+const clientAnswer = ({ pem, endsAt }: { pem: string; endsAt: Date }) => ({
+  certificate: pem,
+  endsAt: endsAt.toISOString(),
+})
+
+/** The edge lets only hosts in where a route says so; here the type learns of it. */
+function hostOf({ caller }: ApiRequest<unknown, unknown>): HostCaller {
+  if (caller?.kind === 'host') return caller
+  throw new KeymanError('denied', 'only hosts may do this')
+}

@@ -1,0 +1,78 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority, IssuedSshCertificate } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { At, Identity, MachineCaller } from '#server/identity/index.ts'
+import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { addressKey } from '#shared/ip-address.ts'
+import { createRateLimiter, type RateLimiter } from '../connections/rate-limit.ts'
+import { type Handled, handle } from '../handle.ts'
+import { reachableHosts, revokedHosts } from './ssh.ts'
+
+export type LoginRoutesDeps = {
+  readonly identity: Pick<Identity, 'proofs' | 'logins' | 'describe'>
+  readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
+  readonly access: Pick<Access, 'reachableBy'>
+  readonly hosts: Pick<Hosts, 'living'>
+  /** Codes of device logins that are tried, by address (RFC 8628 section 5.1). */
+  readonly codeLimiter?: RateLimiter
+}
+
+/** Login of a person's machine. */
+export function loginRoutes(deps: LoginRoutesDeps): Handled[] {
+  const { proofs, logins } = deps.identity
+  const codes = deps.codeLimiter ?? createRateLimiter({ burst: 10, perMinute: 5, now: () => performance.now() })
+  return [
+    handle(api.login.challenge, async () => ({ challenge: proofs.challenge() })),
+    handle(api.login.start, ({ body, from }) => logins.start(body, from)),
+    handle(api.login.token, async ({ body, requestId, from }) => {
+      // A code is good once: where nothing can be signed it is not used up, and whoever has it comes again.
+      await deps.authority.ready()
+      const redeemed = await logins.redeem(body, { requestId, from })
+      if (redeemed.state !== 'done') return redeemed
+      return { state: 'done' as const, login: await answer(deps, redeemed.caller, { requestId, from }) }
+    }),
+    handle(api.login.find, async ({ body, from }) => {
+      codes.take(addressKey(from))
+      return logins.find(body.userCode)
+    }),
+    handle(api.login.show, ({ params }) => logins.show(params.transaction ?? '')),
+    handle(api.login.consentOptions, async ({ params }) => ({
+      options: await logins.options(params.transaction ?? ''),
+    })),
+    handle(api.login.consent, ({ params, body, requestId, from }) =>
+      logins.consent(params.transaction ?? '', body.assertion, { requestId, from }),
+    ),
+    handle(api.login.refuse, ({ params }) => logins.refuse(params.transaction ?? '')),
+  ]
+}
+
+/** What a machine gets that has just signed in. Without any grant there is no SSH certificate; signing in works none the less. */
+async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, caller: MachineCaller, at: At) {
+  const [session, client, ssh, krl] = await Promise.all([
+    identity.describe(caller),
+    authority.issuePersonClientCertificate(caller, at),
+    certificateOrDenial(authority, caller, at),
+    authority.currentKrl(),
+  ])
+  return {
+    session,
+    ...ssh,
+    client: { certificate: client.pem, endsAt: client.endsAt.toISOString() },
+    hosts: reachableHosts(access, hosts.living(), caller.identity),
+    revokedHosts: revokedHosts(krl),
+  }
+}
+
+async function certificateOrDenial(
+  authority: LoginRoutesDeps['authority'],
+  caller: MachineCaller,
+  at: At,
+): Promise<{ ssh: IssuedSshCertificate } | { denial: string }> {
+  try {
+    return { ssh: await authority.issueUserCertificate(caller, at) }
+  } catch (error) {
+    if (error instanceof KeymanError && error.code === 'denied') return { denial: error.message }
+    throw error
+  }
+}

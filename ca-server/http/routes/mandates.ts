@@ -1,0 +1,27 @@
+import type { Identity } from '#server/identity/index.ts'
+import { allRoutes, api } from '#shared/api/index.ts'
+import { byPersonOf } from '../caller.ts'
+import { type Handled, handle } from '../handle.ts'
+
+/** Administering for some minutes without a touch for each change. */
+export function mandateRoutes({ identity }: { readonly identity: Pick<Identity, 'touches'> }): Handled[] {
+  const { touches } = identity
+  return [
+    handle(
+      api.mandates.begin,
+      request => touches.beginMandate(byPersonOf(request), request.body.lifetime),
+      async () => [
+        { name: 'Allows', value: 'everything that you may administer but the following, from this session' },
+        { name: 'But not', value: EXCEPTIONS.join(', ') },
+      ],
+    ),
+    handle(api.mandates.end, async request => {
+      await touches.endMandate(byPersonOf(request))
+      return undefined
+    }),
+  ]
+}
+
+const EXCEPTIONS = [
+  ...new Set(allRoutes.flatMap(({ action, mandated }) => (action === undefined || mandated ? [] : [action]))),
+].sort()

@@ -1,0 +1,113 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { By, Identity, PersonView, Within } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { api } from '#shared/api/index.ts'
+import { type PersonIdentity, parsePersonIdentity } from '#shared/names.ts'
+import { byOf } from '../caller.ts'
+import { type ApiRequest, type Handled, handle } from '../handle.ts'
+import { inForceAnswer } from './in-force.ts'
+
+export type PersonRoutesDeps = {
+  readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
+    readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink' | 'reset'>
+  }
+  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words'>
+  readonly authority: Pick<Authority, 'revokePersonIn'>
+  readonly hosts: Pick<Hosts, 'waitForAll'>
+}
+
+/** Persons: who is here, invitations, resetting, changing, disabling and enabling. */
+export function personRoutes({ identity, access, authority, hosts }: PersonRoutesDeps): Handled[] {
+  const answer = (person: PersonView) => ({
+    ...person,
+    teams: access.teamsOf(person.identity),
+    createdAt: person.createdAt.toISOString(),
+    lastLoginAt: person.lastLoginAt?.toISOString(),
+  })
+  /** In the same transaction: the epochs, the person, the certificates that are still good, the records. */
+  const revokingAll = (person: PersonIdentity, by: By): { within: Within; goodUntil: () => Date | undefined } => {
+    let goodUntil: Date | undefined
+    const within: Within = async t => {
+      const revoked = await authority.revokePersonIn(t, person, by)
+      goodUntil = revoked.goodUntil
+      return revoked.entries
+    }
+    return { within, goodUntil: () => goodUntil }
+  }
+  const inWords = ({ params }: ApiRequest<unknown, unknown>, on: Queryable) =>
+    identity.words.person(on, identityOf(params))
+  return [
+    handle(api.persons.list, async () => ({ persons: (await identity.persons.list()).map(answer) })),
+    handle(api.persons.show, async ({ params }) => answer(await identity.persons.show(identityOf(params)))),
+    handle(api.persons.invite, async request => {
+      const invitation = await identity.enrolment.invite(request.body, byOf(request))
+      return { ...invitation, endsAt: invitation.endsAt.toISOString() }
+    }),
+    handle(api.persons.invitations, async () => ({
+      invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({
+        ...link,
+        createdAt: createdAt.toISOString(),
+        endsAt: endsAt.toISOString(),
+      })),
+    })),
+    handle(
+      api.persons.uninvite,
+      async request => {
+        await identity.enrolment.endLink(request.params.id ?? '', byOf(request))
+        return undefined
+      },
+      ({ params }, on) => identity.words.invitation(on, params.id ?? ''),
+    ),
+    handle(
+      api.persons.disable,
+      async request => {
+        const person = identityOf(request.params)
+        const by = byOf(request)
+        const revoking = revokingAll(person, by)
+        const disabled = await identity.persons.disable(person, by, revoking.within)
+        await Promise.all([identity.refresh(), access.reload()])
+        return { ...answer(disabled), ...(await inForceAnswer(hosts, request.query, revoking.goodUntil())) }
+      },
+      inWords,
+    ),
+    handle(
+      api.persons.enable,
+      async request => {
+        const enabled = await identity.persons.enable(identityOf(request.params), byOf(request))
+        await access.reload()
+        return answer(enabled)
+      },
+      inWords,
+    ),
+    handle(
+      api.persons.change,
+      async request => {
+        const changed = await identity.persons.change(identityOf(request.params), request.body, byOf(request))
+        await access.reload()
+        return answer(changed)
+      },
+      inWords,
+    ),
+    handle(
+      api.persons.reset,
+      async request => {
+        const person = identityOf(request.params)
+        const by = byOf(request)
+        const revoking = revokingAll(person, by)
+        const reset = await identity.enrolment.reset(person, request.body, by, revoking.within)
+        await Promise.all([identity.refresh(), access.reload()])
+        const answered = await inForceAnswer(hosts, request.query, revoking.goodUntil())
+        return { ...reset, endsAt: reset.endsAt.toISOString(), ...answered }
+      },
+      // Whoever gets the link gets all of it.
+      async (request, on) => [
+        ...(await inWords(request, on)),
+        ...(await access.words.person(on, identityOf(request.params))),
+      ],
+    ),
+  ]
+}
+
+const identityOf = (params: Readonly<Record<string, string>>) => parsePersonIdentity(params.identity ?? '', 'identity')

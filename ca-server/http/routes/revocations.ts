@@ -1,0 +1,72 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority, Revocation, RevocationTarget } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { Identity } from '#server/identity/index.ts'
+import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parsePublicKey } from '#shared/ssh/index.ts'
+import { byOf, personOf } from '../caller.ts'
+import { type Handled, handle } from '../handle.ts'
+import { mayHearOf, untilAnswer } from './in-force.ts'
+
+export type RevocationRoutesDeps = {
+  readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
+  readonly identity: Pick<Identity, 'words' | 'sessions'>
+  readonly access: Pick<Access, 'reachableBy'>
+  readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
+}
+
+/** Revoking, with the hosts' own word on where it is in force. */
+export function revocationRoutes({ authority, identity, access, hosts }: RevocationRoutesDeps): Handled[] {
+  return [
+    handle(
+      api.revocations.create,
+      async request => {
+        const { target, reason, wait } = request.body
+        const named = 'session' in target ? { session: await identity.sessions.find(target.session) } : targetOf(target)
+        return revocationAnswer(hosts, await authority.revoke(named, reason, byOf(request)), wait)
+      },
+      ({ body: { target } }, on) => {
+        if ('person' in target) return identity.words.person(on, target.person)
+        if ('session' in target) return identity.words.session(on, target.session)
+        return authority.words(on, targetOf(target))
+      },
+    ),
+    handle(api.revocations.own, async request => {
+      const caller = personOf(request)
+      const ended = await authority.revoke({ person: caller.identity }, 'by the person', byOf(request))
+      return revocationAnswer(hosts, ended, 5, mayHearOf(access, caller))
+    }),
+    handle(api.revocations.status, async ({ params }) => {
+      const found = await authority.findRevocation(params.id ?? '')
+      if (!found) throw new KeymanError('not-found', 'there is no such revocation')
+      return revocationAnswer(hosts, found, 0)
+    }),
+  ]
+}
+
+/** `hears`: of which hosts the caller may hear; an administrator of all. */
+export async function revocationAnswer(
+  hosts: Pick<Hosts, 'waitForKrl' | 'find'>,
+  { krlVersion, goodUntil, id, target, revoked, sessions }: Revocation,
+  seconds: number,
+  hears?: ReturnType<typeof mayHearOf>,
+) {
+  const told = await hosts.waitForKrl(krlVersion, seconds)
+  const there = told.filter(({ name }) => {
+    const host = hosts.find(name)
+    return hears === undefined || (host !== undefined && hears(host))
+  })
+  return { id, target, revoked, sessions, hosts: there, ...untilAnswer(goodUntil) }
+}
+
+type Target = Exclude<
+  NonNullable<(typeof api.revocations.create)['body']>['_output']['target'],
+  { readonly session: string }
+>
+
+function targetOf(target: Target): RevocationTarget {
+  if ('serial' in target) return { serial: BigInt(target.serial) }
+  if ('publicKey' in target) return { publicKey: parsePublicKey(target.publicKey, 'target.publicKey') }
+  return target
+}

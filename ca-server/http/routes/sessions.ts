@@ -1,0 +1,51 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority } from '#server/authority/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
+import type { Identity, OpenSession } from '#server/identity/index.ts'
+import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { byOf, personOf } from '../caller.ts'
+import { type Handled, handle } from '../handle.ts'
+import { mayHearOf } from './in-force.ts'
+import { revocationAnswer } from './revocations.ts'
+
+export type SessionsRoutesDeps = {
+  readonly identity: Pick<Identity, 'sessions'>
+  readonly authority: Pick<Authority, 'revoke'>
+  readonly access: Pick<Access, 'reachableBy'>
+  readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
+}
+
+/** Which sessions are open, and ending one. */
+export function sessionsRoutes({ identity, authority, access, hosts }: SessionsRoutesDeps): Handled[] {
+  return [
+    handle(api.sessions.list, async request => {
+      const caller = personOf(request)
+      const { person = caller.identity, everybody } = request.query
+      if (everybody !== undefined && request.query.person !== undefined)
+        throw new KeymanError('invalid-input', 'either one person or everybody', {
+          fields: [{ field: 'person', message: 'not together with everybody' }],
+        })
+      if ((everybody !== undefined || person !== caller.identity) && !caller.administrator)
+        throw new KeymanError('denied', "only administrators see other people's sessions", {
+          hint: 'keyman session list without --person and --everybody shows your own',
+        })
+      const found = await identity.sessions.list(everybody === undefined ? person : undefined)
+      return { sessions: found.sessions.map(session => view(session, caller.session)), more: found.more }
+    }),
+    handle(api.sessions.end, async request => {
+      const caller = personOf(request)
+      const session = await identity.sessions.find(request.params.id ?? '', caller.identity)
+      const ended = await authority.revoke({ session }, 'by the person', byOf(request))
+      return revocationAnswer(hosts, ended, request.query.wait, mayHearOf(access, caller))
+    }),
+  ]
+}
+
+const view = ({ startedAt, endsAt, lastUsedAt, ...session }: OpenSession, current: string) => ({
+  ...session,
+  startedAt: startedAt.toISOString(),
+  endsAt: endsAt.toISOString(),
+  lastUsedAt: lastUsedAt.toISOString(),
+  current: session.id === current,
+})

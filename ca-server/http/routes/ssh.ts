@@ -1,0 +1,60 @@
+import type { Access } from '#server/access/index.ts'
+import type { Authority, Krl } from '#server/authority/index.ts'
+import type { Hosts, LivingHost } from '#server/hosts/index.ts'
+import { api } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
+import type { PersonIdentity } from '#shared/names.ts'
+import { machineOf, personOf } from '../caller.ts'
+import { type Handled, handle } from '../handle.ts'
+
+export type SshRoutesDeps = {
+  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
+  readonly access: Pick<Access, 'reachableBy'>
+  readonly hosts: Pick<Hosts, 'living'>
+}
+
+/** What a session gets: its certificates, and the hosts that it may log in to. */
+export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[] {
+  return [
+    handle(api.ssh.issueUserCertificate, async request => {
+      const { requestId, from, body } = request
+      return authority.issueUserCertificate(machineOf(request), {
+        publicKey: body.publicKey,
+        ...(body.lifetime === undefined ? {} : { lifetime: body.lifetime }),
+        requestId,
+        from,
+      })
+    }),
+    handle(api.session.renewClientCertificate, async request => {
+      const { requestId, from } = request
+      const { pem, endsAt } = await authority.issuePersonClientCertificate(machineOf(request), { requestId, from })
+      return { certificate: pem, endsAt: endsAt.toISOString() }
+    }),
+    handle(api.session.hosts, async request => ({
+      hosts: reachableHosts(access, hosts.living(), personOf(request).identity),
+      revokedHosts: revokedHosts(await authority.currentKrl()),
+    })),
+  ]
+}
+
+/** The list for whoever connects to hosts, as the API shows it; the answer to a login has it too. */
+export const revokedHosts = ({ ofHosts }: Krl) => ({ base64: toBase64(ofHosts.bytes), signature: ofHosts.signature })
+
+/** The hosts of a person as the API shows them; the answer to a login has them too. */
+export function reachableHosts(
+  access: Pick<Access, 'reachableBy'>,
+  living: readonly LivingHost[],
+  person: PersonIdentity,
+) {
+  const byName = new Map(living.map(host => [host.name, host]))
+  return access.reachableBy(person, living).map(({ name, logins }) => {
+    const host = byName.get(name)
+    return {
+      name,
+      logins,
+      ...(host === undefined ? {} : { port: host.port }),
+      ...(host === undefined || host.aliases.length === 0 ? {} : { aliases: [...host.aliases] }),
+      ...(host?.address === undefined ? {} : { address: host.address }),
+    }
+  })
+}

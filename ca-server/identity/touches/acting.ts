@@ -1,0 +1,130 @@
+import { EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { Act, Epoch, PersonBy, PersonCaller, Standing } from '../port.ts'
+import { isPasskeyGone, personFact, sessionFact, sessionId } from '../records/facts.ts'
+import { isPasskeyOf, lockPerson } from '../records/person-records.ts'
+import { selectSession, selectStanding } from '../records/session-records.ts'
+import { inTransaction, type Room } from '../room.ts'
+import { ended } from '../sessions/sessions.ts'
+
+/** How often something is decided anew when what it was decided from has changed. */
+const ATTEMPTS = 3
+
+/**
+ * The room's `act`: the one way to do something in somebody's name. Whoever asks was let in before the transaction, and may have
+ * been disabled, signed out or lost a role or passkey since; so the transaction first takes the epochs that the caller was read
+ * with, in the order that everybody takes them in, and reads again what it relies on. Whatever takes a standing away bumps one
+ * of these epochs first: it either waits until this has committed, and then finds what was made here, or was there before, and
+ * is seen.
+ */
+export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<PersonCaller>): Act {
+  const { ledger } = room.deps
+  return async (by, how, work) => {
+    const { standing } = by
+    let caller = standing?.caller
+    return anew(
+      async () => caller?.epochs ?? [],
+      async share => {
+        try {
+          return await inTransaction(room, how.name, how.deadlineMs, async t => {
+            if (how.teams && how.teams.length > 0) await ledger.takeEpochs(t, { bump: how.teams })
+            const bump = typeof how.changes === 'function' ? await how.changes(t) : how.changes
+            await ledger.takeEpochs(t, { share, ...(bump === undefined ? {} : { bump }) })
+            if (standing && caller) await assertStanding(room, t, { ...standing, caller }, how.ends ?? false)
+            await standing?.consent?.use(t, by.requestId)
+            return work(t)
+          })
+        } catch (error) {
+          if (error instanceof EpochsChanged && caller) caller = await reload(caller)
+          throw error
+        }
+      },
+    )
+  }
+}
+
+async function assertStanding({ deps }: Room, t: Queryable, { caller, role }: Standing, ends: boolean): Promise<void> {
+  const found = await selectStanding(t, caller, deps.now())
+  if (!found?.isOpen || !found.isActive) throw ended()
+  // What has ended by the log has ended: a row may have been kept, or put back.
+  const { facts } = deps.ledger
+  const session = sessionId(caller.session)
+  if (facts.isGone(session) || isEndedWithAll(facts, session, caller.identity)) throw ended()
+  // Ending what is one's own is never refused for want of anything else.
+  if (ends) return
+  // By which passkey, and in what role, says a row that the log vouches for; where it does not yet, it is read anew.
+  const row = await selectSession(t, caller.session)
+  const isKnown = row?.id === caller.session && row.person === caller.identity && facts.holds(sessionFact(row))
+  if (!isKnown || !facts.holds(personFact({ ...row, identity: row.person }))) throw new EpochsChanged()
+  if (row.endsAt <= deps.now()) throw ended()
+  if (!found.hasPasskey || (row.passkey !== undefined && isPasskeyGone(facts, { id: row.passkey, person: row.person })))
+    throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
+      hint: 'sign in again: keyman login',
+    })
+  if (role === 'administrator' && !(found.isAdministrator && row.administrator))
+    throw new KeymanError('denied', 'only administrators may do this', { hint: 'ask an administrator' })
+}
+
+/**
+ * The same for whoever has just touched a passkey, and whom no session stands for yet: the passkey is still there and the person
+ * active when what was touched for comes to be.
+ */
+export function actByPasskey<T>(
+  room: Room,
+  {
+    name,
+    passkey,
+    changes = [],
+  }: { name: string; passkey: { id: string; person: PersonCaller['identity'] }; changes?: readonly string[] },
+  work: (t: Queryable) => Promise<T>,
+): Promise<T> {
+  const { ledger } = room.deps
+  return anew(
+    () => epochsOf(room, [`person:${passkey.person}`]),
+    share =>
+      inTransaction(room, name, undefined, async t => {
+        await ledger.takeEpochs(t, { share, bump: changes })
+        if ((await lockPerson(t, passkey.person))?.state !== 'active') throw ended()
+        if (!(await isPasskeyOf(t, passkey.person, passkey.id)) || isPasskeyGone(ledger.facts, passkey))
+          throw new KeymanError('denied', 'this passkey was removed', { hint: 'use another passkey' })
+        return work(t)
+      }),
+  )
+}
+
+export const epochsOf = async ({ deps }: Room, subjects: readonly string[]): Promise<Epoch[]> =>
+  [...(await deps.ledger.readEpochs(subjects))].map(([subject, epoch]) => ({ subject, epoch }))
+
+/** An epoch that has changed is no denial: it is read and decided anew, twice at most. */
+export async function anew<T>(
+  read: () => Promise<readonly Epoch[]>,
+  attempt: (epochs: readonly Epoch[]) => Promise<T>,
+): Promise<T> {
+  for (let attempts = 1; ; attempts++) {
+    try {
+      return await attempt(await read())
+    } catch (error) {
+      if (!(error instanceof EpochsChanged)) throw error
+      if (attempts === ATTEMPTS)
+        throw new KeymanError('conflict', 'what you may do changes at this moment', { hint: 'try again', cause: error })
+    }
+  }
+}
+
+/** On whose behalf, for rooms and for the ledger; `role` is what the route lets its callers in as. */
+export const byPerson = (
+  caller: PersonCaller,
+  { role, consent }: Pick<Standing, 'role' | 'consent'>,
+  at: { readonly requestId: string; readonly from?: string },
+): PersonBy => ({
+  requestId: at.requestId,
+  ...(at.from === undefined ? {} : { from: at.from }),
+  actor: {
+    kind: 'person',
+    identity: caller.identity,
+    session: caller.session,
+    ...(consent === undefined ? {} : { consent: consent.id }),
+  },
+  standing: { caller, role, consent },
+})

@@ -1,0 +1,52 @@
+import { existsSync } from 'node:fs'
+import { pinnedBundle } from '#server/authority/index.ts'
+import { openPins } from '#server/pins/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
+import { type AuthorityState, authorityStates } from '#shared/trust/index.ts'
+import type { ServerConfig } from '../config/index.ts'
+import { openConfigured } from '../open-base.ts'
+
+export type ListedKey = {
+  readonly label: string
+  readonly purpose: string
+  /** In the newest bundle that this server has verified; `unpublished` where no bundle names it. */
+  readonly state: AuthorityState | 'unpublished'
+  /** As `keyman trust show --next` shows it. */
+  readonly fingerprint: string
+  readonly keystore: string
+}
+
+/**
+ * What the keystores hold, read from them and not from the database: what whoever signs a trust bundle compares its keys
+ * with. The states are those of the pinned bundle, which the root of trust signed.
+ */
+export async function listAuthorityKeys(config: ServerConfig): Promise<ListedKey[]> {
+  // Opening a software keystore makes one where there is none.
+  if (!existsSync(config.dataFolder))
+    throw new KeymanError('not-found', `there is no data folder ${config.dataFolder}`, {
+      hint: 'name the configuration of the server: --config FILE',
+    })
+  const bundle = await pinnedBundle(openPins(config.dataFolder))
+  const states = bundle ? authorityStates(bundle) : new Map<string, AuthorityState>()
+  const listed: ListedKey[] = []
+  for (const [name, settings] of [
+    ['keystore', config.keystore],
+    ['keystore.standby', config.standbyKeystore],
+  ] as const) {
+    if (!settings) continue
+    const keystore = await openConfigured(name, settings)
+    try {
+      for (const { label, spki } of await keystore.listKeys()) {
+        const purpose = /^(ssh-user|ssh-host|machines)-[0-9]+$/.exec(label)?.[1]
+        if (purpose === undefined) continue
+        const print = fingerprint(publicKeyFromSpki(spki))
+        const state = states.get(`${purpose} ${print}`) ?? 'unpublished'
+        listed.push({ label, purpose, state, fingerprint: print, keystore: `${name} (${keystore.kind})` })
+      }
+    } finally {
+      await keystore.close()
+    }
+  }
+  return listed
+}

@@ -1,0 +1,24 @@
+import { api } from '#shared/api/index.ts'
+import { remark } from '../terminal/terminal.ts'
+import { callAsPerson } from './session-call.ts'
+
+/**
+ * A grant or a place in a team may come before its person does; but it may also be a name that was mistyped, or somebody who can not
+ * sign in. Says so; what was done stands, and a look that fails is no matter of it.
+ */
+export async function remarkOnPersons(whose: readonly string[]): Promise<void> {
+  const names = whose.filter(who => !who.startsWith('team:'))
+  if (names.length === 0) return
+  const persons = await callAsPerson(api.persons.list).then(
+    answer => answer.persons,
+    () => undefined,
+  )
+  if (persons === undefined) return
+  for (const name of names) {
+    const person = persons.find(({ identity }) => identity === name)
+    if (!person) remark(`Nobody called ${name} has a passkey here yet: keyman person invite ${name}`)
+    else if (person.state === 'disabled')
+      remark(`${name} is disabled, and gets in nowhere until then: keyman person enable ${name}`)
+    else if (person.passkeys === 0) remark(`${name} has no passkey here: keyman person reset ${name}`)
+  }
+}

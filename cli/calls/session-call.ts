@@ -1,0 +1,56 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { api, type Route } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { type Context, requireSession } from '../context/context.ts'
+import { folders } from '../context/folders.ts'
+import { type CallInput, type Connection, call, lasts } from '../server/client.ts'
+import { pageOf } from '../server/page.ts'
+import { hasScreen, openBrowser } from '../terminal/browser.ts'
+import { shortClientKeyOf } from '../terminal/shown-keys.ts'
+import { isWatched, remark, shown } from '../terminal/terminal.ts'
+import { sessionConnection } from '../trust/checkpoint.ts'
+
+/**
+ * A call in the name of the signed-in person. Where the server wants a touch of the passkey for it, the page is opened, its
+ * confirmation awaited, and the same call made once more with it. Where nobody is there to touch it, the refusal is the answer.
+ */
+export async function callAsPerson<Query, Body, Answer>(
+  route: Route<Query, Body, Answer>,
+  input: CallInput<Query, Body> = {},
+  held?: Context,
+): Promise<Answer> {
+  const places = folders()
+  const { context } = requireSession(places, new Date(), held)
+  const connection: Connection = {
+    ...sessionConnection(places, context),
+    confirm: ({ id, url }, why) => confirmed(connection, { id, url: pageOf(context, url) }, why),
+  }
+  return call(connection, route, input)
+}
+
+async function confirmed(connection: Connection, transaction: { id: string; url: string }, why: string): Promise<void> {
+  const opened = hasScreen() && (await openBrowser(transaction.url))
+  if (!opened && !isWatched())
+    throw new KeymanError('assertion-required', why, {
+      hint: `touch a passkey at ${transaction.url} and run the command again`,
+    })
+  remark(`${shown(why)}.`)
+  if (connection.client) remark(`The page shows this client key: ${shortClientKeyOf(connection.client.key)}`)
+  remark(
+    opened
+      ? `Touch your passkey in the browser. If no page opened: ${transaction.url}`
+      : `Open this page and touch your passkey: ${transaction.url}`,
+  )
+  for (;;) {
+    const { state, endsAt } = await call(connection, api.actions.show, { params: { transaction: transaction.id } })
+    if (state === 'confirmed' || state === 'used') return
+    if (state === 'refused')
+      throw new KeymanError('denied', 'the action was refused in the browser; nothing was changed')
+    if (lasts(connection, endsAt) <= 0)
+      throw new KeymanError('assertion-required', 'nobody touched the passkey in time; nothing was changed', {
+        hint: 'run the command again',
+      })
+    // The server has no way to call back a terminal; once a second as RFC 8628 does for logins.
+    await wait(1000)
+  }
+}

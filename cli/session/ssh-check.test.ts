@@ -1,0 +1,191 @@
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Session, sessionFiles, writeContext, writeSession } from '../context/context.ts'
+import { type Folders, folders } from '../context/folders.ts'
+import { checkBeforeSsh } from './ssh-check.ts'
+
+const parent = mkdtempSync(join(tmpdir(), 'keyman-ssh-check-'))
+afterAll(() => rmSync(parent, { recursive: true, force: true }))
+
+const main = join(import.meta.dirname, '..', 'main.ts')
+const HOUR = 3_600_000
+let env: NodeJS.ProcessEnv
+let places: Folders
+let logins: string
+
+const at = (milliseconds: number) => new Date(milliseconds).toISOString()
+const session = (endsAt: number, certified = true): Session => ({
+  person: 'alice@example.com',
+  session: 'session_0123456789',
+  administrator: false,
+  startedAt: at(Date.now() - HOUR),
+  endsAt: at(endsAt),
+  passkeys: 2,
+  clientEndsAt: at(endsAt),
+  keyIn: 'file',
+  ...(certified
+    ? {
+        ssh: {
+          keyId: 'alice@example.com/passkey/session_0123456789',
+          serial: '7',
+          principals: ['alice@example.com'],
+          startsAt: at(Date.now() - HOUR),
+          endsAt: at(endsAt),
+        },
+      }
+    : {}),
+})
+
+/** A home with one organisation whose server is nowhere; `keyman login` says that it was called, and does `answer`. */
+function home(answer: string): void {
+  const folder = mkdtempSync(join(parent, 'home-'))
+  mkdirSync(join(folder, 'run'), { mode: 0o700 })
+  logins = join(folder, 'logins')
+  const program = join(folder, 'keyman')
+  writeFileSync(
+    program,
+    `#!/bin/sh\nif [ "$1" = login ]; then\n  echo "$*" >> '${logins}'\n  ${answer}\nfi\nexec '${process.execPath}' '${main}' "$@"\n`,
+    { mode: 0o700 },
+  )
+  env = {
+    PATH: process.env.PATH,
+    HOME: folder,
+    XDG_CONFIG_HOME: join(folder, 'config'),
+    XDG_STATE_HOME: join(folder, 'state'),
+    XDG_RUNTIME_DIR: join(folder, 'run'),
+    KEYMAN_PROGRAM: program,
+  }
+  places = folders(env)
+  writeContext(places, {
+    organisation: 'acme',
+    machinesUrl: 'https://127.0.0.1:1',
+    publicUrl: 'https://keys.example.com',
+    rootFingerprint: 'SHA256:x',
+    bundle: { document: '{}', signatures: [] },
+    bundleVersion: 1,
+    machinesRoot: '',
+    logKey: { name: 'acme/log', key: '' },
+    hostAuthorities: [],
+    hostSuffixes: ['prod.example.com'],
+    hosts: [],
+  })
+}
+beforeEach(() => {
+  home('exit 4')
+})
+/** A session with its key, as a login leaves them. */
+function signedIn(endsAt: number, certified = true): void {
+  writeSession(places, 'acme', session(endsAt, certified))
+  writeFileSync(sessionFiles(places, 'acme').key, '', { mode: 0o600 })
+}
+const asked = () => (existsSync(logins) ? readFileSync(logins, 'utf8').trim().split('\n').length : 0)
+
+/** The real program as ssh runs it: no terminal unless `script` gives it one; stdin and stdout are nobody's. */
+function check(options: { terminal?: boolean; env?: NodeJS.ProcessEnv } = {}) {
+  const command = [process.execPath, main, 'ssh', 'check', '--context', 'acme']
+  const [program, args] = options.terminal
+    ? ['script', ['-qec', command.map(word => `'${word}'`).join(' '), '/dev/null']]
+    : ['setsid', ['-w', ...command]]
+  return new Promise<{ code: number | null; said: string }>((resolve, reject) => {
+    const child = spawn(program, args, { env: { ...env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    let said = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        said += text
+      })
+    child.once('error', reject)
+    child.once('close', code => resolve({ code, said: said.replaceAll('\r', '') }))
+  })
+}
+
+describe('before ssh, with nothing left of the certificate', () => {
+  it('where nobody is, says one line and asks nobody', async () => {
+    expect(await check()).toEqual({
+      code: 3,
+      said: 'keyman: not signed in, and nobody is here to ask; run keyman login first\n',
+    })
+    expect(asked()).toBe(0)
+  })
+  it('asks the person at the terminal, and not again for a minute after a refusal', async () => {
+    const first = await check({ terminal: true })
+    expect(first).toEqual({ code: 3, said: 'keyman: the login did not come about\n' })
+    expect(readFileSync(logins, 'utf8')).toBe('login --ssh-config no --context acme\n')
+    const second = await check({ terminal: true })
+    expect(second.said).toContain('less than a minute ago; keyman login asks again')
+    expect(asked()).toBe(1)
+  })
+  it('asks again when the minute is over', async () => {
+    mkdirSync(places.runtime, { recursive: true, mode: 0o700 })
+    writeFileSync(join(places.runtime, 'acme.refused'), `${Date.now() - 61_000} the login did not come about\n`)
+    await check({ terminal: true })
+    expect(asked()).toBe(1)
+  })
+  it('on a desktop without a terminal opens a page, at most once in ten minutes', async () => {
+    const desktop = { env: { KEYMAN_BROWSER: '/bin/true' } }
+    await check(desktop)
+    expect(asked()).toBe(1)
+    rmSync(join(places.runtime, 'acme.refused'))
+    const again = await check(desktop)
+    expect(again.said).toContain('a page was opened less than ten minutes ago')
+    expect(asked()).toBe(1)
+  })
+  it("renews within the session first; where the server is away, that is said and a login isn't tried", async () => {
+    signedIn(Date.now() + HOUR, false)
+    const { code, said } = await check({ terminal: true })
+    expect(code).toBe(3)
+    expect(said).toBe('keyman: https://127.0.0.1:1 is not reached: nothing listens there\n')
+    expect(asked()).toBe(0)
+  })
+  it('says yes where another has signed in meanwhile', async () => {
+    signedIn(Date.now() + HOUR)
+    expect(await check()).toEqual({ code: 0, said: '' })
+  })
+  it('for a key that is gone asks the person again, though the certificate is good', async () => {
+    signedIn(Date.now() + HOUR)
+    rmSync(sessionFiles(places, 'acme').key)
+    expect(await check()).toEqual({
+      code: 3,
+      said: 'keyman: the SSH key of this session is gone: its file was removed, and nobody is here to ask; run keyman login first\n',
+    })
+    await check({ terminal: true })
+    expect(asked()).toBe(1)
+  })
+  it('knows no organisation, and says what to do', async () => {
+    rmSync(places.config, { recursive: true })
+    const { code, said } = await check()
+    expect(code).not.toBe(0)
+    expect(said).toContain('there is no context "acme"')
+  })
+})
+
+describe('fifty ssh at once', () => {
+  const said: string[] = []
+  const fifty = () => Promise.all(Array.from({ length: 50 }, () => checkBeforeSsh(places, line => said.push(line))))
+  const withEnv = async <T>(work: () => Promise<T>): Promise<T> => {
+    const held = { ...process.env }
+    Object.assign(process.env, env, { KEYMAN_BROWSER: '/bin/true' })
+    try {
+      return await work()
+    } finally {
+      for (const name of Object.keys(process.env)) if (!(name in held)) delete process.env[name]
+      Object.assign(process.env, held)
+    }
+  }
+  it('ask once; the others wait and get what the one got', async () => {
+    // What a login leaves behind: the session's file, with a certificate that is good.
+    home(
+      `mkdir -p "$XDG_RUNTIME_DIR/keyman/acme"; cp "$HOME/session.json" "$XDG_RUNTIME_DIR/keyman/acme/session.json"; touch "$XDG_RUNTIME_DIR/keyman/acme/id_ed25519"; exit 0`,
+    )
+    writeFileSync(join(env.HOME ?? '', 'session.json'), JSON.stringify(session(Date.now() + HOUR)))
+    expect(await withEnv(fifty)).toEqual(Array.from({ length: 50 }, () => true))
+    expect(asked()).toBe(1)
+  })
+  it('ask once where the person refuses', async () => {
+    expect(await withEnv(fifty)).toEqual(Array.from({ length: 50 }, () => false))
+    expect(asked()).toBe(1)
+    expect(said).toHaveLength(50)
+  })
+})

@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process'
+import { closeSync } from 'node:fs'
+import { KeymanError } from '#shared/errors.ts'
+import { type Context, currentContext, live, readSession, type Session } from '../context/context.ts'
+import { readIfThere, writeFile } from '../context/files.ts'
+import type { Folders } from '../context/folders.ts'
+import { isRecent, marksOf } from '../context/marks.ts'
+import { takeTurn } from '../context/turn.ts'
+import { keymanProgram } from '../program.ts'
+import { screenOf } from '../terminal/browser.ts'
+import { openTerminal, shown } from '../terminal/terminal.ts'
+import { keyIsGone, keyIsThere } from './session-key.ts'
+
+/** Not again for a minute after a refusal; a page of itself (an IDE without a terminal) at most once in ten minutes. */
+const AFTER_REFUSAL_MS = 60_000
+const BETWEEN_PAGES_MS = 600_000
+const WAIT_FOR_OTHERS_MS = 60_000
+
+/** `says`: one line for the person. `refused`: that nobody is asked again for a minute. */
+type Outcome = { readonly good: true } | { readonly good: false; readonly says: string; readonly refused?: true }
+const GOOD: Outcome = { good: true }
+const no = (says: string): Outcome => ({ good: false, says })
+const refused = (says: string): Outcome => ({ good: false, says, refused: true })
+
+/**
+ * What ssh's `Match exec` comes to when the check script found nothing left. True: the certificate is good. False lets
+ * ssh go on with what the person has otherwise, so break-glass keys keep working; one line on stderr says why.
+ */
+export async function checkBeforeSsh(folders: Folders, say: (line: string) => void): Promise<boolean> {
+  const context = currentContext(folders)
+  const outcome = context ? await check(folders, context, Date.now) : no('not signed in; run keyman login')
+  if (!outcome.good) say(`keyman: ${shown(outcome.says)}`)
+  return outcome.good
+}
+
+async function check(folders: Folders, context: Context, now: () => number): Promise<Outcome> {
+  const session = () => readSession(folders, context.organisation)
+  const marks = marksOf(folders, context)
+  // Fifty forks of Ansible come at once: one asks, the others wait for what it gets.
+  const outcome = await takeTurn(marks.turn, WAIT_FOR_OTHERS_MS, async () => {
+    const held = session()
+    const usable = held !== undefined && (await keyIsThere(folders, context.organisation, held))
+    if (usable && isCertified(held, now())) return GOOD
+    if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
+      return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
+    // For a key that is gone no certificate helps: whoever is there touches the passkey once more.
+    const renewed = usable && live(held, new Date(now())) ? await renew(folders, context) : undefined
+    const why = held && live(held, new Date(now())) && !usable ? keyIsGone(held) : 'not signed in'
+    const got = renewed ?? (await loginByWhoIsThere(context, marks, now(), why))
+    if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
+    return got
+  })
+  return outcome ?? no('another login still waits for an answer')
+}
+
+/** Undefined where the session is over, so that a login helps. */
+async function renew(folders: Folders, context: Context): Promise<Outcome | undefined> {
+  const { renewSession } = await import('./renew.ts')
+  try {
+    await renewSession(folders, context, 'now')
+    return GOOD
+  } catch (error) {
+    if (!(error instanceof KeymanError)) throw error
+    return error.code === 'not-signed-in' ? undefined : refused(error.message)
+  }
+}
+
+async function loginByWhoIsThere(
+  context: Context,
+  marks: ReturnType<typeof marksOf>,
+  now: number,
+  why: string,
+): Promise<Outcome> {
+  const terminal = openTerminal()
+  try {
+    if (terminal === undefined) {
+      if (screenOf() !== 'here') return no(`${why}, and nobody is here to ask; run keyman login first`)
+      if (isRecent(marks.page, BETWEEN_PAGES_MS, now))
+        return no(`${why}, and a page was opened less than ten minutes ago; run keyman login`)
+      writeFile(marks.page, `${now}\n`, 0o600)
+    }
+    const code = await login(context, terminal)
+    return code === 0 ? GOOD : refused('the login did not come about')
+  } finally {
+    if (terminal !== undefined) closeSync(terminal)
+  }
+}
+
+/** ssh gives its checks /dev/null for stdin and stdout; stderr is the person's, and so is the terminal that we opened. */
+function login(context: Context, terminal: number | undefined): Promise<number> {
+  return new Promise(resolve => {
+    const child = spawn(keymanProgram(), ['login', '--ssh-config', 'no', '--context', context.organisation], {
+      stdio: [terminal ?? 'ignore', 'ignore', 'inherit'],
+    })
+    child.once('error', () => resolve(1))
+    child.once('exit', code => resolve(code ?? 1))
+  })
+}
+
+const isCertified = (session: Session | undefined, now: number): boolean =>
+  Date.parse(live(session, new Date(now))?.ssh?.endsAt ?? '') > now
+
+const refusalOf = (path: string): string => (readIfThere(path) ?? '').trim().replace(/^\d+ /, '')
