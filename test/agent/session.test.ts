@@ -357,6 +357,9 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
   })
 
   it('reports once what was revoked in a history that was given up, and again where no answer came', async () => {
+    const first = world.state(1)
+    await handleFrame(agent, { type: 'state', state: first })
+    const { base64, signature } = first.krl
     const second = world.signedBundle({ version: 2, incarnation: 'second' })
     const trust = { bundles: [{ document: second.document, signatures: [...second.signatures] }] }
     const state = world.state(1, { incarnation: 'second', trust })
@@ -371,7 +374,6 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
       const status = statuses.shift() ?? 200
       response.writeHead(status).end(JSON.stringify(status === 200 ? { certificates: 1, keys: 0 } : refusal))
     }
-    const { base64, signature } = world.state(1).krl
     for (let n = 0; n < 3; n++) await session({ once: true })
     expect(reported).toEqual([
       { base64, signature },
