@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
-import { administration } from './api/index.ts'
+import { schemas } from './api/index.ts'
 import { grantText, optionsText } from './grant-text.ts'
 
 const grant = (more: object = {}) =>
-  administration.newGrant.parse({
+  schemas.newGrant.parse({
     who: 'alice@example.com',
     login: 'deploy',
     hosts: { labels: { env: 'prod', role: 'web' } },
@@ -43,7 +43,7 @@ test('no field of a grant changes without the words', () => {
     { hosts: { host: 'web1.example.com' } },
     { maxLifetime: 60 },
     { endsAt: '2027-01-01T00:00:00.000Z' },
-    ...Object.keys(administration.grantOptions.shape).map(name => ({
+    ...Object.keys(schemas.grantOptions.shape).map(name => ({
       options: {
         [name]: { sourceAddress: ['10.0.0.1'], forceCommand: 'x', pty: false, portForwarding: false }[name] ?? true,
       },

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest'
-import { administration } from './api/index.ts'
+import { schemas } from './api/index.ts'
 import { isAddressRange } from './ip-address.ts'
 
 const grantFrom = (...sourceAddress: string[]) =>
-  administration.newGrant.safeParse({
+  schemas.newGrant.safeParse({
     who: 'alice@example.com',
     login: 'deploy',
     hosts: { host: 'web1.example.com' },

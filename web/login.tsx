@@ -1,13 +1,13 @@
 import { useState } from 'preact/hooks'
 import type { z } from 'zod'
-import type { loginSchemas } from '#shared/api/index.ts'
+import type { schemas } from '#shared/api/index.ts'
 import { call, Refusal } from './client.ts'
 import { duration, organisationName } from './format.ts'
 import { Button, Card, Fact, Facts, Fingerprint, Loading, Problem, useAction, useLoaded } from './parts.tsx'
 import { usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
-type Transaction = z.infer<typeof loginSchemas.loginTransaction>
+type Transaction = z.infer<typeof schemas.loginTransaction>
 
 /** `/login/TRANSACTION`: where the terminal sends the browser. */
 export function Login({ transaction }: { transaction: string }) {

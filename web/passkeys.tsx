@@ -1,12 +1,12 @@
 import { useState } from 'preact/hooks'
 import type { z } from 'zod'
-import type { loginSchemas } from '#shared/api/index.ts'
+import type { schemas } from '#shared/api/index.ts'
 import { call, Refusal } from './client.ts'
 import { Button, Card, Loading, Problem, Time, useAction, useFocus, useLoaded } from './parts.tsx'
 import { createPasskey, usePasskey } from './passkey.ts'
 import { strings } from './strings.ts'
 
-type Passkey = z.infer<typeof loginSchemas.passkey>
+type Passkey = z.infer<typeof schemas.passkey>
 type Signed = { person: string; passkeys: Passkey[] }
 
 async function load(): Promise<Signed | 'nobody'> {

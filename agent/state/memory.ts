@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { writeAtomically } from './atomic-write.ts'
@@ -9,7 +9,7 @@ import { writeAtomically } from './atomic-write.ts'
 /** What this host remembers so that nobody can lead it backwards: `memory.json` in the state folder. */
 const schema = z.strictObject({
   /** The newest trust bundle; it holds the pinned roots. */
-  bundle: administration.signedBundle,
+  bundle: schemas.signedBundle,
   incarnation: z.string(),
   /** The last revision that was in force; 0 before the first. */
   revision: z.int().min(0),

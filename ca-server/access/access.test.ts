@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
@@ -14,7 +14,7 @@ const web1 = { name: parseHostName('web1.prod.example.com', 'test'), labels: { e
 let requests = 0
 const by = () => ({ actor: { kind: 'operator' as const }, requestId: `req_${++requests}` })
 const newGrant = (other: Record<string, unknown> = {}) =>
-  administration.newGrant.parse({ who: alice, login: 'deploy', hosts: { labels: { env: 'prod' } }, ...other })
+  schemas.newGrant.parse({ who: alice, login: 'deploy', hosts: { labels: { env: 'prod' } }, ...other })
 const refusal = (work: Promise<unknown>) =>
   work.then(
     () => 'accepted',

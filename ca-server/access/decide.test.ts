@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { parseHostName, parseLogin, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { decide } from './decide.ts'
 import type { Action, Grant, PersonState, SelectableHost, Subject } from './port.ts'
@@ -24,7 +24,7 @@ const asAlice: Subject = { kind: 'person', identity: alice }
 
 let count = 0
 const grant = (other: Record<string, unknown> = {}): Grant =>
-  administration.grant.parse({
+  schemas.grant.parse({
     id: `grant_${String(++count).padStart(10, '0')}`,
     who: alice,
     login: 'deploy',

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
@@ -13,7 +13,7 @@ const web2 = { name: parseHostName('web2.test.example.com', 'test'), labels: { e
 const sre = parseTeamName('sre', 'test')
 const all = parseTeamName('all', 'test')
 const grant = (id: string, other: Record<string, unknown>): Grant => ({
-  ...administration.newGrant.parse({ login: 'deploy', hosts: { labels: { env: 'prod' } }, who: 'team:all', ...other }),
+  ...schemas.newGrant.parse({ login: 'deploy', hosts: { labels: { env: 'prod' } }, who: 'team:all', ...other }),
   id,
   createdAt: '2026-01-01T00:00:00Z',
   createdBy: 'operator',
@@ -61,7 +61,7 @@ describe('a change that would make more of it than a host can be told is refused
   const by = () => ({ actor: { kind: 'operator' as const }, requestId: `req_${Math.random()}` })
   const add = (login: string) =>
     rooms.access.addGrant(
-      administration.newGrant.parse({ who: 'team:sre', login, hosts: { host: web1.name }, options: longest }),
+      schemas.newGrant.parse({ who: 'team:sre', login, hosts: { host: web1.name }, options: longest }),
       by(),
     )
   beforeAll(async () => {

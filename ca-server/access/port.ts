@@ -2,14 +2,14 @@ import type { z } from 'zod'
 import type { By } from '#server/identity/index.ts'
 import type { Entry } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import type { administration, hostStream, Line } from '#shared/api/index.ts'
+import type { hostStream, Line, schemas } from '#shared/api/index.ts'
 import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal } from '#shared/names.ts'
 
 /** The types of this room's door, `index.ts`. */
 
-export type Grant = z.infer<typeof administration.grant>
-export type NewGrant = z.infer<typeof administration.newGrant>
-export type Team = z.infer<typeof administration.team>
+export type Grant = z.infer<typeof schemas.grant>
+export type NewGrant = z.infer<typeof schemas.newGrant>
+export type Team = z.infer<typeof schemas.team>
 export type TeamChange = { readonly add: readonly PersonIdentity[]; readonly remove: readonly PersonIdentity[] }
 export type PrincipalsLine = hostStream.PrincipalsLine
 export type Extension = 'permit-pty' | 'permit-port-forwarding' | 'permit-agent-forwarding' | 'permit-X11-forwarding'
@@ -49,7 +49,7 @@ export type CertificateLimits = {
   readonly endsAt?: Date
   readonly extensions: readonly Extension[]
 }
-export type AllowedLogin = z.infer<typeof administration.decisionAnswer>['allowed'][number]
+export type AllowedLogin = z.infer<typeof schemas.decisionAnswer>['allowed'][number]
 export type LoginLimits = { readonly logins: readonly AllowedLogin[] }
 export type HostCertificateLimits = { readonly principals: readonly HostName[]; readonly maxLifetime: number }
 export type NoLimits = Readonly<Record<never, never>>

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import type { Grant, Team } from './port.ts'
@@ -24,7 +24,7 @@ const grantRow = z
   })
   .transform((row, context) => {
     // Not by `parse`: what that throws from in here, `safeParse` of the row does not catch.
-    const grant = administration.grant.safeParse({
+    const grant = schemas.grant.safeParse({
       id: row.id,
       who: row.who,
       login: row.login,

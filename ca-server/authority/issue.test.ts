@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { HostCaller, MachineCaller } from '#server/identity/index.ts'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { fromBase64Url, toHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { proofMessage } from '#shared/login-challenge.ts'
@@ -36,7 +36,7 @@ const request = (other: { publicKey?: string; lifetime?: number } = {}) => ({
 const by = () => ({ actor: { kind: 'operator' as const }, requestId: `req_by_${++requests}` })
 const grantTo = (who: string, other: Record<string, unknown> = {}) =>
   rooms.access.addGrant(
-    administration.newGrant.parse({
+    schemas.newGrant.parse({
       who,
       login: 'deploy',
       hosts: { labels: { env: 'prod' } },

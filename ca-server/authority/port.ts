@@ -12,7 +12,7 @@ import type {
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { Line, loginSchemas } from '#shared/api/index.ts'
+import type { Line, schemas } from '#shared/api/index.ts'
 import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
@@ -21,7 +21,7 @@ import type { TrustBundle } from '#shared/trust/index.ts'
 
 type Epochs = readonly Epoch[]
 
-export type IssuedSshCertificate = z.infer<typeof loginSchemas.certificateAnswer>
+export type IssuedSshCertificate = z.infer<typeof schemas.certificateAnswer>
 /** PEM, leaf only. */
 export type IssuedClientCertificate = { readonly pem: string; readonly endsAt: Date }
 export type Origin = { readonly requestId: string; readonly from?: string }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { MachineCaller } from '#server/identity/index.ts'
 import type { StoreConfig } from '#server/store/index.ts'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
@@ -32,7 +32,7 @@ async function openWithGrants(store?: StoreConfig): Promise<Rooms> {
   for (const who of [alice, bob]) {
     await rooms.addPerson(who)
     await rooms.access.addGrant(
-      administration.newGrant.parse({ who, login: 'deploy', hosts: { labels: { env: 'prod' } }, maxLifetime: 3600 }),
+      schemas.newGrant.parse({ who, login: 'deploy', hosts: { labels: { env: 'prod' } }, maxLifetime: 3600 }),
       by(),
     )
   }
@@ -220,7 +220,7 @@ describe('revoking', () => {
     await rooms.addPerson('carol@example.com')
     const carol = parsePersonIdentity('carol@example.com', 'test')
     await rooms.access.addGrant(
-      administration.newGrant.parse({ who: carol, login: 'deploy', hosts: { labels: { env: 'prod' } } }),
+      schemas.newGrant.parse({ who: carol, login: 'deploy', hosts: { labels: { env: 'prod' } } }),
       by(),
     )
     const certificate = await issue(rooms, await rooms.addSession(carol))

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { MachineCaller } from '#server/identity/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { toHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
@@ -48,7 +48,7 @@ beforeAll(async () => {
   rooms = await openRooms({ wrapKeystore: between })
   await rooms.addPerson('alice@example.com')
   await rooms.access.addGrant(
-    administration.newGrant.parse({ who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }),
+    schemas.newGrant.parse({ who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }),
     { actor: { kind: 'operator' }, ...request() },
   )
   alice = await rooms.addSession('alice@example.com')

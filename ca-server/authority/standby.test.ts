@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { revokedFact, versionFact } from '#shared/audit/index.ts'
 import { decodeKrl, isRevoked, parseCertificate, parsePublicKey, verifyCertificate } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
@@ -68,7 +68,7 @@ test('a second keystore brings a standby key of each authority, which everybody 
 
   await rooms.addPerson('alice@example.com')
   const grant = { who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
-  await rooms.access.addGrant(administration.newGrant.parse(grant), by('req_grant'))
+  await rooms.access.addGrant(schemas.newGrant.parse(grant), by('req_grant'))
   const alice = await rooms.addSession('alice@example.com')
   const { certificate } = await rooms.authority.issueUserCertificate(alice, { requestId: 'req_issue' })
   expect(verifyCertificate(parseCertificate(certificate), authorities.slice(0, 1))).toBe(true)

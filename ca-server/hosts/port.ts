@@ -4,18 +4,18 @@ import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
 import type { Act, HostCaller } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { administration, hostStream, Line } from '#shared/api/index.ts'
+import type { hostStream, Line, schemas } from '#shared/api/index.ts'
 import type { HostName, Labels } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
 export type { IssuedClientCertificate } from '#server/authority/index.ts'
 
-export type HostView = z.infer<typeof administration.host>
-export type HostInForce = z.infer<typeof administration.hostInForce>
+export type HostView = z.infer<typeof schemas.host>
+export type HostInForce = z.infer<typeof schemas.hostInForce>
 export type { Finding } from '#shared/api/fields.ts'
-export type SignedBundle = z.infer<typeof administration.signedBundle>
-export type NewHost = z.infer<typeof administration.newHost>
+export type SignedBundle = z.infer<typeof schemas.signedBundle>
+export type NewHost = z.infer<typeof schemas.newHost>
 export type JoinRequest = z.infer<NonNullable<typeof hostStream.join.body>>
 export type PrincipalsLine = hostStream.PrincipalsLine
 

@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { Line, loginSchemas } from '#shared/api/index.ts'
+import type { Line, schemas } from '#shared/api/index.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
@@ -125,13 +125,13 @@ export type Acting = {
 export type Act = <T>(by: By, how: Acting, work: (t: Queryable) => Promise<T>) => Promise<T>
 
 export type WebauthnJson = Record<string, unknown>
-export type LoginStart = z.infer<typeof loginSchemas.loginStart>
-export type LoginStarted = z.infer<typeof loginSchemas.loginStarted>
-export type LoginTransaction = z.infer<typeof loginSchemas.loginTransaction>
-export type LoginToken = z.infer<typeof loginSchemas.loginToken>
-export type ActionTransaction = z.infer<typeof loginSchemas.actionTransaction>
-export type SessionView = z.infer<typeof loginSchemas.sessionAnswer>
-export type PasskeyView = z.infer<typeof loginSchemas.passkey>
+export type LoginStart = z.infer<typeof schemas.loginStart>
+export type LoginStarted = z.infer<typeof schemas.loginStarted>
+export type LoginTransaction = z.infer<typeof schemas.loginTransaction>
+export type LoginToken = z.infer<typeof schemas.loginToken>
+export type ActionTransaction = z.infer<typeof schemas.actionTransaction>
+export type SessionView = z.infer<typeof schemas.sessionAnswer>
+export type PasskeyView = z.infer<typeof schemas.passkey>
 
 export type PersonView = {
   readonly identity: PersonIdentity
@@ -164,7 +164,7 @@ export interface Proofs {
     readonly purpose: ProofPurpose
     readonly sshPublicKey: SshPublicKey
     readonly clientSpki: Uint8Array
-    readonly proof: z.infer<typeof loginSchemas.proof>
+    readonly proof: z.infer<typeof schemas.proof>
   }): string
   /** The same where the client key is proven by the connection already: the SSH key's signature alone. */
   checkSsh(parts: {

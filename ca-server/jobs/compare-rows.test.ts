@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { accessRows } from '#server/access/index.ts'
 import { identityRows } from '#server/identity/index.ts'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { compareRows } from './index.ts'
@@ -19,7 +19,7 @@ beforeEach(async () => {
   await rooms.addPerson(alice)
   await rooms.access.changeTeam(sre, { add: [alice], remove: [] }, by())
   const grant = { who: 'team:sre', login: 'deploy', hosts: { labels: { env: 'prod' } }, maxLifetime: 3600 }
-  await rooms.access.addGrant(administration.newGrant.parse(grant), by())
+  await rooms.access.addGrant(schemas.newGrant.parse(grant), by())
   alarms = []
   comparing = compareRows({
     ...rooms,

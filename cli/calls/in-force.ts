@@ -1,12 +1,12 @@
 import type { z } from 'zod'
-import type { administration } from '#shared/api/index.ts'
+import type { schemas } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { usage } from '../terminal/command.ts'
 import { print, remark, shown, table } from '../terminal/terminal.ts'
 import { local } from '../terminal/times.ts'
 import { CONNECTIONS_GO_ON } from './connections-go-on.ts'
 
-type InForce = Pick<z.infer<typeof administration.inForce>, 'hosts' | 'goodUntil'>
+type InForce = Pick<z.infer<typeof schemas.inForce>, 'hosts' | 'goodUntil'>
 
 /** The flags of all that ends or narrows access. */
 export const WAIT_OPTIONS = { wait: { type: 'string' }, 'no-wait': { type: 'boolean' } } as const

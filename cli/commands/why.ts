@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { type administration, api } from '#shared/api/index.ts'
+import { api, type schemas } from '#shared/api/index.ts'
 import { formatDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
@@ -13,7 +13,7 @@ import { type Command, command, take } from '../terminal/command.ts'
 import { print, printJson, remark, shown } from '../terminal/terminal.ts'
 import { local } from '../terminal/times.ts'
 
-type Answer = z.infer<typeof administration.decisionAnswer>
+type Answer = z.infer<typeof schemas.decisionAnswer>
 
 const why = command({
   help: `keyman why: as whom I get in to a host, and by which grant; if not, what is missing

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { z } from 'zod'
-import { api, type loginSchemas } from '#shared/api/index.ts'
+import { api, type schemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { LoginKeyType } from '#shared/login-key-types.ts'
@@ -68,7 +68,7 @@ const body = (
   device: options.device,
 })
 
-const redeem = (connection: Connection, grant: z.infer<typeof loginSchemas.loginToken>) =>
+const redeem = (connection: Connection, grant: z.infer<typeof schemas.loginToken>) =>
   call(connection, api.login.token, { body: grant, deadline: 10_000 })
 
 async function byLoopback(options: LoginOptions, connection: Connection, keys: LoginKeys): Promise<LoginAnswer> {

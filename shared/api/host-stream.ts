@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { signedBundle } from './administration.ts'
 import {
   armoredSignature,
   base64,
@@ -11,8 +10,10 @@ import {
   time,
   userPrincipal,
 } from './fields.ts'
-import { certificateAnswer, clientCertificateAnswer, proof } from './login.ts'
+import { proof } from './login.ts'
 import { route } from './route.ts'
+import { certificateAnswer, clientCertificateAnswer } from './ssh.ts'
+import { signedBundle } from './trust.ts'
 
 /**
  * What a host's agent and the server say to each other. A server's word is data (invariant 14): the kinds of document are

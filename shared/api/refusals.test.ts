@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { grantOptions, mandates, newGrant, newHost, teams } from './administration.ts'
 import { label, reason, secondsUpTo, who } from './fields.ts'
+import { grantOptions, newGrant } from './grants.ts'
+import { newHost } from './hosts.ts'
+import { mandates } from './mandates.ts'
+import { teams } from './teams.ts'
 
 const grant = { who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
 

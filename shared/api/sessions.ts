@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import { revocation, waits } from './administration.ts'
 import { id, personIdentity, time } from './fields.ts'
+import { waits } from './in-force.ts'
+import { revocation } from './revocations.ts'
 import { route } from './route.ts'
 
 /** A session that is open: of a machine that has signed in, or of a browser. */

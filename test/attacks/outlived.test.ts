@@ -1,7 +1,7 @@
 import { request } from 'node:https'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/server/client.ts'
-import { administration, api } from '#shared/api/index.ts'
+import { api, schemas } from '#shared/api/index.ts'
 import {
   type ApiSession,
   beginLogin,
@@ -130,7 +130,7 @@ describe('a passkey that was lost and is removed', () => {
     const { server } = world
     const dan = await inviteAndEnrol(server, world.alice, 'dan@example.com')
     await call(world.alice.connection, api.grants.add, {
-      body: administration.newGrant.parse({ who: 'dan@example.com', login: 'deploy', hosts: { labels: { env: 'x' } } }),
+      body: schemas.newGrant.parse({ who: 'dan@example.com', login: 'deploy', hosts: { labels: { env: 'x' } } }),
     })
     const thief = await logIn(server, dan)
     expect(thief.login.ssh).toBeDefined()

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call } from '#cli/server/client.ts'
-import { administration, api } from '#shared/api/index.ts'
+import { api, schemas } from '#shared/api/index.ts'
 import { parseHostName } from '#shared/names.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { type ApiSession, enrol, logIn, page } from '#test/support/people/api-person.ts'
@@ -142,7 +142,7 @@ describe.skipIf(why !== undefined)(
       expect({ next, status: join.status }).toEqual({ next: 'systemctl enable --now keyman-agent', status: 0 })
       machine.sh(next)
       await inForce(1)
-      const grant = administration.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
+      const grant = schemas.newGrant.parse({ who: 'alice@example.com', login: 'root', hosts: { host: HOST } })
       await call(alice.connection, api.grants.add, { body: grant })
       await inForce(2)
       expect(machine.sh('sshd -T')).toContain('trustedusercakeys /etc/ssh/keyman/')

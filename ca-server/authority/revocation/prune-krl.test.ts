@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { administration } from '#shared/api/index.ts'
+import { schemas } from '#shared/api/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { decodeKrl } from '#shared/ssh/index.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
@@ -40,7 +40,7 @@ beforeEach(async () => {
   rooms = await openRooms()
   await rooms.addPerson(alice)
   const grant = { who: alice, login: 'deploy', hosts: { labels: { env: 'prod' } }, maxLifetime: 3600 }
-  await rooms.access.addGrant(administration.newGrant.parse(grant), by())
+  await rooms.access.addGrant(schemas.newGrant.parse(grant), by())
 })
 afterEach(() => rooms.close())
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, truncateSync } from 'node:fs'
 import { call } from '#cli/server/client.ts'
-import { administration, api } from '#shared/api/index.ts'
+import { api, schemas } from '#shared/api/index.ts'
 import { fromHex, toHex } from '#shared/bytes.ts'
 import { type AuditedRecord, auditRecords, parseCheckpoint } from '#shared/merkle/index.ts'
 import { type ApiSession, enrol, inviteAndEnrol, logIn } from '../people/api-person.ts'
@@ -65,7 +65,7 @@ export async function openCrashWorld(
     const bob = await inviteAndEnrol(server, administrator, 'bob@example.com')
     for (const who of ['admin@example.com', 'bob@example.com'])
       await call(administrator.connection, api.grants.add, {
-        body: administration.newGrant.parse({ who, login: 'deploy', hosts: { labels: { env: 'prod' } } }),
+        body: schemas.newGrant.parse({ who, login: 'deploy', hosts: { labels: { env: 'prod' } } }),
       })
     const sessions: [ApiSession, ...ApiSession[]] = [await logIn(server, administrator.person)]
     for (let n = 1; n < (options.machines ?? 6); n++)

@@ -1,0 +1,115 @@
+import { z } from 'zod'
+import { isAddressRange } from '../ip-address.ts'
+import { hostSelector, id, login, seconds, secondsUpTo, time, who } from './fields.ts'
+import { inForce, waits } from './in-force.ts'
+import { route } from './route.ts'
+import { named } from './words.ts'
+
+const machines = ['machines'] as const
+
+const NO_RANGE = {
+  error: 'must be an address, or a network such as 10.0.0.0/8 with no bit behind its prefix',
+  abort: true,
+}
+
+/** Of a network the pattern says less than the check: that no bit is behind the prefix. */
+const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
+
+const RANGE_PATTERN = {
+  anyOf: [
+    { format: 'ipv4' },
+    { format: 'ipv6' },
+    { pattern: `^${OCTET}(\\.${OCTET}){3}/(3[0-2]|[12]?[0-9])$` },
+    { pattern: z.regexes.cidrv6.source },
+  ],
+  description: 'An address, or a network with no bit behind its prefix',
+}
+
+const NO_COMMAND = { error: 'must be 1 to 500 characters of printable ASCII without ", \\ and #', abort: true }
+
+/** What a grant lets a session do beyond a shell. Agent forwarding is off unless a grant gives it (CVE-2023-38408). */
+export const grantOptions = z.strictObject({
+  pty: named('With a terminal', z.boolean().default(true)),
+  portForwarding: named('With port forwarding', z.boolean().default(true)),
+  agentForwarding: named('With agent forwarding', z.boolean().default(false)),
+  x11Forwarding: named('With X11 forwarding', z.boolean().default(false)),
+  /** Addresses or CIDR ranges that the login may come from. */
+  sourceAddress: named(
+    'From',
+    z
+      .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE).meta(RANGE_PATTERN))
+      .min(1, 'must be at least one address or network')
+      .max(32, 'must be at most 32 addresses and networks')
+      .optional(),
+    { absent: 'any address' },
+  ),
+  /** The one command that runs. Refused are quotes, backslashes, control characters and `#`, at which sshd cuts the line that this goes into. */
+  forceCommand: named(
+    'Command',
+    z
+      .string()
+      .min(1, NO_COMMAND)
+      .max(500, NO_COMMAND)
+      .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, NO_COMMAND)
+      .optional(),
+    { how: 'text', absent: 'any' },
+  ),
+})
+
+export const newGrant = z.strictObject({
+  who: named('To', who),
+  login: named('Login', login),
+  hosts: hostSelector,
+  /** seconds, of one certificate */
+  maxLifetime: named('A certificate lives at most', secondsUpTo(7 * 86_400).default(8 * 3600), { how: 'duration' }),
+  /** When the grant itself ends. */ endsAt: named('The grant ends', time.optional(), { absent: 'never' }),
+  options: grantOptions.prefault({}),
+})
+
+export const grant = z.object({
+  id,
+  who,
+  login,
+  hosts: hostSelector,
+  maxLifetime: seconds,
+  endsAt: time.optional(),
+  options: grantOptions,
+  createdAt: time,
+  createdBy: z.string(),
+})
+
+export const grants = {
+  list: route({
+    method: 'GET',
+    path: '/v1/grants',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'All grants',
+    answer: z.object({ grants: z.array(grant) }),
+  }),
+  add: route({
+    method: 'POST',
+    path: '/v1/grants',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'grant add',
+    mandated: true,
+    status: 201,
+    summary: 'Give a person or team a login on hosts',
+    body: newGrant,
+    answer: grant,
+  }),
+  remove: route({
+    method: 'DELETE',
+    path: '/v1/grants/{id}',
+    params: z.object({ id }),
+    listeners: machines,
+    caller: 'administrator',
+    action: 'grant remove',
+    mandated: true,
+    ends: true,
+    summary: 'Take a grant away; hosts hear of it at once',
+    query: waits,
+    answer: inForce,
+  }),
+}

@@ -1,0 +1,104 @@
+import { z } from 'zod'
+import { finding, hostName, labels, secondsUpTo, time } from './fields.ts'
+import { route } from './route.ts'
+import { named } from './words.ts'
+
+const machines = ['machines'] as const
+
+export const hostState = z.enum(['invited', 'connected', 'failed', 'away'])
+
+export const host = z.object({
+  name: hostName,
+  /** Further names that its certificates carry; absent where there are none. */
+  aliases: z.array(hostName).optional(),
+  labels,
+  port: z.int().optional(),
+  address: z.string().optional(),
+  /** `failed`: connected, but what it should have is not in force there, as `message` says. */
+  state: hostState,
+  revision: z.int(),
+  inForce: z.int(),
+  lastSeenAt: time.optional(),
+  message: z.string().optional(),
+  /** What its agent and its sshd said they are when it last connected. */
+  agent: z.string().optional(),
+  sshd: z.string().optional(),
+  /** What its own configuration says beside KeyMan, as its agent found it: who is kept out, and what else lets in. */
+  findings: z.array(finding).optional(),
+})
+
+export const newHost = z.strictObject({
+  name: named('Host', hostName),
+  /** Further names that its certificates carry, such as a CNAME: under the organisation's suffixes, and no other host's. */
+  aliases: named(
+    'Also called',
+    z
+      .array(hostName)
+      .min(1, 'must name one')
+      .max(16, 'must be at most 16 names')
+      .meta({ uniqueItems: true })
+      .optional(),
+    {
+      absent: 'no other name',
+    },
+  ),
+  labels: named('With the labels', labels.default({})),
+  port: named('Port', z.int().min(1).max(65_535).default(22)),
+  /** Where clients reach it if the name does not resolve. */
+  address: named(
+    'Reached at',
+    z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' }).optional(),
+    { absent: 'its name' },
+  ),
+  /** How long the join token is good, in seconds. */
+  tokenLifetime: named('The join token is good for', secondsUpTo(7 * 86_400).default(3600), { how: 'duration' }),
+})
+
+export const hosts = {
+  list: route({
+    method: 'GET',
+    path: '/v1/hosts',
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'All hosts and what is in force on them',
+    answer: z.object({ hosts: z.array(host) }),
+  }),
+  show: route({
+    method: 'GET',
+    path: '/v1/hosts/{name}',
+    params: z.object({ name: hostName }),
+    listeners: machines,
+    caller: 'administrator',
+    summary: 'One host',
+    answer: host,
+  }),
+  add: route({
+    method: 'POST',
+    path: '/v1/hosts',
+    listeners: machines,
+    caller: 'administrator',
+    action: 'host add',
+    mandated: true,
+    status: 201,
+    summary: 'Name a host and get its join token',
+    body: newHost,
+    answer: z.object({
+      host,
+      /** Shown once. */ token: z.string(),
+      endsAt: time,
+      /** What to type on the host; the token goes in by stdin. */ command: z.string(),
+    }),
+  }),
+  remove: route({
+    method: 'DELETE',
+    path: '/v1/hosts/{name}',
+    params: z.object({ name: hostName }),
+    listeners: machines,
+    caller: 'administrator',
+    action: 'host remove',
+    mandated: true,
+    ends: true,
+    summary: 'Take a host out; its certificates are revoked',
+    /** Until when whoever has not heard of it believes the host. */ answer: z.object({ goodUntil: time }),
+  }),
+}
