@@ -13,8 +13,15 @@ const rows = page
 /** The rooms that meet the outside. */
 const DOORS = ['ca-server/http', 'ca-server/identity', 'ca-server/hosts']
 const sources = [
-  ...DOORS.flatMap(folder => readdirSync(join(root, folder)).map(name => `${folder}/${name}`)),
-  ...['ca-server/listen.ts', 'ca-server/compose.ts', 'ca-server/ledger/log/group.ts', 'shared/api/host-stream.ts'],
+  ...DOORS.flatMap(folder =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map(name => `${folder}/${name}`),
+  ),
+  ...[
+    'ca-server/listen.ts',
+    'ca-server/compose.ts',
+    'ca-server/ledger/log/group.ts',
+    'shared/api/resources/host-stream.ts',
+  ],
 ].filter(file => file.endsWith('.ts') && !file.endsWith('.test.ts'))
 /** How old something may be that is held in memory, and what one clock may differ from another, grows by nobody's doing. */
 const NO_SIZE = new Set(['MAX_AGE_MS', 'MAX_GAP_MS', 'MAX_SKEW', 'MAX_BATCH', 'MAX_IN_FLIGHT', 'MAX_IDENTITY'])

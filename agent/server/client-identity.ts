@@ -71,7 +71,7 @@ export function saveCertificate(
   writeAtomically(certificateFile(stateFolder), utf8(x509.toString()), 0o600)
 }
 
-/** ECDSA over SHA-256, IEEE P1363, in base64: as `shared/api/login.ts` says. */
+/** ECDSA over SHA-256, IEEE P1363, in base64: as `shared/api/resources/login.ts` says. */
 export const proveClientKey = (key: ClientKey, message: Uint8Array): string =>
   toBase64(sign('sha256', message, { key: key.privateKey, dsaEncoding: 'ieee-p1363' }))
 

@@ -1,6 +1,6 @@
 import WebSocket from 'ws'
-import { HOST_STREAM_PATH, MAX_FRAME_BYTES } from '#shared/api/host-stream.ts'
 import { hostStream } from '#shared/api/index.ts'
+import { HOST_STREAM_PATH, MAX_FRAME_BYTES } from '#shared/api/resources/host-stream.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { agentFor, type Connection, notKnown, tlsOptions, unreached } from './call.ts'
 

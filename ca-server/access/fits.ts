@@ -1,4 +1,4 @@
-import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/host-stream.ts'
+import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host-stream.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'

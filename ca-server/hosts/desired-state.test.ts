@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { frameToAgent } from '#shared/api/host-stream.ts'
+import { frameToAgent } from '#shared/api/resources/host-stream.ts'
 import { parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { contentFor } from './desired-state.ts'
 import type { HostsDeps } from './port.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Krl } from '#server/authority/index.ts'
-import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/host-stream.ts'
 import type { hostStream } from '#shared/api/index.ts'
+import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host-stream.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import type { HostsDeps, PrincipalsLine, SignedBundle } from './port.ts'
 import type { HostRow } from './records.ts'

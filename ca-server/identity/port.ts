@@ -177,7 +177,7 @@ export interface Proofs {
   }): string
 }
 
-/** Login of a person's machine: see `shared/api/login.ts`. */
+/** Login of a person's machine: see `shared/api/resources/login.ts`. */
 export interface Logins {
   start(request: LoginStart, from: string): Promise<LoginStarted>
   /** Throws `not-found`. A device login is shown by its code alone, so that no link leads to the consent. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { label, reason, secondsUpTo, who } from './fields.ts'
-import { grantOptions, newGrant } from './grants.ts'
-import { newHost } from './hosts.ts'
-import { mandates } from './mandates.ts'
-import { teams } from './teams.ts'
+import { grantOptions, newGrant } from './resources/grants.ts'
+import { newHost } from './resources/hosts.ts'
+import { mandates } from './resources/mandates.ts'
+import { teams } from './resources/teams.ts'
 
 const grant = { who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
 

@@ -29,6 +29,7 @@ const FULL: Record<string, Record<string, unknown>[]> = {
   })),
   'revocations.create': [
     { person: 'zoe@example.com' },
+    { session: 'session_abcdefghijkl' },
     { keyId: 'zoe@example.com/passkey/session_x' },
     { serial: '4711' },
     { publicKey: KEY },

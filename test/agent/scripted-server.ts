@@ -3,8 +3,8 @@ import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { hostStream } from '#shared/api/index.ts'
+import { HOST_STREAM_PATH } from '#shared/api/resources/host-stream.ts'
 import type { TestAuthority } from '#test/support/machine-authority.ts'
 
 export type ScriptedServer = {

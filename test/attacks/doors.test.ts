@@ -4,8 +4,8 @@ import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import WebSocket from 'ws'
 import { type Connection, call } from '#cli/server/client.ts'
-import { HOST_STREAM_PATH } from '#shared/api/host-stream.ts'
 import { api } from '#shared/api/index.ts'
+import { HOST_STREAM_PATH } from '#shared/api/resources/host-stream.ts'
 import { beginLogin, page, pageCall, untouched } from '#test/support/people/api-person.ts'
 import {
   type AttackWorld,

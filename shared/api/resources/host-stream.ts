@@ -9,9 +9,9 @@ import {
   publicKeyLine,
   time,
   userPrincipal,
-} from './fields.ts'
+} from '../fields.ts'
+import { route } from '../route.ts'
 import { proof } from './login.ts'
-import { route } from './route.ts'
 import { certificateAnswer, clientCertificateAnswer } from './ssh.ts'
 import { signedBundle } from './trust.ts'
 

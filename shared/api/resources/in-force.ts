@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { decimal, finding, hostName, time } from './fields.ts'
-import { named } from './words.ts'
+import { decimal, finding, hostName, time } from '../fields.ts'
+import { named } from '../words.ts'
 
 export const hostInForce = z.object({
   name: hostName,

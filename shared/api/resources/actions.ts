@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { id, personIdentity, time, webauthnJson } from './fields.ts'
-import { route } from './route.ts'
+import { id, personIdentity, time, webauthnJson } from '../fields.ts'
+import { route } from '../route.ts'
 
 /**
  * Consent. Where an action wants a touch, the refusal (`assertion-required`) names a transaction; its page shows action, every

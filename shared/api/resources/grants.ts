@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { isAddressRange } from '../ip-address.ts'
-import { hostSelector, id, login, seconds, secondsUpTo, time, who } from './fields.ts'
+import { isAddressRange } from '../../ip-address.ts'
+import { hostSelector, id, login, seconds, secondsUpTo, time, who } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
 
 const machines = ['machines'] as const
 

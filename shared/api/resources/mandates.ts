@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { id, secondsUpTo, time } from './fields.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
+import { id, secondsUpTo, time } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 
 const machines = ['machines'] as const
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { label, personIdentity, secret, time, webauthnJson } from './fields.ts'
-import { route } from './route.ts'
+import { label, personIdentity, secret, time, webauthnJson } from '../fields.ts'
+import { route } from '../route.ts'
 import { sessionAnswer } from './session.ts'
 
 /** Enrolment by a single-use link whose secret stands after `#`: the first administrator's, an invitation's, of somebody who was reset, or `keyman-server admin-link`. */

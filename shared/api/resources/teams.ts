@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { personIdentity, teamName } from './fields.ts'
+import { personIdentity, teamName } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
 
 const machines = ['machines'] as const
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { armoredSignature, decimal, INT4_MAX, publicKeyLine } from './fields.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
+import { armoredSignature, decimal, INT4_MAX, publicKeyLine } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 
 const machines = ['machines'] as const
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { armoredSignature, hostName, publicKeyLine, seconds, time } from './fields.ts'
-import { route } from './route.ts'
+import { armoredSignature, hostName, publicKeyLine, seconds, time } from '../fields.ts'
+import { route } from '../route.ts'
 
 export const certificateAnswer = z.object({
   /** One line as in a `-cert.pub` file. */

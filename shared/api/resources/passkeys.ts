@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { id, label, time, webauthnJson } from './fields.ts'
+import { id, label, time, webauthnJson } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
 
 export const passkey = z.object({
   id,

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { webauthnJson } from './fields.ts'
-import { route } from './route.ts'
+import { webauthnJson } from '../fields.ts'
+import { route } from '../route.ts'
 import { sessionAnswer } from './session.ts'
 
 /** Signing in to the page itself (a browser session); not needed for a machine's login. */

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { id, personIdentity, secondsUpTo, time } from './fields.ts'
+import { id, personIdentity, secondsUpTo, time } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
 
 const machines = ['machines'] as const
 

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { id, keyId, personIdentity, publicKeyLine, reason, uint64 } from './fields.ts'
+import { id, keyId, personIdentity, publicKeyLine, reason, uint64 } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 import { inForce } from './in-force.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
 
 const machines = ['machines'] as const
 

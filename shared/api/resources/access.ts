@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { finding, hostName, id, login, personIdentity, seconds, time } from './fields.ts'
+import { finding, hostName, id, login, personIdentity, seconds, time } from '../fields.ts'
+import { route } from '../route.ts'
 import { grantOptions } from './grants.ts'
 import { hostState } from './hosts.ts'
-import { route } from './route.ts'
 
 const machines = ['machines'] as const
 

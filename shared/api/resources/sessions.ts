@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { id, personIdentity, time } from './fields.ts'
+import { id, personIdentity, time } from '../fields.ts'
+import { route } from '../route.ts'
 import { waits } from './in-force.ts'
 import { revocation } from './revocations.ts'
-import { route } from './route.ts'
 
 /** A session that is open: of a machine that has signed in, or of a browser. */
 const openSession = z.object({

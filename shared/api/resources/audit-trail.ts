@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { RECORD_KINDS, STATE_KINDS } from '../audit/index.ts'
-import { decimal, hostName, int8, personIdentity, time } from './fields.ts'
-import { route } from './route.ts'
+import { RECORD_KINDS, STATE_KINDS } from '../../audit/index.ts'
+import { decimal, hostName, int8, personIdentity, time } from '../fields.ts'
+import { route } from '../route.ts'
 
 const machines = ['machines'] as const
 

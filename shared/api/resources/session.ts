@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { id, personIdentity, time } from './fields.ts'
-import { route } from './route.ts'
+import { id, personIdentity, time } from '../fields.ts'
+import { route } from '../route.ts'
 import { clientCertificateAnswer, reachableHost, revokedHosts } from './ssh.ts'
 
 export const sessionAnswer = z.object({

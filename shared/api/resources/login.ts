@@ -11,8 +11,8 @@ import {
   secret,
   time,
   webauthnJson,
-} from './fields.ts'
-import { route } from './route.ts'
+} from '../fields.ts'
+import { route } from '../route.ts'
 import { sessionAnswer } from './session.ts'
 import { certificateAnswer, clientCertificateAnswer, reachableHost, revokedHosts } from './ssh.ts'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { finding, hostName, labels, secondsUpTo, time } from './fields.ts'
-import { route } from './route.ts'
-import { named } from './words.ts'
+import { finding, hostName, labels, secondsUpTo, time } from '../fields.ts'
+import { route } from '../route.ts'
+import { named } from '../words.ts'
 
 const machines = ['machines'] as const
 
