@@ -55,30 +55,44 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
   deps.assertFits(now => withGrant(now, added), 'who')
   const looked = new Set<string>()
   for (;;) {
-    const unheard = await change(deps, 'grant add', holders(added.who), by, async t => {
-      const same = await sameGrant(deps, t, added, looked)
-      if (same !== undefined) return same
-      await insertGrant(t, added)
-      await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
-      return undefined
-    })
-    if (unheard === undefined) return added
-    // Given a moment ago, here or by another server: whether the log vouches for it is heard outside of a transaction only.
-    looked.add(unheard)
-    await deps.ledger.follow()
+    try {
+      await change(deps, 'grant add', holders(added.who), by, async t => {
+        await refuseSame(deps, t, added, looked)
+        await insertGrant(t, added)
+        await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
+      })
+      return added
+    } catch (error) {
+      if (!(error instanceof Unheard)) throw error
+      // Given a moment ago, here or by another server: whether the log vouches for it is heard outside of a transaction only, and
+      // this one left nothing behind, not even a touch that was used.
+      looked.add(error.id)
+      await deps.ledger.follow()
+    }
   }
 }
 
+/** There is a row that gives just the same, and the log was not asked for it since. */
+class Unheard extends Error {
+  readonly id: string
+  constructor(id: string) {
+    super(`the log was not asked for ${id} yet`)
+    this.id = id
+  }
+}
+/** Rows that give just the same, of which each is asked for once: whoever writes rows must not keep a change waiting for good. */
+const MOST_LOOKED = 8
+
 /**
  * Of two that give just the same, taking one away would take nothing away: throws where there is one. What the log does not vouch
- * for gives nothing; gives the ID of one that it was not asked for (`looked`) since there is such a row.
+ * for gives nothing; throws `Unheard` where it was not asked (`looked`) since there is such a row.
  */
-async function sameGrant(
+async function refuseSame(
   { ledger }: ChangeDeps,
   t: Queryable,
   added: Grant,
   looked: ReadonlySet<string>,
-): Promise<string | undefined> {
+): Promise<void> {
   const gives = (grant: Grant) => canonicalJson(grantFact({ ...grant, id: '' }).is)
   const alike = (await selectGrants(t)).filter(grant => grant.who === added.who && gives(grant) === gives(added))
   const same = alike.find(grant => ledger.facts.holds(grantFact(grant)))
@@ -86,7 +100,8 @@ async function sameGrant(
     throw new KeymanError('conflict', `${same.id} gives just this already`, {
       hint: `see keyman grant show ${same.id}; a grant never changes: to give something else, add another`,
     })
-  return alike.find(({ id }) => !looked.has(id))?.id
+  const unheard = alike.find(({ id }) => !looked.has(id))
+  if (unheard && looked.size < MOST_LOOKED) throw new Unheard(unheard.id)
 }
 
 export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
