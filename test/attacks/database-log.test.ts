@@ -79,7 +79,8 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
   })
 
   it('gives the KRL no time that nobody can read, so that hosts would hear of no version any more; of its own time they do', async () => {
-    const { keyId, certificate } = await issue(world.alice)
+    // By the key ID its session ends too.
+    const { keyId, certificate } = await issue(await logIn(world.server, world.bob.person))
     const version = async () => BigInt((await stateOf(world, host)).krl.version)
     const before = await version()
     await world.sql(`create or replace function early() returns trigger language plpgsql as
