@@ -1,4 +1,11 @@
-import { type By, byPerson, type MachineCaller, type PersonBy, type PersonCaller } from '#server/identity/index.ts'
+import {
+  type By,
+  byPerson,
+  type MachineCaller,
+  type NamedSession,
+  type PersonBy,
+  type PersonCaller,
+} from '#server/identity/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { ApiRequest } from './handle.ts'
 
@@ -15,6 +22,14 @@ export function machineOf(request: Asked): MachineCaller {
   if (person.via === 'machine') return person
   throw new KeymanError('denied', 'this is for a machine that has signed in, not for a browser')
 }
+
+/** The session that asks, as it is named to be ended. */
+export const ownSession = (caller: PersonCaller): NamedSession => ({
+  id: caller.session,
+  person: caller.identity,
+  device: caller.device,
+  ...(caller.via === 'machine' ? { sshKey: caller.ssh.fingerprint } : {}),
+})
 
 /** On whose behalf. What a person does is done by `identity.act`, which looks once more whether the person may. */
 export function byOf(request: Asked): By {

@@ -1,7 +1,7 @@
 import type { Authority } from '#server/authority/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
-import { byOf, byPersonOf, personOf } from '../caller.ts'
+import { byOf, byPersonOf, ownSession, personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type SessionRoutesDeps = {
@@ -16,9 +16,7 @@ export function sessionRoutes({ identity, authority }: SessionRoutesDeps): Handl
     handle(api.session.end, async request => {
       const caller = personOf(request)
       if (caller.via === 'machine') {
-        const { session: id, identity: person, device, ssh } = caller
-        const own = { id, person, device, sshKey: ssh.fingerprint }
-        await authority.revoke({ session: own }, 'logged out', byOf(request))
+        await authority.revoke({ session: ownSession(caller) }, 'logged out', byOf(request))
         return undefined
       }
       await identity.signIns.end(byPersonOf(request))

@@ -4,7 +4,7 @@ import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity, OpenSession } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { byOf, personOf } from '../caller.ts'
+import { byOf, ownSession, personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 import { mayHearOf } from './in-force.ts'
 import { revocationAnswer } from './revocations.ts'
@@ -35,7 +35,8 @@ export function sessionsRoutes({ identity, authority, access, hosts }: SessionsR
     }),
     handle(api.sessions.end, async request => {
       const caller = personOf(request)
-      const session = await identity.sessions.find(request.params.id ?? '', caller.identity)
+      const id = request.params.id ?? ''
+      const session = id === caller.session ? ownSession(caller) : await identity.sessions.find(id, caller.identity)
       const ended = await authority.revoke({ session }, 'by the person', byOf(request))
       return revocationAnswer(hosts, ended, request.query.wait, mayHearOf(access, caller))
     }),
