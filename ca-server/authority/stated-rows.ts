@@ -4,7 +4,7 @@ import { revokedKeyFact, versionFact } from '#shared/audit/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { serialRows } from './serials.ts'
 
-/** A bundle may be 200 kB long. */
+/** A bundle may be 40 kB long. */
 const BUNDLES_AT_ONCE = 10
 
 const keyRow = z

@@ -110,7 +110,7 @@ export type HostsDeps = {
   readonly monotonic?: () => number
 }
 
-/** One side of a host's stream; `http/host-stream.ts` puts a WebSocket behind it. */
+/** One side of a host's stream; `http/routes/host-stream.ts` puts a WebSocket behind it. */
 export type HostChannel = {
   /** Where the host calls from, as the listener sees it. */
   readonly from: string
@@ -179,9 +179,9 @@ export interface Hosts {
   /** The same by its name or an alias. */
   named(name: HostName): LivingHost | undefined
 
-  /** A host's stream has opened. */
   /** In seconds, how far the clock of each host that has said so is ahead of the server's. */
   clocksApart(): readonly number[]
+  /** A host's stream has opened. */
   connect(caller: HostCaller, channel: HostChannel): HostConnection
   /**
    * Waits until every joined host has this KRL (or a newer one) in force, at most `seconds`; answers at once with 0.

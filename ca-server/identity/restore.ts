@@ -58,7 +58,10 @@ export async function suspendAllIn(
       throw new KeymanError('conflict', `${identity} was disabled after the backup, by the export of the log`, {
         hint: 'keep somebody else, or let an administrator confirm them afterwards',
       })
-  const suspended = isComplete ? disabled : active.filter(person => !keep.includes(person.identity))
+  // Whom the log as it was at the end does not know as they are here, nobody says to be active.
+  const suspended = active.filter(person =>
+    isComplete && newer ? stateBy(newer.facts, person)?.state !== 'active' : !keep.includes(person.identity),
+  )
   for (const { identity } of suspended) await updateState(t, identity, 'disabled')
   const demoted = active.filter(
     person => newer && person.administrator && stateBy(newer.facts, person)?.administrator === false,

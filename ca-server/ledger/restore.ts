@@ -27,8 +27,11 @@ export type Lost = {
   readonly by: string
   /** What an export of the log says of it. */
   readonly newer?: NewerLog | undefined
-  /** From which record on nothing says what happened. */
-  readonly unknownFrom: bigint
+  /**
+   * Whether the export reaches as far as somebody else remembers: of itself it says nothing of what came after it. This server remembers each record before
+   * anything is signed that rests on it.
+   */
+  readonly isComplete: boolean
 }
 
 type Head = { readonly number: number; readonly size: bigint; readonly root: Uint8Array; readonly by: string }
@@ -81,5 +84,8 @@ export async function whatIsLost(
   const [newest] = lost.toSorted((a, b) => b.number - a.number || (a.size < b.size ? 1 : -1))
   if (!newest) return undefined
   const { size, root, number, by } = newest
-  return { held, size, root: toHex(root), number, by, newer, unknownFrom: newer?.size ?? held }
+  const isNewest = (head: Head) => head.number === number && head.size === size && equalBytes(head.root, root)
+  // The export is one of these where it was given.
+  const isComplete = newer !== undefined && isNewest({ ...newer, by }) && heads.filter(isNewest).length > 1
+  return { held, size, root: toHex(root), number, by, newer, isComplete }
 }

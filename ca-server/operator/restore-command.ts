@@ -38,7 +38,7 @@ export async function restoreCommand(
         : `The database holds ${held} records of the audit log; by ${by} they are not those that there were: what came in their place is kept, what was there is lost.`,
     )
     if (newer) sayKnown(say, lost, newer)
-    if (!newer || newer.size < size) say(UNKNOWN)
+    if (!lost.isComplete) say(UNKNOWN)
     say(`Nothing was changed. To go on: keyman-server restore --yes [--keep PERSON]${newer ? ' --log FILE' : ''}`)
     return EXIT.found
   }
@@ -55,9 +55,8 @@ export async function restoreCommand(
   }
   if (lost.newer) sayGiven(say, lost.newer, taken)
   if (suspended.length > 0) {
-    const isKnown = lost.newer?.size === lost.size
     say(
-      isKnown
+      lost.isComplete
         ? 'These were disabled after the backup, and are again:'
         : 'These may have been disabled meanwhile, and can not sign in until an administrator has confirmed them:',
     )
@@ -83,11 +82,13 @@ function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly 
   for (const [id, { index, details }] of given) say(`  ${id}  record ${index}${details && ` ${details.slice(0, 200)}`}`)
 }
 
-function sayKnown(say: (line: string) => void, { held, size }: Lost, newer: NewerLog): void {
+function sayKnown(say: (line: string) => void, { held, size, isComplete }: Lost, newer: NewerLog): void {
   say(
     `The export of the log knows records ${held} to ${newer.size - 1n}: what they took away or revoked will be taken away or revoked again.`,
   )
   if (newer.size < size) say(`Of records ${newer.size} to ${size - 1n} nothing is known.`)
+  else if (!isComplete)
+    say(`Whether anything came after record ${newer.size - 1n} nobody says: this server does not remember it.`)
   else
     say(
       'Nothing else happened, as far as anybody remembers: only who was disabled by then will be. All sessions, invitations and join tokens will end.',

@@ -69,8 +69,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
     const held = (await Promise.all(keystores.map(each => each.listKeys()))).flat().map(({ label }) => label)
     const verified = await pinnedBundle(pins)
-    const { newer } = lost
-    const isComplete = newer !== undefined && newer.size === lost.size
+    const { newer, isComplete } = lost
     const result = await store.transaction({ name: 'restore', deadlineMs: 300_000 }, async t => {
       const at = now()
       await beginIncarnation(t, incarnation, at)

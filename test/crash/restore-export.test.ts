@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -149,6 +149,19 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
     expect(known).toMatch(/Given or changed after the backup[\s\S]*person:carol@example.com {2}record \d+/)
     expect(restore('--yes', '--keep', BOB, '--log', file('export')).stderr).toContain(`${BOB} was disabled after the`)
   })
+
+  it.skipIf(skip)(
+    'is all that happened only if this server remembers no more: one that remembers nothing suspends everybody',
+    () => {
+      const head = join(world.server.dataFolder, 'pins', 'log-head.json')
+      renameSync(head, file('log-head'))
+      const { stdout } = restore('--log', file('export'))
+      renameSync(file('log-head'), head)
+      expect(stdout).toMatch(/Whether anything came after record \d+ nobody says: this server does not remember it/)
+      expect(stdout).toContain('What happened after the backup nobody knows any more')
+      expect(restore('--log', file('export')).stdout).not.toContain('nobody knows any more')
+    },
+  )
 
   it.skipIf(skip)(
     'takes away again what was taken away, revokes what was revoked, and suspends nobody else',
