@@ -10,3 +10,6 @@ const escaped = (character: string): string =>
 
 /** Foreign text as one line that may go to a terminal or a log: nothing in it that a terminal obeys, or that is not seen. */
 export const shown = (text: string): string => text.replace(UNSAFE, escaped)
+
+/** The same, cut to so many characters, the last of them a whole one. */
+export const shownAtMost = (text: string, most: number): string => shown(text).slice(0, most).toWellFormed()

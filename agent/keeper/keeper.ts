@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import type { hostStream } from '#shared/api/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import { verifyState } from '../server/verify-state.ts'
 import { checkNotOverruled } from '../sshd/config.ts'
@@ -165,7 +166,7 @@ export class Keeper {
     return {
       type: 'failed',
       revision: revision ?? revisionInForce(this.agent.stateFolder),
-      message: message.slice(0, 500),
+      message: shownAtMost(message, 500),
     }
   }
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
+import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import { type Connection, call } from '../server/call.ts'
 import { loadIdentity, renewalIsDue, saveCertificate } from '../server/client-identity.ts'
@@ -96,7 +97,7 @@ export async function runSession(
         // Gone with `keyman-agent leave`: that is no failure to tell anybody.
         if (existsSync(stateFolder)) {
           log.error(why)
-          const message = why.slice(0, 500)
+          const message = shownAtMost(why, 500)
           stream.send({ type: 'failed', revision: revision ?? revisionInForce(stateFolder), message })
         }
         stream.close()

@@ -3,6 +3,7 @@ import { type Finding, MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fiel
 import { utf8 } from '#shared/bytes.ts'
 import { printable } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
+import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
 import { type Account, accountProblems, findAccount, ownAccounts } from './accounts.ts'
@@ -40,7 +41,11 @@ export async function lookAround(config: AgentConfig, now: Date, before?: Found)
   if (before !== undefined && stateOf(config, before.places, now) === before.by) return before
   const places = ['/etc/passwd', '/etc/shadow', '/etc/group', '/etc/nologin', sshdFiles(config).userAuthorities]
   const found: Finding[] = []
-  const say: Say = (about, message, more = {}) => void found.push({ about, message: message.slice(0, 500), ...more })
+  const say: Say = (about, message, { login, ...more } = {}) =>
+    void found.push({
+      ...{ about, message: shownAtMost(message, 500), ...more },
+      ...(login === undefined ? {} : { login: shownAtMost(login, 64) }),
+    })
   try {
     ofEverybody(config, await askSshd(config, ANYBODY, SOMEWHERE), say)
     const logins = loginsOf(config)
@@ -147,8 +152,13 @@ function authorityTypes(config: AgentConfig): string[] {
 
 function stateOf(config: AgentConfig, places: readonly string[], now: Date): string {
   const stats = places.map(path => {
-    const entry = statSync(path, { throwIfNoEntry: false })
-    return entry ? `${entry.ino}:${entry.size}:${entry.mtimeMs}` : 'none'
+    try {
+      const entry = statSync(path, { throwIfNoEntry: false })
+      return entry ? `${entry.ino}:${entry.size}:${entry.mtimeMs}` : 'none'
+    } catch {
+      // Some of these are their accounts' own: a link to itself there must not keep the host from saying what is in force.
+      return 'unreadable'
+    }
   })
   // Accounts end by the day.
   return [now.toISOString().slice(0, 10), fingerprintOfSshd(config), ...stats].join(' ')

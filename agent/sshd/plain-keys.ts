@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Account } from './accounts.ts'
 
@@ -31,10 +31,9 @@ export function keyFiles(setting: string, account: Account): string[] {
 
 /** `undefined` where the file is not there. Throws where it cannot be read. */
 export function readPlainKeys(file: string): PlainKeys | undefined {
-  const entry = statSync(file, { throwIfNoEntry: false })
-  if (!entry?.isFile()) return undefined
-  if (entry.size > MOST_BYTES) throw new Error(`it has more than ${MOST_BYTES} bytes`)
-  const keys = readFileSync(file, 'latin1')
+  const text = readText(file)
+  if (text === undefined) return undefined
+  const keys = text
     .split('\n')
     .map(line => line.trim())
     .flatMap(line => keyOf(line) ?? [])
@@ -43,6 +42,24 @@ export function readPlainKeys(file: string): PlainKeys | undefined {
     count: keys.length,
     authorities: keys.filter(key => key.isAuthority).length,
     fingerprints: keys.map(key => key.fingerprint),
+  }
+}
+
+/** The account's owner may put there what they like, at any moment: a pipe is not waited for, and no more is read than this. */
+function readText(file: string): string | undefined {
+  // Before it is opened, which some devices take for an order.
+  if (!statSync(file, { throwIfNoEntry: false })?.isFile()) return undefined
+  const opened = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!fstatSync(opened).isFile()) return undefined
+    const buffer = Buffer.alloc(MOST_BYTES + 1)
+    let length = 0
+    for (let read = -1; read !== 0; length += read)
+      read = readSync(opened, buffer, length, buffer.length - length, null)
+    if (length > MOST_BYTES) throw new Error(`it has more than ${MOST_BYTES} bytes`)
+    return buffer.toString('latin1', 0, length)
+  } finally {
+    closeSync(opened)
   }
 }
 

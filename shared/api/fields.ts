@@ -144,6 +144,15 @@ export const hostSelector = z.union([
     ),
   }),
 ])
+/**
+ * What a host says in its own words. Without what PostgreSQL keeps in no text: what many hosts have said is written down in one
+ * statement, which one of them must not spoil for the others.
+ */
+export const hostText = (most: number) =>
+  z
+    .string()
+    .max(most)
+    .refine(text => text.isWellFormed() && !text.includes('\0'), 'must have no NUL and no half of a character')
 /** How many of these a host tells at once; what is more is counted in the last one. */
 export const MAX_FINDINGS = 64
 export const MAX_FINDINGS_BYTES = 12 * 1024
@@ -153,8 +162,8 @@ export const MAX_FINDINGS_BYTES = 12 * 1024
  */
 export const finding = z.strictObject({
   about: z.enum(['narrows', 'lets-in', 'remark']),
-  login: z.string().max(64).optional(),
-  message: z.string().max(500),
+  login: hostText(64).optional(),
+  message: hostText(500),
   /** Of plain keys that let in. */
   fingerprints: z.array(fingerprint).max(16).optional(),
 })

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { doctor } from '#agent/commands/doctor.ts'
@@ -138,6 +138,23 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
       ok: true,
       message: expect.stringContaining(`${fingerprint}`),
     })
+  })
+
+  it('says what is in force whatever an account puts in the place of its keys: a link to itself, a pipe, a file too long', async () => {
+    const keys = await start(({ folder }) => [
+      `AuthorizedKeysFile ${folder}/%u.link ${folder}/%u.pipe ${folder}/%u.long`,
+    ])
+    const file = (name: string) => join(keys.sshd.folder, `${login}.${name}`)
+    symlinkSync(file('link'), file('link'))
+    execFileSync('mkfifo', [file('pipe')])
+    writeFileSync(file('long'), execFileSync('cat', [`${keys.sshd.hostKey}.pub`]))
+    const about = async () => (await keys.found()).filter(text => text.includes(login))
+    expect(await about()).toContainEqual(expect.stringMatching(/^lets-in: 1 plain key of /))
+    writeFileSync(file('long'), 'x'.repeat(1024 * 1024 + 1))
+    expect(await about()).toEqual([
+      expect.stringMatching(/^remark: .* could not be looked at: ELOOP/),
+      expect.stringMatching(/^remark: .* could not be looked at: it has more than 1048576 bytes/),
+    ])
   })
 
   it('tells no plain keys of an account that sshd lets nobody in as', async () => {

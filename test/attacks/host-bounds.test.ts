@@ -80,6 +80,29 @@ it('tree heads that the log never signed, on stream after stream: the same', asy
   expect(alarms() - before).toBeLessThanOrEqual(25)
 })
 
+it.each(['a\0b', 'half of \ud83d'])(
+  'words that no table takes (%j), which would spoil what other hosts say at that moment, are no frame; others are',
+  async spoilt => {
+    const name = `spoilt${spoilt.length}.keyman.localhost`
+    const taken = await joinHost(world, name)
+    const say = async (message: string) => {
+      const asked = Promise.withResolvers<number>()
+      const { stream, hello } = await open(taken, frame => {
+        if (frame.type === 'state') asked.resolve(frame.state.revision)
+      })
+      hello(0)
+      stream.send({ type: 'in-force', revision: await asked.promise, findings: [{ about: 'remark', message }] })
+      return stream
+    }
+    const whole = await say('whole')
+    await expect
+      .poll(async () => (await call(world.alice.connection, api.hosts.show, { params: { name } })).findings)
+      .toMatchObject([{ message: 'whole' }])
+    whole.close()
+    expect(await (await say(spoilt)).ended).toContain('not a frame')
+  },
+)
+
 it('answers to what nobody asked, on one stream: it is closed', async () => {
   const taken = await joinHost(world, 'web4.keyman.localhost')
   const started = Promise.withResolvers<void>()

@@ -4,6 +4,7 @@ import {
   base64,
   finding,
   hostName,
+  hostText,
   login,
   MAX_FINDINGS,
   publicKeyLine,
@@ -146,7 +147,7 @@ export const frameToServer = z.discriminatedUnion('type', [
     revision: z.int(),
     findings: z.array(finding).max(MAX_FINDINGS).optional(),
   }),
-  z.strictObject({ type: z.literal('failed'), revision: z.int(), message: z.string().max(500) }),
+  z.strictObject({ type: z.literal('failed'), revision: z.int(), message: hostText(500) }),
 ])
 export type FrameToAgent = z.infer<typeof frameToAgent>
 export type FrameToServer = z.infer<typeof frameToServer>
