@@ -63,6 +63,6 @@ export function shortNames(hosts: readonly string[], taken: (name: string) => bo
 }
 const RESERVED = new Set(['localhost'])
 
-/** Whether `demo` is the demo host of this machine's server (`ssh-config.ts`); elsewhere it is a name like any other. */
+/** Whether `demo` is the demo host of this machine's server (`config.ts`); elsewhere it is a name like any other. */
 export const hasDemo = (folders: Folders): boolean =>
   readableContexts(folders).some(context => localDemo(folders, context) !== undefined)
