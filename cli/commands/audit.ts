@@ -368,7 +368,10 @@ Exit code 0: the log is whole, and goes on from what this machine remembers; 9: 
     const places = folders()
     const { context } = requireSession(places, new Date())
     const memory = await compareCheckpoint(places, context)
-    if (memory.state !== 'extends') throw new KeymanError('internal', memory.message)
+    if (memory.state !== 'extends') {
+      remark(`Nothing was exported: ${shown(memory.message)}.`)
+      return EXIT.found
+    }
     const { checkpoint } = memory
     const head = verifyCheckpoint(checkpoint, { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) })
     const line = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`)

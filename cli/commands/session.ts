@@ -57,10 +57,11 @@ const end = command({
 usage: keyman session end ID [--reason TEXT] [--wait 5 | --no-wait] [--json]
 
 ${WAIT_HELP}
-  --reason TEXT  kept in the audit log; of another person's session
+  --reason TEXT      kept in the audit log; of another person's session
 
 One's own needs no touch. Another person's is for administrators; everything
 that a person has ends by: keyman revoke --person P
+Exit code 9: not every connected host has confirmed in time.
 example:
   keyman session end session_Zq3v0dTn1mXw8LbK`,
   options: { ...WAIT_OPTIONS, reason: { type: 'string' }, json: { type: 'boolean' } },

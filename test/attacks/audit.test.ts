@@ -199,6 +199,10 @@ it('fork of the log: a machine that saw the one is told when it is shown the oth
   restore()
   await world.server.restart()
   expect(await verify()).toMatchObject(tampered(/record \d+ is missing: the checkpoint that this machine remembers/))
+  expect(await laptop.keyman(['audit', 'export'])).toMatchObject({
+    ...{ code: 9, stdout: '' },
+    stderr: expect.stringMatching(/^Nothing was exported: the log has \d+ records, but \d+ were seen/),
+  })
   await record(12)
   expect(await verify()).toMatchObject(tampered(/is not that of the checkpoint that this machine remembers/))
 })
