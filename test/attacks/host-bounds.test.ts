@@ -4,7 +4,14 @@ import { call } from '#cli/server/client.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
-import { type AttackWorld, type JoinedHost, joinHost, openAttackWorld } from '#test/support/worlds/attack-world.ts'
+import { type ApiPerson, logIn } from '#test/support/people/api-person.ts'
+import {
+  type AttackWorld,
+  bodyOf,
+  type JoinedHost,
+  joinHost,
+  openAttackWorld,
+} from '#test/support/worlds/attack-world.ts'
 
 /** A host that somebody has taken, and what it says without end. */
 
@@ -102,6 +109,37 @@ it.each(['a\0b', 'half of \ud83d'])(
     expect(await (await say(spoilt)).ended).toContain('not a frame')
   },
 )
+
+it('of what lets in on a host beside KeyMan nobody hears who ends what is their own; an administrator does', async () => {
+  const name = 'web5.keyman.localhost'
+  const host = await joinHost(world, name)
+  await call(world.alice.connection, api.grants.add, {
+    body: bodyOf(api.grants.add, { who: 'bob@example.com', login: 'deploy', hosts: { host: name } }),
+  })
+  const { stream, hello } = await open(host, frame => {
+    if (frame.type === 'state')
+      stream.send({
+        ...{ type: 'in-force', revision: frame.state.revision },
+        findings: [{ about: 'lets-in', login: 'root', message: '1 plain key', fingerprints: [] }],
+      })
+  })
+  hello(0)
+  await expect
+    .poll(async () => (await call(world.alice.connection, api.hosts.show, { params: { name } })).findings)
+    .toMatchObject([{ message: '1 plain key' }])
+  const end = async (person: ApiPerson) => {
+    const { connection } = await logIn(world.server, person)
+    const { sessions } = await call(connection, api.sessions.list, { query: {} })
+    const id = sessions.find(({ current }) => current)?.id ?? ''
+    const { hosts } = await call(connection, api.sessions.end, { params: { id }, query: { wait: 0 } })
+    return hosts.find(told => told.name === name)
+  }
+  const bobs = await end(world.bob.person)
+  expect(bobs).toMatchObject({ name })
+  expect(bobs).not.toHaveProperty('findings')
+  expect(await end(world.alice.person)).toMatchObject({ findings: [{ message: '1 plain key' }] })
+  stream.close()
+})
 
 it('answers to what nobody asked, on one stream: it is closed', async () => {
   const taken = await joinHost(world, 'web4.keyman.localhost')

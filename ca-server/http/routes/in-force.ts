@@ -26,5 +26,11 @@ export const mayHearOf =
   (host: SelectableHost): boolean =>
     administrator || access.reachableBy(identity, [host]).length > 0
 
+/** What else lets in on a host, as whom and by which keys, is for administrators alone, as in `host show`. */
+export const toldTo = (
+  { administrator }: Pick<PersonCaller, 'administrator'>,
+  told: readonly HostInForce[],
+): HostInForce[] => told.map(({ findings, ...host }) => (administrator && findings ? { ...host, findings } : host))
+
 export const untilAnswer = (goodUntil: Date | undefined): { goodUntil?: string } =>
   goodUntil === undefined ? {} : { goodUntil: goodUntil.toISOString() }

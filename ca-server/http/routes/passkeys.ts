@@ -7,7 +7,7 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { byPersonOf, personOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
-import { inForceAnswer, mayHearOf } from './in-force.ts'
+import { inForceAnswer, mayHearOf, toldTo } from './in-force.ts'
 
 /** One's own passkeys. */
 export function passkeyRoutes({
@@ -43,7 +43,9 @@ export function passkeyRoutes({
           goodUntil = revoked.goodUntil
           return revoked.entries
         })
-        return inForceAnswer(hosts, request.query, goodUntil, mayHearOf(access, personOf(request)))
+        const caller = personOf(request)
+        const answer = await inForceAnswer(hosts, request.query, goodUntil, mayHearOf(access, caller))
+        return { ...answer, hosts: toldTo(caller, answer.hosts) }
       },
       named,
     ),

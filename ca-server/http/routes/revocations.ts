@@ -1,13 +1,13 @@
 import type { Access } from '#server/access/index.ts'
 import type { Authority, Revocation, RevocationTarget } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
-import type { Identity } from '#server/identity/index.ts'
+import type { Identity, PersonCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { byOf, personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
-import { mayHearOf, untilAnswer } from './in-force.ts'
+import { mayHearOf, toldTo, untilAnswer } from './in-force.ts'
 
 export type RevocationRoutesDeps = {
   readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
@@ -35,7 +35,7 @@ export function revocationRoutes({ authority, identity, access, hosts }: Revocat
     handle(api.revocations.own, async request => {
       const caller = personOf(request)
       const ended = await authority.revoke({ person: caller.identity }, 'by the person', byOf(request))
-      return revocationAnswer(hosts, ended, 5, mayHearOf(access, caller))
+      return revocationAnswer(hosts, ended, 5, { access, caller })
     }),
     handle(api.revocations.status, async ({ params }) => {
       const found = await authority.findRevocation(params.id ?? '')
@@ -45,19 +45,22 @@ export function revocationRoutes({ authority, identity, access, hosts }: Revocat
   ]
 }
 
-/** `hears`: of which hosts the caller may hear; an administrator of all. */
+/** `to`: who hears no more than a person may; without it an administrator. */
 export async function revocationAnswer(
   hosts: Pick<Hosts, 'waitForKrl' | 'find'>,
   { krlVersion, goodUntil, id, target, revoked, sessions }: Revocation,
   seconds: number,
-  hears?: ReturnType<typeof mayHearOf>,
+  to?: { readonly access: Pick<Access, 'reachableBy'>; readonly caller: PersonCaller },
 ) {
   const told = await hosts.waitForKrl(krlVersion, seconds)
+  const rest = { id, target, revoked, sessions, ...untilAnswer(goodUntil) }
+  if (to === undefined) return { ...rest, hosts: told }
+  const hears = mayHearOf(to.access, to.caller)
   const there = told.filter(({ name }) => {
     const host = hosts.find(name)
-    return hears === undefined || (host !== undefined && hears(host))
+    return host !== undefined && hears(host)
   })
-  return { id, target, revoked, sessions, hosts: there, ...untilAnswer(goodUntil) }
+  return { ...rest, hosts: toldTo(to.caller, there) }
 }
 
 type Target = Exclude<

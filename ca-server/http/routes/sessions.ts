@@ -6,7 +6,6 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { byOf, ownSession, personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
-import { mayHearOf } from './in-force.ts'
 import { revocationAnswer } from './revocations.ts'
 
 export type SessionsRoutesDeps = {
@@ -38,7 +37,7 @@ export function sessionsRoutes({ identity, authority, access, hosts }: SessionsR
       const id = request.params.id ?? ''
       const session = id === caller.session ? ownSession(caller) : await identity.sessions.find(id, caller.identity)
       const ended = await authority.revoke({ session }, 'by the person', byOf(request))
-      return revocationAnswer(hosts, ended, request.query.wait, mayHearOf(access, caller))
+      return revocationAnswer(hosts, ended, request.query.wait, { access, caller })
     }),
   ]
 }
