@@ -70,7 +70,7 @@ export async function restoreCommand(
   return EXIT.done
 }
 
-const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:', 'authority-key:']
+const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:']
 
 /** What can't be done again from a log: it is to be given again by whoever may. */
 function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly string[]): void {

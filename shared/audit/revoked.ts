@@ -18,6 +18,9 @@ export const revokedFact = ({ authority, from, to, until }: RevokedInterval): Fa
   is,
 })
 
+/** Longer intervals are of a restored history, which revoked whatever had been given: of these the tables have no rows. */
+export const MOST_REVOKED_ROWS = 100_000n
+
 /** Of one authority, as few as there can be. */
 export function revokedIntervals(
   authority: string,

@@ -10,7 +10,7 @@ import { fingerprint, formatPublicKey, type Krl, parsePublicKey, publicKeyFromSp
 import type { TrustBundle } from '../trust/index.ts'
 import { type Interval, merged } from './ranges.ts'
 import { type AuditRecord, readRecord, saidOf } from './record.ts'
-import { readRevoked, revokedKeys, revokedSessionKeys, versionFact } from './revoked.ts'
+import { MOST_REVOKED_ROWS, readRevoked, revokedKeys, revokedSessionKeys, versionFact } from './revoked.ts'
 import { idsOf, STATE_KINDS } from './state-kinds.ts'
 
 /** `row`: canonical JSON of what it says. */
@@ -26,8 +26,6 @@ export type StateReport = {
 
 const KRL = 'revocation list'
 const CANARY = 1n
-/** Longer ones are of a restored history, which revoked whatever had been given: it has no rows. */
-const MOST_ROWS = 100_000n
 
 const keySaid = z.object({
   purpose: z.string(),
@@ -207,7 +205,7 @@ export class StateAudit {
   /** `by`: what says so. */
   #missingRevoked(lasting: (prefix: string) => string[], pruned: Revoked): { id: string; by: string }[] {
     return readRevoked(lasting).flatMap(({ id: by, authority, from, to, until }) => {
-      if (until === undefined || to - from > MOST_ROWS) return []
+      if (until === undefined || to - from > MOST_REVOKED_ROWS) return []
       const missing: { id: string; by: string }[] = []
       for (let serial = from; serial <= to; serial++) {
         const id = `revoked:${authority} ${serial}`

@@ -1,6 +1,7 @@
 import type { Entry, Fact, IssuedCertificate, Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import {
+  MOST_REVOKED_ROWS,
   type RevokedInterval,
   readRevoked,
   revokedKeyId,
@@ -8,9 +9,6 @@ import {
   revokedSessionKeys,
 } from '#shared/audit/index.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
-
-/** Longer ones are of a restored history, which revoked whatever had been given: of those there are no rows. */
-const MOST_ROWS = 100_000n
 
 export type Adopted = { readonly certificates: number; readonly keys: number }
 
@@ -56,7 +54,7 @@ export async function adoptRevokedIn(
 }
 
 function certificatesOf({ authority, from, to, until }: RevokedInterval): RevokedRow[] {
-  if (until === undefined || to - from > MOST_ROWS) return []
+  if (until === undefined || to - from > MOST_REVOKED_ROWS) return []
   return Array.from({ length: Number(to - from) + 1 }, (_, n) => ({
     ...{ authority, serial: from + BigInt(n), keyId: 'of the time after the backup', validBefore: until },
   }))
