@@ -88,7 +88,9 @@ function sayKnown(say: (line: string) => void, { held, size, isComplete }: Lost,
   )
   if (newer.size < size) say(`Of records ${newer.size} to ${size - 1n} nothing is known.`)
   else if (!isComplete)
-    say(`Whether anything came after record ${newer.size - 1n} nobody says: this server does not remember it.`)
+    say(
+      `Whether anything happened after record ${newer.size - 1n} nobody says: this server does not remember the log just as far. Give the newest checkpoint that anybody has: --checkpoint FILE.`,
+    )
   else
     say(
       'Nothing else happened, as far as anybody remembers: only who was disabled by then will be. All sessions, invitations and join tokens will end.',
