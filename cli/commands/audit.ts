@@ -260,6 +260,7 @@ const isGood = (report: {
 
 /** All that the server shows of its rows, and what hosts refuse by, after a head that it has signed before. */
 async function readState(connection: Connection, context: Context, trusted: { origin: string; logKey: Uint8Array }) {
+  const readAt = new Date()
   const { checkpoint } = await call(connection, api.auditTrail.checkpoint)
   const { pin } = await refreshTrust(context)
   const rows: StateRow[] = []
@@ -272,7 +273,7 @@ async function readState(connection: Connection, context: Context, trusted: { or
       hint: 'tell your administrator',
     })
   const head = verifyCheckpoint(checkpoint, trusted)
-  return { head, rows, krl: decodeKrl(message), bundle: parseTrustDocument(pin.bundle.document) }
+  return { head, readAt, rows, krl: decodeKrl(message), bundle: parseTrustDocument(pin.bundle.document) }
 }
 
 async function allRows(connection: Connection, kind: StateKind): Promise<StateRow[]> {

@@ -4,6 +4,7 @@ import { z } from 'zod'
 /** What a record says of a fact: its digest, null where it is gone, with the end in seconds since 1970 where it has one. */
 export const factSaid = z.union([z.string(), z.null(), z.tuple([z.union([z.string(), z.null()]), z.int()])])
 const schema = z.looseObject({
+  at: z.string().optional().catch(undefined),
   kind: z.string(),
   actor: z.looseObject({ kind: z.string(), identity: z.string().optional(), session: z.string().optional() }),
   target: z.string().optional(),

@@ -146,7 +146,7 @@ describe('the audit of rows', () => {
   const rows = [row('grant:1', 'a'), row(`revoked-key:${key}`, 'revoked'), row('krl-version:2 7', 'version')]
   const audit = ({ records }: Log, shown: Partial<ConstructorParameters<typeof StateAudit>[0]> = {}) => {
     const facts = new FactsAudit()
-    const state = new StateAudit({ since: BigInt(records.length), rows, krl, bundle, ...shown })
+    const state = new StateAudit({ since: BigInt(records.length), readAt: new Date(AT), rows, krl, bundle, ...shown })
     for (const [n, record] of records.entries()) state.take(BigInt(n), record, facts.take(BigInt(n), record))
     return state.report()
   }
@@ -170,6 +170,21 @@ describe('the audit of rows', () => {
     const gone = begun().add([{ id: 'grant:1', is: null }])
     expect(audit(gone, { since: 2n }).differing).toEqual([])
     expect(differing(gone, { since: 3n })).toEqual(['grant:1 is in the database, though record 2 says that it is gone'])
+  })
+
+  it('takes no head from before the reading, from which on all that ever was so would do', () => {
+    const gone = begun().add([{ id: 'grant:1', is: null }])
+    const later = (minutes: number) => new Date(Date.parse(AT) + minutes * 60_000)
+    const hidden = { since: 0n, rows: [], krl: { ...krl, certificates: [], fingerprints: [] } }
+    expect(differing(gone, { ...hidden, readAt: later(11) })).toEqual([
+      expect.stringMatching(
+        /^signed head was shown before the rows were read, without record 0, which was there by then/,
+      ),
+    ])
+    expect(differing(gone, { since: 2n, readAt: later(11) })).toHaveLength(1)
+    // One that is as new as clocks can tell.
+    expect(differing(gone, { since: 2n, readAt: later(9) })).toEqual([])
+    expect(differing(begun(), { readAt: later(11) })).toEqual([])
   })
 
   it('takes no passkey that was taken away with all that its person had', () => {

@@ -25,6 +25,9 @@ export type StateReport = {
 }
 
 const KRL = 'revocation list'
+const HEAD = 'signed head'
+/** A head is a second old, and the clocks of server and auditor may be minutes apart. */
+const OLDEST_HEAD_MS = 10 * 60_000
 const CANARY = 1n
 
 const keySaid = z.object({
@@ -42,6 +45,9 @@ type Window = { digests: (string | null)[]; index: bigint }
 /** Takes in the records of a log in their order, all of them, after what was read of its rows. */
 export class StateAudit {
   readonly #since: bigint
+  readonly #readAt: Date
+  /** When the first record was made that came while rows were read. */
+  #first: { readonly index: bigint; readonly at: string | undefined } | undefined
   readonly #rows: ReadonlyMap<string, string>
   readonly #krl: Krl
   readonly #bundle: TrustBundle
@@ -54,8 +60,9 @@ export class StateAudit {
   /** Whether records stand in it that named nothing of rows. */
   #isAdopted = false
 
-  constructor({ since, rows, krl, bundle }: StateShown) {
+  constructor({ since, readAt, rows, krl, bundle }: StateShown) {
     this.#since = since
+    this.#readAt = readAt
     this.#rows = new Map(rows.map(({ id, row }) => [id, row]))
     this.#krl = krl
     this.#bundle = bundle
@@ -63,6 +70,7 @@ export class StateAudit {
 
   /** `said`: of what it says something, and counts. */
   take(index: bigint, text: string, said: readonly string[]): void {
+    if (index === this.#since) this.#first = { index, at: readRecord(text)?.at }
     const isNamed = said.length > 0 || NAMES_MORE.test(text)
     const record = isNamed ? readRecord(text) : undefined
     if (!record) return
@@ -121,7 +129,18 @@ export class StateAudit {
         message: `is not in the database, though record ${this.#said.get(by)?.index} says that it is so`,
       })
     for (const message of this.#krlFaults(lasting, possible)) differing.push({ id: KRL, message })
+    const old = this.#oldHead()
+    if (old !== undefined) differing.push({ id: HEAD, message: old })
     return { good, differing, notCheckable }
+  }
+
+  /** From an old head on anything that was ever so would do, and nothing could be missing. */
+  #oldHead(): string | undefined {
+    if (!this.#first) return undefined
+    const { index, at = '' } = this.#first
+    const made = Date.parse(at)
+    if (made >= this.#readAt.getTime() - OLDEST_HEAD_MS) return undefined
+    return `was shown before the rows were read, without record ${index}, which was there by then: what is said of the rows counts for nothing`
   }
 
   #ids(isMeant: (digests: Window['digests']) => boolean): (prefix: string) => string[] {
@@ -247,6 +266,8 @@ export class StateAudit {
 export type StateShown = {
   /** The size of a head that was signed before anything of it was read. */
   readonly since: bigint
+  /** The auditor's own time before that head was asked for. */
+  readonly readAt: Date
   readonly rows: readonly StateRow[]
   /** What hosts refuse by; its signature was verified. */
   readonly krl: Krl
