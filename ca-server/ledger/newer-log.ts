@@ -18,7 +18,13 @@ export type NewerLog = {
   /** What it says something of after what the database holds: where it said so last, and its details. */
   readonly changed: ReadonlyMap<string, { readonly index: bigint; readonly details: string }>
 }
-export type KnownRoot = { readonly size: bigint; readonly root: Uint8Array; readonly by: string }
+/** `number`: of its history. */
+export type KnownRoot = {
+  readonly number: number
+  readonly size: bigint
+  readonly root: Uint8Array
+  readonly by: string
+}
 
 const firstLine = z.strictObject({ checkpoint: z.string() })
 const nextLine = z.strictObject({ index: z.string(), record: z.string() })
@@ -26,7 +32,7 @@ const withDetails = z.looseObject({ details: z.json().optional() })
 
 /**
  * Reads what `keyman audit export` wrote, line by line. It counts by the signature of the log's key over its head alone, whoever brings it: its
- * records are those of that head, its beginning is the database's, and it comes by each of `known`. Throws `invalid-input` else.
+ * records are those of that head, its beginning is the database's, and it comes by each of `known` that is of its history. Throws `invalid-input` else.
  */
 export async function readNewerLog(
   {
@@ -39,10 +45,7 @@ export async function readNewerLog(
 ): Promise<NewerLog> {
   let head: { size: bigint; root: Uint8Array; number: number } | undefined
   const held = await headSize(store)
-  const roots = [
-    { size: held, root: (await TreeEdge.load(held, tileReader(store))).root(), by: 'the database' },
-    ...known,
-  ]
+  const roots = [{ size: held, root: (await TreeEdge.load(held, tileReader(store))).root(), by: 'the database' }]
   const edge = TreeEdge.empty()
   const audit = new FactsAudit()
   const changed = new Map<string, { index: bigint; details: string }>()
@@ -58,7 +61,9 @@ export async function readNewerLog(
       const olderBy = newerBy(logKey.name, parseCheckpoint(checkpoint).origin)
       const origin = olderBy === undefined ? logKey.name : parseCheckpoint(checkpoint).origin
       head = { ...verifyCheckpoint(checkpoint, { origin, logKey: logKey.publicKey }), number: own - (olderBy ?? 0) }
-      if (head.number < own) throw refused('it is of a history that was given up')
+      const { number } = head
+      if (number < own) throw refused('it is of a history that was given up')
+      roots.push(...known.filter(each => each.number === number))
       compare()
       continue
     }

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { incarnationId, openStore, type Store } from '#server/store/index.ts'
-import { encodeCheckpoint, noteKeyId, signedNote } from '#shared/merkle/index.ts'
+import { toHex, utf8 } from '#shared/bytes.ts'
+import { encodeCheckpoint, leafHash, noteKeyId, signedNote, TreeEdge } from '#shared/merkle/index.ts'
 import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
 import { beginIncarnation, createLedger, incarnationFact, type Ledger, type LogMemory, whatIsLost } from './index.ts'
 import type { KeptHead } from './log/memory.ts'
@@ -35,13 +36,14 @@ const open = (
   more: { memory?: LogMemory; trusted?: string[]; sawEmpty?: boolean } = {},
 ): Promise<Ledger> =>
   createLedger({ store, origin: name, logKey: { ...logKey, name }, sealKey, now: () => new Date(), ...more })
-const note = (size: bigint, name: string) =>
-  signedNote(encodeCheckpoint({ origin: name, size, root: new Uint8Array(32).fill(7) }), {
+const note = (size: bigint, name: string, root: Uint8Array = new Uint8Array(32).fill(7)) =>
+  signedNote(encodeCheckpoint({ origin: name, size, root }), {
     name,
     keyId: noteKeyId(name, logKey.publicKey),
     sign: logKey.sign,
   })
-const lostBy = (memory: LogMemory, checkpoint?: string) => whatIsLost({ store, memory, logKey }, checkpoint)
+const lostBy = (memory: LogMemory, checkpoint?: string, exported?: AsyncIterable<string>) =>
+  whatIsLost({ store, memory, logKey }, checkpoint, exported)
 
 it('what is lost is what this server or a checkpoint remembers and the database does not hold; nothing is said of what nobody remembers', async () => {
   const memory = memoryOf()
@@ -67,6 +69,26 @@ it('what is lost is what this server or a checkpoint remembers and the database 
   await expect(lostBy(memory, await note(12n, 'other.example.com/log'))).rejects.toMatchObject({
     code: 'invalid-input',
   })
+})
+
+it('an export of a newer history than the database has comes by what is remembered of that history, or is none', async () => {
+  const records = await (await open(origin)).list({ from: 0n, limit: 100 })
+  const texts = [...records.map(({ record }) => record), '{"kind":"after the backup"}']
+  const edge = TreeEdge.empty()
+  edge.append(texts.map(text => leafHash(utf8(text))))
+  const { size } = edge
+  const head = await note(size, `${origin}-2`, edge.root())
+  async function* exported() {
+    yield JSON.stringify({ checkpoint: head })
+    for (const [n, record] of texts.entries()) yield JSON.stringify({ index: String(n), record })
+  }
+  const incarnation = incarnationId(2, '6c2f1de8-0000-4000-8000-000000000000')
+  const by = (root: string) => lostBy(memoryOf({ incarnation, size, root }), undefined, exported())
+  expect(await by(toHex(edge.root()))).toMatchObject({ size, number: 2, isComplete: true })
+  await expect(by('07'.repeat(32))).rejects.toMatchObject({ message: expect.stringContaining('those of this server') })
+  // What is remembered of the history before may be longer, and another: it was given up.
+  const before = memoryOf({ incarnation: store.incarnation, size, root: '07'.repeat(32) })
+  expect(await lostBy(before, undefined, exported())).toMatchObject({ number: 2, isComplete: false })
 })
 
 it('another server, which remembers the history that was given up, takes the new one by a checkpoint of it alone', async () => {

@@ -63,8 +63,7 @@ export async function whatIsLost(
   const held = await headSize(store)
   let newer: NewerLog | undefined
   if (exported) {
-    const known = heads.filter(({ number }) => number === own)
-    newer = await readNewerLog({ store, logKey }, exported, known, own)
+    newer = await readNewerLog({ store, logKey }, exported, [...heads], own)
     heads.push({ ...newer, by: 'the export of the log' })
   }
   if (heads.length === 0)
