@@ -5,7 +5,7 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
-import { type Context, currentContext, readableContexts, readSession } from '../context/context.ts'
+import { type Context, currentContext, damagedContexts, readableContexts, readSession } from '../context/context.ts'
 import { remove } from '../context/files.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { call } from '../server/client.ts'
@@ -24,15 +24,21 @@ usage: keyman logout [--all] [--json]
            the line in ~/.ssh/config too; a local server's data stays
 
 The pin and the ssh line stay otherwise: without the pin the next login would trust blindly.
+Exit code 9: an ssh-agent still holds a key, or a server could not be told for a damaged file.
 More: docs/login.md`,
   options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
-    const current = currentContext(places)
+    const current = values.all ? undefined : currentContext(places)
     const contexts = values.all ? readableContexts(places) : current ? [current] : []
+    const damaged = values.all ? damagedContexts(places) : []
     const ended = await Promise.all(contexts.map(context => end(places, context)))
-    if (ended.every(stuck => stuck === undefined)) remark('You were not signed in.')
+    if (damaged.length === 0 && ended.every(stuck => stuck === undefined)) remark('You were not signed in.')
+    for (const name of damaged)
+      remark(
+        `The file of ${shown(name)} is damaged, so its server could not be told: a session there ends by itself, or by keyman session end on another machine.`,
+      )
     const stuck = ended.flatMap(sockets => sockets ?? [])
     for (const socket of stuck)
       remark(
@@ -45,7 +51,7 @@ More: docs/login.md`,
       remark("Removed everything of keyman's from this home; a local server's data stays.")
     }
     if (values.json) printJson({ signedIn: false, ...(stuck.length > 0 ? { agents: stuck } : {}) })
-    return stuck.length > 0 ? EXIT.found : EXIT.done
+    return stuck.length + damaged.length > 0 ? EXIT.found : EXIT.done
   },
 })
 

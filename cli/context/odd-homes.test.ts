@@ -41,6 +41,16 @@ const file = (...path: string[]) => {
   writeFileSync(join(home, ...path), '')
 }
 
+describe('logout --all', () => {
+  it('takes everything away where the file of an organisation is damaged, and says whose server was not told', async () => {
+    file('.config', 'keyman', 'contexts', 'acme.json')
+    const { code, stderr } = await keyman(['logout', '--all'])
+    expect([code, stderr]).toEqual([9, expect.stringContaining('The file of acme is damaged')])
+    expect(existsSync(join(home, '.config', 'keyman'))).toBe(false)
+    expect((await keyman(['logout', '--all'])).code).toBe(0)
+  })
+})
+
 describe('doctor', () => {
   const oddities: [string, () => void, RegExp][] = [
     ['a configuration that is a file', () => file('.config', 'keyman'), /^look {2}\S+\/contexts: .*ENOTDIR/m],
