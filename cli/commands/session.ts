@@ -1,4 +1,5 @@
 import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { callByFlags } from '../calls/call-by-flags.ts'
@@ -70,23 +71,27 @@ example:
     const wait = secondsToWait(values)
     const places = folders()
     const { context, session } = requireSession(places, new Date())
-    const own = await callAsPerson(api.sessions.list, { query: {} })
-    const isOwn = own.sessions.some(open => open.id === id)
     const { deadline } = waiting(wait)
-    const answer = isOwn
-      ? await callAsPerson(api.sessions.end, { params: { id }, ...waiting(wait) })
-      : await callByFlags(
-          api.revocations.create,
-          {
-            body: {
-              target: { session: id },
-              wait: wait ?? 0,
-              ...(values.reason === undefined ? {} : { reason: values.reason }),
-            },
-            deadline,
+    const ofAnother = () =>
+      callByFlags(
+        api.revocations.create,
+        {
+          body: {
+            target: { session: id },
+            wait: wait ?? 0,
+            ...(values.reason === undefined ? {} : { reason: values.reason }),
           },
-          { reason: '--reason' },
-        )
+          deadline,
+        },
+        { reason: '--reason' },
+      )
+    // One's own first, which needs no touch; of whatever is not, administrators decide.
+    const answer = await callAsPerson(api.sessions.end, { params: { id }, ...waiting(wait) }).catch(
+      (error: unknown) => {
+        if (error instanceof KeymanError && error.code === 'not-found') return ofAnother()
+        throw error
+      },
+    )
     const current = id === session.session
     if (current) await forgetSession(places, context)
     if (values.json) printJson(answer)

@@ -209,7 +209,6 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
   }
 }
 
-/** As the room reads it: a caller that knows only its name is read anew whole. */
 /** As whoever ends it names it. */
 export const namedSession = ({ session: id, identity: person, device, ssh }: MachineCaller) => ({
   id,
@@ -218,6 +217,7 @@ export const namedSession = ({ session: id, identity: person, device, ssh }: Mac
   sshKey: ssh.fingerprint,
 })
 
+/** As the room reads it: a caller that knows only its name is read anew whole. */
 function loadCaller(identity: Identity, session: string, person: MachineCaller['identity']): Promise<MachineCaller> {
   const nothing = new Uint8Array()
   const at = new Date(0)
