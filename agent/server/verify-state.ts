@@ -15,6 +15,7 @@ import {
   verifySshsig,
 } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
+import { KRL_NAMESPACE } from '#shared/trust/index.ts'
 import type { Memory } from '../state/memory.ts'
 import { type Trust, verifyBundles } from './trust.ts'
 
@@ -74,7 +75,7 @@ export const authorities = (listed: readonly { readonly key: string }[]): SshPub
 function verifyKrl(bytes: Uint8Array, signature: string, version: bigint, bundle: TrustBundle): Krl {
   const logKey = ed25519Key(fromBase64(bundle.logKey.key))
   const sig = parseSshsig(signature, 'krl.signature')
-  if (!verifySshsig(sig, { namespace: 'keyman-krl', message: bytes, publicKey: logKey }))
+  if (!verifySshsig(sig, { namespace: KRL_NAMESPACE, message: bytes, publicKey: logKey }))
     throw refuse('its KRL is not signed by the log key')
   const krl = decodeKrl(bytes, 'krl')
   if (krl.version !== version) throw refuse('its KRL says another version than the frame')

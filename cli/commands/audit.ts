@@ -25,7 +25,7 @@ import {
 } from '#shared/merkle/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { decodeKrl, ed25519Key, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
-import { parseTrustDocument } from '#shared/trust/index.ts'
+import { KRL_NAMESPACE, parseTrustDocument } from '#shared/trust/index.ts'
 import { hostArgument } from '../calls/host-argument.ts'
 import { parseTimeBefore } from '../calls/parse-time.ts'
 import { callAsPerson } from '../calls/session-call.ts'
@@ -267,7 +267,7 @@ async function readState(connection: Connection, context: Context, trusted: { or
   for (const kind of STATE_KINDS) rows.push(...(await allRows(connection, kind)))
   const { base64, signature } = await call(connection, api.auditTrail.krl, { deadline: 30_000 })
   const message = fromBase64(base64)
-  const signed = { namespace: 'keyman-krl', message, publicKey: ed25519Key(trusted.logKey) }
+  const signed = { namespace: KRL_NAMESPACE, message, publicKey: ed25519Key(trusted.logKey) }
   if (!verifySshsig(parseSshsig(signature), signed))
     throw new KeymanError('denied', 'the revocation list is not signed by the log key that is pinned here', {
       hint: 'tell your administrator',

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { decodeKrl, ed25519Key, encodeKrl, type Krl, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
+import { REVOKED_HOSTS_NAMESPACE } from '#shared/trust/index.ts'
 import { writeFile } from '../context/files.ts'
 
 /** The log key of the pinned bundle, base64, and what a list of the pinned history has as its comment. */
@@ -19,7 +20,7 @@ export function writeRevokedHosts(
 ): void {
   const bytes = fromBase64(said.base64)
   const signed = {
-    namespace: 'keyman-revoked-hosts',
+    namespace: REVOKED_HOSTS_NAMESPACE,
     message: bytes,
     publicKey: ed25519Key(fromBase64(trusted.logKey)),
   }

@@ -2,10 +2,8 @@ import { utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import { parsePublicKey, parseSshsig, verifySshsig } from '../ssh/index.ts'
 import { parseTrustDocument, type TrustBundle, type TrustRoots } from './document.ts'
+import { TRUST_NAMESPACE } from './namespaces.ts'
 import { rootFingerprint } from './roots.ts'
-
-/** `ssh-keygen -Y verify -n keyman-trust` checks a signature of a root key. */
-export const TRUST_NAMESPACE = 'keyman-trust'
 
 export type SignedBundle = {
   /** The exact text that was signed. */

@@ -2,7 +2,7 @@
  * The door: the trust bundle, which says which keys of an organisation are to be trusted, signed by its root of trust
  * and by nothing that a server holds after the root was moved away. Pure.
  */
-export { type SignedBundle, signaturesFor, TRUST_NAMESPACE, type TrustPin, verifyTrustChain } from './chain.ts'
+export { type SignedBundle, signaturesFor, type TrustPin, verifyTrustChain } from './chain.ts'
 export {
   authorityStates,
   compareBundles,
@@ -22,4 +22,5 @@ export {
   type TrustBundle,
   type TrustRoots,
 } from './document.ts'
+export { KRL_NAMESPACE, REVOKED_HOSTS_NAMESPACE, TRUST_NAMESPACE } from './namespaces.ts'
 export { rootFingerprint } from './roots.ts'

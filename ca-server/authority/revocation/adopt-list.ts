@@ -13,11 +13,11 @@ import { toBase64, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import { decodeKrl, ed25519Key, fingerprint, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
+import { KRL_NAMESPACE } from '#shared/trust/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps } from '../port.ts'
 import { SPAN } from '../serials.ts'
 import { type Adopted, adoptRevokedIn } from './adopt.ts'
-import { KRL_NAMESPACE } from './krl.ts'
 import { raiseKrl } from './raise-krl.ts'
 
 /** No certificate of the history that was given up is good for longer, in seconds. */

@@ -9,13 +9,10 @@ import {
   encodeSshsig,
   sshsigSignedData,
 } from '#shared/ssh/index.ts'
+import { KRL_NAMESPACE, REVOKED_HOSTS_NAMESPACE } from '#shared/trust/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Krl } from '../port.ts'
 import { CANARY_SERIAL } from '../ssh/canary.ts'
-
-export const KRL_NAMESPACE = 'keyman-krl'
-/** One of its own: the list for laptops lacks what users had, and must serve no host in the place of its own. */
-export const REVOKED_HOSTS_NAMESPACE = 'keyman-revoked-hosts'
 
 export type KrlDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'logKey' | 'organisation'> & {
   readonly keys: () => KeyRing
