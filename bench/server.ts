@@ -63,7 +63,14 @@ export async function startBenchServer(
     const options = { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false }
     const hosts = { labels: { env: 'bench' } }
     await call(administrator.connection, api.grants.add, {
-      body: { who, login: parseLogin(userInfo().username, 'login'), hosts, maxLifetime: 8 * 3600, options },
+      body: {
+        kind: 'login',
+        who,
+        login: parseLogin(userInfo().username, 'login'),
+        hosts,
+        maxLifetime: 8 * 3600,
+        options,
+      },
     })
   }
   await grant(person.identity)

@@ -169,6 +169,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       denialLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: () => performance.now() }),
       machineRoots: () => services.authority.machineRoots(),
       resolveHost: (name, spki) => services.hosts.resolveHost(name, spki),
+      maySend: (sender, link) => services.access.maySend(sender, link),
       onEnrolled: async person => options.onEnrolled?.(services, person),
     })
     const { identity } = services
@@ -235,6 +236,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       rootFingerprint: () => trust.rootFingerprint(),
       principalsFor: host => access.principalsFor(host),
       assertFits: host => access.assertFits(host),
+      assertIsThere: place => access.places.assertIsThere(place),
       currentKrl: () => authority.currentKrl(),
       trustBundles: async () =>
         (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),

@@ -21,6 +21,7 @@ import { loginRoutes } from './http/routes/login.ts'
 import { mandateRoutes } from './http/routes/mandates.ts'
 import { passkeyRoutes } from './http/routes/passkeys.ts'
 import { personRoutes } from './http/routes/persons.ts'
+import { projectRoutes } from './http/routes/projects.ts'
 import { revocationRoutes } from './http/routes/revocations.ts'
 import { sessionRoutes } from './http/routes/session.ts'
 import { sessionsRoutes } from './http/routes/sessions.ts'
@@ -174,6 +175,7 @@ export function allHandled(services: Services): Handled[] {
     ...sshRoutes(services),
     ...personRoutes(services),
     ...grantRoutes(services),
+    ...projectRoutes(services),
     ...accessRoutes(services),
     ...revocationRoutes(services),
     ...mandateRoutes(services),
@@ -194,12 +196,8 @@ function gate({ identity, access, store }: Services): Gate {
     callerFromCookie: cookie => identity.callerFromCookie(cookie),
     touches: identity.touches,
     store,
-    requireAdministrator: (caller, { action, method, summary }, request) =>
-      access.requireAdministrator(
-        caller,
-        { kind: method === 'GET' ? 'look' : 'administer', what: action ?? summary },
-        byOf(request),
-      ),
+    may: (caller, want) => access.may(caller, want),
+    requireRole: (caller, wants, request) => access.requireRole(caller, wants, byOf(request)),
   }
 }
 

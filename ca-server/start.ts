@@ -120,6 +120,7 @@ async function grantDemo(services: Services, identity: string): Promise<void> {
   if (!isLogin(login)) return
   await services.access.addGrant(
     {
+      kind: 'login',
       who: parsePersonIdentity(identity, 'identity'),
       login,
       hosts: { host: DEMO_HOST },

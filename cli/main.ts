@@ -20,7 +20,9 @@ Administration (each change wants a touch of the passkey)
   person              list, show, invite, disable, enable
   invitation          list, remove
   team                list, show, add, remove
-  grant               list, add, remove: who may log in where
+  grant               list, show, add, remove: who may log in where, and roles
+  role                list: what each role may do
+  project             list, show, add, remove: projects and environments
   host                list, show, add, remove
   admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now

@@ -2,13 +2,16 @@ import { expect, test } from 'vitest'
 import { schemas } from './api/index.ts'
 import { grantText, optionsText } from './grant-text.ts'
 
-const grant = (more: object = {}) =>
-  schemas.newGrant.parse({
+const grant = (more: object = {}) => {
+  const parsed = schemas.newGrant.parse({
     who: 'alice@example.com',
     login: 'deploy',
     hosts: { labels: { env: 'prod', role: 'web' } },
     ...more,
   })
+  if (parsed.kind !== 'login') throw new Error('no login')
+  return parsed
+}
 
 test('an ordinary grant says who, as whom, where and for how long', () => {
   expect(grantText(grant())).toBe('alice@example.com as deploy on env=prod,role=web for at most 8h')
@@ -41,6 +44,8 @@ test('no field of a grant changes without the words', () => {
     { who: 'team:sre' },
     { login: 'root' },
     { hosts: { host: 'web1.example.com' } },
+    { hosts: { in: 'payments/prod' } },
+    { hosts: { in: 'payments/prod', labels: { env: 'prod' } } },
     { maxLifetime: 60 },
     { endsAt: '2027-01-01T00:00:00.000Z' },
     ...Object.keys(schemas.grantOptions.shape).map(name => ({
@@ -49,6 +54,16 @@ test('no field of a grant changes without the words', () => {
       },
     })),
   ]
-  expect(changes).toHaveLength(5 + 6)
+  expect(changes).toHaveLength(7 + 6)
   for (const change of changes) expect(grantText(grant(change)), JSON.stringify(change)).not.toBe(base)
+})
+
+test('a role says which, and where', () => {
+  const role = (more: object) => grantText(schemas.newGrant.parse({ kind: 'role', who: 'team:sre', ...more }))
+  expect(role({ role: 'auditor' })).toBe('team:sre the role auditor on the organisation')
+  expect(role({ role: 'viewer', in: 'payments/prod', endsAt: '2027-01-01T00:00:00.000Z' })).toBe(
+    'team:sre the role viewer on payments/prod, until 2027-01-01T00:00:00.000Z',
+  )
+  expect(() => role({ role: 'viewer' })).toThrow('of a project or environment')
+  expect(() => role({ role: 'auditor', in: 'payments' })).toThrow('of the organisation')
 })

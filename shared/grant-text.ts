@@ -10,15 +10,27 @@ export type GrantOptionsInWords = {
   readonly forceCommand?: string | undefined
 }
 
-/** `env=prod,team=sre`, or the one host. */
-export const hostsText = (
-  hosts: { readonly host: string } | { readonly labels: Readonly<Record<string, string>> },
-): string =>
-  'host' in hosts
-    ? hosts.host
-    : Object.entries(hosts.labels)
-        .map(([key, value]) => `${key}=${value}`)
-        .join(',')
+type Labels = Readonly<Record<string, string>>
+/** As `shared/api` has it. */
+export type HostsInWords =
+  | { readonly host: string }
+  | { readonly labels: Labels }
+  | { readonly in: string; readonly labels?: Labels | undefined }
+
+export const labelsText = (labels: Labels): string =>
+  Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',')
+
+/** `env=prod,team=sre`, or the one host, or `payments/prod`, or `payments/prod with team=sre`. */
+export function hostsText(hosts: HostsInWords): string {
+  if ('host' in hosts) return hosts.host
+  if (!('in' in hosts)) return labelsText(hosts.labels)
+  return hosts.labels ? `${hosts.in} with ${labelsText(hosts.labels)}` : hosts.in
+}
+
+/** Where a role holds. */
+export const scopeText = (where: string | undefined): string => where ?? 'the organisation'
 
 /** What differs from an ordinary shell; empty where nothing does. */
 export function optionsText(options: GrantOptionsInWords): string {
@@ -37,19 +49,28 @@ export function optionsText(options: GrantOptionsInWords): string {
  * The whole of a grant in words, for the page on which somebody touches a passkey for it: what it leaves out could be slipped
  * in under that touch. `endsAt` as it came, RFC 3339.
  */
-export function grantText(grant: {
-  readonly who: string
-  readonly login: string
-  readonly hosts: { readonly host: string } | { readonly labels: Readonly<Record<string, string>> }
-  readonly maxLifetime: number
-  readonly endsAt?: string | undefined
-  readonly options: GrantOptionsInWords
-}): string {
-  const { who, login, hosts, maxLifetime, endsAt, options } = grant
+export function grantText(grant: GrantInWords): string {
   const parts = [
-    `${who} as ${login} on ${hostsText(hosts)} for at most ${formatDuration(maxLifetime)}`,
-    endsAt === undefined ? '' : `until ${endsAt}`,
-    optionsText(options),
+    `${grant.who} ${givesText(grant)}`,
+    grant.endsAt === undefined ? '' : `until ${grant.endsAt}`,
+    grant.kind === 'login' ? optionsText(grant.options) : '',
   ]
   return parts.filter(part => part !== '').join(', ')
 }
+
+/** What it gives, and where; `as deploy on env=prod for at most 8h`, `the role operator on the organisation`. */
+const givesText = (grant: GrantInWords): string =>
+  grant.kind === 'role'
+    ? `the role ${grant.role} on ${scopeText(grant.in)}`
+    : `as ${grant.login} on ${hostsText(grant.hosts)} for at most ${formatDuration(grant.maxLifetime)}`
+
+type GrantInWords = { readonly who: string; readonly endsAt?: string | undefined } & (
+  | {
+      readonly kind: 'login'
+      readonly login: string
+      readonly hosts: HostsInWords
+      readonly maxLifetime: number
+      readonly options: GrantOptionsInWords
+    }
+  | { readonly kind: 'role'; readonly role: string; readonly in?: string | undefined }
+)

@@ -25,6 +25,9 @@ export type KeyId = Branded<'KeyId'>
 /** A team's short name: `sre`. Its principal is `team:sre`. */
 export type TeamName = Branded<'TeamName'>
 
+/** A project, or an environment of one: `payments`, `payments/prod`. What is in an environment is in its project too. */
+export type Place = Branded<'Place'>
+
 /** Which texts a name of each kind may be, and how long; the schemas of the API, and so its document, say the same. */
 const kind = (most: number, pattern: RegExp) => ({ most, pattern })
 const DNS_LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
@@ -35,6 +38,7 @@ export const NAMES = {
   keyId: kind(128, /^[a-z0-9@:._+/-]+$/),
   teamName: kind(63, /^[a-z0-9][a-z0-9._-]*$/),
   hostName: kind(253, new RegExp(`^(?![0-9.]+$)${DNS_LABEL}(\\.${DNS_LABEL})*$`)),
+  place: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38})?$/),
   labelKey: kind(63, /^[a-z][a-z0-9_.-]*$/),
   labelValue: kind(63, /^[A-Za-z0-9][A-Za-z0-9_.-]*$/),
 } as const
@@ -47,6 +51,7 @@ export const isLogin = (text: string): text is Login => is(NAMES.login, text)
 export const isKeyId = (text: string): text is KeyId => is(NAMES.keyId, text)
 export const isTeamName = (text: string): text is TeamName => is(NAMES.teamName, text)
 export const isHostName = (text: string): text is HostName => is(NAMES.hostName, text)
+export const isPlace = (text: string): text is Place => is(NAMES.place, text)
 export const isLabelKey = (text: string): boolean => is(NAMES.labelKey, text)
 export const isLabelValue = (text: string): boolean => is(NAMES.labelValue, text)
 
@@ -83,6 +88,17 @@ export const parseTeamName = parser(
   isTeamName,
   'a team name: lower-case letters, digits and . _ -, at most 63 characters',
 )
+
+export const parsePlace = parser(
+  isPlace,
+  'a project or an environment such as payments or payments/prod: lower-case letters, digits and -',
+)
+
+/** Whether it is a project, or the name of an environment alone. */
+export const isOneSegment = (text: string): boolean => isPlace(text) && !text.includes('/')
+
+/** Whether what is in `inner` is in `outer` too. */
+export const isWithin = (inner: Place, outer: Place): boolean => inner === outer || inner.startsWith(`${outer}/`)
 
 /** Labels of a host, `env=demo`. Both sides are allow-listed. */
 export type Labels = Readonly<Record<string, string>>

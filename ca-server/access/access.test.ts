@@ -88,7 +88,7 @@ describe('teams and grants', () => {
     await rooms.access.removeGrant(next.id, by())
   })
 
-  test('why is asked of oneself, of others by administrators alone, and reasons in full are for these', async () => {
+  test('why is asked of oneself, of others by whoever has a role for it alone, and reasons in full are for these', async () => {
     const root = parsePersonIdentity('root@example.com', 'test')
     await rooms.addPerson(root, { administrator: true })
     await rooms.access.reload()
@@ -105,27 +105,29 @@ describe('teams and grants', () => {
     expect(() => rooms.access.why(root, bob, nowhere, undefined)).toThrow('there is no host')
   })
 
-  test('whoever is no administrator is refused what is theirs, reads no reason, and the try is recorded', async () => {
+  test('whoever has no role for it is refused, reads no more than what it takes, and the try is recorded', async () => {
     const root = parsePersonIdentity('root@example.com', 'test')
-    const look = { kind: 'look', what: 'All persons' } as const
+    const look = () => [{ action: 'person.read' }] as const
     const asked = { actor: { kind: 'person' as const, identity: bob }, requestId: 'req_try', from: '192.0.2.7' }
-    await rooms.access.requireAdministrator({ kind: 'person', identity: root }, look, by())
-    const refused = rooms.access.requireAdministrator({ kind: 'person', identity: bob }, look, asked)
-    expect(await refusal(refused)).toBe('denied: only administrators may do this')
+    await rooms.access.requireRole({ kind: 'person', identity: root }, look, by())
+    const refused = rooms.access.requireRole({ kind: 'person', identity: bob }, look, asked)
+    expect(await refusal(refused)).toBe(
+      'denied: this takes a role that you do not have: person.read on the organisation',
+    )
     const [entry] = await rooms.ledger.list({ limit: 1, kind: 'denied' })
     expect(JSON.parse(entry?.record ?? '{}')).toMatchObject({
       ...asked,
-      target: 'All persons',
+      target: 'person.read',
       decision: 'deny',
-      reason: `${bob} is no administrator: All persons`,
+      reason: `${bob} has no role: none gives person.read on the organisation`,
     })
     expect(await rooms.ledger.list({ limit: 10, kind: 'denied' })).toHaveLength(1)
   })
 
-  test('an administrator who was enrolled at this very moment is let in, though no notification has come', async () => {
+  test('an owner who was enrolled at this very moment is let in, though no notification has come', async () => {
     const eve = parsePersonIdentity('eve@example.com', 'test')
     await insertPerson(rooms, { identity: eve, administrator: true, at: new Date() })
-    await rooms.access.requireAdministrator({ kind: 'person', identity: eve }, { kind: 'look', what: 'All' }, by())
+    await rooms.access.requireRole({ kind: 'person', identity: eve }, () => [{ action: 'person.read' }], by())
   })
 
   test('a person in a team gets what the team has, until taken out of it; no certificate has to change', async () => {
@@ -168,7 +170,7 @@ describe('teams and grants', () => {
     await expect.poll(() => told).toEqual(['session'])
     await rooms.identity.persons.disable(bob, by())
     const reasons = () => {
-      const decision = rooms.access.decide({ kind: 'person', identity: bob }, { kind: 'look', what: 'a test' })
+      const decision = rooms.access.decide({ kind: 'person', identity: bob }, { kind: 'do', wants: [] })
       return decision.allow ? [] : decision.reasons
     }
     await expect.poll(reasons).toEqual([`${bob} is disabled`])

@@ -1,12 +1,19 @@
 import type { Act, Acting } from '#server/identity/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
-import type { Queryable, Store } from '#server/store/index.ts'
+import { type Queryable, type Store, StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type HostName, isPersonIdentity, type PersonIdentity, parseTeamName, type TeamName } from '#shared/names.ts'
+import {
+  type HostName,
+  isPersonIdentity,
+  type PersonIdentity,
+  type Place,
+  parseTeamName,
+  type TeamName,
+} from '#shared/names.ts'
 import { describe } from './decide.ts'
-import { grantFact, grantId, memberFact, memberId } from './facts.ts'
+import { givenTo, grantFact, grantId, memberFact, memberId } from './facts.ts'
 import type { By, Grant, NewGrant, Team, TeamChange } from './port.ts'
 import {
   deleteGrant,
@@ -17,7 +24,7 @@ import {
   selectGrants,
   selectMembers,
 } from './records.ts'
-import { personSubject, type Snapshot, withGrant, withMember } from './snapshot.ts'
+import { personSubject, placeNamedBy, type Snapshot, withGrant, withMember } from './snapshot.ts'
 
 export type ChangeDeps = {
   readonly store: Store
@@ -27,6 +34,8 @@ export type ChangeDeps = {
   readonly random: (bytes: number) => Uint8Array
   /** Whether a living host has this name. */
   readonly hostKnown: (name: HostName) => boolean
+  /** Throws `not-found` for a project or environment that is not there. */
+  readonly assertIsThere: (place: Place) => void
   /** Throws where hosts could not be told what holds after this change: `change` makes that of what holds now. */
   readonly assertFits: (change: (now: Snapshot) => Snapshot, field: string) => void
 }
@@ -37,18 +46,19 @@ export type ChangeDeps = {
  * so a person who joins at the same moment is never missed, and nobody waits for the other in a circle.
  */
 export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promise<Grant> {
-  if ('host' in grant.hosts && !deps.hostKnown(grant.hosts.host))
+  if (grant.kind === 'login' && 'host' in grant.hosts && !deps.hostKnown(grant.hosts.host))
     throw new KeymanError('not-found', `there is no host ${grant.hosts.host}`, { hint: 'see `keyman host list`' })
+  const place = placeNamedBy(grant)
+  if (place !== undefined) deps.assertIsThere(place)
   if (grant.endsAt !== undefined && Date.parse(grant.endsAt) <= deps.now().getTime())
     throw new KeymanError('invalid-input', `endsAt: ${grant.endsAt} has passed`, {
       fields: [{ field: 'endsAt', message: 'must be in the future' }],
     })
-  const { endsAt, ...rest } = grant
   const added: Grant = {
+    ...grant,
     id: `grant_${toBase64Url(deps.random(12))}`,
-    ...rest,
     // One spelling, with the fractions cut off: sshd's expiry-time has whole seconds.
-    ...(endsAt === undefined ? {} : { endsAt: wholeSeconds(endsAt) }),
+    ...(grant.endsAt === undefined ? {} : { endsAt: wholeSeconds(grant.endsAt) }),
     createdAt: deps.now().toISOString(),
     createdBy: by.actor.kind === 'person' ? by.actor.identity : by.actor.kind,
   }
@@ -63,6 +73,8 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
       })
       return added
     } catch (error) {
+      if (error instanceof StoreError && error.kind === 'foreign-key')
+        throw new KeymanError('conflict', `${place} was removed at this moment`, { hint: 'see keyman project list' })
       if (!(error instanceof Unheard)) throw error
       // Given a moment ago, here or by another server: whether the log vouches for it is heard outside of a transaction only, and
       // this one left nothing behind, not even a touch that was used.
@@ -189,15 +201,7 @@ const grantEntry = (kind: 'grant-added' | 'grant-removed', grant: Grant, by: By)
   ...by,
   kind,
   target: grant.id,
-  details: {
-    who: grant.who,
-    login: grant.login,
-    hosts: grant.hosts,
-    maxLifetime: grant.maxLifetime,
-    endsAt: grant.endsAt,
-    options: grant.options,
-    words: describe(grant),
-  },
+  details: { ...givenTo(grant), words: describe(grant) },
 })
 const teamEntry = (team: TeamName, person: PersonIdentity, change: 'added' | 'removed', by: By): Entry => ({
   ...by,

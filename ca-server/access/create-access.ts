@@ -1,18 +1,18 @@
-import type { Act } from '#server/identity/index.ts'
+import type { Act, Role } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { insist, type Store } from '#server/store/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName, PersonIdentity } from '#shared/names.ts'
+import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
 import { accessWords } from './in-words.ts'
+import { addProject, contentsOf, noSuchPlace, placeInWords, removePlace, toProjects, vouchedPlaces } from './places.ts'
 import type {
   Access,
   Action,
-  AdministratorAction,
   CertificateAction,
   CertificateLimits,
   Decision,
@@ -21,16 +21,21 @@ import type {
   HostCertificateLimits,
   LoginAction,
   LoginLimits,
+  NewGrant,
   NoLimits,
   PersonState,
+  Project,
+  RoleAction,
   SelectableHost,
   Subject,
   Team,
+  Want,
   Why,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeamRows, toTeams } from './records.ts'
-import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
+import { givenBy, powersOf } from './roles.ts'
+import { makeSnapshot, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
 
 export type AccessDeps = {
   readonly store: Store
@@ -64,6 +69,7 @@ export function createAccess(deps: AccessDeps): Access {
   const changes: ChangeDeps = {
     ...deps,
     assertFits: (change, field) => assertFits(change(current()), deps.hosts(), deps.now(), field),
+    assertIsThere: place => assertIsThere(place),
   }
 
   const monotonic = deps.monotonic ?? (() => performance.now())
@@ -115,10 +121,37 @@ export function createAccess(deps: AccessDeps): Access {
   function decideNow(subject: Subject, action: CertificateAction): Decision<CertificateLimits>
   function decideNow(subject: Subject, action: LoginAction): Decision<LoginLimits>
   function decideNow(subject: Subject, action: HostCertificateAction): Decision<HostCertificateLimits>
-  function decideNow(subject: Subject, action: AdministratorAction): Decision<NoLimits>
+  function decideNow(subject: Subject, action: RoleAction): Decision<NoLimits>
   function decideNow(subject: Subject, action: Action): Decision
   function decideNow(subject: Subject, action: Action): Decision {
     return decide(current(), deps.now(), subject, action)
+  }
+
+  /** Of one host where that host is; of labels alone nowhere less than everywhere. */
+  function placeOf(grant: NewGrant | Grant): Place | undefined {
+    const place = placeNamedBy(grant)
+    if (place !== undefined || grant.kind === 'role') return place
+    const named = 'host' in grant.hosts ? grant.hosts.host : undefined
+    return deps.hosts().find(host => host.name === named)?.place
+  }
+  const contents = (place: Place) =>
+    contentsOf(place, {
+      hosts: deps.hosts(),
+      grants: current().byId.values(),
+      places: current().places.map(({ name }) => name),
+    })
+  const isThere = (place: Place): boolean => current().places.some(({ name }) => name === place)
+  function assertIsThere(place: Place): void {
+    if (!isThere(place)) throw noSuchPlace(place)
+  }
+  function projectNamed(name: Place): Project {
+    const found = toProjects(current().places).find(project => project.name === name)
+    if (!found) throw noSuchPlace(name)
+    return found
+  }
+  const placeOfId = (id: string): Place | undefined => {
+    const grant = current().byId.get(id)
+    return grant && placeOf(grant)
   }
 
   return {
@@ -137,15 +170,52 @@ export function createAccess(deps: AccessDeps): Access {
         return logins.length === 0 ? [] : [{ name: host.name, logins }]
       }),
     why: (asker, person, name, host) => why(current(), deps.now(), { asker, person, name, host }),
-    async requireAdministrator(subject, action, by) {
-      if (decideNow(subject, action).allow) return
-      // Whoever was enrolled or made an administrator at this very moment, by this server or another, is told no 'no'.
-      await catchUp()
-      const decision = decideNow(subject, action)
-      if (decision.allow) return
-      const reason = decision.reasons.join('; ')
-      await deps.ledger.append({ ...by, kind: 'denied', target: action.what, decision: 'deny', reason })
-      throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
+    may: (subject, want) => decideNow(subject, { kind: 'do', wants: [want] }).allow,
+    async requireRole(subject, wants, by) {
+      const decided = () => decideNow(subject, { kind: 'do', wants: wants() })
+      const again = async (): Promise<Role> => {
+        // Whoever was enrolled or given a role at this very moment, by this server or another, is told no 'no'.
+        await catchUp()
+        const decision = decided()
+        if (decision.allow) return held(decision.epochs)
+        const reason = decision.reasons.join('; ')
+        const target = wants()[0]?.action ?? 'nothing'
+        await deps.ledger.append({ ...by, kind: 'denied', target, decision: 'deny', reason })
+        throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
+      }
+      const held = (epochs: Role['epochs']): Role => ({ epochs, again, holds: () => decided().allow })
+      const decision = decided()
+      return decision.allow ? held(decision.epochs) : again()
+    },
+    takes: {
+      giving: grant => [want('grant.add', placeOf(grant)), ...givenBy(grant)],
+      takingAway: id => [want('grant.remove', placeOfId(id))],
+      being: who => powersOf(current(), who, deps.now()),
+      touching: identity => (current().persons.get(identity)?.administrator ? [{ action: 'owner.change' }] : []),
+    },
+    placeOf,
+    places: {
+      list: async () => toProjects(await vouchedPlaces(deps)),
+      show: name => ({ project: projectNamed(name), ...contents(name) }),
+      async add(project, by) {
+        await changed(addProject(deps, project, by))
+        return projectNamed(project.name)
+      },
+      remove: (place, by) => changed(removePlace(deps, place, () => contents(place), by)),
+      isThere,
+      assertIsThere,
+      inWords: place => placeInWords(place, contents(place)),
+    },
+    maySend(sender, { kind, identity, administrator }) {
+      const wants: Want[] =
+        kind === 'invitation'
+          ? [{ action: 'person.invite' }]
+          : [
+              { action: 'person.reset' },
+              ...(isPersonIdentity(identity) ? powersOf(current(), identity, deps.now()) : []),
+            ]
+      if (administrator) wants.push({ action: 'owner.change' })
+      return decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants }).allow
     },
 
     listGrants: () => vouchedGrants(deps),
@@ -185,6 +255,11 @@ export function createAccess(deps: AccessDeps): Access {
   }
 }
 
+const want = (action: Want['action'], place: Place | undefined): Want => ({
+  action,
+  ...(place === undefined ? {} : { in: place }),
+})
+
 /**
  * The numbers are read before what they stand for: so a change in between makes the snapshot newer than its numbers, and
  * what is decided by it is decided anew; never the other way round.
@@ -198,6 +273,7 @@ async function readSnapshot(deps: AccessDeps): Promise<Snapshot> {
     persons: await persons(),
     teams: await vouchedTeams(deps),
     grants: await vouchedGrants(deps),
+    places: await vouchedPlaces(deps),
   })
 }
 
@@ -223,12 +299,12 @@ type Question = {
 }
 
 /**
- * Of somebody else only for administrators; and reasons, which name what others have, are for them too (invariant 3). So is
+ * Of somebody else only for whoever may ask for that; and reasons, which name what others have, are for them too (invariant 3). So is
  * the difference between a host that is not there and one that nobody gave.
  */
 function why(snapshot: Snapshot, now: Date, { asker, person, name, host }: Question): Why {
   const asking = { kind: 'person', identity: asker } as const
-  const looks = decide(snapshot, now, asking, { kind: 'look', what: `why ${person} may log in` })
+  const looks = decide(snapshot, now, asking, { kind: 'do', wants: [{ action: 'access.explain' }] })
   if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
   const asked = host ?? { name, labels: {} }
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host: asked })

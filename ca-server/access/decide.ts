@@ -1,7 +1,7 @@
 import { formatDuration } from '#shared/durations.ts'
+import { grantText, hostsText, labelsText } from '#shared/grant-text.ts'
 import type {
   Action,
-  AdministratorAction,
   AllowedLogin,
   CertificateAction,
   CertificateLimits,
@@ -12,10 +12,13 @@ import type {
   HostCertificateAction,
   HostCertificateLimits,
   LoginAction,
+  LoginGrant,
   LoginLimits,
   NoLimits,
+  RoleAction,
   Subject,
 } from './port.ts'
+import { missing, rolesOf, roleText, wantText } from './roles.ts'
 import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot, selects } from './snapshot.ts'
 
 /** Pure: may they. Everything that no rule below allows is denied, with reasons that an administrator can read. */
@@ -35,7 +38,7 @@ export function decide(
   subject: Subject,
   action: HostCertificateAction,
 ): Decision<HostCertificateLimits>
-export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: AdministratorAction): Decision<NoLimits>
+export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: RoleAction): Decision<NoLimits>
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision {
   if (action.kind === 'ssh-host-certificate') return hostCertificate(subject)
@@ -48,9 +51,8 @@ export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: 
       return certificate(snapshot, now, person, action)
     case 'ssh-login':
       return login(snapshot, now, person, action)
-    case 'administer':
-    case 'look':
-      return administration(person, action)
+    case 'do':
+      return byRole(snapshot, now, person, action)
     default:
       return deny('this action is not known')
   }
@@ -90,7 +92,7 @@ function certificate(
 }
 
 /** In the order of their names, as a certificate has them. */
-const EXTENSIONS: readonly (readonly [Extension, (grant: Grant) => boolean])[] = [
+const EXTENSIONS: readonly (readonly [Extension, (grant: LoginGrant) => boolean])[] = [
   ['permit-X11-forwarding', grant => grant.options.x11Forwarding],
   ['permit-agent-forwarding', grant => grant.options.agentForwarding],
   ['permit-port-forwarding', grant => grant.options.portForwarding],
@@ -98,7 +100,7 @@ const EXTENSIONS: readonly (readonly [Extension, (grant: Grant) => boolean])[] =
 ]
 
 /** `undefined` where one of them has no end. Each host holds the end of the grant that it applies by itself. */
-function latestEnd(grants: readonly Grant[]): Date | undefined {
+function latestEnd(grants: readonly LoginGrant[]): Date | undefined {
   let latest = 0
   for (const grant of grants) {
     if (grant.endsAt === undefined) return undefined
@@ -120,12 +122,11 @@ function login(snapshot: Snapshot, now: Date, person: KnownPerson, action: Login
       limits: { logins },
       epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }],
     }
-  const { name, labels } = action.host
-  const shown = Object.entries(labels).map(([key, value]) => `${key}=${value}`)
+  const { name, labels, place } = action.host
   const reasons = [
     here.length > 0
       ? `no grant gives ${person.identity} the login ${action.login} on ${name}, only ${[...new Set(here.map(g => g.login))].join(', ')}`
-      : `no grant gives ${person.identity} a login on ${name}, whose labels are ${shown.join(', ') || 'none'}`,
+      : `no grant gives ${person.identity} a login on ${name}, ${place === undefined ? '' : `which is in ${place} and `}whose labels are ${labelsText(labels).replaceAll(',', ', ') || 'none'}`,
   ]
   if (here.length === 0 && grants.length > 0)
     reasons.push(`the grants of ${person.identity} are for other hosts: ${grants.slice(0, 8).map(describe).join('; ')}`)
@@ -136,7 +137,7 @@ function login(snapshot: Snapshot, now: Date, person: KnownPerson, action: Login
   }
 }
 
-const allowedLogin = (grant: Grant): AllowedLogin => ({
+const allowedLogin = (grant: LoginGrant): AllowedLogin => ({
   login: grant.login,
   grant: grant.id,
   via: grant.who,
@@ -145,10 +146,16 @@ const allowedLogin = (grant: Grant): AllowedLogin => ({
   options: grant.options,
 })
 
-function administration(person: KnownPerson, action: AdministratorAction): Decision<NoLimits> {
-  if (person.administrator)
+function byRole(snapshot: Snapshot, now: Date, person: KnownPerson, { wants }: RoleAction): Decision<NoLimits> {
+  const held = rolesOf(snapshot, person, now)
+  const want = missing(held, wants)
+  if (want === undefined)
     return { allow: true, limits: {}, epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }] }
-  return deny(`${person.identity} is no administrator: ${action.what}`, 'only administrators may do this')
+  const has = held.length === 0 ? 'no role' : `only the roles ${held.map(roleText).join(', ')}`
+  return deny(
+    `${person.identity} has ${has}: none gives ${wantText(want)}`,
+    `this takes a role that you do not have: ${wantText(want)}`,
+  )
 }
 
 /** A host gets a certificate for its own exact name and its aliases. That it exists, and holds this key, is what made it a caller. */
@@ -162,14 +169,9 @@ function hostCertificate(subject: Subject): Decision<HostCertificateLimits> {
 }
 
 /** `grant grant_x: deploy on env=demo for at most 8h`. */
-export function describe(grant: Grant): string {
-  const where =
-    'host' in grant.hosts
-      ? grant.hosts.host
-      : Object.entries(grant.hosts.labels)
-          .map(([key, value]) => `${key}=${value}`)
-          .join(',')
-  return `grant ${grant.id}: ${grant.login} on ${where} for at most ${formatDuration(grant.maxLifetime)}`
-}
+export const describe = (grant: Grant): string =>
+  grant.kind === 'role'
+    ? `grant ${grant.id}: ${grantText(grant)}`
+    : `grant ${grant.id}: ${grant.login} on ${hostsText(grant.hosts)} for at most ${formatDuration(grant.maxLifetime)}`
 
 const deny = (reason: string, message = reason): Deny => ({ allow: false, reasons: [reason], message })

@@ -3,10 +3,18 @@ import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { Grant } from './port.ts'
 
 export const grantId = (id: string): string => `grant:${id}`
-export const grantFact = ({ id, who, login, hosts, options, maxLifetime, endsAt }: Grant): Fact => ({
-  id: grantId(id),
-  is: { who, login, hosts, options: { ...options }, maxLifetime, endsAt },
-})
+export const grantFact = (grant: Grant): Fact => ({ id: grantId(grant.id), is: givenTo(grant) })
+/** Of a login as it was said before there were other kinds. */
+export function givenTo(grant: Grant) {
+  const { who, endsAt } = grant
+  if (grant.kind === 'role') return { who, role: grant.role, in: grant.in, endsAt }
+  const { login, hosts, options, maxLifetime } = grant
+  return { who, login, hosts, options: { ...options }, maxLifetime, endsAt }
+}
+
+/** A project or an environment. */
+export const placeId = (name: string): string => `place:${name}`
+export const placeFact = (name: string): Fact => ({ id: placeId(name), is: 'place' })
 
 /** A space stands in no name. */
 export const memberId = (team: string, person: string): string => `member:${team} ${person}`
@@ -28,4 +36,4 @@ export const teamsOf = (ids: Ledger['facts']['ids'], person: string): string[] =
     .sort()
 
 /** Whether decisions may be others when this fact has changed. */
-export const concernsAccess = (id: string): boolean => /^(grant|member|person):/.test(id)
+export const concernsAccess = (id: string): boolean => /^(grant|member|person|place):/.test(id)

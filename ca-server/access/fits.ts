@@ -2,7 +2,7 @@ import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
-import type { Grant, SelectableHost } from './port.ts'
+import type { LoginGrant, SelectableHost } from './port.ts'
 import { expand, line } from './principals.ts'
 import { isLive, type Snapshot, selects } from './snapshot.ts'
 
@@ -25,7 +25,7 @@ export function assertFits(snapshot: Snapshot, hosts: Iterable<SelectableHost>, 
   }
 }
 
-function check(snapshot: Snapshot, host: HostName, grants: readonly Grant[], field: string): void {
+function check(snapshot: Snapshot, host: HostName, grants: readonly LoginGrant[], field: string): void {
   let bytes = 0
   for (const [login, of] of Map.groupBy(grants, grant => grant.login)) {
     const longest = new Map<string, number>()
@@ -46,7 +46,7 @@ function check(snapshot: Snapshot, host: HostName, grants: readonly Grant[], fie
 }
 
 /** What could not be too much if every grant were for everybody on one host: nearly always, and found out at once. */
-function isSmall(snapshot: Snapshot, grants: readonly Grant[]): boolean {
+function isSmall(snapshot: Snapshot, grants: readonly LoginGrant[]): boolean {
   const named = new Set<string>(grants.flatMap(grant => expand(snapshot, grant.who)))
   const longest = Math.max(0, ...grants.map(lengthOf)) + 128
   const logins = new Set(grants.map(grant => grant.login)).size
@@ -54,7 +54,7 @@ function isSmall(snapshot: Snapshot, grants: readonly Grant[]): boolean {
 }
 
 /** Of a line without its principal, as JSON in UTF-8. */
-const lengthOf = (grant: Grant): number => utf8(JSON.stringify(line('', grant))).length + 1
+const lengthOf = (grant: LoginGrant): number => utf8(JSON.stringify(line('', grant))).length + 1
 
 const refused = (field: string, message: string): KeymanError =>
   new KeymanError('invalid-input', message, {

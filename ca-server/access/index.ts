@@ -14,9 +14,11 @@ export type {
   NewGrant,
   PersonState,
   PrincipalsLine,
+  Project,
   SelectableHost,
   Subject,
   Team,
+  Want,
   Why,
 } from './port.ts'
 export { takeAccessIn } from './restore.ts'

@@ -1,14 +1,20 @@
 import type { z } from 'zod'
-import type { By } from '#server/identity/index.ts'
+import type { By, Role, SentLink } from '#server/identity/index.ts'
 import type { Entry } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import type { hostStream, Line, schemas } from '#shared/api/index.ts'
-import type { HostName, Labels, Login, PersonIdentity, TeamName, UserPrincipal } from '#shared/names.ts'
+import type { ActionName, hostStream, Line, schemas } from '#shared/api/index.ts'
+import type { HostName, Labels, Login, PersonIdentity, Place, TeamName, UserPrincipal } from '#shared/names.ts'
 
 /** The types of this room's door, `index.ts`. */
 
 export type Grant = z.infer<typeof schemas.grant>
+/** Who may log in where. */
+export type LoginGrant = Extract<Grant, { readonly kind: 'login' }>
+/** What somebody may do beside what is their own. */
+export type RoleGrant = Extract<Grant, { readonly kind: 'role' }>
 export type NewGrant = z.infer<typeof schemas.newGrant>
+export type Project = z.infer<typeof schemas.project>
+export type NewProject = { readonly name: Place; readonly environments: readonly Place[] }
 export type Team = z.infer<typeof schemas.team>
 export type TeamChange = { readonly add: readonly PersonIdentity[]; readonly remove: readonly PersonIdentity[] }
 export type PrincipalsLine = hostStream.PrincipalsLine
@@ -17,8 +23,15 @@ export type Extension = 'permit-pty' | 'permit-port-forwarding' | 'permit-agent-
 /** On whose behalf, and what else a record says of the request. */
 export type { By } from '#server/identity/index.ts'
 
-/** A host as far as grants select it. */
-export type SelectableHost = { readonly name: HostName; readonly labels: Labels }
+/** A host as far as grants select it. `place`: where it is, if it is in a project. */
+export type SelectableHost = {
+  readonly name: HostName
+  readonly labels: Labels
+  readonly place?: Place | undefined
+}
+
+/** One thing to be done, and in which place: without one to the organisation itself; `anywhere`: it is asked whether there is any place at all. */
+export type Want = { readonly action: ActionName; readonly in?: Place | 'anywhere' | undefined }
 
 /** Who wants something: any `Caller` of `identity` fits, and so does a person named by an administrator who asks why. */
 export type Subject =
@@ -31,9 +44,9 @@ export type CertificateAction = { readonly kind: 'ssh-certificate'; readonly lif
 export type LoginAction = { readonly kind: 'ssh-login'; readonly host: SelectableHost; readonly login?: Login }
 /** A host's certificate for its own name. */
 export type HostCertificateAction = { readonly kind: 'ssh-host-certificate' }
-/** What only administrators may do, or look at. `what` names it for people. */
-export type AdministratorAction = { readonly kind: 'administer' | 'look'; readonly what: string }
-export type Action = CertificateAction | LoginAction | HostCertificateAction | AdministratorAction
+/** What takes a role: all of these. */
+export type RoleAction = { readonly kind: 'do'; readonly wants: readonly Want[] }
+export type Action = CertificateAction | LoginAction | HostCertificateAction | RoleAction
 
 /** The number of a person at the time of the decision; the ledger refuses what was decided by an older one. */
 export type Epoch = { readonly subject: string; readonly epoch: bigint }
@@ -64,7 +77,7 @@ export interface Decide {
   (subject: Subject, action: CertificateAction): Decision<CertificateLimits>
   (subject: Subject, action: LoginAction): Decision<LoginLimits>
   (subject: Subject, action: HostCertificateAction): Decision<HostCertificateLimits>
-  (subject: Subject, action: AdministratorAction): Decision<NoLimits>
+  (subject: Subject, action: RoleAction): Decision<NoLimits>
   (subject: Subject, action: Action): Decision
 }
 
@@ -92,17 +105,53 @@ export interface Access {
   /** The hosts where this person may log in, and as whom; hosts without any are left out. */
   reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
   /**
-   * What `decide` returns for a login on this host, in words. Of somebody else only for administrators (throws `denied`), and
-   * the reasons in full for them alone: anybody else reads the message, and does not learn whether there is such a host.
+   * What `decide` returns for a login on this host, in words. Of somebody else only for `access.explain` (throws `denied`), and
+   * the reasons in full for it alone: anybody else reads the message, and does not learn whether there is such a host.
    * `host`: the one of this name, if there is one. Throws `not-found` to whoever may know.
    */
   why(asker: PersonIdentity, person: PersonIdentity, name: HostName, host: SelectableHost | undefined): Why
-  /** What only administrators may: anybody else's try is recorded with its reasons, and throws `denied` with what they may know. */
-  requireAdministrator(
+  /** Whether somebody may do this at the moment, by what is known here. Nothing is recorded. */
+  may(subject: Subject, want: Want): boolean
+  /**
+   * What takes a role: `wants` says what, and is asked again when it is decided again. Who has none is refused: the try is recorded with its
+   * reasons, and throws `denied` with what they may know. What comes back goes with whatever is done by it (`identity.act`).
+   */
+  requireRole(
     subject: Subject,
-    action: AdministratorAction,
+    wants: () => readonly Want[],
     by: Pick<Entry, 'actor' | 'requestId' | 'from'>,
-  ): Promise<void>
+  ): Promise<Role>
+  /** What it takes to give this, or to take away what this ID names: the right to grant there, and all that it gives. */
+  readonly takes: {
+    giving(grant: NewGrant): Want[]
+    takingAway(id: string): Want[]
+    /** To become this person by a link, or to come into this team. */
+    being(who: PersonIdentity | `team:${string}`): Want[]
+    /** To change whether and how this person is here. */
+    touching(person: PersonIdentity): Want[]
+  }
+  /** Projects and their environments. */
+  readonly places: {
+    list(): Promise<Project[]>
+    /** One with what is in it. Throws `not-found`. */
+    show(project: Place): {
+      readonly project: Project
+      readonly hosts: readonly SelectableHost[]
+      readonly grants: readonly Grant[]
+    }
+    /** Makes what is new of it. Throws `conflict` where all of it is there already. */
+    add(project: NewProject, by: By): Promise<Project>
+    /** Throws `not-found`, and `conflict` where something is left in it, which is named. */
+    remove(place: Place, by: By): Promise<void>
+    isThere(place: Place): boolean
+    /** Throws `not-found`. */
+    assertIsThere(place: Place): void
+    inWords(place: Place): Line[]
+  }
+  /** Where this grant holds: whoever may read grants there may read it. */
+  placeOf(grant: NewGrant | Grant): Place | undefined
+  /** See `IdentityDeps.maySend`. */
+  maySend(sender: PersonIdentity, link: SentLink): boolean
 
   listGrants(): Promise<Grant[]>
   /** Throws `not-found` for a team or host that is not there, `conflict` where another gives just the same. Notifies `access`. */

@@ -1,5 +1,5 @@
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
-import type { Grant, PrincipalsLine, SelectableHost } from './port.ts'
+import type { LoginGrant, PrincipalsLine, SelectableHost } from './port.ts'
 import { isLive, type Snapshot, selects } from './snapshot.ts'
 
 /** Pure: what a host's principals files hold. */
@@ -25,10 +25,10 @@ export function principalsFor(snapshot: Snapshot, host: SelectableHost, now: Dat
  * looks no further: a second, wider line would never be read. Of several grants the widest makes the line; lines never mix
  * two grants, which could give what neither gives.
  */
-function makeFiles(snapshot: Snapshot, grants: readonly Grant[]): Files {
-  const widest = new Map<string, Map<PersonIdentity, Grant>>()
+function makeFiles(snapshot: Snapshot, grants: readonly LoginGrant[]): Files {
+  const widest = new Map<string, Map<PersonIdentity, LoginGrant>>()
   for (const grant of grants) {
-    const persons = widest.get(grant.login) ?? new Map<PersonIdentity, Grant>()
+    const persons = widest.get(grant.login) ?? new Map<PersonIdentity, LoginGrant>()
     widest.set(grant.login, persons)
     for (const identity of expand(snapshot, grant.who)) {
       if (snapshot.persons.get(identity)?.state !== 'active') continue
@@ -48,7 +48,7 @@ export function expand(snapshot: Snapshot, who: string): readonly PersonIdentity
   return isPersonIdentity(who) ? [who] : []
 }
 
-export const line = <Principal extends string>(principal: Principal, grant: Grant) => ({
+export const line = <Principal extends string>(principal: Principal, grant: LoginGrant) => ({
   principal,
   pty: grant.options.pty,
   portForwarding: grant.options.portForwarding,
@@ -60,7 +60,7 @@ export const line = <Principal extends string>(principal: Principal, grant: Gran
 })
 
 /** Above 0 where the first gives more: any command before one command, any address before some, then the later end, then what a session may do. */
-function compareWidth(a: Grant, b: Grant): number {
+function compareWidth(a: LoginGrant, b: LoginGrant): number {
   return (
     Number(a.options.forceCommand === undefined) - Number(b.options.forceCommand === undefined) ||
     Number(a.options.sourceAddress === undefined) - Number(b.options.sourceAddress === undefined) ||
@@ -70,8 +70,8 @@ function compareWidth(a: Grant, b: Grant): number {
     (a.id < b.id ? 1 : -1)
   )
 }
-const end = (grant: Grant): number => (grant.endsAt === undefined ? Number.MAX_VALUE : Date.parse(grant.endsAt))
-const freedoms = ({ options }: Grant): number =>
+const end = (grant: LoginGrant): number => (grant.endsAt === undefined ? Number.MAX_VALUE : Date.parse(grant.endsAt))
+const freedoms = ({ options }: LoginGrant): number =>
   Number(options.pty) + Number(options.portForwarding) + Number(options.agentForwarding) + Number(options.x11Forwarding)
 
 const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0)

@@ -2,22 +2,27 @@ import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { type Place, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
 import type { Grant, Team } from './port.ts'
 
 /** This room's rows: `migrations/0004_access.sql`. */
 
-const COLUMNS = 'id, who, login, hosts, options, max_lifetime, ends_at, created_at, created_by'
+const COLUMNS = 'id, kind, who, login, hosts, options, max_lifetime, role, place, ends_at, created_at, created_by'
+
+const object = z.record(z.string(), z.unknown()).catch({})
 
 /** What stands in the database is checked by the API's own schema: a row that does not fit gives nothing. */
 const grantRow = z
   .object({
     id: z.string(),
+    kind: z.string(),
     who: z.string(),
-    login: z.string(),
+    login: z.string().nullable(),
     hosts: z.unknown(),
     options: z.unknown(),
-    max_lifetime: z.int(),
+    max_lifetime: z.int().nullable(),
+    role: z.string().nullable(),
+    place: z.string().nullable(),
     ends_at: z.date().nullable(),
     created_at: z.date(),
     created_by: z.string(),
@@ -26,11 +31,16 @@ const grantRow = z
     // Not by `parse`: what that throws from in here, `safeParse` of the row does not catch.
     const grant = schemas.grant.safeParse({
       id: row.id,
+      kind: row.kind,
       who: row.who,
-      login: row.login,
-      hosts: row.hosts,
-      options: row.options,
-      maxLifetime: row.max_lifetime,
+      ...(row.kind === 'role'
+        ? { role: row.role, in: row.place ?? undefined }
+        : {
+            login: row.login,
+            hosts: row.place === null ? row.hosts : { ...object.parse(row.hosts), in: row.place },
+            options: row.options,
+            maxLifetime: row.max_lifetime,
+          }),
       ...(row.ends_at === null ? {} : { endsAt: row.ends_at.toISOString() }),
       createdAt: row.created_at.toISOString(),
       createdBy: row.created_by,
@@ -74,16 +84,23 @@ export async function selectGrant(on: Queryable, id: string): Promise<Grant | un
 }
 
 export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
+  const login = grant.kind === 'login' ? grant : undefined
+  const role = grant.kind === 'role' ? grant : undefined
+  // The place is a column, which the database keeps from being taken away.
+  const { in: where, ...selector } = { in: undefined, ...login?.hosts }
   await t.execute(
     `insert into access_grant (${COLUMNS})
-     values ($1, $2, $3, $4::jsonb, $5::jsonb, $6::int, $7::timestamptz, $8::timestamptz, $9)`,
+     values ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7::int, $8, $9, $10::timestamptz, $11::timestamptz, $12)`,
     [
       grant.id,
+      grant.kind,
       grant.who,
-      grant.login,
-      JSON.stringify(grant.hosts),
-      JSON.stringify(grant.options),
-      grant.maxLifetime,
+      login?.login ?? null,
+      login ? JSON.stringify(selector) : null,
+      login ? JSON.stringify(login.options) : null,
+      login?.maxLifetime ?? null,
+      role?.role ?? null,
+      role?.in ?? where ?? null,
       grant.endsAt ?? null,
       grant.createdAt,
       grant.createdBy,
@@ -94,6 +111,31 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
 /** False where it was not there any more. */
 export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
   (await t.execute('delete from access_grant where id = $1', [id])) > 0
+
+/** Projects and environments, in the order of their names. */
+export const selectPlaces = (on: Queryable): Promise<PlaceRow[]> =>
+  on.query('select name, created_at from place order by name', [], placeRow)
+
+export const selectPlacePage = (
+  on: Queryable,
+  { after, limit }: { readonly after: string; readonly limit: number },
+): Promise<PlaceRow[]> =>
+  on.query('select name, created_at from place where name > $1 order by name limit $2::int', [after, limit], placeRow)
+
+const placeRow = z
+  .object({ name: z.string(), created_at: z.date() })
+  .transform(row => ({ name: row.name, createdAt: row.created_at }))
+export type PlaceRow = z.infer<typeof placeRow>
+
+/** False where it is there already. */
+export const insertPlace = async (t: Queryable, name: Place, at: string): Promise<boolean> =>
+  (await t.execute('insert into place (name, created_at) values ($1, $2::timestamptz) on conflict do nothing', [
+    name,
+    at,
+  ])) > 0
+
+export const deletePlace = (t: Queryable, name: Place): Promise<number> =>
+  t.execute('delete from place where name = $1', [name])
 
 const teamRow = z.object({ name: z.string(), person: z.string().nullable() })
 

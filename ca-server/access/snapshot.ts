@@ -1,13 +1,18 @@
-import type { PersonIdentity } from '#shared/names.ts'
-import type { Grant, PersonState, SelectableHost, Team } from './port.ts'
+import { isWithin, type PersonIdentity, type Place } from '#shared/names.ts'
+import type { Grant, LoginGrant, NewGrant, PersonState, RoleGrant, SelectableHost, Team } from './port.ts'
+import type { PlaceRow } from './records.ts'
 
 /** Pure: what decisions read, as it stood at one moment; a new one replaces it whole. */
 export type Snapshot = {
   readonly persons: ReadonlyMap<PersonIdentity, KnownPerson>
   readonly teams: ReadonlyMap<string, readonly PersonIdentity[]>
-  readonly grants: readonly Grant[]
+  /** Of logins. */
+  readonly grants: readonly LoginGrant[]
   /** By `who`: a person's identity, or `team:NAME`. */
-  readonly grantsTo: ReadonlyMap<string, readonly Grant[]>
+  readonly grantsTo: ReadonlyMap<string, readonly LoginGrant[]>
+  readonly rolesTo: ReadonlyMap<string, readonly RoleGrant[]>
+  readonly byId: ReadonlyMap<string, Grant>
+  readonly places: readonly PlaceRow[]
 }
 export type KnownPerson = PersonState & { readonly teams: readonly string[]; readonly epoch: bigint }
 
@@ -15,6 +20,7 @@ export function makeSnapshot(rows: {
   readonly persons: readonly PersonState[]
   readonly teams: readonly Team[]
   readonly grants: readonly Grant[]
+  readonly places?: readonly PlaceRow[]
   readonly epochs: ReadonlyMap<string, bigint>
 }): Snapshot {
   const teamsOf = Map.groupBy(
@@ -29,40 +35,56 @@ export function makeSnapshot(rows: {
     const teams = (teamsOf.get(person.identity) ?? []).map(entry => entry.team)
     persons.set(person.identity, { ...person, teams, epoch })
   }
+  const grants = rows.grants.filter(grant => grant.kind === 'login')
   return {
     persons,
     teams: new Map(rows.teams.map(team => [team.name, team.members])),
-    grants: rows.grants,
-    grantsTo: Map.groupBy(rows.grants, grant => grant.who),
+    grants,
+    grantsTo: Map.groupBy(grants, grant => grant.who),
+    rolesTo: Map.groupBy(
+      rows.grants.filter(grant => grant.kind === 'role'),
+      grant => grant.who,
+    ),
+    byId: new Map(rows.grants.map(grant => [grant.id, grant])),
+    places: rows.places ?? [],
   }
+}
+
+/** The place that a grant names: where its role holds, or where its hosts are. */
+export function placeNamedBy(grant: NewGrant | Grant): Place | undefined {
+  if (grant.kind === 'role') return grant.in
+  return 'in' in grant.hosts ? grant.hosts.in : undefined
 }
 
 /** The name under which the ledger keeps a person's number. */
 export const personSubject = (identity: string): string => `person:${identity}`
 
 /** The grants that count now for a person, with those of their teams. `via` is `team:NAME` or the identity. */
-export function liveGrantsOf(snapshot: Snapshot, person: KnownPerson, now: Date): Grant[] {
-  const live: Grant[] = []
+export function liveGrantsOf(snapshot: Snapshot, person: KnownPerson, now: Date): LoginGrant[] {
+  const live: LoginGrant[] = []
   for (const who of [person.identity, ...person.teams.map(team => `team:${team}`)])
     for (const grant of snapshot.grantsTo.get(who) ?? []) if (isLive(grant, now)) live.push(grant)
   return live
 }
 
-export const isLive = (grant: Grant, now: Date): boolean =>
+export const isLive = (grant: Pick<Grant, 'endsAt'>, now: Date): boolean =>
   grant.endsAt === undefined || Date.parse(grant.endsAt) > now.getTime()
 
 /** A selector without any label selects nothing: by an oversight it must not mean every host. */
-export function selects(grant: Grant, host: SelectableHost): boolean {
-  if ('host' in grant.hosts) return grant.hosts.host === host.name
-  const wanted = Object.entries(grant.hosts.labels)
-  return wanted.length > 0 && wanted.every(([key, value]) => host.labels[key] === value)
+export function selects({ hosts }: Pick<LoginGrant, 'hosts'>, host: SelectableHost): boolean {
+  if ('host' in hosts) return hosts.host === host.name
+  const hasAll = (labels: Readonly<Record<string, string>>): boolean => {
+    const wanted = Object.entries(labels)
+    return wanted.length > 0 && wanted.every(([key, value]) => host.labels[key] === value)
+  }
+  if (!('in' in hosts)) return hasAll(hosts.labels)
+  const isThere = host.place !== undefined && isWithin(host.place, hosts.in)
+  return isThere && (hosts.labels === undefined || hasAll(hosts.labels))
 }
 
 /** What would hold with one more: for questions before a change, so the persons and their numbers are those of now. */
-export const withGrant = (snapshot: Snapshot, grant: Grant): Snapshot => ({
-  ...snapshot,
-  grants: [...snapshot.grants, grant],
-})
+export const withGrant = (snapshot: Snapshot, grant: Grant): Snapshot =>
+  grant.kind === 'login' ? { ...snapshot, grants: [...snapshot.grants, grant] } : snapshot
 export const withMember = (snapshot: Snapshot, team: string, person: PersonIdentity): Snapshot => ({
   ...snapshot,
   teams: new Map(snapshot.teams).set(team, [...new Set([...(snapshot.teams.get(team) ?? []), person])]),

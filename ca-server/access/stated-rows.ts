@@ -1,13 +1,13 @@
 import { z } from 'zod'
 import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
-import { grantFact, grantId, memberFact } from './facts.ts'
-import { selectGrantPage } from './records.ts'
+import { grantFact, grantId, memberFact, placeFact } from './facts.ts'
+import { selectGrantPage, selectPlacePage } from './records.ts'
 
 const memberRow = z
   .object({ team: z.string(), person: z.string() })
   .transform(({ team, person }) => memberFact(team, person))
 
-/** Grants and members of teams. */
+/** Grants, members of teams, projects and environments. */
 export const accessRows: readonly StatedRows[] = [
   {
     kind: 'grant',
@@ -15,6 +15,10 @@ export const accessRows: readonly StatedRows[] = [
       (await selectGrantPage(on, page)).map(({ id, grant }) =>
         grant ? grantFact(grant) : { id: grantId(id), is: UNREADABLE },
       ),
+  },
+  {
+    kind: 'place',
+    read: async (on, page = WHOLE) => (await selectPlacePage(on, page)).map(({ name }) => placeFact(name)),
   },
   {
     kind: 'member',

@@ -204,6 +204,7 @@ export function createHosts(given: HostsDeps): Hosts {
       if (row?.name !== name || !deps.ledger.facts.holds(hostFact(row))) throw noSuchHost(name)
       return [
         { name: 'Host', value: `${name} with the labels ${hostsText({ labels: row.labels }) || 'none'}` },
+        ...(row.place === undefined ? [] : [{ name: 'In', value: row.place }]),
         ...(row.aliases.length > 0 ? [{ name: 'Also called', value: row.aliases.join(', ') }] : []),
         { name: 'Known here as', value: row.id },
       ]

@@ -27,7 +27,7 @@ it('what hosts with the same principals are to have is made once, and anew when 
       currentKrl: async () => krl,
       trustBundles: async () => [...bundles],
     }
-    return contentFor(deps, { name: parseHostName(name, 'test'), labels: {} }, async work => work())
+    return contentFor(deps, { name: parseHostName(name, 'test'), labels: {}, place: undefined }, async work => work())
   }
   const first = await made('web1.prod.example.com')
   expect(await made('web2.prod.example.com')).toBe(first)
@@ -70,7 +70,7 @@ it('a login with more persons than a host can be told of is left out, so that th
         }),
         trustBundles: async () => [{ document: 'names', signatures: [SIGNATURE] }],
       },
-      { name: parseHostName('web1.prod.example.com', 'test'), labels: {} },
+      { name: parseHostName('web1.prod.example.com', 'test'), labels: {}, place: undefined },
       async work => work(),
     )
   const SIGNATURE = '-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n'

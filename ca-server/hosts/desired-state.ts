@@ -33,7 +33,7 @@ const made = new WeakMap<ReturnType<HostsDeps['principalsFor']>, { common: strin
 
 type Deps = Pick<HostsDeps, 'store' | 'principalsFor' | 'currentKrl' | 'trustBundles'>
 
-type Host = Pick<HostRow, 'name' | 'labels'>
+type Host = Pick<HostRow, 'name' | 'labels' | 'place'>
 
 export const contentFor = async (deps: Deps, host: Host, inTurn: InTurn): Promise<Content> =>
   (await contentsFor(deps, inTurn))(host)
@@ -47,11 +47,11 @@ export async function contentsFor(deps: Deps, inTurn: InTurn): Promise<(host: Ho
 /** Without waiting in between: principals and hash are of one moment. */
 function make(
   deps: Pick<Deps, 'store' | 'principalsFor'>,
-  host: Pick<HostRow, 'name' | 'labels'>,
+  host: Host,
   krl: Krl,
   bundles: readonly SignedBundle[],
 ): Content {
-  const named = deps.principalsFor({ name: host.name, labels: host.labels })
+  const named = deps.principalsFor({ name: host.name, labels: host.labels, place: host.place })
   const { base64, digest } = encoded(krl)
   const { incarnation } = deps.store
   const version = String(krl.version)

@@ -8,6 +8,7 @@ export const hostFact = (host: {
   readonly name: string
   readonly aliases?: readonly string[]
   readonly labels: Readonly<Record<string, string>>
+  readonly place?: string | undefined
   readonly port: number
   readonly address?: string | undefined
   readonly clientSpki?: Uint8Array | undefined
@@ -15,9 +16,10 @@ export const hostFact = (host: {
   id: hostId(host.id),
   is: {
     name: host.name,
-    // Absent where there are none, as records say it that are older than aliases.
+    // Absent where there are none, as records say it that are older than aliases; so is the place.
     aliases: host.aliases?.length ? [...host.aliases] : undefined,
     labels: { ...host.labels },
+    place: host.place,
     port: host.port,
     address: host.address,
     clientSpki: host.clientSpki && toHex(host.clientSpki),

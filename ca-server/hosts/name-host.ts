@@ -30,7 +30,8 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const aliases = (input.aliases ?? []).map(alias => parseHostName(alias, 'aliases'))
   for (const alias of aliases) checkSuffix('aliases', alias, deps.hostSuffixes)
   if (new Set([name, ...aliases]).size <= aliases.length) throw invalid('aliases', 'a name stands there twice')
-  const host = { ...input, name, aliases }
+  const host = { ...input, name, aliases, place: input.in }
+  if (host.place !== undefined) deps.assertIsThere(host.place)
   deps.assertFits(host)
   const at = deps.now()
   const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
@@ -47,6 +48,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
       const details = {
         ...(aliases.length > 0 ? { aliases: [...aliases] } : {}),
         labels: { ...host.labels },
+        ...(host.place === undefined ? {} : { in: host.place }),
         port: host.port,
         tokenEndsAt: endsAt.toISOString(),
       }
@@ -62,6 +64,8 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
       ])
     })
   } catch (error) {
+    if (error instanceof StoreError && error.kind === 'foreign-key' && host.place !== undefined)
+      throw new KeymanError('conflict', `${host.place} was removed at this moment`, { hint: 'see keyman project list' })
     if (error instanceof StoreError && error.kind === 'unique') throw taken({ name, host: name })
     throw error
   }

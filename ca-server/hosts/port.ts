@@ -1,11 +1,11 @@
 import type { z } from 'zod'
-import type { By } from '#server/access/index.ts'
+import type { By, SelectableHost } from '#server/access/index.ts'
 import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
 import type { Act, HostCaller } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { hostStream, Line, schemas } from '#shared/api/index.ts'
-import type { HostName, Labels } from '#shared/names.ts'
+import type { HostName, Labels, Place } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
@@ -25,6 +25,8 @@ export type LivingHost = {
   /** Further names of it, under the same suffixes. */
   readonly aliases: readonly HostName[]
   readonly labels: Labels
+  /** The project or environment that it is in. */
+  readonly place: Place | undefined
   readonly port: number
   readonly address: string | undefined
 }
@@ -60,12 +62,11 @@ export type HostsDeps = {
   /** Fingerprint of the root of trust, `SHA256:…`: goes into join tokens. */
   readonly rootFingerprint: () => string
   /** `access.principalsFor`. */
-  readonly principalsFor: (host: {
-    readonly name: HostName
-    readonly labels: Labels
-  }) => Readonly<Record<string, readonly PrincipalsLine[]>>
+  readonly principalsFor: (host: SelectableHost) => Readonly<Record<string, readonly PrincipalsLine[]>>
   /** `access.assertFits`: throws where a host like this would have more persons than it can be told. */
-  readonly assertFits: (host: { readonly name: HostName; readonly labels: Labels }) => void
+  readonly assertFits: (host: SelectableHost) => void
+  /** `access.places.assertIsThere`: throws `not-found`. */
+  readonly assertIsThere: (place: Place) => void
   /** `authority.currentKrl`. */
   readonly currentKrl: () => Promise<Krl>
   /** The signed bundle in force, and those before it that changed the root, oldest first. */
@@ -189,5 +190,5 @@ export interface Hosts {
    */
   waitForKrl(krlVersion: bigint, seconds: number): Promise<HostInForce[]>
   /** The same for all that hosts should have by now, of those that `concerns` names. */
-  waitForAll(seconds: number, concerns: (host: Pick<LivingHost, 'name' | 'labels'>) => boolean): Promise<HostInForce[]>
+  waitForAll(seconds: number, concerns: (host: SelectableHost) => boolean): Promise<HostInForce[]>
 }

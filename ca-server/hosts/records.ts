@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { finding } from '#shared/api/fields.ts'
 import { toHex } from '#shared/bytes.ts'
-import { type HostName, isHostName } from '#shared/names.ts'
+import { type HostName, isHostName, isPlace } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
 import type { Finding, HostView, NewHost } from './port.ts'
 
@@ -19,6 +19,7 @@ export const hostRow = z
     name: hostName,
     aliases: z.array(hostName),
     labels,
+    place: z.string().refine(isPlace).nullable(),
     port: z.number(),
     address: z.string().nullable(),
     client_spki: z.instanceof(Uint8Array).nullable(),
@@ -43,6 +44,7 @@ export const hostRow = z
     name: row.name,
     aliases: row.aliases,
     labels: row.labels,
+    place: row.place ?? undefined,
     port: row.port,
     address: row.address ?? undefined,
     // By the key, which the log vouches for.
@@ -65,7 +67,7 @@ export const hostRow = z
   }))
 export type HostRow = z.infer<typeof hostRow>
 
-const COLUMNS = `id, name, aliases, labels, port, address, client_spki, revision, content_hash, krl_version, in_force,
+const COLUMNS = `id, name, aliases, labels, place, port, address, client_spki, revision, content_hash, krl_version, in_force,
   in_force_krl, in_force_seal, in_force_hash, connected, last_seen_at, message, failed_revision, agent_version, sshd_version, findings`
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
@@ -123,8 +125,8 @@ export async function insertHost(
   at: Date,
 ): Promise<void> {
   await t.execute(
-    `insert into host (id, name, labels, port, address, created_at, aliases, revision)
-     values ($1, $2, $3::jsonb, $4, $5, $6::timestamptz, $7::jsonb,
+    `insert into host (id, name, labels, port, address, created_at, aliases, place, revision)
+     values ($1, $2, $3::jsonb, $4, $5, $6::timestamptz, $7::jsonb, $8,
        coalesce((select max(revision) from host where name = $2), 0))`,
     [
       id,
@@ -134,6 +136,7 @@ export async function insertHost(
       host.address ?? null,
       at.toISOString(),
       JSON.stringify(host.aliases),
+      host.in ?? null,
     ],
   )
 }
@@ -186,7 +189,7 @@ export async function setJoined(t: Queryable, id: string, clientSpki: Uint8Array
 
 export async function setRemoved(t: Queryable, id: string, at: Date): Promise<boolean> {
   const changed = await t.execute(
-    `update host set removed_at = $2::timestamptz, connected = false where id = $1 and removed_at is null`,
+    `update host set removed_at = $2::timestamptz, connected = false, place = null where id = $1 and removed_at is null`,
     [id, at.toISOString()],
   )
   return changed === 1
@@ -329,6 +332,7 @@ export const viewOf = (row: HostRow, now: Date): HostView => ({
   name: row.name,
   ...(row.aliases.length > 0 ? { aliases: row.aliases } : {}),
   labels: row.labels,
+  ...(row.place === undefined ? {} : { in: row.place }),
   port: row.port,
   ...(row.address === undefined ? {} : { address: row.address }),
   state: !row.joined ? 'invited' : !isConnected(row, now) ? 'away' : isFailing(row) ? 'failed' : 'connected',

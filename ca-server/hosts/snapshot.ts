@@ -96,6 +96,7 @@ const known = (row: HostRow, epoch: bigint): Known => ({
   name: row.name,
   aliases: row.aliases,
   labels: row.labels,
+  place: row.place,
   port: row.port,
   address: row.address,
   clientSpki: row.clientSpki,

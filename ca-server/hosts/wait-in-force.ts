@@ -1,9 +1,10 @@
+import type { SelectableHost } from '#server/access/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
 import { contentsFor } from './desired-state.ts'
 import { hostFact } from './facts.ts'
 import { isHeard } from './in-force.ts'
-import type { HostInForce, HostsDeps, LivingHost } from './port.ts'
+import type { HostInForce, HostsDeps } from './port.ts'
 import { type HostRow, isConnected, isFailing, STALE_MS, selectLiving, someoneLacks } from './records.ts'
 import type { InTurn } from './slices.ts'
 
@@ -42,7 +43,7 @@ export async function waitForKrl(deps: Waiting, krlVersion: bigint, seconds: num
 export async function waitForAll(
   deps: Waiting,
   seconds: number,
-  concerns: (host: Pick<LivingHost, 'name' | 'labels'>) => boolean,
+  concerns: (host: SelectableHost) => boolean,
 ): Promise<HostInForce[]> {
   const states = async (rows: readonly HostRow[]) => {
     const contentOf = await contentsFor(deps, deps.inTurn)

@@ -1,8 +1,9 @@
 import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { getCookie } from 'hono/cookie'
-import type { Caller, Consent, Touches } from '#server/identity/index.ts'
+import type { Want } from '#server/access/index.ts'
+import type { Caller, Consent, Role, Touches } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import type { Listener, Route } from '#shared/api/index.ts'
+import { ACTIONS, actionWords, type Listener, type Route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
 import { requestText } from '#shared/login-challenge.ts'
@@ -18,8 +19,10 @@ export type Gate = {
   /** Throws `not-signed-in` or `unavailable`; checks the certificate's end, authority and revocation on this very request. */
   callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean): Caller | Promise<Caller>
   callerFromCookie(cookie: string): Promise<Caller>
-  /** Whether this person may administer (or only look at) this; throws `denied` with what the person may know of why. */
-  requireAdministrator(caller: Caller, route: Route, request: RawRequest): Promise<void>
+  /** See `access.requireRole`. */
+  requireRole(caller: Caller, wants: () => readonly Want[], request: RawRequest): Promise<Role>
+  /** See `access.may`. */
+  may(caller: Caller, want: Want): boolean
   /** See `identity.touches`. */
   readonly touches: Pick<Touches, 'require' | 'keepAnswer' | 'digest'>
   /** What is shown of a request is read by it. */
@@ -41,7 +44,7 @@ const COOKIE = '__Host-keyman'
 
 /**
  * One listener's routes. Everything that every route needs stands here once, in this order: rate limit, caller, body, caller
- * once more, schema, administrator, touch, handler, answer. A route is declared once, in `shared/api`.
+ * once more, schema, role, touch, handler, answer. A route is declared once, in `shared/api`.
  */
 export function createApp(options: AppOptions): Hono<EdgeEnv> {
   const app = newApp(options.onInternalError)
@@ -70,13 +73,12 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   const cookie = options.listener === 'pages' ? getCookie(c, COOKIE) : undefined
   const identify = () => (route.caller === 'anyone' ? undefined : callerOf(options, route, c, cookie))
   let caller = await identify()
-  if (caller && !isFree(route, caller)) options.callers.take(bucketOf(caller), route.cost)
+  if (caller && !isFree(options.gate, route, caller)) options.callers.take(bucketOf(caller), route.cost)
   const body = route.body ? await readJsonBody(c) : undefined
   // A body may take its time: whoever was signed out meanwhile is not the caller any more.
   if (route.body) caller = await identify()
   const raw: RawRequest = {
     caller,
-    role: route.caller === 'administrator' ? 'administrator' : 'person',
     params: withoutNul(c.req.param() as Record<string, string>),
     query: route.query ? withoutNul(c.req.query()) : undefined,
     body,
@@ -100,10 +102,13 @@ async function serve(
   const { gate, callers } = options
   const { caller } = raw
   try {
-    if (caller && route.caller === 'administrator') await gate.requireAdministrator(caller, route, raw)
-    if (!caller || route.action === undefined) return await prepared.run()
-    const consented = await gate.touches.require(caller, askedFor(options, route, route.action, raw, prepared), touch)
-    return 'answer' in consented ? consented.answer : await act(options, raw, prepared, consented.consent)
+    const takes = prepared.takes().length > 0
+    if (takes && !caller) throw new KeymanError('internal', `${route.action} takes a role, and nobody is known`)
+    const role = takes && caller ? await gate.requireRole(caller, prepared.takes, raw) : undefined
+    if (!caller || !route.touch) return await prepared.run({ role })
+    const consented = await gate.touches.require(caller, askedFor(options, route, raw, prepared), touch)
+    if ('answer' in consented) return consented.answer
+    return await act(options, raw, prepared, { role, consent: consented.consent })
   } catch (error) {
     if (caller && error instanceof KeymanError && error.code === 'denied') chargeDenial(callers, caller)
     throw error
@@ -112,8 +117,8 @@ async function serve(
 
 type Prepared = ReturnType<Handled['prepare']>
 
-const askedFor = ({ gate }: AppOptions, route: Route, action: string, raw: RawRequest, prepared: Prepared) => ({
-  action,
+const askedFor = ({ gate }: AppOptions, route: Route, raw: RawRequest, prepared: Prepared) => ({
+  action: actionWords(route.action),
   mandated: route.mandated === true,
   request: requestText({ ...route, params: raw.params, query: prepared.query, body: prepared.body }),
   shown: (on: Queryable) => prepared.shown(on, gate.touches.digest),
@@ -124,14 +129,17 @@ async function act(
   { gate, onInternalError }: AppOptions,
   { requestId }: RawRequest,
   prepared: Prepared,
-  consent: Consent,
+  { role, consent }: { readonly role: Role | undefined; readonly consent: Consent },
 ): Promise<unknown> {
   let isUsed = false
   const answer = await prepared.run({
-    id: consent.id,
-    async use(t, by) {
-      await consent.use(t, by)
-      isUsed = true
+    role,
+    consent: {
+      id: consent.id,
+      async use(t, by) {
+        await consent.use(t, by)
+        isUsed = true
+      },
     },
   })
   if (!isUsed) throw new KeymanError('internal', 'this was done, but its touch was not used up')
@@ -164,8 +172,8 @@ const bucketOf = (caller: Caller): string =>
   caller.kind === 'person' ? `session:${caller.session}` : `host:${caller.name}`
 
 /** Ending something is for those who may, however much somebody else has used of this session. What is denied is recorded. */
-const isFree = (route: Route, caller: Caller): boolean =>
-  route.ends === true && (route.caller !== 'administrator' || (caller.kind === 'person' && caller.administrator))
+const isFree = ({ may }: Gate, { ends, action }: Route, caller: Caller): boolean =>
+  ends === true && (ACTIONS[action].by !== 'role' || may(caller, { action, in: 'anywhere' }))
 
 /** No database takes U+0000 in a text, and no name of ours has it: refused here once, for every parameter of every address. */
 function withoutNul(values: Record<string, string>): Record<string, string> {
@@ -194,7 +202,6 @@ const WHO = {
   anyone: 'anyone',
   browser: 'a browser that is signed in',
   person: 'persons',
-  administrator: 'administrators',
   host: 'hosts',
 }
 

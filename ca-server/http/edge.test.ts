@@ -49,6 +49,7 @@ const json = route({
   path: '/json',
   listeners: ['pages'],
   caller: 'anyone',
+  action: 'trust.read',
   summary: 'takes a body',
   body: z.strictObject({ name: z.string(), deep: z.unknown().optional() }),
   answer: z.strictObject({ name: z.string() }),
@@ -58,6 +59,7 @@ const limited = route({
   path: '/limited',
   listeners: ['pages'],
   caller: 'anyone',
+  action: 'trust.read',
   summary: 'is limited',
 })
 const nobody = async () => {
@@ -73,7 +75,8 @@ const routesFor = (handled: Handled | Handled[], strangers: Pick<RateLimiter, 't
     gate: {
       callerFromClientCertificate: nobody,
       callerFromCookie: nobody,
-      requireAdministrator: nobody,
+      requireRole: nobody,
+      may: () => false,
       touches: { require: nobody, keepAnswer: nobody, digest: () => '' },
       store: { query: nobody, execute: nobody },
     },
@@ -90,7 +93,7 @@ app.route(
     { take: key => (key.startsWith('files ') ? undefined : limiter.take(key)) },
   ),
 )
-const thing = { listeners: ['pages'], caller: 'anyone', summary: 'a thing' } as const
+const thing = { listeners: ['pages'], caller: 'anyone', action: 'trust.read', summary: 'a thing' } as const
 app.route(
   '/',
   routesFor(

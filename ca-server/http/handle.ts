@@ -1,7 +1,8 @@
 import type { z } from 'zod'
-import type { Caller, Consent, Standing } from '#server/identity/index.ts'
+import type { Want } from '#server/access/index.ts'
+import type { Caller, Consent, Role } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import { inWords, type Line, type Route } from '#shared/api/index.ts'
+import { ACTIONS, inWords, type Line, type Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fieldErrors } from './field-errors.ts'
 
@@ -9,9 +10,9 @@ import { fieldErrors } from './field-errors.ts'
 export type RawRequest = {
   /** Present for every route but those for `anyone`, where it is there if the caller is known. */
   readonly caller: Caller | undefined
-  /** As what the route lets persons in. */
-  readonly role: Standing['role']
-  /** Of a route with an action, once it is there. */
+  /** Of a route that takes one, once it is there. */
+  readonly role?: Role | undefined
+  /** Of a route that wants a touch, once it is there. */
   readonly consent?: Consent | undefined
   /** Path parameters, percent-decoded once, and as the route's schema wants them where `prepare` has seen them. */
   readonly params: Readonly<Record<string, string>>
@@ -32,6 +33,9 @@ export type ApiRequest<Query, Body> = Omit<RawRequest, 'query' | 'body'> & {
   readonly body: Body
 }
 
+/** By what a request is served. */
+export type Given = { readonly role?: Role | undefined; readonly consent?: Consent | undefined }
+
 /** One route with what serves it. `prepare` checks query and body and throws `invalid-input` with every field named. */
 export type Handled = {
   readonly route: Route
@@ -39,21 +43,35 @@ export type Handled = {
     /** As the schemas read them. */
     readonly query: unknown
     readonly body: unknown
-    /** For routes with an `action`: the whole request in words, and what its IDs name. */
+    /** What it takes to be let in, as things are at the moment; nothing for what is one's own. */
+    takes(): readonly Want[]
+    /** For routes that want a touch: the whole request in words, and what its IDs name. */
     shown(on: Queryable, digest: (secret: string) => string): Promise<Line[]>
-    run(consent?: Consent): Promise<unknown>
+    run(given: Given): Promise<unknown>
   }
 }
 
 /**
  * Pairs a route with its handler, keeping the schemas' types. The handler calls one service and shapes the answer; it
- * decides nothing. `names`: what the request's IDs and names stand for, read by this handle, which may be a transaction's.
+ * decides nothing. `names`: what the request's IDs and names stand for, read by this handle, which may be a transaction's. `takes`:
+ * what a route whose action takes a role asks for beside; of one that is done in a place, all of it. Throws a TypeError where it
+ * does not say.
  */
 export function handle<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
   handler: (request: ApiRequest<Query, Body>) => Promise<Answer>,
-  names: (request: ApiRequest<Query, Body>, on: Queryable) => Promise<readonly Line[]> = async () => [],
+  {
+    names = async () => [],
+    takes,
+  }: {
+    readonly names?: (request: ApiRequest<Query, Body>, on: Queryable) => Promise<readonly Line[]>
+    readonly takes?: (request: ApiRequest<Query, Body>) => readonly Want[]
+  } = {},
 ): Handled {
+  const { action } = route
+  const described = ACTIONS[action]
+  const isInPlace = described.by === 'role' && described.in === 'place'
+  if (isInPlace && !takes) throw new TypeError(`${route.path}: ${action} in which place?`)
   return {
     route,
     prepare(raw) {
@@ -72,14 +90,24 @@ export function handle<Query, Body, Answer>(
           ...(route.body ? inWords(route.body, request.body, digest) : []),
           ...(await names(request, on)),
         ],
-        run: consent => handler({ ...request, consent }),
+        takes() {
+          if (described.by !== 'role') return []
+          return [...(isInPlace ? [] : [{ action }]), ...(takes?.(request) ?? [])]
+        },
+        run: given => handler({ ...request, ...given }),
       }
     },
   }
 }
 
 /** What the parameters of paths are called on the page. */
-const PARAMETERS: Readonly<Record<string, string>> = { id: 'ID', name: 'Name', identity: 'Person' }
+const PARAMETERS: Readonly<Record<string, string>> = {
+  id: 'ID',
+  name: 'Name',
+  identity: 'Person',
+  project: 'Project',
+  environment: 'Environment',
+}
 
 /** A route without a schema takes nothing: there `T` is `undefined` (the default of `route()`), the one place that says so. */
 function check<T>(schema: z.ZodType<T> | undefined, value: unknown, where: 'path' | 'query' | 'body'): T {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { allRoutes, type Listener, problem, type Route, wordsOf } from '#shared/api/index.ts'
+import { ACTIONS, allRoutes, type Listener, problem, type Route, wordsOf } from '#shared/api/index.ts'
 
 type Server = { readonly version: string; readonly machinesUrl: string; readonly pagesUrl: string }
 
@@ -20,12 +20,12 @@ export function openApiDocument(server: Server): unknown {
       description: description(route),
       servers: route.listeners.map(listener => servers[listener]),
       security: security(route),
-      ...(route.action ? { 'x-keyman-action': route.action } : {}),
+      'x-keyman-action': route.action,
       'x-keyman-listeners': route.listeners,
       parameters: [
         ...parameters(route.params, 'path'),
         ...parameters(route.query, 'query'),
-        ...(route.action ? [TOUCH] : []),
+        ...(route.touch ? [TOUCH] : []),
         ...(route.method !== 'GET' && route.listeners.includes('pages') ? [origin(route, server)] : []),
       ],
       ...(route.body ? { requestBody: { required: true, content: json(route.body, 'input') } } : {}),
@@ -82,7 +82,8 @@ const TAGS: Readonly<Record<string, string>> = {
   actions: 'Touches of a passkey for one request',
   persons: 'Persons and invitations',
   teams: 'Teams',
-  grants: 'Who may log in where',
+  grants: 'Who may log in where, and who has which role',
+  projects: 'Projects and their environments',
   access: 'Why somebody gets in',
   revocations: 'Ending what was issued',
   mandates: 'Administering without a touch for each change',
@@ -96,17 +97,21 @@ const CALLERS = {
   anyone: 'For anyone; limited by address.',
   browser: 'For a browser that is signed in.',
   person: 'For persons who are signed in.',
-  administrator: 'For administrators.',
   host: "For a host's agent.",
 }
 
 /** Who may call it and what else it wants, in sentences. */
-function description({ caller, action, mandated }: Route): string {
+function description({ caller, action, touch: wanted, mandated }: Route): string {
   const touch = [
     `Wants a touch of a passkey${mandated ? ', or a mandate' : ''}: without it the refusal \`assertion-required\` names`,
     'the transaction to confirm, and the page; then the same request is sent again with `keyman-touch`.',
   ]
-  return [CALLERS[caller], ...(action ? touch : [])].join(' ')
+  const { by } = ACTIONS[action]
+  return [
+    CALLERS[caller],
+    ...(by === 'role' ? [`Takes a role that gives \`${action}\`.`] : []),
+    ...(wanted ? touch : []),
+  ].join(' ')
 }
 
 /** What was confirmed for this very request: without it the refusal names what to confirm, and where. */

@@ -30,6 +30,8 @@ export type {
   PersonView,
   Proofs,
   Redeemed,
+  Role,
+  SentLink,
   SessionView,
   SignedIn,
   SignIns,

@@ -150,7 +150,7 @@ function toView({ userHandle: _, ...person }: PersonRow, ids: Ledger['facts']['i
 async function assertNotTheLast(t: Queryable, identity: PersonIdentity, { standing }: By): Promise<void> {
   const administrators = await lockAdministrators(t)
   // Another who asks is one, whomever the database names: nobody keeps from being disabled by hiding the others.
-  const isAsked = standing?.role === 'administrator' && standing.caller.identity !== identity
+  const isAsked = standing?.caller.administrator === true && standing.caller.identity !== identity
   if (!isAsked && administrators.length === 1 && administrators[0] === identity)
     throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
       hint: 'make another one first: keyman person invite --administrator, or keyman person change --administrator yes',

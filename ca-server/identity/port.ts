@@ -62,10 +62,19 @@ type PersonActor = Extract<Actor, { kind: 'person' }>
 /** What somebody may do, as it was looked at when the request came; `act` looks once more. */
 export type Standing = {
   readonly caller: PersonCaller
-  /** As what the route lets its callers in. */
-  readonly role: 'person' | 'administrator'
+  /** Where it takes a role: by what the caller has one. Without it a person does what is their own. */
+  readonly role?: Role | undefined
   /** Of a route that wants one. */
   readonly consent?: Consent | undefined
+}
+/** That somebody may do what the request asks for, as it was decided when it came; `access` makes it. */
+export type Role = {
+  /** What it was decided from. */
+  readonly epochs: readonly Epoch[]
+  /** Whether what is known at this moment says the same. */
+  holds(): boolean
+  /** Decided anew, by what is newest. Throws `denied`. */
+  again(): Promise<Role>
 }
 /** A touch of a passkey for this very request, or a mandate. */
 export type Consent = {
@@ -119,7 +128,7 @@ export type Acting = {
 }
 /**
  * Runs `work`, perhaps more than once, in a transaction that holds the epochs of whoever asks, and those that it changes; and in
- * which the session is open, the person active, the passkey there, and an administrator one. Throws `not-signed-in`,
+ * which the session is open, the person active, the passkey there, and the role held. Throws `not-signed-in`,
  * `denied`, `conflict`, `unavailable`, and what `work` threw. Who is no person has no standing to be looked at.
  */
 export type Act = <T>(by: By, how: Acting, work: (t: Queryable) => Promise<T>) => Promise<T>
@@ -200,6 +209,13 @@ export interface SignIns {
   complete(assertion: WebauthnJson, at: At, cookie: string | undefined): Promise<SignedIn>
   /** Signs a browser out. (A machine's session has certificates to be revoked: that is `authority.revoke`.) */
   end(by: PersonBy): Promise<void>
+}
+
+/** A link by which somebody becomes a person, or makes a new passkey. */
+export type SentLink = {
+  readonly kind: 'invitation' | 'reset'
+  readonly identity: string
+  readonly administrator: boolean
 }
 
 export interface Enrolment {
@@ -454,6 +470,8 @@ export type IdentityDeps = {
   /** For the line that an invited person types. */
   readonly machinesUrl: string
   readonly rootFingerprint: () => string
+  /** Whether whoever made this link may still do so: `access` decides. */
+  readonly maySend: (sender: PersonIdentity, link: SentLink) => boolean
   /** The longest session of a machine, in seconds. */
   readonly maxLifetime: number
   /** Assertions that are tried, by address and account together. */

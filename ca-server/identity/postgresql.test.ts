@@ -175,7 +175,7 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
         administrator: true,
       })
       const { caller } = await login(world, authenticator)
-      const by = as(caller, 'administrator')
+      const by = as(caller, 'role')
       if (table === 'mandate') await world.identity.touches.beginMandate(by, 600)
       else
         await world.identity.enrolment.invite(

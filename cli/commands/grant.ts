@@ -1,9 +1,11 @@
-import { api } from '#shared/api/index.ts'
+import type { z } from 'zod'
+import type { hostSelector } from '#shared/api/fields.ts'
+import { api, ROLES } from '#shared/api/index.ts'
 import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { grantText, hostsText, optionsText } from '#shared/grant-text.ts'
-import { printable } from '#shared/names.ts'
+import { grantText, hostsText, optionsText, scopeText } from '#shared/grant-text.ts'
+import { isWithin, type Labels, type Place, parsePlace, printable } from '#shared/names.ts'
 import { callByFlags } from '../calls/call-by-flags.ts'
 import { hostArgument } from '../calls/host-argument.ts'
 import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../calls/in-force.ts'
@@ -11,12 +13,12 @@ import { parseLabels } from '../calls/labels.ts'
 import { parseTimeToCome } from '../calls/parse-time.ts'
 import { remarkOnPersons } from '../calls/remark-on-persons.ts'
 import { callAsPerson } from '../calls/session-call.ts'
-import { type Command, command, take, usage } from '../terminal/command.ts'
+import { type Command, command, type Options, take, usage, type Values } from '../terminal/command.ts'
 import { print, printJson, remark, shown, table } from '../terminal/terminal.ts'
 import { local } from '../terminal/times.ts'
 
 const list = command({
-  help: `keyman grant list: who may log in where, as whom, for how long
+  help: `keyman grant list: who may log in where, as whom, for how long; and who has which role
 usage: keyman grant list [--json]`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
@@ -27,13 +29,13 @@ usage: keyman grant list [--json]`,
       const rows = answer.grants.map(grant => [
         grant.id,
         grant.who,
-        grant.login,
-        hostsText(grant.hosts),
-        formatDuration(grant.maxLifetime),
+        ...(grant.kind === 'login'
+          ? [`login ${grant.login}`, hostsText(grant.hosts), formatDuration(grant.maxLifetime)]
+          : [`role ${grant.role}`, scopeText(grant.in), '-']),
         grant.endsAt ? local(grant.endsAt) : '-',
-        optionsText(grant.options),
+        grant.kind === 'login' ? optionsText(grant.options) : '',
       ])
-      print(table(['GRANT', 'WHO', 'LOGIN', 'HOSTS', 'MAX', 'ENDS', 'OPTIONS'], rows, { wraps: true }))
+      print(table(['GRANT', 'WHO', 'GIVES', 'ON', 'MAX', 'ENDS', 'OPTIONS'], rows, { wraps: true }))
     }
     return EXIT.done
   },
@@ -51,25 +53,53 @@ usage: keyman grant show ID [--json]`,
     if (values.json) printJson(grant)
     else {
       print(`${grant.id}`)
-      print(`  gives     ${grant.who} the login ${grant.login}`)
-      print(`  on        ${hostsText(grant.hosts)}`)
-      print(`  for       ${formatDuration(grant.maxLifetime)} at most, a certificate`)
+      if (grant.kind === 'login') {
+        print(`  gives     ${grant.who} the login ${grant.login}`)
+        print(`  on        ${hostsText(grant.hosts)}`)
+        print(`  for       ${formatDuration(grant.maxLifetime)} at most, a certificate`)
+        print(`  as        ${optionsText(grant.options) || 'an ordinary shell'}`)
+      } else {
+        print(`  gives     ${grant.who} the role ${grant.role}`)
+        print(`  on        ${scopeText(grant.in)}`)
+        print(`  may       ${ROLES[grant.role].join(', ')}`)
+      }
       print(`  ends      ${grant.endsAt ? local(grant.endsAt) : 'never'}`)
-      print(`  as        ${optionsText(grant.options) || 'an ordinary shell'}`)
       print(`  made by   ${shown(grant.createdBy)}, ${local(grant.createdAt)}`)
     }
     return EXIT.done
   },
 })
 
+const GRANT_FLAGS = {
+  label: { type: 'string', multiple: true },
+  in: { type: 'string' },
+  role: { type: 'string' },
+  host: { type: 'string' },
+  max: { type: 'string' },
+  ends: { type: 'string' },
+  'no-pty': { type: 'boolean' },
+  'no-port-forwarding': { type: 'boolean' },
+  'agent-forwarding': { type: 'boolean' },
+  'x11-forwarding': { type: 'boolean' },
+  source: { type: 'string', multiple: true },
+  command: { type: 'string' },
+  json: { type: 'boolean' },
+} as const satisfies Options
+type GrantFlags = Values<typeof GRANT_FLAGS>
+type LoginHosts = z.infer<typeof hostSelector>
+type Labelled = { readonly labels: Labels; readonly in?: Place | undefined }
+
 const add = command({
-  help: `keyman grant add: let a person or team log in on hosts
-usage: keyman grant add WHO LOGIN (--label k=v … | --host NAME) [flags]
+  help: `keyman grant add: let a person or team log in on hosts, or give them a role
+usage: keyman grant add WHO LOGIN (--label k=v … | --in PLACE [--label k=v …] | --host NAME) [flags]
+       keyman grant add WHO --role ROLE [--in PLACE] [--ends TIME] [--json]
 
   WHO                  alice@example.com, or team:sre
   LOGIN                the Unix user on those hosts
   --label env=prod     hosts that have all these labels; repeatable
+  --in payments/prod   hosts in that project or environment; of a role, where it holds
   --host NAME          one host; its short name will do
+  --role operator      what they may do beside what is their own: keyman role list
   --max 8h             the longest that one certificate may last
   --ends TIME          when the grant itself ends: RFC 3339, the next 18:00, or a duration such as 30d
   --no-pty --no-port-forwarding --agent-forwarding --x11-forwarding
@@ -77,44 +107,13 @@ usage: keyman grant add WHO LOGIN (--label k=v … | --host NAME) [flags]
   --command TEXT       the one command that runs
   --json
 
-example:
+examples:
   keyman grant add team:sre deploy --label env=prod --max 4h
+  keyman grant add bob@example.com --role auditor
 Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
-  options: {
-    label: { type: 'string', multiple: true },
-    host: { type: 'string' },
-    max: { type: 'string' },
-    ends: { type: 'string' },
-    'no-pty': { type: 'boolean' },
-    'no-port-forwarding': { type: 'boolean' },
-    'agent-forwarding': { type: 'boolean' },
-    'x11-forwarding': { type: 'boolean' },
-    source: { type: 'string', multiple: true },
-    command: { type: 'string' },
-    json: { type: 'boolean' },
-  },
+  options: GRANT_FLAGS,
   async run(values, positionals) {
-    const [who, login] = take(positionals, ['WHO', 'LOGIN'])
-    if ((values.host === undefined) === (values.label === undefined))
-      throw usage('either --label or --host says which hosts')
-    const body = {
-      who,
-      login,
-      hosts:
-        values.host === undefined
-          ? { labels: parseLabels(values.label) }
-          : { host: await hostArgument(values.host, '--host') },
-      maxLifetime: parseDuration(values.max ?? '8h', '--max'),
-      ...(values.ends === undefined ? {} : { endsAt: parseTimeToCome(values.ends, '--ends', new Date()) }),
-      options: {
-        pty: !values['no-pty'],
-        portForwarding: !values['no-port-forwarding'],
-        agentForwarding: values['agent-forwarding'] === true,
-        x11Forwarding: values['x11-forwarding'] === true,
-        ...(values.source === undefined ? {} : { sourceAddress: values.source }),
-        ...(values.command === undefined ? {} : { forceCommand: values.command }),
-      },
-    }
+    const body = values.role === undefined ? await loginBody(values, positionals) : roleBody(values, positionals)
     const grant = await callByFlags(api.grants.add, { body }, FLAGS)
     if (values.json) printJson(grant)
     else {
@@ -123,10 +122,56 @@ Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman gra
       remark(`Granted: ${grantText({ ...grant, ...ends })}.`)
     }
     await remarkOnPersons([grant.who])
-    if ('labels' in grant.hosts) await remarkUnlessChosen(grant.hosts.labels)
+    if (grant.kind === 'login' && !('host' in grant.hosts)) await remarkUnlessChosen(grant.hosts)
     return EXIT.done
   },
 })
+
+/** What `--role` is given with. */
+function roleBody(values: GrantFlags, positionals: readonly string[]) {
+  const [who] = take(positionals, ['WHO'])
+  const none = [values.label, values.host, values.max, values.source, values.command]
+  if (none.some(value => value !== undefined))
+    throw usage('a role is given with WHO, --role, --in and --ends alone: the other flags are of logins')
+  return {
+    kind: 'role',
+    who,
+    role: values.role,
+    ...(values.in === undefined ? {} : { in: parsePlace(values.in, '--in') }),
+    ...endOf(values),
+  }
+}
+
+async function loginBody(values: GrantFlags, positionals: readonly string[]) {
+  const [who, login] = take(positionals, ['WHO', 'LOGIN'])
+  return {
+    kind: 'login',
+    who,
+    login,
+    hosts: await hostsBy(values),
+    maxLifetime: parseDuration(values.max ?? '8h', '--max'),
+    ...endOf(values),
+    options: {
+      pty: !values['no-pty'],
+      portForwarding: !values['no-port-forwarding'],
+      agentForwarding: values['agent-forwarding'] === true,
+      x11Forwarding: values['x11-forwarding'] === true,
+      ...(values.source === undefined ? {} : { sourceAddress: values.source }),
+      ...(values.command === undefined ? {} : { forceCommand: values.command }),
+    },
+  }
+}
+
+async function hostsBy({ host, label, in: where }: GrantFlags): Promise<LoginHosts> {
+  if ((host === undefined) === (label === undefined && where === undefined))
+    throw usage('either --label, or --in, or --host says which hosts')
+  if (host !== undefined) return { host: await hostArgument(host, '--host') }
+  if (where === undefined) return { labels: parseLabels(label) }
+  return { in: parsePlace(where, '--in'), ...(label === undefined ? {} : { labels: parseLabels(label) }) }
+}
+
+const endOf = ({ ends }: GrantFlags) =>
+  ends === undefined ? {} : { endsAt: parseTimeToCome(ends, '--ends', new Date()) }
 
 const remove = command({
   help: `keyman grant remove: take a grant away; hosts hear of it at once
@@ -147,20 +192,26 @@ Exit code 9: not every connected host has confirmed in time.`,
 })
 
 /** A label may be mistyped; or its hosts come later. */
-async function remarkUnlessChosen(labels: Readonly<Record<string, string>>): Promise<void> {
+async function remarkUnlessChosen(chosen: Exclude<LoginHosts, { readonly host: string }>): Promise<void> {
   // What was granted stands; a look that fails is no matter of it.
   const hosts = await callAsPerson(api.hosts.list).then(
     answer => answer.hosts,
     () => undefined,
   )
-  const isChosen = hosts?.some(host => Object.entries(labels).every(([key, value]) => host.labels[key] === value))
-  if (isChosen === false) remark(`No host has ${hostsText({ labels })} yet: keyman host list`)
+  const hasAll = (host: Labelled) =>
+    Object.entries(chosen.labels ?? {}).every(([key, value]) => host.labels[key] === value)
+  const isThere = (host: Labelled) => !('in' in chosen) || (host.in !== undefined && isWithin(host.in, chosen.in))
+  if (hosts && !hosts.some(host => hasAll(host) && isThere(host)))
+    remark(`No host ${'in' in chosen ? 'is in' : 'has'} ${hostsText(chosen)} yet: keyman host list`)
 }
 
 const FLAGS = {
   who: 'WHO',
   login: 'LOGIN',
+  role: '--role',
+  in: '--in',
   'hosts.host': '--host',
+  'hosts.in': '--in',
   hosts: '--label',
   maxLifetime: '--max',
   endsAt: '--ends',

@@ -2,8 +2,8 @@ import { dirname, resolve } from 'node:path'
 import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { hostsText } from '#shared/grant-text.ts'
-import { parseHostName } from '#shared/names.ts'
+import { labelsText } from '#shared/grant-text.ts'
+import { parseHostName, parsePlace } from '#shared/names.ts'
 import { callByFlags } from '../calls/call-by-flags.ts'
 import { asTyped, hostArgument, inFull } from '../calls/host-argument.ts'
 import { parseLabels } from '../calls/labels.ts'
@@ -27,13 +27,14 @@ usage: keyman host list [--json]`,
     else {
       const rows = answer.hosts.map(host => [
         host.name,
-        hostsText({ labels: host.labels }),
+        host.in ?? '-',
+        labelsText(host.labels),
         host.state,
         host.inForce === host.revision ? `revision ${host.inForce}` : `revision ${host.inForce} of ${host.revision}`,
         host.lastSeenAt ? local(host.lastSeenAt) : 'never',
         host.message ?? foundText(host.findings ?? []),
       ])
-      print(table(['HOST', 'LABELS', 'STATE', 'IN FORCE', 'LAST SEEN', ''], rows))
+      print(table(['HOST', 'IN', 'LABELS', 'STATE', 'IN FORCE', 'LAST SEEN', ''], rows))
     }
     return EXIT.done
   },
@@ -50,7 +51,8 @@ usage: keyman host show NAME [--json]`,
     else {
       print(`${host.name}, ${host.state}`)
       if (host.aliases) print(`  also       ${host.aliases.join(', ')}`)
-      print(`  labels     ${hostsText({ labels: host.labels }) || 'none'}`)
+      if (host.in) print(`  in         ${host.in}`)
+      print(`  labels     ${labelsText(host.labels) || 'none'}`)
       print(`  in force   revision ${host.inForce} of ${host.revision}`)
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
       if (host.agent) print(`  agent      ${shown(host.agent)}`)
@@ -79,9 +81,10 @@ function foundText(findings: readonly { readonly about: keyof typeof ABOUT }[]):
 
 const add = command({
   help: `keyman host add: name a host and get what it joins with
-usage: keyman host add NAME [--label k=v …] [--alias NAME …] [flags]
+usage: keyman host add NAME [--label k=v …] [--in PLACE] [--alias NAME …] [flags]
 
   --label env=demo     what grants choose hosts by; repeatable
+  --in payments/prod   the project or environment that it is in
   --alias OTHER        a further name, a CNAME say, that its certificates carry; repeatable
   --port 22            where its sshd listens
   --address ADDRESS    where clients reach it, if the name does not resolve
@@ -95,6 +98,7 @@ The token works once. Undo: keyman host remove NAME`,
   options: {
     label: { type: 'string', multiple: true },
     alias: { type: 'string', multiple: true },
+    in: { type: 'string' },
     port: { type: 'string' },
     address: { type: 'string' },
     for: { type: 'string' },
@@ -108,6 +112,7 @@ The token works once. Undo: keyman host remove NAME`,
     const body = {
       name: newName(name),
       labels: parseLabels(values.label),
+      ...(values.in === undefined ? {} : { in: parsePlace(values.in, '--in') }),
       ...(values.alias === undefined
         ? {}
         : { aliases: values.alias.map(alias => parseHostName(asTyped(alias), '--alias')) }),
@@ -142,6 +147,7 @@ const FLAGS = {
   name: 'NAME',
   aliases: '--alias',
   labels: '--label',
+  in: '--in',
   port: '--port',
   tokenLifetime: '--for',
   address: '--address',
@@ -167,7 +173,9 @@ More: docs/hosts.md`,
       remark(
         `A laptop hears at its next login or renewal that the host is gone, and believes its certificate until ${local(removed.goodUntil)} where it does neither.`,
       )
-    const left = grants.filter(grant => 'host' in grant.hosts && grant.hosts.host === name)
+    const left = grants.flatMap(grant =>
+      grant.kind === 'login' && 'host' in grant.hosts && grant.hosts.host === name ? [grant] : [],
+    )
     if (left.length > 0) remark('These grants are for that host alone, and would count for the next one of its name:')
     for (const { id, who, login } of left) remark(`  keyman grant remove ${id}    # ${who} as ${login}`)
     return EXIT.done

@@ -7,6 +7,7 @@ import {
   isLabelValue,
   isLogin,
   isPersonIdentity,
+  isPlace,
   isTeamName,
   isUserPrincipal,
   NAMES,
@@ -38,6 +39,11 @@ export const hostName = z
   .string()
   .refine(isHostName, { error: 'must be an exact DNS name in lower case, no wildcard' })
   .meta(limits(NAMES.hostName))
+/** `payments`, `payments/prod`. */
+export const place = z
+  .string()
+  .refine(isPlace, { error: 'must be a project or an environment such as payments or payments/prod' })
+  .meta(limits(NAMES.place))
 export const keyId = z
   .string()
   .refine(isKeyId, { error: 'must be a key ID: lower-case letters, digits and @ : . _ + / -' })
@@ -127,21 +133,24 @@ export const labels = z
   )
   .refine(value => Object.keys(value).length <= 32, { error: 'at most 32 labels' })
   .meta({ maxProperties: 32 })
+const someLabels = labels
+  .refine(value => Object.keys(value).length > 0, { error: 'at least one label' })
+  .meta({ minProperties: 1, maxProperties: 32 })
 /** A team is named with its prefix, `team:sre`. */
 export const who = z.union(
   [personIdentity, z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME')],
   { error: 'must be a person such as alice@example.com, or team:NAME (lower case)' },
 )
-/** Which hosts: one by name, or all whose labels hold every one of these. An empty set of labels is refused: it would mean every host by an oversight. */
+/**
+ * Which hosts: one by name, all in a project or environment, or all whose labels hold every one of these; or both. An empty set of
+ * labels is refused: it would mean every host by an oversight.
+ */
 export const hostSelector = z.union([
   z.strictObject({ host: named('On the host', hostName) }),
+  z.strictObject({ labels: named('On every host with the labels', someLabels) }),
   z.strictObject({
-    labels: named(
-      'On every host with the labels',
-      labels
-        .refine(value => Object.keys(value).length > 0, { error: 'at least one label' })
-        .meta({ minProperties: 1, maxProperties: 32 }),
-    ),
+    in: named('On every host in', place),
+    labels: named('That has the labels', someLabels.optional(), { absent: 'any' }),
   }),
 ])
 /**

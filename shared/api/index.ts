@@ -9,6 +9,7 @@ import { login } from './resources/login.ts'
 import { mandates } from './resources/mandates.ts'
 import { passkeys } from './resources/passkeys.ts'
 import { persons } from './resources/persons.ts'
+import { projects } from './resources/projects.ts'
 import { revocations } from './resources/revocations.ts'
 import { session } from './resources/session.ts'
 import { sessions } from './resources/sessions.ts'
@@ -18,6 +19,7 @@ import { teams } from './resources/teams.ts'
 import { trust } from './resources/trust.ts'
 import type { Route } from './route.ts'
 
+export * from './catalogue.ts'
 export * from './problem.ts'
 export * as hostStream from './resources/host-stream.ts'
 export * from './route.ts'
@@ -37,6 +39,7 @@ export const api = {
   persons,
   teams,
   grants,
+  projects,
   access,
   revocations,
   mandates,

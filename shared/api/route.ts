@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import type { ActionName } from './catalogue.ts'
 
 /**
  * The contract is written once: each route stands in one of this folder's tables with its schemas. The server's checks,
@@ -8,9 +9,9 @@ export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /**
  * Who may call. `anyone`: before anybody is known (rate-limited). `browser`: the page's cookie. `person`: a person's
- * client certificate, or the cookie on the pages' listener. `administrator`: such a person. `host`: a host's client certificate.
+ * client certificate, or the cookie on the pages' listener. `host`: a host's client certificate. What it takes beside is the action's.
  */
-export type CallerKind = 'anyone' | 'browser' | 'person' | 'administrator' | 'host'
+export type CallerKind = 'anyone' | 'browser' | 'person' | 'host'
 
 /** `pages`: what browsers open, at `public_url`. `machines`: TLS with client certificates. */
 export type Listener = 'pages' | 'machines'
@@ -21,12 +22,13 @@ export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
   readonly path: string
   readonly listeners: readonly Listener[]
   readonly caller: CallerKind
+  /** What is done by it: who may is decided by this name (`catalogue.ts`), which stands in the page and in the ledger too. */
+  readonly action: ActionName
   /**
-   * An action that wants a touch of a passkey for this very request: method, path, query, body, session and client key. The name
-   * stands in the page and in the ledger. What is confirmed is named by the header `keyman-touch` of the request that follows,
+   * It wants a touch of a passkey for this very request: method, path, query, body, session and client key. What is confirmed is named by the header `keyman-touch` of the request that follows,
    * once; the same request with the same touch gets the first answer.
    */
-  readonly action?: string
+  readonly touch?: true
   /** A mandate (`api.mandates`) covers it too. Not: what makes administrators, lets somebody in, or touches keys and trust. */
   readonly mandated?: true
   readonly summary: string

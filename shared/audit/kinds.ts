@@ -26,6 +26,8 @@ export const RECORD_KINDS = [
   'team-changed',
   'grant-added',
   'grant-removed',
+  'project-added',
+  'project-removed',
   'host-added',
   'host-joined',
   'host-removed',

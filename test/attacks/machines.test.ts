@@ -1,7 +1,7 @@
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
-import { allRoutes, api } from '#shared/api/index.ts'
+import { ACTIONS, allRoutes, api } from '#shared/api/index.ts'
 import { HOST_STREAM_PATH } from '#shared/api/resources/host-stream.ts'
 import { machineUri } from '#shared/x509/index.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
@@ -199,7 +199,7 @@ describe('every route, walked', () => {
     it('a person without rights gets nothing that is for administrators or hosts', async () => {
       for (const route of walk.filter(each => !ENDS_THE_SESSION.includes(each.id))) {
         const { status, code } = await ask(world.bob.connection, route)
-        if (route.caller === 'administrator' || route.caller === 'host')
+        if (ACTIONS[route.action].by === 'role' || route.caller === 'host')
           expect([route.id, code]).toEqual([route.id, 'denied'])
         else if (route.id !== 'ssh.issueUserCertificate') expect([route.id, status]).not.toEqual([route.id, 403])
       }
@@ -225,7 +225,7 @@ describe('every route, walked', () => {
       }
     })
     it('under another spelling of its address is no way around: no caller without rights gets an answer', async () => {
-      const secured = walk.filter(route => route.method === 'GET' && route.caller === 'administrator')
+      const secured = walk.filter(route => route.method === 'GET' && ACTIONS[route.action].by === 'role')
       for (const route of secured) {
         const path = pathOf(route.path, inputs()[route.id] ?? {})
         const spellings = [

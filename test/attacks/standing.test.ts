@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { BrowserCaller } from '#server/identity/index.ts'
-import { allRoutes, api } from '#shared/api/index.ts'
+import { allRoutes, api, type Route } from '#shared/api/index.ts'
 import { Authenticator } from '#test/support/people/authenticator.ts'
 import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
@@ -121,6 +121,56 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
       ])
       for (const outcome of outcomes) expect(['done', 'not-signed-in', 'conflict']).toContain(outcome)
     }
+  }, 300_000)
+
+  it('leaves no change by a role whose end was committed before: by its own grant, its team, or what the team has', async () => {
+    const adam = await world.enrol('adam@example.com')
+    const add = async (body: unknown) => {
+      await world.serve(api.grants.add, root.caller, { body })
+      return (await world.services.access.listGrants()).at(-1)?.id ?? ''
+    }
+    const role = (who: string) => add({ kind: 'role', who, role: 'administrator' })
+    const team = { params: { name: 'admins' }, body: { persons: ['adam@example.com'] } }
+    await world.serve(api.teams.addMembers, root.caller, team)
+    type Taking = { readonly route: Route; readonly input: object; readonly after?: object }
+    const takingAway: (() => Promise<Taking>)[] = [
+      async () => ({ route: api.grants.remove, input: { params: { id: await role('adam@example.com') } } }),
+      async () => ({ route: api.grants.remove, input: { params: { id: await role('team:admins') } } }),
+      async () => {
+        await world.serve(api.teams.addMembers, root.caller, team)
+        const id = await role('team:admins')
+        return { route: api.teams.removeMembers, input: team, after: { params: { id } } }
+      },
+    ]
+    const told = { done: 0, refused: 0 }
+    for (let n = 0; n < rounds / 5; n++) {
+      const taken = await takingAway[n % 3]?.()
+      if (!taken) throw new Error('none')
+      const caller = await world.signIn(adam)
+      const from = await size()
+      const grant = { who: 'victim@example.com', login: `adam${n}`, hosts: { labels: { env: 'prod' } } }
+      const [outcome, ended] = await Promise.all([
+        turns(n % 4 < 2 ? n % 7 : 0).then(() => world.outcome(api.grants.add, caller, { body: grant })),
+        turns(n % 4 < 2 ? 0 : n % 5).then(() => world.outcome(taken.route, root.caller, taken.input)),
+      ])
+      expect(ended).toBe('done')
+      expect(['done', 'denied']).toContain(outcome)
+      told[outcome === 'done' ? 'done' : 'refused']++
+      const records = await recordsSince(from)
+      const end = records.find(({ actor }) => actor === 'root@example.com')
+      const changed = records.filter(
+        ({ actor, kind, index }) => actor === 'adam@example.com' && kind !== 'denied' && index > (end?.index ?? -1n),
+      )
+      expect(changed).toEqual([])
+      // What is said to be done is there, what is refused is not.
+      const there = (await world.services.access.listGrants()).filter(
+        given => given.kind === 'login' && given.login === grant.login,
+      )
+      expect(there).toHaveLength(outcome === 'done' ? 1 : 0)
+      if (taken.after) await world.serve(api.grants.remove, root.caller, taken.after)
+      if (n % 3 === 2) await world.serve(api.teams.addMembers, root.caller, team)
+    }
+    expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(rounds / 100)
   }, 300_000)
 
   it('a sign-in by a passkey that is removed at this moment leaves no session; the other passkey signs in', async () => {

@@ -76,6 +76,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
     await access.reload()
     await access.addGrant(
       {
+        kind: 'login',
         who: ALICE,
         login: parseLogin(ownLogin(), 'login'),
         hosts: { labels: { env: 'demo' } },

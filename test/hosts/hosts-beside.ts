@@ -28,6 +28,7 @@ export async function hostsBeside(
     rootFingerprint: () => trust.rootFingerprint(),
     principalsFor: host => access.principalsFor(host),
     assertFits: host => access.assertFits(host),
+    assertIsThere: place => access.places.assertIsThere(place),
     currentKrl: () => authority.currentKrl(),
     trustBundles: async () =>
       (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),

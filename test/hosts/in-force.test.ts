@@ -30,6 +30,7 @@ const everywhere = () => true
 const addGrant = (login: Login) =>
   server.services.access.addGrant(
     {
+      kind: 'login',
       who: alice,
       login,
       hosts: { host: web1 },

@@ -52,8 +52,8 @@ export async function revoke(
       concerned = await concernedBy(deps, t, target)
       return concerned.subjects
     },
-    // Without being an administrator one revokes only what is one's own.
-    ends: by.standing?.role === 'person',
+    // Without a role one revokes only what is one's own.
+    ends: by.standing !== undefined && by.standing.role === undefined,
   }
   const revocation = await identity.act(by, how, async t => {
     const certificates = await collect(deps, t, target)

@@ -5,7 +5,7 @@ import { personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type AccessRoutesDeps = {
-  readonly access: Pick<Access, 'why'>
+  readonly access: Pick<Access, 'why' | 'may'>
   readonly hosts: Pick<Hosts, 'named' | 'show'>
 }
 
@@ -20,11 +20,11 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
       const name = host?.name ?? asked
       const answer = access.why(caller.identity, person, name, host)
       // Nobody else learns whether there is such a host, nor whose alias a name is.
-      if (answer.allowed.length === 0 && !caller.administrator)
+      if (answer.allowed.length === 0 && !access.may(caller, { action: 'access.explain' }))
         return name === asked ? answer : access.why(caller.identity, person, asked, undefined)
       const { state, lastSeenAt, message, findings = [] } = await hosts.show(name)
       const logins = new Set<string>(answer.allowed.map(({ login }) => login))
-      // What else lets in is for administrators: `host show`.
+      // What else lets in is for whoever may read the host: `host show`.
       const ofThese = findings.filter(
         ({ about, login }) => about === 'narrows' && (login === undefined || logins.has(login)),
       )

@@ -3,7 +3,7 @@ import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import { api, type Line } from '#shared/api/index.ts'
+import { api, type Line, ROLES } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   isPersonIdentity,
@@ -12,7 +12,7 @@ import {
   parsePersonIdentity,
   parseTeamName,
 } from '#shared/names.ts'
-import { byOf } from '../caller.ts'
+import { byOf, personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 import { inForceAnswer } from './in-force.ts'
 
@@ -20,7 +20,10 @@ export type GrantRoutesDeps = {
   readonly identity: Pick<Identity, 'words'>
   readonly hosts: Pick<Hosts, 'words' | 'waitForAll'>
   readonly authority: Pick<Authority, 'certificatesEnd'>
-  readonly access: Pick<Access, 'listGrants' | 'addGrant' | 'removeGrant' | 'listTeams' | 'changeTeam' | 'words'>
+  readonly access: Pick<
+    Access,
+    'listGrants' | 'addGrant' | 'removeGrant' | 'listTeams' | 'changeTeam' | 'words' | 'takes' | 'placeOf' | 'may'
+  >
 }
 
 /** Grants, and the teams that they are given to. */
@@ -33,28 +36,39 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
   ) => {
     const ends = [lastEnd(grants), await authority.certificatesEnd(persons)].filter(end => end !== undefined)
     const goodUntil = ends.toSorted((a, b) => a.getTime() - b.getTime())[0]
-    return inForceAnswer(hosts, query, goodUntil, host => grants.some(grant => selects(grant, host)))
+    return inForceAnswer(hosts, query, goodUntil, host =>
+      grants.some(grant => grant.kind === 'login' && selects(grant, host)),
+    )
   }
   const personsOf = async (who: string): Promise<readonly PersonIdentity[]> => {
     if (isPersonIdentity(who)) return [who]
     return (await access.listTeams()).find(({ name }) => who === `team:${name}`)?.members ?? []
   }
   return [
-    handle(api.grants.list, async () => ({ grants: await access.listGrants() })),
     handle(
-      api.grants.add,
-      async request => access.addGrant(request.body, byOf(request)),
-      async ({ body }, on) => {
+      api.grants.list,
+      async request => {
+        const caller = personOf(request)
+        const mayRead = (grant: Grant) => access.may(caller, { action: 'grant.read', in: access.placeOf(grant) })
+        return { grants: (await access.listGrants()).filter(mayRead) }
+      },
+      { takes: () => [{ action: 'grant.read', in: 'anywhere' }] },
+    ),
+    handle(api.grants.add, async request => access.addGrant(request.body, byOf(request)), {
+      takes: ({ body }) => access.takes.giving(body),
+      async names({ body }, on) {
         const team = /^team:(.*)$/.exec(body.who)?.[1]
         const whom =
           team === undefined
             ? await personOrNobody(identity, on, body.who)
             : await access.words.team(on, parseTeamName(team, 'who'))
         // By its ID too: a removed host's name may be another machine's by now.
-        const where = 'host' in body.hosts ? await hosts.words(on, parseHostName(body.hosts.host, 'hosts.host')) : []
-        return [...whom, ...where]
+        const host = body.kind === 'login' && 'host' in body.hosts ? body.hosts.host : undefined
+        const where = host === undefined ? [] : await hosts.words(on, parseHostName(host, 'hosts.host'))
+        const gives = body.kind === 'role' ? [{ name: 'Which may', value: ROLES[body.role].join(', ') }] : []
+        return [...whom, ...where, ...gives]
       },
-    ),
+    }),
     handle(
       api.grants.remove,
       async request => {
@@ -64,7 +78,10 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
         const persons = await Promise.all(grants.map(({ who }) => personsOf(who)))
         return told(request.query, grants, persons.flat())
       },
-      ({ params }, on) => access.words.grant(on, params.id ?? ''),
+      {
+        takes: ({ params }) => access.takes.takingAway(params.id ?? ''),
+        names: ({ params }, on) => access.words.grant(on, params.id ?? ''),
+      },
     ),
 
     handle(api.teams.list, async () => ({ teams: await access.listTeams() })),
@@ -72,7 +89,10 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
       api.teams.addMembers,
       async request =>
         access.changeTeam(teamOf(request.params), { add: request.body.persons, remove: [] }, byOf(request)),
-      ({ params }, on) => access.words.team(on, teamOf(params)),
+      {
+        takes: ({ params }) => access.takes.being(`team:${teamOf(params)}`),
+        names: ({ params }, on) => access.words.team(on, teamOf(params)),
+      },
     ),
     handle(
       api.teams.removeMembers,
@@ -82,7 +102,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
         const grants = (await access.listGrants()).filter(({ who }) => who === `team:${team.name}`)
         return { ...team, ...(await told(request.query, grants, persons)) }
       },
-      ({ params }, on) => access.words.team(on, teamOf(params)),
+      { names: ({ params }, on) => access.words.team(on, teamOf(params)) },
     ),
   ]
 }

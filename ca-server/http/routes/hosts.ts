@@ -1,34 +1,53 @@
+import type { Access, Want } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
-import type { Hosts } from '#server/hosts/index.ts'
+import type { Hosts, HostView } from '#server/hosts/index.ts'
 import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
-import { byOf } from '../caller.ts'
+import { byOf, personOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
 
 export type HostRoutesDeps = {
-  readonly hosts: Pick<Hosts, 'add' | 'list' | 'show' | 'remove' | 'words' | 'join' | 'renewClientCertificate'>
+  readonly hosts: Pick<Hosts, 'add' | 'find' | 'list' | 'show' | 'remove' | 'words' | 'join' | 'renewClientCertificate'>
+  readonly access: Pick<Access, 'may'>
   readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList'>
 }
 
-/** Hosts: what administrators do with them, and what a host does for itself. */
-export function hostRoutes({ hosts, authority }: HostRoutesDeps): Handled[] {
+/** Hosts: what people do with them, and what a host does for itself. */
+export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handled[] {
+  const inPlaceOf =
+    (action: Want['action']) =>
+    ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>): Want[] => [
+      { action, in: hosts.find(nameOf(params))?.place },
+    ]
   return [
-    handle(api.hosts.list, async () => ({ hosts: await hosts.list() })),
-    handle(api.hosts.show, async ({ params }) => hosts.show(nameOf(params))),
-    handle(api.hosts.add, async request => {
-      const added = await hosts.add(request.body, byOf(request))
-      return { ...added, endsAt: added.endsAt.toISOString() }
-    }),
+    handle(
+      api.hosts.list,
+      async request => {
+        const caller = personOf(request)
+        const mayRead = (host: HostView) => access.may(caller, { action: 'host.read', in: host.in })
+        return { hosts: (await hosts.list()).filter(mayRead) }
+      },
+      { takes: () => [{ action: 'host.read', in: 'anywhere' }] },
+    ),
+    handle(api.hosts.show, async ({ params }) => hosts.show(nameOf(params)), { takes: inPlaceOf('host.read') }),
+    handle(
+      api.hosts.add,
+      async request => {
+        const added = await hosts.add(request.body, byOf(request))
+        return { ...added, endsAt: added.endsAt.toISOString() }
+      },
+      { takes: ({ body }) => [{ action: 'host.add', in: body.in }] },
+    ),
     handle(
       api.hosts.remove,
       async request => {
         const { goodUntil } = await hosts.remove(nameOf(request.params), byOf(request))
         return { goodUntil: goodUntil.toISOString() }
       },
-      ({ params }, on) => hosts.words(on, nameOf(params)),
+      { takes: inPlaceOf('host.remove'), names: ({ params }, on) => hosts.words(on, nameOf(params)) },
     ),
 
     handle(api.hostSelf.join, async ({ body, requestId, from }) => {

@@ -17,20 +17,26 @@ export async function inForceAnswer(
   return { hosts: await hosts.waitForAll(wait, concerns), ...untilAnswer(goodUntil) }
 }
 
-/** Of which hosts somebody may hear that they are there: where they get in themselves, or all for an administrator. */
-export const mayHearOf =
-  (
-    access: Pick<Access, 'reachableBy'>,
-    { identity, administrator }: Pick<PersonCaller, 'identity' | 'administrator'>,
-  ) =>
-  (host: SelectableHost): boolean =>
-    administrator || access.reachableBy(identity, [host]).length > 0
+type May = Pick<Access, 'may'>
+const mayRead = (access: May, caller: PersonCaller, host: Pick<SelectableHost, 'place'> | undefined): boolean =>
+  access.may(caller, { action: 'host.read', in: host?.place })
 
-/** What else lets in on a host, as whom and by which keys, is for administrators alone, as in `host show`. */
+/** Of which hosts somebody may hear that they are there: where they get in themselves, or which they may read. */
+export const mayHearOf =
+  (access: May & Pick<Access, 'reachableBy'>, caller: PersonCaller) =>
+  (host: SelectableHost): boolean =>
+    mayRead(access, caller, host) || access.reachableBy(caller.identity, [host]).length > 0
+
+/** What else lets in on a host, as whom and by which keys, is for whoever may read it, as in `host show`. */
 export const toldTo = (
-  { administrator }: Pick<PersonCaller, 'administrator'>,
+  access: May,
+  caller: PersonCaller,
+  hosts: Pick<Hosts, 'find'>,
   told: readonly HostInForce[],
-): HostInForce[] => told.map(({ findings, ...host }) => (administrator && findings ? { ...host, findings } : host))
+): HostInForce[] =>
+  told.map(({ findings, ...host }) =>
+    findings && mayRead(access, caller, hosts.find(host.name)) ? { ...host, findings } : host,
+  )
 
 export const untilAnswer = (goodUntil: Date | undefined): { goodUntil?: string } =>
   goodUntil === undefined ? {} : { goodUntil: goodUntil.toISOString() }

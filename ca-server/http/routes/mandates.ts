@@ -1,5 +1,5 @@
 import type { Identity } from '#server/identity/index.ts'
-import { allRoutes, api } from '#shared/api/index.ts'
+import { actionWords, allRoutes, api } from '#shared/api/index.ts'
 import { byPersonOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
@@ -7,14 +7,12 @@ import { type Handled, handle } from '../handle.ts'
 export function mandateRoutes({ identity }: { readonly identity: Pick<Identity, 'touches'> }): Handled[] {
   const { touches } = identity
   return [
-    handle(
-      api.mandates.begin,
-      request => touches.beginMandate(byPersonOf(request), request.body.lifetime),
-      async () => [
+    handle(api.mandates.begin, request => touches.beginMandate(byPersonOf(request), request.body.lifetime), {
+      names: async () => [
         { name: 'Allows', value: 'everything that you may administer but the following, from this session' },
         { name: 'But not', value: EXCEPTIONS.join(', ') },
       ],
-    ),
+    }),
     handle(api.mandates.end, async request => {
       await touches.endMandate(byPersonOf(request))
       return undefined
@@ -23,5 +21,5 @@ export function mandateRoutes({ identity }: { readonly identity: Pick<Identity, 
 }
 
 const EXCEPTIONS = [
-  ...new Set(allRoutes.flatMap(({ action, mandated }) => (action === undefined || mandated ? [] : [action]))),
+  ...new Set(allRoutes.flatMap(({ action, touch, mandated }) => (touch && !mandated ? [actionWords(action)] : []))),
 ].sort()

@@ -18,8 +18,8 @@ export function passkeyRoutes({
 }: {
   readonly identity: Pick<Identity, 'passkeys' | 'words'>
   readonly authority: Pick<Authority, 'revokeSessionsIn'>
-  readonly access: Pick<Access, 'reachableBy'>
-  readonly hosts: Pick<Hosts, 'waitForAll'>
+  readonly access: Pick<Access, 'reachableBy' | 'may'>
+  readonly hosts: Pick<Hosts, 'waitForAll' | 'find'>
 }): Handled[] {
   const { passkeys, words } = identity
   const named = (request: ApiRequest<unknown, unknown>, on: Queryable) =>
@@ -31,7 +31,7 @@ export function passkeyRoutes({
     handle(
       api.passkeys.rename,
       request => passkeys.rename(byPersonOf(request), request.params.id ?? '', request.body.name),
-      named,
+      { names: named },
     ),
     handle(
       api.passkeys.remove,
@@ -45,9 +45,9 @@ export function passkeyRoutes({
         })
         const caller = personOf(request)
         const answer = await inForceAnswer(hosts, request.query, goodUntil, mayHearOf(access, caller))
-        return { ...answer, hosts: toldTo(caller, answer.hosts) }
+        return { ...answer, hosts: toldTo(access, caller, hosts, answer.hosts) }
       },
-      named,
+      { names: named },
     ),
   ]
 }

@@ -13,7 +13,7 @@ export type PersonRoutesDeps = {
   readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
     readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink' | 'reset'>
   }
-  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words'>
+  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words' | 'takes'>
   readonly authority: Pick<Authority, 'revokePersonIn'>
   readonly hosts: Pick<Hosts, 'waitForAll'>
 }
@@ -36,15 +36,22 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
     }
     return { within, goodUntil: () => goodUntil }
   }
+  const being = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.takes.being(identityOf(params))
+  const touching = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) =>
+    access.takes.touching(identityOf(params))
   const inWords = ({ params }: ApiRequest<unknown, unknown>, on: Queryable) =>
     identity.words.person(on, identityOf(params))
   return [
     handle(api.persons.list, async () => ({ persons: (await identity.persons.list()).map(answer) })),
     handle(api.persons.show, async ({ params }) => answer(await identity.persons.show(identityOf(params)))),
-    handle(api.persons.invite, async request => {
-      const invitation = await identity.enrolment.invite(request.body, byOf(request))
-      return { ...invitation, endsAt: invitation.endsAt.toISOString() }
-    }),
+    handle(
+      api.persons.invite,
+      async request => {
+        const invitation = await identity.enrolment.invite(request.body, byOf(request))
+        return { ...invitation, endsAt: invitation.endsAt.toISOString() }
+      },
+      { takes: ({ body }) => (body.administrator ? [{ action: 'owner.change' }] : []) },
+    ),
     handle(api.persons.invitations, async () => ({
       invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({
         ...link,
@@ -58,7 +65,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         await identity.enrolment.endLink(request.params.id ?? '', byOf(request))
         return undefined
       },
-      ({ params }, on) => identity.words.invitation(on, params.id ?? ''),
+      { names: ({ params }, on) => identity.words.invitation(on, params.id ?? '') },
     ),
     handle(
       api.persons.disable,
@@ -70,7 +77,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         await Promise.all([identity.refresh(), access.reload()])
         return { ...answer(disabled), ...(await inForceAnswer(hosts, request.query, revoking.goodUntil())) }
       },
-      inWords,
+      { takes: touching, names: inWords },
     ),
     handle(
       api.persons.enable,
@@ -79,7 +86,8 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         await access.reload()
         return answer(enabled)
       },
-      inWords,
+      // It is a yes to all that the person has.
+      { takes: being, names: inWords },
     ),
     handle(
       api.persons.change,
@@ -88,7 +96,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         await access.reload()
         return answer(changed)
       },
-      inWords,
+      { names: inWords },
     ),
     handle(
       api.persons.reset,
@@ -102,10 +110,13 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         return { ...reset, endsAt: reset.endsAt.toISOString(), ...answered }
       },
       // Whoever gets the link gets all of it.
-      async (request, on) => [
-        ...(await inWords(request, on)),
-        ...(await access.words.person(on, identityOf(request.params))),
-      ],
+      {
+        takes: being,
+        names: async (request, on) => [
+          ...(await inWords(request, on)),
+          ...(await access.words.person(on, identityOf(request.params))),
+        ],
+      },
     ),
   ]
 }

@@ -12,7 +12,7 @@ import { mayHearOf, toldTo, untilAnswer } from './in-force.ts'
 export type RevocationRoutesDeps = {
   readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
   readonly identity: Pick<Identity, 'words' | 'sessions'>
-  readonly access: Pick<Access, 'reachableBy'>
+  readonly access: Pick<Access, 'reachableBy' | 'may'>
   readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
 }
 
@@ -26,10 +26,12 @@ export function revocationRoutes({ authority, identity, access, hosts }: Revocat
         const named = 'session' in target ? { session: await identity.sessions.find(target.session) } : targetOf(target)
         return revocationAnswer(hosts, await authority.revoke(named, reason, byOf(request)), wait)
       },
-      ({ body: { target } }, on) => {
-        if ('person' in target) return identity.words.person(on, target.person)
-        if ('session' in target) return identity.words.session(on, target.session)
-        return authority.words(on, targetOf(target))
+      {
+        names({ body: { target } }, on) {
+          if ('person' in target) return identity.words.person(on, target.person)
+          if ('session' in target) return identity.words.session(on, target.session)
+          return authority.words(on, targetOf(target))
+        },
       },
     ),
     handle(api.revocations.own, async request => {
@@ -50,7 +52,7 @@ export async function revocationAnswer(
   hosts: Pick<Hosts, 'waitForKrl' | 'find'>,
   { krlVersion, goodUntil, id, target, revoked, sessions }: Revocation,
   seconds: number,
-  to?: { readonly access: Pick<Access, 'reachableBy'>; readonly caller: PersonCaller },
+  to?: { readonly access: Pick<Access, 'reachableBy' | 'may'>; readonly caller: PersonCaller },
 ) {
   const told = await hosts.waitForKrl(krlVersion, seconds)
   const rest = { id, target, revoked, sessions, ...untilAnswer(goodUntil) }
@@ -60,7 +62,7 @@ export async function revocationAnswer(
     const host = hosts.find(name)
     return host !== undefined && hears(host)
   })
-  return { ...rest, hosts: toldTo(to.caller, there) }
+  return { ...rest, hosts: toldTo(to.access, to.caller, hosts, there) }
 }
 
 type Target = Exclude<

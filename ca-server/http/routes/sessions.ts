@@ -11,7 +11,7 @@ import { revocationAnswer } from './revocations.ts'
 export type SessionsRoutesDeps = {
   readonly identity: Pick<Identity, 'sessions'>
   readonly authority: Pick<Authority, 'revoke'>
-  readonly access: Pick<Access, 'reachableBy'>
+  readonly access: Pick<Access, 'reachableBy' | 'may'>
   readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
 }
 
@@ -25,8 +25,8 @@ export function sessionsRoutes({ identity, authority, access, hosts }: SessionsR
         throw new KeymanError('invalid-input', 'either one person or everybody', {
           fields: [{ field: 'person', message: 'not together with everybody' }],
         })
-      if ((everybody !== undefined || person !== caller.identity) && !caller.administrator)
-        throw new KeymanError('denied', "only administrators see other people's sessions", {
+      if ((everybody !== undefined || person !== caller.identity) && !access.may(caller, { action: 'session.read' }))
+        throw new KeymanError('denied', "it takes the role operator or administrator to see other people's sessions", {
           hint: 'keyman session list without --person and --everybody shows your own',
         })
       const found = await identity.sessions.list(everybody === undefined ? person : undefined)

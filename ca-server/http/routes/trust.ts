@@ -18,11 +18,9 @@ export function trustRoutes({ trust }: TrustRoutesDeps): Handled[] {
       })),
     })),
     handle(api.trust.next, async ({ body }) => ({ document: await trust.next(body.roots) })),
-    handle(
-      api.trust.publish,
-      async request => trust.publish(request.body, byOf(request)),
-      async ({ body }) => bundleInWords(parseTrustDocument(body.document)),
-    ),
+    handle(api.trust.publish, async request => trust.publish(request.body, byOf(request)), {
+      names: async ({ body }) => bundleInWords(parseTrustDocument(body.document)),
+    }),
   ]
 }
 

@@ -2,6 +2,7 @@ import { type Entry, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
+import { isPersonIdentity } from '#shared/names.ts'
 import type { By } from '../port.ts'
 import { linkFact, linkId, newestLinkFacts, newestLinkId, personId } from '../records/facts.ts'
 import { insertLink, type LinkRow, selectLink } from '../records/link-records.ts'
@@ -15,7 +16,7 @@ export const MAX_IDENTITY = 90
 
 /** The link of this secret that somebody could still use. Throws `expired`. */
 export async function findLink({ deps }: Room, secret: string): Promise<LinkRow> {
-  const { store, now, ledger } = deps
+  const { store, now, ledger, maySend } = deps
   const hash = hashSecret(secret)
   const read = async () => {
     const row = await selectLink(store, hash)
@@ -28,6 +29,13 @@ export async function findLink({ deps }: Room, secret: string): Promise<LinkRow>
   if (isEndedWithAll(ledger.facts, linkId(link.id), link.createdBy)) throw linkOver()
   const newest = newestLinkId(link)
   if (newest !== undefined && ledger.facts.isOlder(linkId(link.id), newest)) throw linkOver()
+  // Whoever may not send it any more has prepared nothing by it.
+  if (
+    link.kind !== 'administrator' &&
+    isPersonIdentity(link.createdBy) &&
+    !maySend(link.createdBy, { ...link, kind: link.kind })
+  )
+    throw linkOver()
   // Whatever was said of the person since was said of who they were then: it is no yes to a passkey that comes later.
   if (link.kind === 'reset' && ledger.facts.isOlder(linkId(link.id), personId(link.identity))) throw linkOver()
   return link

@@ -41,7 +41,7 @@ describe('a person who is reset', () => {
   const signIn = async ({ authenticator }: Pick<Someone, 'authenticator'>) =>
     (await world.identity.signIns.complete(authenticator.get(await world.identity.signIns.options()), at(), undefined))
       .caller
-  const by = async (who: Someone) => as(await signIn(who), 'administrator')
+  const by = async (who: Someone) => as(await signIn(who), 'role')
   const reset = async ({ who }: Someone, administrator: Someone, removePasskeys = false) =>
     world.identity.enrolment.reset(who, { removePasskeys, lifetime: 3600 }, await by(administrator))
   const secretOf = (link: string) => link.slice(link.indexOf('#') + 1)
@@ -302,7 +302,7 @@ describe('who administers', () => {
   afterAll(() => world.close())
   const by = async ({ authenticator }: Someone) => {
     const assertion = authenticator.get(await world.identity.signIns.options())
-    return as((await world.identity.signIns.complete(assertion, at(), undefined)).caller, 'administrator')
+    return as((await world.identity.signIns.complete(assertion, at(), undefined)).caller, 'role')
   }
   const change = async (who: PersonIdentity, administrator: boolean, changer: Someone) =>
     world.identity.persons.change(who, { administrator }, await by(changer))

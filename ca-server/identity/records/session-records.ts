@@ -144,13 +144,11 @@ const standingRow = z
     is_open: z.boolean(),
     is_active: z.boolean(),
     has_passkey: z.boolean(),
-    is_administrator: z.boolean(),
   })
   .transform(row => ({
     isOpen: row.is_open,
     isActive: row.is_active,
     hasPasskey: row.has_passkey,
-    isAdministrator: row.is_administrator,
   }))
 
 /** What somebody's deeds rely on, as it is now; `undefined` where there is no such session of this person. */
@@ -161,8 +159,7 @@ export async function selectStanding(
 ): Promise<z.infer<typeof standingRow> | undefined> {
   const [row] = await t.query(
     `select s.ended_at is null and s.ends_at > $3::timestamptz as is_open, p.state = 'active' as is_active,
-       s.passkey is null or exists (select from passkey k where k.id = s.passkey and k.person = p.identity) as has_passkey,
-       p.administrator as is_administrator
+       s.passkey is null or exists (select from passkey k where k.id = s.passkey and k.person = p.identity) as has_passkey
      from person_session s join person p on p.identity = s.person where s.id = $1 and p.identity = $2`,
     [of.session, of.identity, at.toISOString()],
     standingRow,

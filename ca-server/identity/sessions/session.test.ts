@@ -251,7 +251,7 @@ describe('whoever is calling', () => {
     const act = async (caller: MachineCaller, given: string, asked = about()) => {
       const consented = await require(caller, asked, given)
       if ('answer' in consented) return consented.answer
-      const by = { ...as(caller, 'administrator', consented.consent) }
+      const by = { ...as(caller, 'role', consented.consent) }
       await world.identity.act(by, { name: 'test' }, async t => {
         await world.ledger.appendIn(t, [{ ...by, kind: 'grant-added', target: 'test' }])
       })
@@ -310,7 +310,7 @@ describe('whoever is calling', () => {
       const consented = await require(caller, moving, id)
       if (!('consent' in consented)) throw new Error('no consent')
       value = 'bob@example.com'
-      const by = as(caller, 'administrator', consented.consent)
+      const by = as(caller, 'role', consented.consent)
       const acting = () => world.identity.act(by, { name: 'test' }, async () => 'done')
       await expect(acting()).rejects.toEqual(code('conflict'))
       value = 'alice@example.com'
@@ -449,7 +449,7 @@ describe('whoever is calling', () => {
       )
       await stepUpOf(require(caller))
       // Nor is one longer than it was given for, nor another session's.
-      const given = await world.identity.touches.beginMandate(as(caller, 'administrator'), 600)
+      const given = await world.identity.touches.beginMandate(as(caller, 'role'), 600)
       await world.store.execute(`delete from mandate where id = 'mandate_byhand'`, []).catch(() => undefined)
       await world.store.execute(`update mandate set ended_at = ends_at where id = 'mandate_byhand'`, [])
       expect(await require(caller)).toMatchObject({ consent: { id: given.id } })
@@ -464,8 +464,8 @@ describe('whoever is calling', () => {
       const use = async () => {
         const consented = await require(caller, about(), id)
         if (!('consent' in consented)) throw new Error('no consent')
-        return world.identity.act(as(caller, 'administrator', consented.consent), { name: 'test' }, t =>
-          world.ledger.appendIn(t, [{ ...as(caller, 'administrator', consented.consent), kind: 'grant-added' }]),
+        return world.identity.act(as(caller, 'role', consented.consent), { name: 'test' }, t =>
+          world.ledger.appendIn(t, [{ ...as(caller, 'role', consented.consent), kind: 'grant-added' }]),
         )
       }
       await use()
@@ -491,7 +491,7 @@ describe('whoever is calling', () => {
         await confirm(id, authenticator)
         const consented = await require(caller, asked, id)
         if (!('consent' in consented)) throw new Error('no consent')
-        const by = as(caller, 'administrator', consented.consent)
+        const by = as(caller, 'role', consented.consent)
         return () => world.identity.act(by, { name: 'test' }, async () => 'done')
       }
       const [before, removed, after] = [await use(about('one')), await use(about('two')), await use(about('three'))]
@@ -513,13 +513,13 @@ describe('whoever is calling', () => {
 
     it('may without a touch under a mandate of this session, until it ends, is ended, or the session is; each is recorded under it', async () => {
       const { touches } = world.identity
-      const begin = (caller: MachineCaller) => touches.beginMandate(as(caller, 'administrator'), 600)
+      const begin = (caller: MachineCaller) => touches.beginMandate(as(caller, 'role'), 600)
       const caller = await signedIn()
       const mandate = await begin(caller)
       expect(await require(caller)).toMatchObject({ consent: { id: mandate.id } })
       const consented = await require(caller)
       if (!('consent' in consented)) throw new Error('no consent')
-      const by = as(caller, 'administrator', consented.consent)
+      const by = as(caller, 'role', consented.consent)
       const record = () =>
         world.identity.act(by, { name: 'test' }, t =>
           world.ledger.appendIn(t, [{ ...by, kind: 'grant-added', target: 'test' }]),

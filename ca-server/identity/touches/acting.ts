@@ -1,7 +1,7 @@
 import { EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { Act, Epoch, PersonBy, PersonCaller, Standing } from '../port.ts'
+import type { Act, Epoch, PersonBy, PersonCaller, Role, Standing } from '../port.ts'
 import { isPasskeyGone, personFact, sessionFact, sessionId } from '../records/facts.ts'
 import { isPasskeyOf, lockPerson } from '../records/person-records.ts'
 import { selectSession, selectStanding } from '../records/session-records.ts'
@@ -23,20 +23,25 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
   return async (by, how, work) => {
     const { standing } = by
     let caller = standing?.caller
+    let role = standing?.role
     return anew(
-      async () => caller?.epochs ?? [],
+      // Both name the person's: where one of the two is of another time, they can't both be right.
+      async () => [...(caller?.epochs ?? []), ...(role?.epochs ?? [])],
       async share => {
         try {
           return await inTransaction(room, how.name, how.deadlineMs, async t => {
             if (how.teams && how.teams.length > 0) await ledger.takeEpochs(t, { bump: how.teams })
             const bump = typeof how.changes === 'function' ? await how.changes(t) : how.changes
             await ledger.takeEpochs(t, { share, ...(bump === undefined ? {} : { bump }) })
-            if (standing && caller) await assertStanding(room, t, { ...standing, caller }, how.ends ?? false)
+            if (standing && caller) await assertStanding(room, t, caller, role, how.ends ?? false)
             await standing?.consent?.use(t, by.requestId)
             return work(t)
           })
         } catch (error) {
-          if (error instanceof EpochsChanged && caller) caller = await reload(caller)
+          if (error instanceof EpochsChanged && caller) {
+            caller = await reload(caller)
+            role = await role?.again()
+          }
           throw error
         }
       },
@@ -44,7 +49,13 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
   }
 }
 
-async function assertStanding({ deps }: Room, t: Queryable, { caller, role }: Standing, ends: boolean): Promise<void> {
+async function assertStanding(
+  { deps }: Room,
+  t: Queryable,
+  caller: PersonCaller,
+  role: Role | undefined,
+  ends: boolean,
+): Promise<void> {
   const found = await selectStanding(t, caller, deps.now())
   if (!found?.isOpen || !found.isActive) throw ended()
   // What has ended by the log has ended: a row may have been kept, or put back.
@@ -53,17 +64,17 @@ async function assertStanding({ deps }: Room, t: Queryable, { caller, role }: St
   if (facts.isGone(session) || isEndedWithAll(facts, session, caller.identity)) throw ended()
   // Ending what is one's own is never refused for want of anything else.
   if (ends) return
-  // By which passkey, and in what role, says a row that the log vouches for; where it does not yet, it is read anew.
+  // By which passkey, and whether it is an owner's, says a row that the log vouches for; where it does not yet, it is read anew.
   const row = await selectSession(t, caller.session)
   const isKnown = row?.id === caller.session && row.person === caller.identity && facts.holds(sessionFact(row))
   if (!isKnown || !facts.holds(personFact({ ...row, identity: row.person }))) throw new EpochsChanged()
+  if (row.administrator !== caller.administrator) throw new EpochsChanged()
   if (row.endsAt <= deps.now()) throw ended()
   if (!found.hasPasskey || (row.passkey !== undefined && isPasskeyGone(facts, { id: row.passkey, person: row.person })))
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
       hint: 'sign in again: keyman login',
     })
-  if (role === 'administrator' && !(found.isAdministrator && row.administrator))
-    throw new KeymanError('denied', 'only administrators may do this', { hint: 'ask an administrator' })
+  if (role && !role.holds()) throw new EpochsChanged()
 }
 
 /**
@@ -112,7 +123,7 @@ export async function anew<T>(
   }
 }
 
-/** On whose behalf, for rooms and for the ledger; `role` is what the route lets its callers in as. */
+/** On whose behalf, for rooms and for the ledger; `role`: where what is done takes one. */
 export const byPerson = (
   caller: PersonCaller,
   { role, consent }: Pick<Standing, 'role' | 'consent'>,

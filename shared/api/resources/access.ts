@@ -37,6 +37,7 @@ export const access = {
     path: '/v1/why',
     listeners: machines,
     caller: 'person',
+    action: 'access.ask',
     summary: 'As whom I get in to a host, and by which grant; of another person only for administrators',
     query: z.strictObject({ host: hostName, person: personIdentity.optional() }),
     answer: decisionAnswer,

@@ -12,6 +12,7 @@ export const enrolment = {
     path: '/v1/enrolment',
     listeners: ['pages'],
     caller: 'anyone',
+    action: 'enrolment.use',
     summary: 'What a link is good for',
     body: z.strictObject({ secret }),
     answer: z.object({
@@ -33,6 +34,7 @@ export const enrolment = {
     path: '/v1/enrolment/options',
     listeners: ['pages'],
     caller: 'anyone',
+    action: 'enrolment.use',
     summary: 'WebAuthn creation options for the first passkey',
     body: z.strictObject({ secret, identity: personIdentity }),
     answer: z.object({ options: webauthnJson }),
@@ -42,6 +44,7 @@ export const enrolment = {
     path: '/v1/enrolment/complete',
     listeners: ['pages'],
     caller: 'anyone',
+    action: 'enrolment.use',
     status: 201,
     summary: 'Become a person of this organisation, or make a new passkey as one; the link is used up',
     body: z.strictObject({ secret, identity: personIdentity, passkeyName: label, registration: webauthnJson }),

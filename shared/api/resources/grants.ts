@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { isAddressRange } from '../../ip-address.ts'
-import { hostSelector, id, login, seconds, secondsUpTo, time, who } from '../fields.ts'
+import { ORGANISATION_ROLES, PLACE_ROLES, type RoleName } from '../catalogue.ts'
+import { hostSelector, id, login, place, seconds, secondsUpTo, time, who } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
@@ -56,34 +57,76 @@ export const grantOptions = z.strictObject({
   ),
 })
 
-export const newGrant = z.strictObject({
+const ends = named('The grant ends', time.optional(), { absent: 'never' })
+
+/** A login on hosts. */
+const newLoginGrant = z.strictObject({
+  kind: named('Gives a', z.literal('login').default('login')),
   who: named('To', who),
   login: named('Login', login),
   hosts: hostSelector,
   /** seconds, of one certificate */
   maxLifetime: named('A certificate lives at most', secondsUpTo(7 * 86_400).default(8 * 3600), { how: 'duration' }),
-  /** When the grant itself ends. */ endsAt: named('The grant ends', time.optional(), { absent: 'never' }),
+  /** When the grant itself ends. */ endsAt: ends,
   options: grantOptions.prefault({}),
 })
 
-export const grant = z.object({
-  id,
-  who,
-  login,
-  hosts: hostSelector,
-  maxLifetime: seconds,
-  endsAt: time.optional(),
-  options: grantOptions,
-  createdAt: time,
-  createdBy: z.string(),
+const role = z.enum([...ORGANISATION_ROLES, ...PLACE_ROLES])
+const isOfOrganisation = (name: RoleName): boolean => ORGANISATION_ROLES.some(role => role === name)
+/** A role is of the organisation or of a place: one that is given for the other would say nothing. */
+const fitsIts = ({ role, in: where }: { readonly role: RoleName; readonly in?: string | undefined }): boolean =>
+  isOfOrganisation(role) === (where === undefined)
+const MISPLACED = {
+  path: ['role'],
+  error: `${ORGANISATION_ROLES.join(', ')} are roles of the organisation; ${PLACE_ROLES.join(', ')} of a project or environment, which in names`,
+}
+
+/** What somebody may do: a role, which is a list of actions (`catalogue.ts`). */
+const newRoleGrant = z
+  .strictObject({
+    kind: named('Gives a', z.literal('role')),
+    who: named('To', who),
+    role: named('Role', role),
+    in: named('In', place.optional(), { absent: 'the whole organisation' }),
+    endsAt: ends,
+  })
+  .refine(fitsIts, MISPLACED)
+
+export const newGrant = z.discriminatedUnion('kind', [newLoginGrant, newRoleGrant], {
+  error: 'must be login or role',
 })
+
+const made = { id, createdAt: time, createdBy: z.string() }
+export const grant = z.discriminatedUnion('kind', [
+  z.object({
+    ...made,
+    kind: z.literal('login').default('login'),
+    who,
+    login,
+    hosts: hostSelector,
+    maxLifetime: seconds,
+    endsAt: time.optional(),
+    options: grantOptions,
+  }),
+  z
+    .object({
+      ...made,
+      kind: z.literal('role'),
+      who,
+      role,
+      in: place.optional(),
+      endsAt: time.optional(),
+    })
+    .refine(fitsIts, MISPLACED),
+])
 
 export const grants = {
   list: route({
     method: 'GET',
     path: '/v1/grants',
     listeners: machines,
-    caller: 'administrator',
+    caller: 'person',
+    action: 'grant.read',
     summary: 'All grants',
     answer: z.object({ grants: z.array(grant) }),
   }),
@@ -91,11 +134,12 @@ export const grants = {
     method: 'POST',
     path: '/v1/grants',
     listeners: machines,
-    caller: 'administrator',
-    action: 'grant add',
+    caller: 'person',
+    action: 'grant.add',
+    touch: true,
     mandated: true,
     status: 201,
-    summary: 'Give a person or team a login on hosts',
+    summary: 'Give a person or team a login on hosts, or a role',
     body: newGrant,
     answer: grant,
   }),
@@ -104,8 +148,9 @@ export const grants = {
     path: '/v1/grants/{id}',
     params: z.object({ id }),
     listeners: machines,
-    caller: 'administrator',
-    action: 'grant remove',
+    caller: 'person',
+    action: 'grant.remove',
+    touch: true,
     mandated: true,
     ends: true,
     summary: 'Take a grant away; hosts hear of it at once',

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { finding, hostName, labels, secondsUpTo, time } from '../fields.ts'
+import { finding, hostName, labels, place, secondsUpTo, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 
@@ -12,6 +12,8 @@ export const host = z.object({
   /** Further names that its certificates carry; absent where there are none. */
   aliases: z.array(hostName).optional(),
   labels,
+  /** The project or environment that it is in. */
+  in: place.optional(),
   port: z.int().optional(),
   address: z.string().optional(),
   /** `failed`: connected, but what it should have is not in force there, as `message` says. */
@@ -43,6 +45,7 @@ export const newHost = z.strictObject({
     },
   ),
   labels: named('With the labels', labels.default({})),
+  in: named('In', place.optional(), { absent: 'no project' }),
   port: named('Port', z.int().min(1).max(65_535).default(22)),
   /** Where clients reach it if the name does not resolve. */
   address: named(
@@ -59,7 +62,8 @@ export const hosts = {
     method: 'GET',
     path: '/v1/hosts',
     listeners: machines,
-    caller: 'administrator',
+    caller: 'person',
+    action: 'host.read',
     summary: 'All hosts and what is in force on them',
     answer: z.object({ hosts: z.array(host) }),
   }),
@@ -68,7 +72,8 @@ export const hosts = {
     path: '/v1/hosts/{name}',
     params: z.object({ name: hostName }),
     listeners: machines,
-    caller: 'administrator',
+    caller: 'person',
+    action: 'host.read',
     summary: 'One host',
     answer: host,
   }),
@@ -76,8 +81,9 @@ export const hosts = {
     method: 'POST',
     path: '/v1/hosts',
     listeners: machines,
-    caller: 'administrator',
-    action: 'host add',
+    caller: 'person',
+    action: 'host.add',
+    touch: true,
     mandated: true,
     status: 201,
     summary: 'Name a host and get its join token',
@@ -94,8 +100,9 @@ export const hosts = {
     path: '/v1/hosts/{name}',
     params: z.object({ name: hostName }),
     listeners: machines,
-    caller: 'administrator',
-    action: 'host remove',
+    caller: 'person',
+    action: 'host.remove',
+    touch: true,
     mandated: true,
     ends: true,
     summary: 'Take a host out; its certificates are revoked',

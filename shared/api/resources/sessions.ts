@@ -29,6 +29,7 @@ export const sessions = {
     path: '/v1/sessions',
     listeners: ['pages', 'machines'],
     caller: 'person',
+    action: 'own-session.read',
     summary: 'My open sessions; those of another person, or of everybody, only for administrators',
     query: z.strictObject({ person: personIdentity.optional(), everybody: z.literal('yes').optional() }),
     answer: z.object({
@@ -43,6 +44,7 @@ export const sessions = {
     params: z.object({ id }),
     listeners: ['pages', 'machines'],
     caller: 'person',
+    action: 'own-session.end',
     ends: true,
     summary: 'End one of my own sessions, with its certificates',
     query: waits,

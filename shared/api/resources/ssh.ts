@@ -42,6 +42,7 @@ export const ssh = {
     path: '/v1/ssh/user-certificates',
     listeners: ['machines'],
     caller: 'person',
+    action: 'ssh.issue',
     cost: 10,
     summary: "A new SSH user certificate for this session's key; a request can only narrow",
     body: z.strictObject({ publicKey: publicKeyLine, /** seconds */ lifetime: seconds.optional() }),

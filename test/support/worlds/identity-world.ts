@@ -12,11 +12,13 @@ import {
   type IdentityDeps,
   type MachineCaller,
   type PersonCaller,
+  type Role,
 } from '#server/identity/index.ts'
 import { openKeystore } from '#server/keystore/index.ts'
 import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
 import { fromBase64Url, toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { PROOF_NAMESPACE, type ProofPurpose, proofMessage } from '#shared/login-challenge.ts'
 import { type PersonIdentity, parsePersonIdentity } from '#shared/names.ts'
 import {
@@ -53,8 +55,21 @@ export const person = (name: string): PersonIdentity => parsePersonIdentity(name
 let requests = 0
 export const at = (from = '192.0.2.7'): At => ({ requestId: `req_${++requests}_${process.pid}`, from })
 /** On behalf of somebody who has signed in. */
-export const as = (caller: PersonCaller, role: 'person' | 'administrator' = 'person', consent?: Consent) =>
-  byPerson(caller, { role, consent }, at())
+export const as = (caller: PersonCaller, how: 'person' | 'role' = 'person', consent?: Consent) =>
+  byPerson(caller, { role: how === 'role' ? ownersRole(caller) : undefined, consent }, at())
+
+/** What `access` would decide if there were owners alone, who have it for good. */
+function ownersRole(caller: PersonCaller): Role {
+  const role: Role = {
+    epochs: [],
+    holds: () => caller.administrator,
+    async again() {
+      if (caller.administrator) return role
+      throw new KeymanError('denied', 'this takes a role that you do not have')
+    },
+  }
+  return role
+}
 export const operator = () => ({ actor: { kind: 'operator' } as const, requestId: at().requestId })
 
 export async function openIdentityWorld(
@@ -95,6 +110,7 @@ export async function openIdentityWorld(
     denialLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: () => clock.monotonic }),
     machineRoots: () => [root.pem],
     resolveHost: () => undefined,
+    maySend: () => true,
     monotonic: () => clock.monotonic,
     ...change,
   }

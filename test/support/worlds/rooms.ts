@@ -108,7 +108,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     rootFingerprint: options.rootFingerprint,
     alarm,
   })
-  const late: { authority?: Authority; trust?: Trust } = {}
+  const late: { access?: Access; authority?: Authority; trust?: Trust } = {}
   const identity = await createIdentity({
     store,
     ledger,
@@ -124,6 +124,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     denialLimiter: { take: () => {} },
     machineRoots: () => late.authority?.machineRoots() ?? [],
     resolveHost: () => undefined,
+    maySend: (sender, link) => late.access?.maySend(sender, link) ?? true,
   })
   const hosts = new Set<string>(options.hosts ?? [])
   const access = createAccess({
@@ -137,6 +138,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     hostKnown: name => hosts.has(name),
     hosts: () => options.living ?? [],
   })
+  late.access = access
   const authority = await createAuthority({
     store,
     ledger,

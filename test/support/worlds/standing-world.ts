@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { compose, type Services } from '#server/compose.ts'
 import { loadConfig } from '#server/config/index.ts'
 import type { Handled, RawRequest } from '#server/http/handle.ts'
-import type { BrowserCaller, PersonCaller } from '#server/identity/index.ts'
+import type { BrowserCaller, PersonCaller, Role } from '#server/identity/index.ts'
 import { allHandled } from '#server/listen.ts'
 import { createLog } from '#server/log.ts'
 import { api, type Route } from '#shared/api/index.ts'
@@ -55,7 +55,6 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
   async function serve(route: Route, caller: PersonCaller, { params = {}, body }: Input = {}): Promise<unknown> {
     const raw: RawRequest = {
       caller,
-      role: route.caller === 'administrator' ? 'administrator' : 'person',
       params,
       query: route.query ? {} : undefined,
       body,
@@ -63,7 +62,16 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
       setCookie: () => undefined,
       ...at(),
     }
-    return handled.get(keyOf(route))?.prepare(raw).run()
+    const prepared = handled.get(keyOf(route))?.prepare(raw)
+    const takes = prepared?.takes() ?? []
+    // As it was decided when the caller came, however long ago.
+    const by = { actor: { kind: 'person', identity: caller.identity } as const, ...at() }
+    const role: Role = {
+      epochs: caller.epochs,
+      holds: () => takes.every(want => services.access.may(caller, want)),
+      again: () => services.access.requireRole(caller, () => takes, by),
+    }
+    return prepared?.run(takes.length === 0 ? {} : { role })
   }
 
   return {
@@ -160,6 +168,15 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
     'grants.remove': async round => {
       await byRoot(api.grants.add, { body: grant(round.n) })(round)
       return { params: { id: (await world.services.access.listGrants()).at(-1)?.id ?? '' } }
+    },
+    'projects.add': async ({ n }) => ({ body: { name: `p${n}` } }),
+    'projects.remove': async round => {
+      await byRoot(api.projects.add, { body: { name: `p${round.n}` } })(round)
+      return { params: { project: `p${round.n}` } }
+    },
+    'projects.removeEnvironment': async round => {
+      await byRoot(api.projects.add, { body: { name: `p${round.n}`, environments: ['prod'] } })(round)
+      return { params: { project: `p${round.n}`, environment: 'prod' } }
     },
     'revocations.create': async () => ({ body: { target: { person: victim }, wait: 0 } }),
     'revocations.own': async () => ({}),

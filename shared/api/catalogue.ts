@@ -1,0 +1,113 @@
+/**
+ * Pure: what can be done here. Each route names one of these actions, and a role is a list of them. `by` says who may do it without
+ * a role: anyone, a person for what is their own, a host for itself. Whatever wants a role is done to the organisation, or in a
+ * place (a project or an environment), where a role on that place is enough.
+ */
+type Whose =
+  | { readonly by: 'anyone' | 'person' | 'host' }
+  | { readonly by: 'role'; readonly in: 'organisation' | 'place' }
+type Described = Whose & {
+  /** As the page and the log name it, where that is not the action's name with a blank for the dot. */
+  readonly words?: string
+}
+
+const anyone = { by: 'anyone' } as const
+const own = { by: 'person' } as const
+const host = { by: 'host' } as const
+const organisation = { by: 'role', in: 'organisation' } as const
+const place = { by: 'role', in: 'place' } as const
+
+const catalogue = {
+  'login.begin': anyone,
+  'login.confirm': anyone,
+  'touch.confirm': anyone,
+  'enrolment.use': anyone,
+  'page.sign-in': anyone,
+  'trust.read': anyone,
+  'host.join': anyone,
+
+  'ssh.issue': own,
+  'own-session.read': own,
+  'own-session.end': own,
+  'own-session.renew': own,
+  'passkey.read': own,
+  'passkey.add': own,
+  'passkey.rename': own,
+  'passkey.remove': own,
+  'checkpoint.read': own,
+  'access.ask': own,
+  'mandate.begin': { ...own, words: 'admin' },
+  'mandate.end': own,
+
+  'own-host.certify': host,
+  'own-host.report': host,
+
+  'audit.read': organisation,
+  'person.read': organisation,
+  'person.invite': organisation,
+  'person.disable': organisation,
+  'person.enable': organisation,
+  'person.reset': organisation,
+  'invitation.read': organisation,
+  'invitation.remove': organisation,
+  'team.read': organisation,
+  'team.add': organisation,
+  'team.remove': organisation,
+  'session.read': organisation,
+  'certificate.revoke': { ...organisation, words: 'revoke' },
+  'revocation.read': organisation,
+  'access.explain': organisation,
+  /** Making somebody an owner, or taking that away. */
+  'owner.change': { ...organisation, words: 'person change' },
+  'trust.propose': organisation,
+  'trust.publish': organisation,
+
+  'host.read': place,
+  'host.add': place,
+  'host.remove': place,
+  'project.read': place,
+  'project.add': place,
+  'project.remove': place,
+  'grant.read': place,
+  'grant.add': place,
+  'grant.remove': place,
+} as const satisfies Readonly<Record<string, Described>>
+
+export type ActionName = keyof typeof catalogue
+export const ACTIONS: Readonly<Record<ActionName, Described>> = catalogue
+export const isActionName = (name: string): name is ActionName => Object.hasOwn(catalogue, name)
+
+/** As people read it: `host add`. */
+export const actionWords = (action: ActionName): string => ACTIONS[action].words ?? action.replace('.', ' ')
+
+/** What wants a role; in the order above. */
+const inRoles: readonly ActionName[] = Object.keys(catalogue)
+  .filter(isActionName)
+  .filter(name => ACTIONS[name].by === 'role')
+const inPlaces = inRoles.filter(name => isInPlace(ACTIONS[name]))
+function isInPlace(action: Described): boolean {
+  return action.by === 'role' && action.in === 'place'
+}
+const reading = (names: readonly ActionName[]) => names.filter(name => name.endsWith('.read'))
+
+export const ORGANISATION_ROLES = ['administrator', 'operator', 'auditor'] as const
+export const PLACE_ROLES = ['admin', 'editor', 'viewer'] as const
+/** What a grant can give. */
+export type RoleName = (typeof ORGANISATION_ROLES)[number] | (typeof PLACE_ROLES)[number]
+
+/** What only owners do: it gives everything, now or for good. */
+const OWNERS_ALONE: readonly ActionName[] = ['owner.change', 'trust.propose', 'trust.publish']
+
+/**
+ * The roles that there are, and what each may do. Who has none is a member, who does what `by: 'person'` names. `owner` is nobody's
+ * by a grant: it stands with the person, has no end, and the last one is kept.
+ */
+export const ROLES: Readonly<Record<RoleName | 'owner', readonly ActionName[]>> = {
+  owner: inRoles,
+  administrator: inRoles.filter(name => !OWNERS_ALONE.includes(name)),
+  operator: [...reading(inRoles), 'access.explain', 'host.add', 'host.remove', 'certificate.revoke'],
+  auditor: ['audit.read'],
+  admin: inPlaces,
+  editor: [...reading(inPlaces), 'host.add', 'host.remove'],
+  viewer: reading(inPlaces),
+}

@@ -1,0 +1,192 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type CallInput, call } from '#cli/server/client.ts'
+import { ACTIONS, allRoutes, api, type Route } from '#shared/api/index.ts'
+import { parseHostName, parsePlace } from '#shared/names.ts'
+import { type ApiSession, inviteAndEnrol, logIn, pageCall } from '#test/support/people/api-person.ts'
+import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
+import {
+  type AttackWorld,
+  bodyOf,
+  joinHost,
+  machineCall,
+  openAttackWorld,
+  outcome,
+  refusal,
+} from '#test/support/worlds/attack-world.ts'
+
+/** What somebody does with a role that is not enough for it. Alice owns the organisation. */
+
+let world: AttackWorld
+beforeAll(async () => {
+  world = await openAttackWorld()
+  await as(world.alice, api.projects.add, {
+    body: bodyOf(api.projects.add, { name: 'payments', environments: ['prod', 'dev'] }),
+  })
+  await as(world.alice, api.projects.add, { body: bodyOf(api.projects.add, { name: 'web' }) })
+})
+afterAll(() => world?.close())
+
+const as = <Query, Body, Answer>(who: ApiSession, route: Route<Query, Body, Answer>, input: CallInput<Query, Body>) =>
+  call(who.connection, route, input)
+const give = (who: string, role: string, where?: string, by = world.alice) =>
+  as(by, api.grants.add, {
+    body: bodyOf(api.grants.add, { kind: 'role', who, role, ...(where === undefined ? {} : { in: where }) }),
+  })
+const newcomer = async (name: string) => logIn(world.server, await inviteAndEnrol(world.server, world.alice, name))
+const person = (identity: string) => ({ params: { identity } })
+const invite = (identity: string, administrator = false) => ({
+  body: bodyOf(api.persons.invite, { identity, administrator }),
+})
+const host = (name: string, where?: string) => ({
+  body: bodyOf(api.hosts.add, {
+    name: parseHostName(`${name}.keyman.localhost`, 'name'),
+    ...(where === undefined ? {} : { in: parsePlace(where, 'in') }),
+  }),
+})
+const login = (more: object) => ({ body: bodyOf(api.grants.add, { who: 'bob@example.com', login: 'deploy', ...more }) })
+
+describe('an auditor', () => {
+  it('reads the log, and nothing else that takes a role', async () => {
+    const eve = await newcomer('eve@example.com')
+    const inputs = routeInputs(world, await joinHost(world, 'web1.keyman.localhost'))
+    const walk = allRoutes.filter(({ action }) => ACTIONS[action].by === 'role')
+    const ask = async (route: (typeof walk)[number]) => {
+      const input = inputs[route.id] ?? {}
+      const { body } = input
+      return machineCall(eve.connection, route.method, pathOf(route.path, input), body === undefined ? {} : { body })
+    }
+    for (const route of walk) expect([route.id, (await ask(route)).code]).toEqual([route.id, 'denied'])
+    await give('eve@example.com', 'auditor')
+    for (const route of walk) {
+      const { code, status } = await ask(route)
+      if (route.action === 'audit.read') expect([route.id, status]).toEqual([route.id, 200])
+      else expect([route.id, code]).toEqual([route.id, 'denied'])
+    }
+  })
+})
+
+describe('an administrator who is no owner', () => {
+  let adam: ApiSession
+  beforeAll(async () => {
+    adam = await newcomer('adam@example.com')
+    await give('adam@example.com', 'administrator')
+  })
+
+  it('gives what they have', async () => {
+    expect(await outcome(give('bob@example.com', 'auditor', undefined, adam))).toBe('done')
+    expect(await outcome(as(adam, api.persons.invite, invite('new1@example.com')))).toBe('done')
+    expect(
+      await outcome(as(adam, api.persons.reset, { ...person('bob@example.com'), body: bodyOf(api.persons.reset, {}) })),
+    ).toBe('done')
+  })
+
+  it.each<[string, (adam: ApiSession) => Promise<unknown>]>([
+    [
+      'makes themselves an owner',
+      adam => as(adam, api.persons.change, { ...person('adam@example.com'), body: { administrator: true } }),
+    ],
+    ['invites an owner', adam => as(adam, api.persons.invite, invite('new2@example.com', true))],
+    [
+      'resets an owner',
+      adam => as(adam, api.persons.reset, { ...person('alice@example.com'), body: bodyOf(api.persons.reset, {}) }),
+    ],
+    ['disables an owner', adam => as(adam, api.persons.disable, person('alice@example.com'))],
+    ['says yes to an owner', adam => as(adam, api.persons.enable, person('alice@example.com'))],
+    ['publishes a trust bundle', adam => as(adam, api.trust.publish, { body: { document: '{}', signatures: [] } })],
+  ])('nobody %s without being one', async (_, attack) => {
+    const { code, message } = await refusal(attack(adam))
+    expect([code, message]).toEqual(['denied', expect.stringMatching(/owner\.change|trust\.publish/)])
+  })
+
+  it('loses with the role what they prepared by it: an invitation that was sent is good no more, and again good with the role', async () => {
+    const sender = await newcomer('frank@example.com')
+    const grant = await give('frank@example.com', 'administrator')
+    const { link } = await as(sender, api.persons.invite, invite('guest@example.com'))
+    const secret = new URL(link).hash.slice(1)
+    const opened = async () => (await pageCall(world.server, api.enrolment.open, { body: { secret } })).status
+    expect(await opened()).toBe(200)
+    await as(world.alice, api.grants.remove, { params: { id: grant.id } })
+    expect(await opened()).toBe(410)
+    await give('frank@example.com', 'administrator')
+    expect(await opened()).toBe(200)
+  })
+})
+
+describe('an admin of one environment', () => {
+  let pia: ApiSession
+  beforeAll(async () => {
+    pia = await newcomer('pia@example.com')
+    await give('pia@example.com', 'admin', 'payments/prod')
+    await as(world.alice, api.hosts.add, host('elsewhere', 'web'))
+    await as(world.alice, api.hosts.add, host('nowhere'))
+  })
+
+  it('adds hosts there, lets people in there, gives roles there; and sees what is there', async () => {
+    expect(await outcome(as(pia, api.hosts.add, host('pay1', 'payments/prod')))).toBe('done')
+    expect(await outcome(as(pia, api.grants.add, login({ hosts: { in: 'payments/prod' } })))).toBe('done')
+    expect(await outcome(as(pia, api.grants.add, login({ hosts: { host: 'pay1.keyman.localhost' } })))).toBe('done')
+    expect(await outcome(give('bob@example.com', 'viewer', 'payments/prod', pia))).toBe('done')
+    const { hosts } = await as(pia, api.hosts.list, {})
+    expect(hosts.map(({ name }) => name)).toEqual(['pay1.keyman.localhost'])
+    const { grants } = await as(pia, api.grants.list, {})
+    expect(grants).toHaveLength(4)
+    expect(await as(pia, api.projects.list, {})).toMatchObject({
+      projects: [{ name: 'payments', environments: ['payments/prod'] }],
+    })
+  })
+
+  it.each<[string, (pia: ApiSession) => Promise<unknown>]>([
+    ['in its project', pia => as(pia, api.hosts.add, host('pay2', 'payments'))],
+    ['in another environment', pia => as(pia, api.hosts.add, host('pay2', 'payments/dev'))],
+    ['in another project', pia => as(pia, api.hosts.add, host('pay2', 'web'))],
+    ['in none', pia => as(pia, api.hosts.add, host('pay2'))],
+    [
+      'by a login for labels, wherever they are',
+      pia => as(pia, api.grants.add, login({ hosts: { labels: { env: 'test' } } })),
+    ],
+    [
+      "by a login on another's host",
+      pia => as(pia, api.grants.add, login({ hosts: { host: 'elsewhere.keyman.localhost' } })),
+    ],
+    [
+      'by a login on a host in no project',
+      pia => as(pia, api.grants.add, login({ hosts: { host: 'nowhere.keyman.localhost' } })),
+    ],
+    ['by a role on its project', pia => give('pia@example.com', 'admin', 'payments', pia)],
+    ['by a role on the organisation', pia => give('pia@example.com', 'auditor', undefined, pia)],
+    [
+      'by removing a host elsewhere',
+      pia => as(pia, api.hosts.remove, { params: { name: 'elsewhere.keyman.localhost' } }),
+    ],
+    ['by looking at it', pia => as(pia, api.hosts.show, { params: { name: 'elsewhere.keyman.localhost' } })],
+    [
+      'by a grant that is not theirs',
+      async pia => {
+        const grant = await give('bob@example.com', 'viewer', 'web')
+        return as(pia, api.grants.remove, { params: { id: grant.id } })
+      },
+    ],
+  ])('does nothing %s', async (_, attack) => {
+    expect(await outcome(attack(pia))).toBe('denied')
+  })
+})
+
+describe('a project', () => {
+  it('is not taken away while something is in it, which is named; empty it is', async () => {
+    const remove = () => as(world.alice, api.projects.remove, { params: { project: 'shop' } })
+    await as(world.alice, api.projects.add, {
+      body: bodyOf(api.projects.add, { name: 'shop', environments: ['prod'] }),
+    })
+    await as(world.alice, api.hosts.add, host('shop1', 'shop/prod'))
+    const { id } = await give('bob@example.com', 'viewer', 'shop')
+    const refused = await refusal(remove())
+    expect(refused.code).toBe('conflict')
+    expect(refused.message).toContain(`shop is not empty: shop/prod, host shop1.keyman.localhost, ${id}`)
+    await as(world.alice, api.hosts.remove, { params: { name: 'shop1.keyman.localhost' } })
+    await as(world.alice, api.grants.remove, { params: { id } })
+    await as(world.alice, api.projects.removeEnvironment, { params: { project: 'shop', environment: 'prod' } })
+    await remove()
+    expect(await outcome(as(world.alice, api.hosts.add, host('shop2', 'shop')))).toBe('not-found')
+    expect(await outcome(give('bob@example.com', 'viewer', 'shop'))).toBe('not-found')
+  })
+})
