@@ -42,7 +42,7 @@ export async function cliStarts(server: BenchServer, rounds: number): Promise<{ 
 async function consent(server: BenchServer, url: string): Promise<void> {
   const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
   const { options } = await page(server, api.login.consentOptions, { params })
-  const assertion = server.administrator.person.authenticator.get(options)
+  const assertion = server.owner.person.authenticator.get(options)
   const { redirectTo } = await page(server, api.login.consent, { params, body: { assertion } })
   await fetch(redirectTo ?? '')
 }

@@ -18,7 +18,7 @@ export type BenchServer = Target & {
   readonly databasePid: number
   readonly keystore: KeystoreSettings
   /** The administrator's session. */
-  readonly administrator: ApiSession
+  readonly owner: ApiSession
   /** Where the server's folders are, for a CLI on the same machine. */
   readonly folder: string
   readonly env: NodeJS.ProcessEnv
@@ -58,11 +58,11 @@ export async function startBenchServer(
   })
   const target = { pagesUrl: server.pagesUrl, machinesUrl: server.machinesUrl }
   const person = await enrol(target, server.administratorLink(), 'admin@example.com')
-  const administrator = await logIn(target, person)
+  const owner = await logIn(target, person)
   const grant = async (who: string) => {
     const options = { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false }
     const hosts = { labels: { env: 'bench' } }
-    await call(administrator.connection, api.grants.add, {
+    await call(owner.connection, api.grants.add, {
       body: {
         kind: 'login',
         who,
@@ -79,12 +79,12 @@ export async function startBenchServer(
     pid: server.pid,
     databasePid: Number(readFileSync(join(postgres.folder, 'data', 'postmaster.pid'), 'utf8').split('\n', 1)[0]),
     keystore: { module, token, pin },
-    administrator,
+    owner,
     folder: server.folder,
     env: server.env,
     async invite(identity) {
-      const { link } = await call(administrator.connection, api.persons.invite, {
-        body: { identity, administrator: false, lifetime: 3600 },
+      const { link } = await call(owner.connection, api.persons.invite, {
+        body: { identity, owner: false, lifetime: 3600 },
       })
       return link
     },

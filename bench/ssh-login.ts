@@ -16,10 +16,10 @@ import type { BenchServer } from './server.ts'
  * key in `authorized_keys`, by turns at one sshd. Medians in milliseconds.
  */
 export async function sshLogins(
-  { administrator }: BenchServer,
+  { owner }: BenchServer,
   rounds: number,
 ): Promise<{ certificate: number; plain: number }> {
-  const { connection, keys, person } = administrator
+  const { connection, keys, person } = owner
   const { certificate: line } = await call(connection, api.ssh.issueUserCertificate, {
     body: { publicKey: keys.ssh.line },
   })

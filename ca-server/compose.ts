@@ -64,7 +64,7 @@ export type ComposeOptions = {
   /** After somebody was enrolled; `npm start` gives the first administrator a login on the demo host. */
   readonly onEnrolled?: (
     services: Services,
-    person: { identity: string; administrator: boolean; first: boolean },
+    person: { identity: string; owner: boolean; first: boolean },
   ) => Promise<void>
 }
 

@@ -28,8 +28,8 @@ usage: keyman-server COMMAND [--config FILE]
   check-config          check file and variables, open what they name (files, ports, token, database), and say
                         all that is wrong, with its line and what to do; changes nothing
   admin-link PERSON     a link, good once for 15 minutes, with which PERSON makes a new passkey and is an
-                        administrator: the recovery when nobody can sign in any more (recorded)
-        [--new]         for a new administrator instead; without PERSON, of any name
+                        an owner: the recovery when nobody can sign in any more (recorded)
+        [--new]         for a new owner instead; without PERSON, of any name
   authority list        the authority keys as the keystore holds them, not as the database says, to
                         compare with what a trust bundle adds before it is signed; --json for a file
   restore [--yes]       after a backup of the database was put back, while no server runs: shows what

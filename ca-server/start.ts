@@ -39,7 +39,7 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     log,
     checkpoint,
     onEnrolled: async (built, person) => {
-      if (demo && person.administrator && person.first) await grantDemo(built, person.identity)
+      if (demo && person.owner && person.first) await grantDemo(built, person.identity)
     },
   })
   const ends: (() => Promise<unknown>)[] = [() => services.close()]
@@ -139,14 +139,14 @@ async function adminLink(services: Services, log: Log, { identity, isNew }: Ques
   )
   await services.access.reload()
   // Rare, and mighty: whoever watches the log is to see it (invariant 9), recorded or not.
-  log.error(`ALARM: at this machine's command line a link was made that makes ${who ?? 'somebody'} an administrator`)
-  const gives = who === undefined || isNew ? `a new administrator, ${who ?? 'of any name'}` : resets(who, was)
+  log.error(`ALARM: at this machine's command line a link was made that makes ${who ?? 'somebody'} an owner`)
+  const gives = who === undefined || isNew ? `a new owner, ${who ?? 'of any name'}` : resets(who, was)
   return { link, endsAt: endsAt.toISOString(), gives }
 }
 
-function resets(who: string, was: { administrator: boolean; state: string; passkeys: number } | undefined): string {
-  const known = was ? `${was.administrator ? 'an administrator' : 'no administrator'}, ${was.state}` : 'here already'
-  return `a new passkey of ${who}, who was ${known}, and then is an active administrator; all sessions and certificates of ${who} have ended, the passkeys of before stay`
+function resets(who: string, was: { owner: boolean; state: string; passkeys: number } | undefined): string {
+  const known = was ? `${was.owner ? 'an owner' : 'no owner'}, ${was.state}` : 'here already'
+  return `a new passkey of ${who}, who was ${known}, and then is an active owner; all sessions and certificates of ${who} have ended, the passkeys of before stay`
 }
 
 /** For the CLI on this very machine: whom it may trust without being told. No secret. */

@@ -87,6 +87,51 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect(other.code).toBe(0)
     for (const made of [id, other.stdout.trim()]) await laptop.keyman(['grant', 'remove', made, '--no-wait'])
   })
+  it('projects, roles, and what is in a project; who may do what is asked as a login is', async () => {
+    const made = await laptop.keyman(['project', 'add', 'payments', 'prod', 'dev'])
+    expect(made.stderr).toBe('payments is there, with payments/dev, payments/prod.\n')
+    expect((await laptop.keyman(['project', 'add', 'payments', 'prod'])).code).toBe(7)
+    const { host } = await json('host', 'add', 'pay1.keyman.localhost', '--in', 'payments/prod')
+    expect(host).toMatchObject({ in: 'payments/prod' })
+    const login = ['grant', 'add', 'alice@example.com', 'pay', '--in', 'payments/prod', '--ends', '30d']
+    const grant = (await laptop.keyman(login)).stdout.trim()
+    const role = await laptop.keyman(['grant', 'add', 'pia@example.com', '--role', 'admin', '--in', 'payments'])
+    expect(role.stderr).toContain('Granted: pia@example.com the role admin on payments.\n')
+    const { stdout: list } = await laptop.keyman(['grant', 'list'])
+    expect(list).toMatch(/pia@example\.com +role admin +payments +- +- *\n/)
+    expect(list).toMatch(/alice@example\.com +login pay +payments\/prod +8h +/)
+    expect((await laptop.keyman(['grant', 'show', role.stdout.trim()])).stdout).toContain('  may       host.read, ')
+    expect((await laptop.keyman(['why', 'pay1.keyman.localhost'])).stdout).toContain(`as pay, by ${grant}`)
+    expect((await laptop.keyman(['project', 'show', 'payments'])).stdout).toContain(
+      'host          pay1.keyman.localhost in payments/prod\n',
+    )
+    const full = await laptop.keyman(['project', 'remove', 'payments/prod'])
+    expect([full.code, full.stderr]).toEqual([
+      7,
+      expect.stringContaining(`payments/prod is not empty: host pay1.keyman.localhost, ${grant}`),
+    ])
+    const may = await laptop.keyman(['why', '--action', 'host.add', '--in', 'payments/prod'])
+    expect(may).toMatchObject({
+      code: 0,
+      stdout: 'alice@example.com may host.add on payments/prod, as owner on the organisation by alice@example.com\n',
+    })
+    const other = await json('why', '--action', 'trust.publish', '--person', 'alice@example.com')
+    expect(other).toMatchObject({ action: 'trust.publish', allowed: true, reasons: [] })
+    const wrong = await laptop.keyman(['why', '--action', 'host.fly'])
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('--action')])
+    const mixed = await laptop.keyman(['grant', 'add', 'alice@example.com', '--role', 'viewer'])
+    expect([mixed.code, mixed.stderr]).toEqual([
+      2,
+      expect.stringContaining('--role: administrator, operator, auditor are'),
+    ])
+    for (const id of [grant, role.stdout.trim()]) await laptop.keyman(['grant', 'remove', id, '--no-wait'])
+    await laptop.keyman(['host', 'remove', 'pay1.keyman.localhost', '--yes'])
+    for (const place of ['payments/prod', 'payments/dev', 'payments'])
+      expect((await laptop.keyman(['project', 'remove', place])).code).toBe(0)
+    expect((await json('role', 'list')).roles).toContainEqual({
+      ...{ role: 'auditor', of: 'the organisation', actions: ['audit.read'] },
+    })
+  })
   it('says of a grant or a member where nobody has the label, the name, or may sign in', async () => {
     const grant = (who: string, value: string) =>
       laptop.keyman(['grant', 'add', who, 'remarked', '--label', `env=${value}`])
@@ -185,9 +230,9 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     ])
   })
   it('invitations are listed, and ended before anybody has used them', async () => {
-    const { link } = await json('person', 'invite', 'carol@example.com', '--administrator')
+    const { link } = await json('person', 'invite', 'carol@example.com', '--owner')
     const { stdout } = await laptop.keyman(['invitation', 'list'])
-    const [, id = ''] = /^(\S+) +carol@example\.com +administrator +alice@example\.com +/m.exec(stdout) ?? []
+    const [, id = ''] = /^(\S+) +carol@example\.com +owner +alice@example\.com +/m.exec(stdout) ?? []
     expect((await json('invitation', 'list')).invitations).toMatchObject([{ id, identity: 'carol@example.com' }])
     const alone = await laptop.keyman(['invitation', 'remove', id])
     expect([alone.code, alone.stderr]).toEqual([2, expect.stringContaining('keyman: hint: add --yes')])
@@ -231,29 +276,27 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
       'you are signed in, so that you need no new link',
     )
   })
-  it('who administers is changed, but for the last administrator', async () => {
-    const change = (who: string, to: string) => laptop.keyman(['person', 'change', who, '--administrator', to])
+  it('who administers is changed, but for the last owner', async () => {
+    const change = (who: string, to: string) => laptop.keyman(['person', 'change', who, '--owner', to])
     expect((await change('bob@example.com', 'maybe')).code).toBe(2)
     expect((await change('alice@example.com', 'no')).code).toBe(7)
-    expect((await change('bob@example.com', 'yes')).stderr).toContain('bob@example.com is an administrator.\n')
-    expect((await laptop.keyman(['person', 'list'])).stdout).toMatch(/bob@example\.com +administrator +active/)
-    expect((await change('bob@example.com', 'no')).stderr).toContain('bob@example.com is no administrator.\n')
+    expect((await change('bob@example.com', 'yes')).stderr).toContain('bob@example.com is an owner.\n')
+    expect((await laptop.keyman(['person', 'list'])).stdout).toMatch(/bob@example\.com +owner +active/)
+    expect((await change('bob@example.com', 'no')).stderr).toContain('bob@example.com is no owner.\n')
   })
-  it('an administrator who is reset waits for the yes of another than who did it', async () => {
+  it('an owner who is reset waits for the yes of another than who did it', async () => {
     const byBob = (...args: string[]) =>
       bobs.keyman(args, url => confirm(server, bob, new URL(url).pathname.split('/').at(-1) ?? ''))
-    await laptop.keyman(['person', 'change', 'bob@example.com', '--administrator', 'yes'])
-    const { link } = await json('person', 'invite', 'dan@example.com', '--administrator')
+    await laptop.keyman(['person', 'change', 'bob@example.com', '--owner', 'yes'])
+    const { link } = await json('person', 'invite', 'dan@example.com', '--owner')
     await enrol(server, link, 'dan@example.com')
     const reset = await laptop.keyman(['person', 'reset', 'dan@example.com', '--remove-passkeys', '--yes'])
-    expect(reset.stderr).toContain('It gives a new passkey of dan@example.com, an administrator: once, until ')
-    expect(reset.stderr).toContain(
-      'another administrator than you has to say yes: keyman person enable dan@example.com\n',
-    )
+    expect(reset.stderr).toContain('It gives a new passkey of dan@example.com, an owner: once, until ')
+    expect(reset.stderr).toContain('another owner than you has to say yes: keyman person enable dan@example.com\n')
     const dan = await enrol(server, reset.stdout.split('\n')[0] ?? '', 'dan@example.com')
     expect(dan.identity).toBe('dan@example.com')
     const { stdout } = await laptop.keyman(['person', 'list'])
-    expect(stdout).toMatch(/dan@example\.com +administrator +waits for the yes of another than alice@example\.com/)
+    expect(stdout).toMatch(/dan@example\.com +owner +waits for the yes of another than alice@example\.com/)
     const own = await laptop.keyman(['person', 'enable', 'dan@example.com'])
     expect([own.code, own.stderr]).toEqual([4, expect.stringContaining('you have reset dan@example.com yourself')])
     // Whoever administered and does no more is signed out.
@@ -261,7 +304,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     const yes = await byBob('person', 'enable', 'dan@example.com')
     expect([yes.code, yes.stderr]).toEqual([0, expect.stringContaining('dan@example.com is active.')])
     await laptop.keyman(['person', 'disable', 'dan@example.com', '--yes', '--no-wait'])
-    await laptop.keyman(['person', 'change', 'bob@example.com', '--administrator', 'no'])
+    await laptop.keyman(['person', 'change', 'bob@example.com', '--owner', 'no'])
   })
   it("the operator's link is for somebody who is here, says what it gives, and so does its page", async () => {
     const adminLink = (...args: string[]) =>
@@ -271,15 +314,15 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     const mistyped = await adminLink('bbo@example.com')
     expect([mistyped.code, mistyped.stdout, mistyped.stderr]).toEqual([6, '', expect.stringContaining('--new')])
     const fresh = await adminLink('zoe@example.com', '--new')
-    expect(fresh.stderr).toContain('It gives a new administrator, zoe@example.com.\n')
-    expect(await what(fresh.stdout)).toMatchObject({ isHere: false, administrator: true, first: false })
+    expect(fresh.stderr).toContain('It gives a new owner, zoe@example.com.\n')
+    expect(await what(fresh.stdout)).toMatchObject({ isHere: false, owner: true, first: false })
     const known = await adminLink('bob@example.com')
     expect(known.stderr).toContain(
-      'It gives a new passkey of bob@example.com, who was no administrator, active, and then is an active administrator;',
+      'It gives a new passkey of bob@example.com, who was no owner, active, and then is an active owner;',
     )
-    expect(await what(known.stdout)).toMatchObject({ isHere: true, administrator: true })
+    expect(await what(known.stdout)).toMatchObject({ isHere: true, owner: true })
     expect((await bobs.keyman(['passkey', 'list'])).code).toBe(3)
-    expect(server.output()).toContain('a link was made that makes bob@example.com an administrator')
+    expect(server.output()).toContain('a link was made that makes bob@example.com an owner')
   })
   it.skipIf(process.platform !== 'linux')(
     "a new name's operator's link is asked for once more at a terminal",

@@ -168,7 +168,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
   it('lists in the shape of the API', async () => {
     const nouns = ['person', 'grant', 'host', 'passkey', 'team'] as const
     const [person, grant, host, passkey, team] = await Promise.all(nouns.map(noun => json(near, noun, 'list')))
-    expect(person.persons).toMatchObject([{ identity: 'alice@example.com', administrator: true }])
+    expect(person.persons).toMatchObject([{ identity: 'alice@example.com', owner: true }])
     expect(grant.grants).toMatchObject([{ who: 'alice@example.com', login: 'deploy', maxLifetime: 7200 }])
     expect(host.hosts).toMatchObject([{ name: 'web1.keyman.localhost', state: 'invited' }])
     expect(passkey.passkeys).toMatchObject([{ name: 'test' }])

@@ -79,16 +79,16 @@ export function Enrol() {
 }
 
 /** As the terminal said it to whoever made the link. */
-function whatItGives({ kind, first, identity, administrator, isHere, waits, organisation }: Link): string[] {
+function whatItGives({ kind, first, identity, owner, isHere, waits, organisation }: Link): string[] {
   if (isHere)
     return [
       strings.reset(identity),
-      ...(administrator ? [strings.resetAdministrator(identity)] : []),
+      ...(owner ? [strings.resetAdministrator(identity)] : []),
       ...(waits ? [strings.resetWaits] : []),
     ]
   if (first) return [strings.enrolFirst, ...(organisation === NAMELESS ? [strings.namelessOrganisation] : [])]
   if (kind === 'administrator') return [strings.enrolAdministrator]
-  return [administrator ? strings.enrolInvitedAdministrator : strings.enrolInvitation]
+  return [owner ? strings.enrolInvitedAdministrator : strings.enrolInvitation]
 }
 
 function Waits({ identity }: { identity: string }) {

@@ -47,25 +47,25 @@ export const english = {
 
   enrolTitle: (organisation: string) => `Welcome to ${organisation}`,
   enrolFirst:
-    'You will be the first administrator. Choose who you are; this name stands in every certificate and record and cannot be changed later.',
+    'You will be the first owner of this organisation, who may do everything in it. Choose who you are; this name stands in every certificate and record and cannot be changed later.',
   enrolAdministrator:
-    'You will be an administrator: you decide who may log in where. Your name stands in every certificate and record and cannot be changed later.',
+    'You will be an owner of this organisation: you decide who may log in where. Your name stands in every certificate and record and cannot be changed later.',
   namelessOrganisation:
     'This organisation has no name yet. Before others join, give it one that means something to them: organisation = "acme" in the configuration of the server.',
   enrolInvitation:
-    'You have been invited as a person, not as an administrator: administrators decide where you may log in. Make a passkey: from then on it is all you need to sign in.',
+    'You have been invited as a person, not as an owner: administrators decide where you may log in. Make a passkey: from then on it is all you need to sign in.',
   enrolInvitedAdministrator:
-    'You have been invited as an administrator: you will decide who may log in where. Make a passkey: from then on it is all you need to sign in.',
+    'You have been invited as an owner: you will decide who may log in where. Make a passkey: from then on it is all you need to sign in.',
   resetTitle: (organisation: string) => `A new passkey for ${organisation}`,
   reset: (identity: string) =>
     `This is for ${identity} alone, and gives all that ${identity} has: go on only if that is you. Everything that was signed in before has been signed out.`,
-  resetAdministrator: (identity: string) => `With the new passkey ${identity} is an administrator.`,
-  resetWaits: 'The new passkey can be used once another administrator has said yes to it.',
+  resetAdministrator: (identity: string) => `With the new passkey ${identity} is an owner.`,
+  resetWaits: 'The new passkey can be used once another owner has said yes to it.',
   copy: 'Copy',
   copied: 'Copied',
   notCopied: 'Not copied: select it',
   waitsTitle: 'The passkey was made',
-  waits: 'It can be used once another administrator says yes. Ask one of them to run:',
+  waits: 'It can be used once another owner says yes. Ask one of them to run:',
   identity: 'Your identity',
   identityWrong: 'An identity looks like alice@example.com: lower-case letters, digits and . _ + -, with one @.',
   passkeyName: 'A name for this passkey',

@@ -90,7 +90,7 @@ describe('teams and grants', () => {
 
   test('why is asked of oneself, of others by whoever has a role for it alone, and reasons in full are for these', async () => {
     const root = parsePersonIdentity('root@example.com', 'test')
-    await rooms.addPerson(root, { administrator: true })
+    await rooms.addPerson(root, { owner: true })
     await rooms.access.reload()
     const own = rooms.access.why(bob, bob, web1.name, web1)
     const full = rooms.access.why(root, bob, web1.name, web1)
@@ -126,7 +126,7 @@ describe('teams and grants', () => {
 
   test('an owner who was enrolled at this very moment is let in, though no notification has come', async () => {
     const eve = parsePersonIdentity('eve@example.com', 'test')
-    await insertPerson(rooms, { identity: eve, administrator: true, at: new Date() })
+    await insertPerson(rooms, { identity: eve, owner: true, at: new Date() })
     await rooms.access.requireRole({ kind: 'person', identity: eve }, () => [{ action: 'person.read' }], by())
   })
 

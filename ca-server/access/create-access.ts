@@ -3,7 +3,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { insist, type Store } from '#server/store/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
+import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, memberFact } from './facts.ts'
@@ -30,12 +30,12 @@ import type {
   Subject,
   Team,
   Want,
-  Why,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeamRows, toTeams } from './records.ts'
 import { givenBy, powersOf } from './roles.ts'
 import { makeSnapshot, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
+import { why, whyDo } from './why.ts'
 
 export type AccessDeps = {
   readonly store: Store
@@ -169,6 +169,7 @@ export function createAccess(deps: AccessDeps): Access {
         const logins = decision.allow ? [...new Set(decision.limits.logins.map(({ login }) => login))] : []
         return logins.length === 0 ? [] : [{ name: host.name, logins }]
       }),
+    whyDo: (asker, person, want) => whyDo(current(), deps.now(), { asker, person, want }),
     why: (asker, person, name, host) => why(current(), deps.now(), { asker, person, name, host }),
     may: (subject, want) => decideNow(subject, { kind: 'do', wants: [want] }).allow,
     async requireRole(subject, wants, by) {
@@ -191,7 +192,7 @@ export function createAccess(deps: AccessDeps): Access {
       giving: grant => [want('grant.add', placeOf(grant)), ...givenBy(grant)],
       takingAway: id => [want('grant.remove', placeOfId(id))],
       being: who => powersOf(current(), who, deps.now()),
-      touching: identity => (current().persons.get(identity)?.administrator ? [{ action: 'owner.change' }] : []),
+      touching: identity => (current().persons.get(identity)?.owner ? [{ action: 'owner.change' }] : []),
     },
     placeOf,
     places: {
@@ -206,7 +207,7 @@ export function createAccess(deps: AccessDeps): Access {
       assertIsThere,
       inWords: place => placeInWords(place, contents(place)),
     },
-    maySend(sender, { kind, identity, administrator }) {
+    maySend(sender, { kind, identity, owner }) {
       const wants: Want[] =
         kind === 'invitation'
           ? [{ action: 'person.invite' }]
@@ -214,7 +215,7 @@ export function createAccess(deps: AccessDeps): Access {
               { action: 'person.reset' },
               ...(isPersonIdentity(identity) ? powersOf(current(), identity, deps.now()) : []),
             ]
-      if (administrator) wants.push({ action: 'owner.change' })
+      if (owner) wants.push({ action: 'owner.change' })
       return decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants }).allow
     },
 
@@ -290,29 +291,3 @@ const vouchedTeams = async ({ store, ledger }: AccessDeps): Promise<Team[]> =>
       ({ name, person }) => (person === null ? [] : [memberFact(name, person)]),
     ),
   )
-
-type Question = {
-  readonly asker: PersonIdentity
-  readonly person: PersonIdentity
-  readonly name: HostName
-  readonly host: SelectableHost | undefined
-}
-
-/**
- * Of somebody else only for whoever may ask for that; and reasons, which name what others have, are for them too (invariant 3). So is
- * the difference between a host that is not there and one that nobody gave.
- */
-function why(snapshot: Snapshot, now: Date, { asker, person, name, host }: Question): Why {
-  const asking = { kind: 'person', identity: asker } as const
-  const looks = decide(snapshot, now, asking, { kind: 'do', wants: [{ action: 'access.explain' }] })
-  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
-  const asked = host ?? { name, labels: {} }
-  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host: asked })
-  if (!host && (looks.allow || decision.allow))
-    throw new KeymanError('not-found', `there is no host ${name}`, {
-      hint: 'see `keyman status` for the hosts that you may log in to',
-    })
-  const about = { host: name, person }
-  if (decision.allow) return { ...about, allowed: [...decision.limits.logins], reasons: [] }
-  return { ...about, allowed: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] }
-}

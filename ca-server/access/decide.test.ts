@@ -16,7 +16,7 @@ const web1: SelectableHost = {
 const db1: SelectableHost = { name: parseHostName('db1.prod.example.com', 'test'), labels: { env: 'prod', role: 'db' } }
 const person = (identity: typeof alice, other: Partial<PersonState> = {}): PersonState => ({
   identity,
-  administrator: false,
+  owner: false,
   state: 'active',
   ...other,
 })
@@ -82,7 +82,7 @@ describe('a certificate', () => {
       'a person whose number is not known',
       makeSnapshot({ persons: [person(alice)], teams: [], grants: [grant()], epochs: new Map() }),
     ],
-    ['an administrator without a grant', world([], { persons: [person(alice, { administrator: true })] })],
+    ['an administrator without a grant', world([], { persons: [person(alice, { owner: true })] })],
   ])('is denied with a reason: %s', (_, snapshot) => {
     const decision = certificate(snapshot)
     expect(decision).toMatchObject({ allow: false, message: expect.any(String) })
@@ -170,7 +170,7 @@ describe('a login', () => {
 })
 
 describe('everything else', () => {
-  const admin = world([], { persons: [person(alice, { administrator: true }), person(bob)] })
+  const admin = world([], { persons: [person(alice, { owner: true }), person(bob)] })
   test('a host gets a certificate for its own name and its aliases, and nothing else', () => {
     const host: Subject = { kind: 'host', name: web1.name }
     expect(decide(admin, now, host, { kind: 'ssh-host-certificate' })).toMatchObject({

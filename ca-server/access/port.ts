@@ -91,7 +91,7 @@ export type Why = {
 /** What this room needs to know of a person; `identity` owns it. */
 export type PersonState = {
   readonly identity: PersonIdentity
-  readonly administrator: boolean
+  readonly owner: boolean
   readonly state: 'active' | 'disabled'
 }
 
@@ -112,6 +112,12 @@ export interface Access {
   why(asker: PersonIdentity, person: PersonIdentity, name: HostName, host: SelectableHost | undefined): Why
   /** Whether somebody may do this at the moment, by what is known here. Nothing is recorded. */
   may(subject: Subject, want: Want): boolean
+  /** Whether somebody may do this, and by which roles. Of somebody else for `access.explain` alone: throws `denied`. */
+  whyDo(
+    asker: PersonIdentity,
+    person: PersonIdentity,
+    want: { readonly action: ActionName; readonly in?: Place | undefined },
+  ): Omit<z.infer<typeof schemas.actionAnswer>, 'person'>
   /**
    * What takes a role: `wants` says what, and is asked again when it is decided again. Who has none is refused: the try is recorded with its
    * reasons, and throws `denied` with what they may know. What comes back goes with whatever is done by it (`identity.act`).

@@ -34,8 +34,8 @@ const world = (
 ) =>
   makeSnapshot({
     persons: [
-      { identity: alice, administrator: owner, state },
-      { identity: bob, administrator: false, state: 'active' },
+      { identity: alice, owner, state },
+      { identity: bob, owner: false, state: 'active' },
     ],
     teams: [{ name: parseTeamName('sre', 'test'), members: team }],
     grants,
@@ -130,7 +130,7 @@ describe('who may do what', () => {
     expect(may(world([role('auditor', undefined, { endsAt: now.toISOString() })]), want)).toBe(false)
     expect(may(world([role('auditor', undefined, { endsAt: '2026-11-24T12:00:01Z' })]), want)).toBe(true)
     const disabled = makeSnapshot({
-      persons: [{ identity: alice, administrator: true, state: 'disabled' }],
+      persons: [{ identity: alice, owner: true, state: 'disabled' }],
       teams: [],
       grants: [role('auditor')],
       epochs: new Map([[`person:${alice}`, 7n]]),

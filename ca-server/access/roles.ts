@@ -14,7 +14,7 @@ export function rolesOf(snapshot: Snapshot, person: KnownPerson, now: Date): Hel
   const granted = [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who =>
     liveRoles(snapshot, who, now),
   )
-  return person.administrator ? [{ role: 'owner', via: person.identity }, ...granted] : granted
+  return person.owner ? [{ role: 'owner', via: person.identity }, ...granted] : granted
 }
 
 const liveRoles = (snapshot: Snapshot, who: string, now: Date): HeldRole[] =>
@@ -26,6 +26,9 @@ const liveRoles = (snapshot: Snapshot, who: string, now: Date): HeldRole[] =>
 const covers = (held: HeldRole, { action, in: where }: Want): boolean =>
   ROLES[held.role].includes(action) &&
   (held.in === undefined || where === 'anywhere' || (where !== undefined && isWithin(where, held.in)))
+
+export const rolesThatGive = (held: readonly HeldRole[], want: Want): HeldRole[] =>
+  held.filter(role => covers(role, want))
 
 /** The first of these that no role gives. */
 export const missing = (held: readonly HeldRole[], wants: readonly Want[]): Want | undefined =>

@@ -73,7 +73,7 @@ function sshKeygen(args: string[], files: Record<string, string>): string {
 beforeAll(async () => {
   rooms = await openRooms({ hosts: [parseHostName('web1.prod.example.com', 'test')] })
   await rooms.addPerson('alice@example.com')
-  await rooms.addPerson('root@example.com', { administrator: true })
+  await rooms.addPerson('root@example.com', { owner: true })
 })
 afterAll(() => rooms.close())
 beforeEach(async () => {

@@ -26,7 +26,7 @@ let alice: Authenticator
 const code = (expected: string) => expect.objectContaining({ code: expected })
 beforeAll(async () => {
   world = await openIdentityWorld()
-  await enrol(world, 'admin@example.com', { administrator: true })
+  await enrol(world, 'admin@example.com', { owner: true })
   alice = (await enrol(world, 'alice@example.com')).authenticator
 })
 afterAll(() => world.close())
@@ -130,7 +130,7 @@ describe('rows that strangers cause', () => {
 })
 
 it('are twenty actions of one session that wait for a touch, of which the oldest gives way', async () => {
-  const admin = await enrol(world, 'asking@example.com', { administrator: true })
+  const admin = await enrol(world, 'asking@example.com', { owner: true })
   const { caller } = await login(world, admin.authenticator)
   world.pass(601)
   const asked: string[] = []

@@ -69,7 +69,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
       return {
         person: caller.identity,
         session: caller.session,
-        administrator: caller.administrator,
+        owner: caller.owner,
         startedAt: caller.startedAt.toISOString(),
         endsAt: caller.endsAt.toISOString(),
         assertedAt: caller.assertedAt.toISOString(),

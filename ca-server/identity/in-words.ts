@@ -17,7 +17,7 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
     // Never a refusal: somebody changes a row, and nobody could be disabled any more.
     if (person.identity !== identity || !facts.holds(personFact(person)))
       return [{ name: `Who ${identity} is`, value: STRANGE }]
-    const role = person.administrator ? 'administrator' : 'no administrator'
+    const role = person.owner ? 'owner' : 'no owner'
     const { shown, hidden } = passkeysBy(facts, identity, await selectPasskeys(on, identity))
     const count = shown.length + hidden.length
     const who = { name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${count} passkeys` }
@@ -46,7 +46,7 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
       })
     if (!facts.holds(linkFact(link))) return [{ name: 'For', value: STRANGE }]
     return [
-      { name: 'For', value: `${link.identity || 'whoever has it'}${link.administrator ? ', as administrator' : ''}` },
+      { name: 'For', value: `${link.identity || 'whoever has it'}${link.owner ? ', as owner' : ''}` },
       { name: 'Made by', value: link.createdBy },
       { name: 'Good until', value: link.endsAt.toISOString() },
     ]

@@ -7,13 +7,7 @@ import { confirmIn } from './links/reset.ts'
 import type { Act, By, Persons, PersonView } from './port.ts'
 import { goneLinks, personFact, personId, resetBy } from './records/facts.ts'
 import { endLinks } from './records/link-records.ts'
-import {
-  lockAdministrators,
-  type PersonRow,
-  selectPerson,
-  updateAdministrator,
-  updateState,
-} from './records/person-records.ts'
+import { lockOwners, type PersonRow, selectPerson, updateOwner, updateState } from './records/person-records.ts'
 import { announceChange } from './records/session-records.ts'
 import { found, notWhatTheLogSays, vouchedPerson, vouchedPersons } from './records/vouched.ts'
 import type { Room } from './room.ts'
@@ -53,9 +47,9 @@ export function createPersons(room: Room, act: Act): Persons {
           const { sessions, facts: ended } = await endSessions(room, t, { person: identity })
           const facts = [...ended, ...goneLinks(ledger.facts, links)]
           // By the log, or whoever writes 'disabled' into the row beforehand is not disabled when the row says 'active' again.
-          // And what it does not say, it does not come to say by this: then no administrator is disabled.
-          const administrator = isKnown(before) && before.administrator
-          const disabled = personFact({ ...before, administrator, state: 'disabled' })
+          // And what it does not say, it does not come to say by this: then no owner is disabled.
+          const owner = isKnown(before) && before.owner
+          const disabled = personFact({ ...before, owner, state: 'disabled' })
           const more = await within(t)
           // Said even where the log, as this server has followed it, says so already: another may have enabled the person just now.
           await ledger.appendIn(t, [
@@ -84,7 +78,7 @@ export function createPersons(room: Room, act: Act): Persons {
           if (before.state === 'active') return view(before)
           // A reset that comes meanwhile makes it a yes to something else.
           const sinceEnd = endOf(room, identity)
-          const confirmed = before.administrator ? await confirmIn(room, t, before, by) : []
+          const confirmed = before.owner ? await confirmIn(room, t, before, by) : []
           await updateState(t, identity, 'active')
           await announceChange(t, [personId(identity)])
           await ledger.appendIn(t, [
@@ -103,29 +97,29 @@ export function createPersons(room: Room, act: Act): Persons {
       return person
     },
 
-    async change(identity, { administrator }, by) {
+    async change(identity, { owner }, by) {
       await ledger.follow()
       const attempt = (isLast: boolean) =>
         act(by, { name: 'person change', changes: [personId(identity)] }, async t => {
-          if (!administrator) await assertNotTheLast(t, identity, by)
+          if (!owner) await assertNotTheLast(t, identity, by)
           const before = found(await selectPerson(t, identity), identity)
           if (!ledger.facts.holds(personFact(before))) throw isLast ? notWhatTheLogSays(identity) : new Unknown()
-          if (before.administrator === administrator) return view(before)
+          if (before.owner === owner) return view(before)
           // Else whoever has reset somebody could have the rights back without the yes that they wait for.
           const sinceEnd = endOf(room, identity)
-          const confirmed = administrator ? await confirmIn(room, t, before, by) : []
-          // What an administrator has prepared ends with the right to, and so does what is under way: no row says of either that there is none.
-          const ended = administrator ? undefined : await endSessions(room, t, { person: identity })
-          await updateAdministrator(t, identity, administrator)
+          const confirmed = owner ? await confirmIn(room, t, before, by) : []
+          // What an owner has prepared ends with the right to, and so does what is under way: no row says of either that there is none.
+          const ended = owner ? undefined : await endSessions(room, t, { person: identity })
+          await updateOwner(t, identity, owner)
           await announceChange(t, [personId(identity)])
-          const changed = { ...before, administrator }
+          const changed = { ...before, owner }
           await ledger.appendIn(t, [
             {
               ...by,
               kind: 'person-changed',
               target: identity,
               sinceEnd,
-              details: { administrator, sessions: ended?.sessions.length },
+              details: { owner, sessions: ended?.sessions.length },
               facts: [personFact(changed), ...confirmed, ...(ended?.facts ?? [])],
             },
           ])
@@ -142,17 +136,17 @@ export function createPersons(room: Room, act: Act): Persons {
 class Unknown extends Error {}
 /** `resetBy`: by whom, where the new passkey waits for somebody's yes. */
 function toView({ userHandle: _, ...person }: PersonRow, ids: Ledger['facts']['ids']): PersonView {
-  const waits = person.administrator && person.state === 'disabled'
+  const waits = person.owner && person.state === 'disabled'
   return { ...person, resetBy: waits ? resetBy(ids, person.identity)[0] : undefined }
 }
 
-/** On every path that takes an administrator away. */
+/** On every path that takes an owner away. */
 async function assertNotTheLast(t: Queryable, identity: PersonIdentity, { standing }: By): Promise<void> {
-  const administrators = await lockAdministrators(t)
+  const owners = await lockOwners(t)
   // Another who asks is one, whomever the database names: nobody keeps from being disabled by hiding the others.
-  const isAsked = standing?.caller.administrator === true && standing.caller.identity !== identity
-  if (!isAsked && administrators.length === 1 && administrators[0] === identity)
-    throw new KeymanError('conflict', `${identity} is the last administrator who could sign in`, {
-      hint: 'make another one first: keyman person invite --administrator, or keyman person change --administrator yes',
+  const isAsked = standing?.caller.owner === true && standing.caller.identity !== identity
+  if (!isAsked && owners.length === 1 && owners[0] === identity)
+    throw new KeymanError('conflict', `${identity} is the last owner who could sign in`, {
+      hint: 'make another one first: keyman person invite --owner, or keyman person change --owner yes',
     })
 }

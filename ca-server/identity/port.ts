@@ -14,7 +14,7 @@ export type Epoch = { readonly subject: string; readonly epoch: bigint }
 type Person = {
   readonly kind: 'person'
   readonly identity: PersonIdentity
-  readonly administrator: boolean
+  readonly owner: boolean
   /** The session's ID: `session_` and 16 characters that fit into a key ID. */
   readonly session: string
   readonly startedAt: Date
@@ -46,7 +46,7 @@ export type PersonCaller = MachineCaller | BrowserCaller
 export type HostCaller = {
   readonly kind: 'host'
   readonly name: HostName
-  /** Further names that an administrator listed for it. */
+  /** Further names that an owner listed for it. */
   readonly aliases?: readonly HostName[]
   readonly clientSpki: Uint8Array
   readonly clientFingerprint: string
@@ -144,12 +144,12 @@ export type PasskeyView = z.infer<typeof schemas.passkey>
 
 export type PersonView = {
   readonly identity: PersonIdentity
-  readonly administrator: boolean
+  readonly owner: boolean
   readonly state: 'active' | 'disabled'
   readonly passkeys: number
   readonly createdAt: Date
   readonly lastLoginAt: Date | undefined
-  /** Who has reset this administrator, where the new passkey waits for the yes of another. */
+  /** Who has reset this owner, where the new passkey waits for the yes of another. */
   readonly resetBy?: string | undefined
 }
 
@@ -215,22 +215,22 @@ export interface SignIns {
 export type SentLink = {
   readonly kind: 'invitation' | 'reset'
   readonly identity: string
-  readonly administrator: boolean
+  readonly owner: boolean
 }
 
 export interface Enrolment {
   /** Throws `expired` for a link that is none, was used or has ended. */
   open(secret: string): Promise<{
     readonly kind: 'administrator' | 'invitation' | 'reset'
-    /** Of a server that has no administrator yet. */
+    /** Of a server that has no owner yet. */
     readonly first: boolean
     readonly identity: string
     readonly identityFixed: boolean
-    /** Whether it makes an administrator, or makes the new passkey of one. */
-    readonly administrator: boolean
+    /** Whether it makes an owner, or makes the new passkey of one. */
+    readonly owner: boolean
     /** Whether it is for a person who is here already. */
     readonly isHere: boolean
-    /** Whether the new passkey waits for the yes of another administrator. */
+    /** Whether the new passkey waits for the yes of another owner. */
     readonly waits: boolean
     readonly endsAt: Date
     /** What to type in a terminal to sign in a machine. */
@@ -248,7 +248,7 @@ export interface Enrolment {
   ): Promise<SignedIn | 'waits'>
   /** `login` is the line that the invited person types. Throws `conflict` where the identity is taken. `lifetime`: seconds. */
   invite(
-    invitation: { readonly identity: PersonIdentity; readonly administrator: boolean; readonly lifetime: number },
+    invitation: { readonly identity: PersonIdentity; readonly owner: boolean; readonly lifetime: number },
     by: By,
   ): Promise<{
     readonly identity: PersonIdentity
@@ -258,7 +258,7 @@ export interface Enrolment {
   }>
   /**
    * A link with which somebody who is here makes a new passkey, for the same identity and rights; everything that the person had
-   * ends, with `removePasskeys` the passkeys too. Of an administrator the new passkey waits for the yes of another who is neither
+   * ends, with `removePasskeys` the passkeys too. Of an owner the new passkey waits for the yes of another who is neither
    * of the two (`persons.enable`), where there is one. Throws `not-found`; `conflict` for oneself, and for who is disabled.
    */
   reset(
@@ -268,15 +268,15 @@ export interface Enrolment {
     within?: Within,
   ): Promise<{
     readonly identity: PersonIdentity
-    readonly administrator: boolean
+    readonly owner: boolean
     readonly waits: boolean
     readonly link: string
     readonly login: string
     readonly endsAt: Date
   }>
   /**
-   * The operator's recovery, on the machine: a link for a new administrator (`isNew`), or, with the identity of somebody who is
-   * here, for a new passkey of that person, who becomes an active administrator; everything that the person had ends. Good for 15
+   * The operator's recovery, on the machine: a link for a new owner (`isNew`), or, with the identity of somebody who is
+   * here, for a new passkey of that person, who becomes an active owner; everything that the person had ends. Good for 15
    * minutes, once. Throws `not-found` for a name of nobody unless it is new, `conflict` for a new one that is somebody's. `was`:
    * who the person was.
    */
@@ -288,14 +288,14 @@ export interface Enrolment {
   ): Promise<{
     readonly link: string
     readonly endsAt: Date
-    readonly was: Pick<PersonView, 'administrator' | 'state' | 'passkeys'> | undefined
+    readonly was: Pick<PersonView, 'owner' | 'state' | 'passkeys'> | undefined
   }>
   /** Links that somebody could still use, the newest first. */
   openLinks(): Promise<
     readonly {
       readonly id: string
       readonly identity: string
-      readonly administrator: boolean
+      readonly owner: boolean
       readonly createdBy: string
       readonly createdAt: Date
       readonly endsAt: Date
@@ -303,7 +303,7 @@ export interface Enrolment {
   >
   /** Throws `not-found` for one that nobody could use any more. */
   endLink(id: string, by: By): Promise<void>
-  /** For the server's start: a link, while no administrator has a passkey; earlier ones end. */
+  /** For the server's start: a link, while no owner has a passkey; earlier ones end. */
   firstAdministratorLink(proposal: string): Promise<string | undefined>
 }
 
@@ -354,16 +354,16 @@ export interface Persons {
   show(identity: PersonIdentity): Promise<PersonView>
   /**
    * Forbids signing in and ends all sessions, in one transaction: epochs first, then the change, then `within` (which collects
-   * and revokes the certificates), then the record. Throws `conflict` for the last administrator, `not-found`.
+   * and revokes the certificates), then the record. Throws `conflict` for the last owner, `not-found`.
    */
   disable(identity: PersonIdentity, by: By, within?: Within): Promise<PersonView>
-  /** Of an administrator who was reset the yes to the new passkey: throws `denied` for whoever has reset that person, `conflict` before there is one. */
+  /** Of an owner who was reset the yes to the new passkey: throws `denied` for whoever has reset that person, `conflict` before there is one. */
   enable(identity: PersonIdentity, by: By): Promise<PersonView>
   /**
-   * Makes somebody an administrator, or no administrator any more: sessions of such a person end, and links that the person made and nobody has used.
+   * Makes somebody an owner, or no owner any more: sessions of such a person end, and links that the person made and nobody has used.
    * Throws `conflict` for the last one, `not-found`, and as `enable` for whoever was reset.
    */
-  change(identity: PersonIdentity, to: { readonly administrator: boolean }, by: By): Promise<PersonView>
+  change(identity: PersonIdentity, to: { readonly owner: boolean }, by: By): Promise<PersonView>
 }
 
 /** A session stays what it is: a machine's stays a machine's. */
@@ -488,7 +488,7 @@ export type IdentityDeps = {
   /** After somebody was enrolled; a failure here does not undo that. */
   readonly onEnrolled?: (person: {
     readonly identity: PersonIdentity
-    readonly administrator: boolean
+    readonly owner: boolean
     readonly first: boolean
   }) => Promise<void>
   /** Hears of failures in the background, and of alarms. */

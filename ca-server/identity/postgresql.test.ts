@@ -123,8 +123,8 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
   })
 
   it('two administrators who disable each other leave one', async () => {
-    const [first] = (await world.identity.persons.list()).filter(({ administrator }) => administrator)
-    const second = await enrol(world, 'second@example.com', { administrator: true })
+    const [first] = (await world.identity.persons.list()).filter(({ owner }) => owner)
+    const second = await enrol(world, 'second@example.com', { owner: true })
     const both = [first?.identity ?? second.who, second.who]
     for (let round = 0; round < 10; round++) {
       expect(await outcomes(both.map(who => world.identity.persons.disable(who, operator())))).toEqual({
@@ -170,16 +170,16 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
   it.each(['enrolment_link', 'mandate'] as const)(
     'whoever ends %s waits for who uses it at this moment, though by the clock it is over',
     async table => {
-      await enrol(world, `other-${table.replace('_', '-')}@example.com`, { administrator: true })
+      await enrol(world, `other-${table.replace('_', '-')}@example.com`, { owner: true })
       const { authenticator } = await enrol(world, `ends-${table.replace('_', '-')}@example.com`, {
-        administrator: true,
+        owner: true,
       })
       const { caller } = await login(world, authenticator)
       const by = as(caller, 'role')
       if (table === 'mandate') await world.identity.touches.beginMandate(by, 600)
       else
         await world.identity.enrolment.invite(
-          { identity: person('guest@example.com'), administrator: false, lifetime: 600 },
+          { identity: person('guest@example.com'), owner: false, lifetime: 600 },
           by,
         )
       const own = table === 'mandate' ? `session = '${caller.session}'` : `created_by = '${caller.identity}'`

@@ -8,7 +8,7 @@ import {
   type PersonRow,
   selectPasskeys,
   selectPersons,
-  updateAdministrator,
+  updateOwner,
   updateState,
 } from './records/person-records.ts'
 import { endEverything } from './sessions/end-everything.ts'
@@ -63,10 +63,8 @@ export async function suspendAllIn(
     isComplete && newer ? stateBy(newer.facts, person)?.state !== 'active' : !keep.includes(person.identity),
   )
   for (const { identity } of suspended) await updateState(t, identity, 'disabled')
-  const demoted = active.filter(
-    person => newer && person.administrator && stateBy(newer.facts, person)?.administrator === false,
-  )
-  for (const { identity } of demoted) await updateAdministrator(t, identity, false)
+  const demoted = active.filter(person => newer && person.owner && stateBy(newer.facts, person)?.owner === false)
+  for (const { identity } of demoted) await updateOwner(t, identity, false)
   const passkeys = newer ? await takePasskeysIn(ledger, t, newer) : []
   await endEverything(t, at)
   await t.execute('update mandate set ended_at = $1::timestamptz where ended_at is null', [at.toISOString()])
@@ -79,7 +77,7 @@ export async function suspendAllIn(
       ...[...new Set([...suspended, ...demoted])].map(person =>
         personFact({
           ...person,
-          administrator: person.administrator && !demoted.includes(person),
+          owner: person.owner && !demoted.includes(person),
           state: suspended.includes(person) ? 'disabled' : 'active',
         }),
       ),
@@ -101,8 +99,7 @@ export type Suspending = {
 /** What a log says of somebody, found by the digest of each thing that it can say. */
 function stateBy(facts: NewerLog['facts'], person: PersonRow) {
   for (const state of ['active', 'disabled'] as const)
-    for (const administrator of [true, false])
-      if (facts.holds(personFact({ ...person, state, administrator }))) return { state, administrator }
+    for (const owner of [true, false]) if (facts.holds(personFact({ ...person, state, owner }))) return { state, owner }
   return undefined
 }
 

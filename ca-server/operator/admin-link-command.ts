@@ -44,8 +44,8 @@ async function isMeant(identity: string | undefined): Promise<boolean> {
   const word = identity ?? 'new'
   process.stderr.write(
     identity === undefined
-      ? 'No person was named: whoever opens the link becomes a new administrator, by any name.\n'
-      : `Nobody here is called ${identity}: the link makes a new administrator of that name.\n`,
+      ? 'No person was named: whoever opens the link becomes a new owner, by any name.\n'
+      : `Nobody here is called ${identity}: the link makes a new owner of that name.\n`,
   )
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   const typed = await lines.question(`Type ${word} to go on: `).finally(() => lines.close())

@@ -18,7 +18,7 @@ export async function hostArgument(text: string, field: string): Promise<HostNam
   if (name.includes('.')) return name
   const { context, session } = requireSession(folders(), new Date())
   // Administrators mean also hosts on which they have no login themselves.
-  const known = session.administrator ? (await callAsPerson(api.hosts.list)).hosts : context.hosts
+  const known = session.owner ? (await callAsPerson(api.hosts.list)).hosts : context.hosts
   const names = new Set(known.map(host => host.name))
   return parseHostName(wholeName(name, [...names], context.hostSuffixes), field)
 }

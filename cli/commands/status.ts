@@ -76,7 +76,7 @@ More: docs/login.md`,
       remark('Next: keyman login')
       return EXIT.notSignedIn
     }
-    print(`${bold(shown(alive.person))} at ${context.organisation}${alive.administrator ? ', administrator' : ''}`)
+    print(`${bold(shown(alive.person))} at ${context.organisation}${alive.owner ? ', owner' : ''}`)
     print(`  session      ends ${until(new Date(alive.endsAt), now, alive.zone)}`)
     if (alive.ssh) {
       print(

@@ -1,15 +1,15 @@
 import type { z } from 'zod'
-import { api, type schemas } from '#shared/api/index.ts'
+import { api, isActionName, type schemas } from '#shared/api/index.ts'
 import { formatDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { optionsText } from '#shared/grant-text.ts'
-import { parsePersonIdentity } from '#shared/names.ts'
+import { optionsText, scopeText } from '#shared/grant-text.ts'
+import { parsePersonIdentity, parsePlace, printable } from '#shared/names.ts'
 import { hostArgument } from '../calls/host-argument.ts'
 import { callAsPerson } from '../calls/session-call.ts'
 import { contextOfHost, requireSession } from '../context/context.ts'
 import { folders } from '../context/folders.ts'
-import { type Command, command, take } from '../terminal/command.ts'
+import { type Command, command, take, usage } from '../terminal/command.ts'
 import { print, printJson, remark, shown } from '../terminal/terminal.ts'
 import { local } from '../terminal/times.ts'
 
@@ -18,15 +18,25 @@ type Answer = z.infer<typeof schemas.decisionAnswer>
 const why = command({
   help: `keyman why: as whom I get in to a host, and by which grant; if not, what is missing
 usage: keyman why HOST [--person PERSON] [--json]
+       keyman why --action ACTION [--in PLACE] [--person PERSON] [--json]
 
-  HOST         its whole name, or the first part of it
-  --person P   of somebody else; administrators only
+  HOST           its whole name, or the first part of it
+  --action A     whether I may do what takes a role: keyman role list names them
+  --in PLACE     where: payments, payments/prod; without it on the organisation
+  --person P     of somebody else; it takes the role operator or administrator
 
 example:
   keyman why web1.prod.example.com
 Exit code 0: there is a way in; 4: there is none.`,
-  options: { person: { type: 'string' }, json: { type: 'boolean' } },
+  options: {
+    action: { type: 'string' },
+    in: { type: 'string' },
+    person: { type: 'string' },
+    json: { type: 'boolean' },
+  },
   async run(values, positionals) {
+    if (values.action !== undefined) return whyDo({ ...values, action: values.action }, positionals)
+    if (values.in !== undefined) throw usage('--in belongs to --action')
     const [name] = take(positionals, ['HOST'])
     const host = await hostArgument(name, 'HOST')
     const query = {
@@ -55,6 +65,30 @@ Exit code 0: there is a way in; 4: there is none.`,
     return answer.allowed.length > 0 ? EXIT.done : EXIT.denied
   },
 })
+
+type Asked = {
+  readonly action: string
+  readonly in?: string
+  readonly person?: string
+  readonly json?: boolean
+}
+
+async function whyDo(asked: Asked, positionals: readonly string[]): Promise<number> {
+  take(positionals, [])
+  const { action } = asked
+  if (!isActionName(action)) throw usage(`--action: there is no action ${printable(action)}`, 'see keyman role list')
+  const query = {
+    action,
+    ...(asked.in === undefined ? {} : { in: parsePlace(asked.in, '--in') }),
+    ...(asked.person === undefined ? {} : { person: parsePersonIdentity(asked.person, '--person') }),
+  }
+  const answer = await callAsPerson(api.access.may, { query })
+  if (asked.json) printJson(answer)
+  else if (answer.allowed)
+    print(`${answer.person} may ${action} on ${scopeText(answer.in)}, as ${shown(answer.roles.join('; '))}`)
+  else for (const reason of answer.reasons) print(shown(reason))
+  return answer.allowed ? EXIT.done : EXIT.denied
+}
 
 /** What keeps somebody out who is allowed in: the host, or this machine, which has not heard of it. */
 function whatIsMissing(answer: Answer, other: string | undefined): string[] {

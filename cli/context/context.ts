@@ -49,7 +49,7 @@ export type Host = {
 export type Session = {
   readonly person: string
   readonly session: string
-  readonly administrator: boolean
+  readonly owner: boolean
   readonly startedAt: string
   readonly endsAt: string
   readonly passkeys: number

@@ -189,7 +189,7 @@ describe('a session that the server has ended', () => {
     writeSession(places, 'acme', {
       person: 'alice@example.com',
       session: 'session_1',
-      administrator: false,
+      owner: false,
       startedAt: hence(-1),
       endsAt: hence(8),
       passkeys: 1,

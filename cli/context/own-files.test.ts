@@ -43,7 +43,7 @@ describe("keyman's own files, damaged", () => {
   const session: Session = {
     person: 'alice@example.com',
     session: 'session_1',
-    administrator: false,
+    owner: false,
     startedAt: '2026-11-25T10:00:00Z',
     endsAt: '2026-11-25T18:00:00Z',
     passkeys: 1,

@@ -120,7 +120,7 @@ describe('a renewal', () => {
   const session = (starts: number, ends: number, sessionEnds: number): Session => ({
     person: 'alice@example.com',
     session: 'session_0123456789',
-    administrator: false,
+    owner: false,
     startedAt: at(starts).toISOString(),
     endsAt: at(sessionEnds).toISOString(),
     passkeys: 1,

@@ -86,7 +86,7 @@ function sessionOf({ session, ssh, denial, client }: LoginAnswer, place: KeyPlac
   return {
     person: session.person,
     session: session.session,
-    administrator: session.administrator,
+    owner: session.owner,
     startedAt: session.startedAt,
     endsAt: session.endsAt,
     passkeys: session.passkeys,

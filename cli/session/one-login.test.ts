@@ -30,7 +30,7 @@ const hence = (hours: number) => new Date(now + hours * 3_600_000).toISOString()
 const session = (id: string): Session => ({
   person: 'alice@example.com',
   session: id,
-  administrator: false,
+  owner: false,
   startedAt: hence(-1),
   endsAt: hence(8),
   passkeys: 1,

@@ -20,7 +20,7 @@ const at = (milliseconds: number) => new Date(milliseconds).toISOString()
 const session = (endsAt: number, certified = true): Session => ({
   person: 'alice@example.com',
   session: 'session_0123456789',
-  administrator: false,
+  owner: false,
   startedAt: at(Date.now() - HOUR),
   endsAt: at(endsAt),
   passkeys: 2,

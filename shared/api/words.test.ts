@@ -7,8 +7,8 @@ const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDs3 test'
 const SIGNATURE = '-----BEGIN SSH SIGNATURE-----'
 /** A body of each action with every field that it may have; several where one field excludes another. */
 const FULL: Record<string, Record<string, unknown>[]> = {
-  'persons.invite': [{ identity: 'zoe@example.com', administrator: true, lifetime: 7200 }],
-  'persons.change': [{ administrator: true }],
+  'persons.invite': [{ identity: 'zoe@example.com', owner: true, lifetime: 7200 }],
+  'persons.change': [{ owner: true }],
   'persons.reset': [{ removePasskeys: true, lifetime: 7200 }],
   'teams.addMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
   'teams.removeMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],

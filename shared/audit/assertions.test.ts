@@ -30,7 +30,7 @@ let bob: Authenticator
 
 beforeAll(async () => {
   world = await openIdentityWorld()
-  alice = (await enrol(world, 'alice@example.com', { administrator: true })).authenticator
+  alice = (await enrol(world, 'alice@example.com', { owner: true })).authenticator
   const eddsa = new Authenticator(ORIGIN, { algorithm: 'eddsa', counting: true })
   bob = (await enrol(world, 'bob@example.com', { authenticator: eddsa })).authenticator
   const { identity } = world

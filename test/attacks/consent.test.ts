@@ -87,7 +87,7 @@ describe('a stolen client certificate', () => {
     const { invitations } = await call(thief, api.persons.invitations)
     const id = invitations.find(({ identity }) => identity === 'ivy@example.com')?.id ?? ''
     const touch = await touchFor(api.persons.uninvite, { params: { id } })
-    const evil = invitation('mallory@example.com', { administrator: true })
+    const evil = invitation('mallory@example.com', { owner: true })
     await asked(thief, api.persons.invite, evil)
     expect(await outcome(call(thief, api.persons.invite, { ...evil, touch }))).toBe('assertion-required')
     expect(await outcome(call(thief, api.persons.uninvite, { params: { id }, touch }))).toBe('done')

@@ -145,7 +145,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
   it('is not done in the name of somebody who was disabled meanwhile: an invitation of hers lets nobody in; one of before her end did', async () => {
     const pam = await logIn(
       world.server,
-      await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { administrator: true }),
+      await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { owner: true }),
     )
     await enrol(world.server, (await invite(pam, 'friend@example.com')).link, 'friend@example.com')
     const inviting = await hold('enrolment_link', 'insert', `new.identity = 'sleeper@example.com'`)
@@ -162,7 +162,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
   it('is not done by the rights of an administrator who was made none meanwhile: a grant of hers gives nothing; one before did', async () => {
     const pam = await logIn(
       world.server,
-      await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { administrator: true }),
+      await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { owner: true }),
     )
     const grantOf = (login: string) =>
       call(pam.connection, api.grants.add, {
@@ -177,7 +177,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     await granting.until(1)
     await call(world.alice.connection, api.persons.change, {
       params: { identity: 'pam@example.com' },
-      body: { administrator: false },
+      body: { owner: false },
     })
     await granting.letGo()
     await granted

@@ -435,8 +435,8 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
 
   it('a touch is for what its page has shown, though the row says another thing afterwards; so it gives that, and nothing else', async () => {
     const thief = untouched(world.alice.connection)
-    const invitation = (identity: string, administrator: boolean) => ({
-      body: bodyOf(api.persons.invite, { identity, administrator }),
+    const invitation = (identity: string, owner: boolean) => ({
+      body: bodyOf(api.persons.invite, { identity, owner }),
     })
     const asked = async (input: ReturnType<typeof invitation>) =>
       (await refusal(call(thief, api.persons.invite, input))).transaction?.id ?? ''

@@ -11,12 +11,9 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
   let mallory: ApiSession
   beforeEach(async () => {
     world = await openDatabaseWorld()
-    const administrator = { administrator: true }
-    mallory = await logIn(
-      world.server,
-      await inviteAndEnrol(world.server, world.alice, 'mallory@example.com', administrator),
-    )
-    await inviteAndEnrol(world.server, world.alice, 'pam@example.com', administrator)
+    const owner = { owner: true }
+    mallory = await logIn(world.server, await inviteAndEnrol(world.server, world.alice, 'mallory@example.com', owner))
+    await inviteAndEnrol(world.server, world.alice, 'pam@example.com', owner)
   })
   afterEach(() => world?.close())
 
@@ -108,7 +105,7 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
   it('is said no yes to by one that was under way when they reset once more; one that comes after it is to that', async () => {
     const carol = await logIn(
       world.server,
-      await inviteAndEnrol(world.server, world.alice, 'carol@example.com', { administrator: true }),
+      await inviteAndEnrol(world.server, world.alice, 'carol@example.com', { owner: true }),
     )
     const by = (session: ApiSession, removePasskeys: boolean) =>
       call(session.connection, api.persons.reset, { params, body: bodyOf(api.persons.reset, { removePasskeys }) })

@@ -142,7 +142,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(await ask(disabling())).toContain('unknown: the database does not say')
     await world.sql(`update access_grant g set who = k.who, login = k.login from kept_grant k where k.id = g.id;
       update person set administrator = false where identity = 'zoe@example.com'; drop table kept_grant`)
-    expect(await ask(disabling())).toContain('no administrator, active')
+    expect(await ask(disabling())).toContain('no owner, active')
     await world.sql(`alter table team_member disable trigger all;
       insert into team_member (team, person) values ('crew', 'nobody@example.com');
       alter table team_member enable trigger all`)
@@ -186,7 +186,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await call(world.alice.connection, api.persons.enable, person('mallory@example.com'))
     mallory = await logIn(world.server, mallory.person)
     expect(await administers(mallory)).toBe('denied')
-    const eve = await enrolled('eve@example.com', { administrator: true })
+    const eve = await enrolled('eve@example.com', { owner: true })
     await expect.poll(() => administers(eve), { timeout: 10_000 }).toBe('done')
   })
 
@@ -212,10 +212,10 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
   })
 
   it('keeps no session and no invitation from its end by hiding its row meanwhile; those of others go on', async () => {
-    const pam = await enrolled('pam@example.com', { administrator: true })
+    const pam = await enrolled('pam@example.com', { owner: true })
     const invite = (session: ApiSession, identity: string) =>
       call(session.connection, api.persons.invite, {
-        body: bodyOf(api.persons.invite, { identity, administrator: true }),
+        body: bodyOf(api.persons.invite, { identity, owner: true }),
       })
     const sleeper = await invite(pam, 'sleeper@example.com')
     const friend = await invite(world.alice, 'friend@example.com')
@@ -235,10 +235,10 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
   })
 
   it('leaves nothing of an administrator who is none any more by hiding her invitations meanwhile; of one who stays they are good', async () => {
-    const quinn = await enrolled('quinn@example.com', { administrator: true })
+    const quinn = await enrolled('quinn@example.com', { owner: true })
     const invite = (session: ApiSession, identity: string) =>
       call(session.connection, api.persons.invite, {
-        body: bodyOf(api.persons.invite, { identity, administrator: true }),
+        body: bodyOf(api.persons.invite, { identity, owner: true }),
       })
     const sleeper = await invite(quinn, 'dozer@example.com')
     const friend = await invite(world.alice, 'fellow@example.com')
@@ -246,7 +246,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
       delete from enrolment_link where created_by = 'quinn@example.com'`)
     await call(world.alice.connection, api.persons.change, {
       params: { identity: 'quinn@example.com' },
-      body: { administrator: false },
+      body: { owner: false },
     })
     await world.sql('insert into enrolment_link select * from kept_invitation')
     await expect(enrol(world.server, sleeper.link, 'dozer@example.com')).rejects.toThrow('expired')
@@ -315,7 +315,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
   })
 
   it('keeps no administrator from being disabled by hiding the others, as if she were the last; who is the last is kept', async () => {
-    const una = await enrolled('una@example.com', { administrator: true })
+    const una = await enrolled('una@example.com', { owner: true })
     await world.sql(`alter table person rename to real_person; create view person as select * from real_person
         where identity = 'una@example.com' or current_query() not like '%order by identity for update%';
       grant select, insert, update on person to keyman_runtime`)

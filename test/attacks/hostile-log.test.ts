@@ -15,7 +15,7 @@ let records: readonly string[]
 
 beforeAll(async () => {
   world = await openIdentityWorld()
-  await login(world, (await enrol(world, 'alice@example.com', { administrator: true })).authenticator)
+  await login(world, (await enrol(world, 'alice@example.com', { owner: true })).authenticator)
   records = (await world.ledger.list({ limit: 1000 })).map(({ record }) => record)
 })
 afterAll(() => world?.close())

@@ -34,7 +34,7 @@ beforeAll(async () => {
 afterAll(() => world?.close())
 
 const invitation = (identity: string) => ({
-  body: bodyOf(api.persons.invite, { identity, administrator: true }),
+  body: bodyOf(api.persons.invite, { identity, owner: true }),
 })
 
 /** Sends everything but the body, and the body once the server has looked who is asking and `meanwhile` is over. */
@@ -82,7 +82,7 @@ describe('a request that was begun', () => {
   it('before a revocation and sent to its end after it: refused; without the revocation it is served', async () => {
     const eve = await logIn(
       world.server,
-      await inviteAndEnrol(world.server, world.alice, 'eve@example.com', { administrator: true }),
+      await inviteAndEnrol(world.server, world.alice, 'eve@example.com', { owner: true }),
     )
     expect(await parked(eve, invitation('friend1@example.com').body, async () => {})).toBe(201)
     const revoke = () =>
@@ -100,7 +100,7 @@ describe('an invitation', () => {
   it('by an administrator who is disabled before it is used: good no more; another one stays good', async () => {
     const mal = await logIn(
       world.server,
-      await inviteAndEnrol(world.server, world.alice, 'mal@example.com', { administrator: true }),
+      await inviteAndEnrol(world.server, world.alice, 'mal@example.com', { owner: true }),
     )
     const sleeper = await call(mal.connection, api.persons.invite, invitation('sleeper@example.com'))
     const friend = await call(world.alice.connection, api.persons.invite, invitation('friend@example.com'))

@@ -34,8 +34,8 @@ const give = (who: string, role: string, where?: string, by = world.alice) =>
   })
 const newcomer = async (name: string) => logIn(world.server, await inviteAndEnrol(world.server, world.alice, name))
 const person = (identity: string) => ({ params: { identity } })
-const invite = (identity: string, administrator = false) => ({
-  body: bodyOf(api.persons.invite, { identity, administrator }),
+const invite = (identity: string, owner = false) => ({
+  body: bodyOf(api.persons.invite, { identity, owner }),
 })
 const host = (name: string, where?: string) => ({
   body: bodyOf(api.hosts.add, {
@@ -83,7 +83,7 @@ describe('an administrator who is no owner', () => {
   it.each<[string, (adam: ApiSession) => Promise<unknown>]>([
     [
       'makes themselves an owner',
-      adam => as(adam, api.persons.change, { ...person('adam@example.com'), body: { administrator: true } }),
+      adam => as(adam, api.persons.change, { ...person('adam@example.com'), body: { owner: true } }),
     ],
     ['invites an owner', adam => as(adam, api.persons.invite, invite('new2@example.com', true))],
     [

@@ -84,7 +84,7 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
     // Whoever was to take it back may have been disabled before.
     await world.serve(api.persons.change, root.caller, {
       ...person('victim@example.com'),
-      body: { administrator: false },
+      body: { owner: false },
     })
     await world.serve(api.persons.enable, root.caller, person('mal@example.com'))
     const names = ['root@example.com', 'mal@example.com']

@@ -201,7 +201,7 @@ for (const world of worlds) {
     })
     it('keyman status and keyman why say who, until when, and by which grant', async () => {
       const status = await laptop.keyman(['status'])
-      expect(status.stdout).toContain('alice@example.com at local, administrator')
+      expect(status.stdout).toContain('alice@example.com at local, owner')
       expect((await laptop.keyman(['status', '--check', '--for', '2h'])).code).toBe(0)
       expect((await laptop.keyman(['status', '--check', '--for', '30d'])).code).toBe(9)
       const why = await laptop.keyman(['why', 'demo'])

@@ -68,7 +68,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
   async function certificateForAlice(): Promise<string> {
     const { store, ledger, access, identity, authority } = server.services
     const at = new Date()
-    await insertPerson({ store, ledger }, { identity: ALICE, administrator: true, at })
+    await insertPerson({ store, ledger }, { identity: ALICE, owner: true, at })
     const session = await insertSession(
       { store, ledger },
       { person: ALICE, at, endsAt: new Date(Date.now() + 3_600_000), sshPublicKey: key.publicKey.blob },
@@ -87,7 +87,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
     )
     const nothing = new Uint8Array()
     const caller = await identity.reload({
-      ...{ kind: 'person', via: 'machine', identity: ALICE, administrator: true, session, device: '', epochs: [] },
+      ...{ kind: 'person', via: 'machine', identity: ALICE, owner: true, session, device: '', epochs: [] },
       ...{ startedAt: new Date(0), endsAt: new Date(0), assertedAt: new Date(0), clientFingerprint: '' },
       ssh: { blob: nothing, fingerprint: '', line: '' },
       clientSpki: nothing,

@@ -14,7 +14,7 @@ let server: HostsServer
 beforeAll(async () => {
   server = await startHostsServer()
   const { enrolment } = server.services.identity
-  const { link } = await enrolment.invite({ identity: alice, administrator: false, lifetime: 600 }, server.by())
+  const { link } = await enrolment.invite({ identity: alice, owner: false, lifetime: 600 }, server.by())
   const secret = new URL(link).hash.slice(1)
   const registration = new Authenticator(server.services.config.publicUrl).create(
     await enrolment.options(secret, alice),

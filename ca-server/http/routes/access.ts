@@ -5,13 +5,18 @@ import { personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type AccessRoutesDeps = {
-  readonly access: Pick<Access, 'why' | 'may'>
+  readonly access: Pick<Access, 'why' | 'whyDo' | 'may'>
   readonly hosts: Pick<Hosts, 'named' | 'show'>
 }
 
-/** `keyman why HOST`. */
+/** `keyman why`. */
 export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
   return [
+    handle(api.access.may, async request => {
+      const { identity } = personOf(request)
+      const { person = identity, ...want } = request.query
+      return { person, ...access.whyDo(identity, person, want) }
+    }),
     handle(api.access.why, async request => {
       const caller = personOf(request)
       const { host: asked } = request.query

@@ -50,7 +50,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         const invitation = await identity.enrolment.invite(request.body, byOf(request))
         return { ...invitation, endsAt: invitation.endsAt.toISOString() }
       },
-      { takes: ({ body }) => (body.administrator ? [{ action: 'owner.change' }] : []) },
+      { takes: ({ body }) => (body.owner ? [{ action: 'owner.change' }] : []) },
     ),
     handle(api.persons.invitations, async () => ({
       invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({

@@ -26,10 +26,10 @@ type Invitations = Pick<Enrolment, 'invite' | 'openLinks' | 'endLink' | 'createA
 export function createInvitations(room: Room, act: Act): Invitations {
   const { deps } = room
   const { store, now, random, ledger } = deps
-  const forNobody = { identity: '', identityFixed: false, administrator: true } as const
+  const forNobody = { identity: '', identityFixed: false, owner: true } as const
 
   return {
-    async invite({ identity, administrator, lifetime }, by) {
+    async invite({ identity, owner, lifetime }, by) {
       assertLength(identity)
       const made = await act(by, { name: 'invite' }, async t => {
         if (await selectPerson(t, identity)) throw taken(identity)
@@ -37,11 +37,11 @@ export function createInvitations(room: Room, act: Act): Invitations {
         const link = await makeLink(
           room,
           t,
-          { kind: 'invitation', isFirst: false, identity, identityFixed: true, administrator, createdBy: nameOf(by) },
+          { kind: 'invitation', isFirst: false, identity, identityFixed: true, owner, createdBy: nameOf(by) },
           lifetime,
         )
         await ledger.appendIn(t, [
-          linkEntry('invitation-created', link, identity, administrator, by, { facts: goneLinks(ledger.facts, ended) }),
+          linkEntry('invitation-created', link, identity, owner, by, { facts: goneLinks(ledger.facts, ended) }),
         ])
         return link
       })
@@ -53,10 +53,10 @@ export function createInvitations(room: Room, act: Act): Invitations {
         () => selectOpenLinks(store, now()),
         link => [linkFact(link)],
       )
-      return open.map(({ id, identity, administrator, createdBy, createdAt, endsAt }) => ({
+      return open.map(({ id, identity, owner, createdBy, createdAt, endsAt }) => ({
         id,
         identity,
-        administrator,
+        owner,
         createdBy,
         createdAt,
         endsAt,
@@ -84,7 +84,7 @@ export function createInvitations(room: Room, act: Act): Invitations {
         })
       if (!isHere && !isNew)
         throw new KeymanError('not-found', `${identity ?? 'no name: that'} is nobody who is here`, {
-          hint: 'with --new the link makes a new administrator; without it, name a person who is here',
+          hint: 'with --new the link makes a new owner; without it, name a person who is here',
         })
       const made = await act(
         by,
@@ -95,7 +95,7 @@ export function createInvitations(room: Room, act: Act): Invitations {
             room,
             t,
             {
-              ...(identity === undefined ? forNobody : { identity, identityFixed: true, administrator: true }),
+              ...(identity === undefined ? forNobody : { identity, identityFixed: true, owner: true }),
               kind: 'administrator',
               isFirst: false,
               createdBy: nameOf(by),
@@ -138,13 +138,13 @@ const linkEntry = (
   kind: 'invitation-created' | 'admin-link-created',
   link: { id: string; endsAt: Date; facts: readonly Fact[] },
   identity: string | undefined,
-  administrator: boolean,
+  owner: boolean,
   by: By,
   { details, facts = [] }: { details?: Entry['details']; facts?: readonly Fact[] } = {},
 ): Entry => ({
   ...by,
   kind,
   target: identity ?? link.id,
-  details: { ...linkDetails(link, identity, administrator), ...details },
+  details: { ...linkDetails(link, identity, owner), ...details },
   facts: [...link.facts, ...facts],
 })

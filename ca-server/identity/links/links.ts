@@ -60,8 +60,8 @@ export async function makeLink(
 export const linkDetails = (
   link: { readonly id: string; readonly endsAt: Date },
   identity: string | undefined,
-  administrator: boolean,
-): NonNullable<Entry['details']> => ({ link: link.id, identity, administrator, endsAt: link.endsAt.toISOString() })
+  owner: boolean,
+): NonNullable<Entry['details']> => ({ link: link.id, identity, owner, endsAt: link.endsAt.toISOString() })
 
 /** With the pin of the root of trust: the first contact of a machine is never blind. */
 export const loginLine = ({ machinesUrl, rootFingerprint }: Room['deps']): string =>

@@ -29,8 +29,8 @@ describe('a person who is reset', () => {
 
   beforeAll(async () => {
     world = await openIdentityWorld()
-    bea = await enrol(world, 'bea@example.com', { administrator: true })
-    carl = await enrol(world, 'carl@example.com', { administrator: true })
+    bea = await enrol(world, 'bea@example.com', { owner: true })
+    carl = await enrol(world, 'carl@example.com', { owner: true })
   })
   beforeEach(async () => {
     tests++
@@ -42,8 +42,8 @@ describe('a person who is reset', () => {
     (await world.identity.signIns.complete(authenticator.get(await world.identity.signIns.options()), at(), undefined))
       .caller
   const by = async (who: Someone) => as(await signIn(who), 'role')
-  const reset = async ({ who }: Someone, administrator: Someone, removePasskeys = false) =>
-    world.identity.enrolment.reset(who, { removePasskeys, lifetime: 3600 }, await by(administrator))
+  const reset = async ({ who }: Someone, owner: Someone, removePasskeys = false) =>
+    world.identity.enrolment.reset(who, { removePasskeys, lifetime: 3600 }, await by(owner))
   const secretOf = (link: string) => link.slice(link.indexOf('#') + 1)
   const open = (link: string) => world.identity.enrolment.open(secretOf(link))
   /** Makes the passkey that a link is for. */
@@ -53,8 +53,8 @@ describe('a person who is reset', () => {
     const request = { secret: secretOf(link), identity: who, passkeyName: 'new', registration }
     return { who, authenticator, made: await world.identity.enrolment.complete(request, at()) }
   }
-  const change = async ({ who }: Someone, administrator: boolean, changer: Someone) =>
-    world.identity.persons.change(who, { administrator }, await by(changer))
+  const change = async ({ who }: Someone, owner: boolean, changer: Someone) =>
+    world.identity.persons.change(who, { owner }, await by(changer))
   const enable = async ({ who }: Someone, enabler: Someone) => world.identity.persons.enable(who, await by(enabler))
   const disable = async ({ who }: Someone, disabler: Someone) => world.identity.persons.disable(who, await by(disabler))
   const records = async (kind: 'person-reset' | 'enrolled' | 'person-changed') =>
@@ -71,10 +71,10 @@ describe('a person who is reset', () => {
     expect([waits, line]).toEqual([false, expect.stringContaining('--fingerprint SHA256:')])
     expect(await open(link)).toMatchObject({
       ...{ kind: 'reset', identity: dora.who, identityFixed: true, isHere: true },
-      ...{ administrator: false, waits: false, first: false },
+      ...{ owner: false, waits: false, first: false },
     })
     const again = await use(link, dora)
-    expect(again.made).toMatchObject({ caller: { identity: dora.who, administrator: false } })
+    expect(again.made).toMatchObject({ caller: { identity: dora.who, owner: false } })
     expect((await signIn(again)).identity).toBe(dora.who)
     // Nobody asked for the other to be removed.
     expect((await signIn(dora)).identity).toBe(dora.who)
@@ -82,7 +82,7 @@ describe('a person who is reset', () => {
     expect((await records('person-reset')).at(-1)).toMatchObject({
       actor: { identity: bea.who },
       target: dora.who,
-      details: { administrator: false, sessions: 2, passkeysRemoved: [], waits: false },
+      details: { owner: false, sessions: 2, passkeysRemoved: [], waits: false },
     })
     expect((await records('enrolled')).at(-1)).toMatchObject({ details: { invitedBy: bea.who, recovery: true } })
   })
@@ -114,9 +114,9 @@ describe('a person who is reset', () => {
   })
 
   it('has the rights that the log says, whatever somebody writes into the row before or after the link is made', async () => {
-    const write = (administrator: boolean) =>
+    const write = (owner: boolean) =>
       world.store.transaction({ name: 'write', deadlineMs: 5000 }, t =>
-        t.execute('update person set administrator = $2 where identity = $1', [dora.who, administrator]),
+        t.execute('update person set administrator = $2 where identity = $1', [dora.who, owner]),
       )
     await write(true)
     await expect(reset(dora, bea)).rejects.toEqual(code('conflict'))
@@ -125,7 +125,7 @@ describe('a person who is reset', () => {
     await write(true)
     await expect(use(link, dora)).rejects.toEqual(code('expired'))
     await write(false)
-    expect((await use(link, dora)).made).toMatchObject({ caller: { administrator: false } })
+    expect((await use(link, dora)).made).toMatchObject({ caller: { owner: false } })
   })
 
   it('makes a link that is over once the person was disabled, changed or reset again, or whoever made it was disabled', async () => {
@@ -168,7 +168,7 @@ describe('a person who is reset', () => {
     expect(done).toHaveLength(1)
     for (const { who, made } of done as { who: PersonIdentity; made: { link: string } }[]) {
       const again = await use(made.link, { who, authenticator: new Authenticator(ORIGIN) })
-      expect(await signIn(again)).toMatchObject({ administrator: true })
+      expect(await signIn(again)).toMatchObject({ owner: true })
       if (who === bea.who) bea = again
       else carl = again
     }
@@ -176,7 +176,7 @@ describe('a person who is reset', () => {
 
   describe('and administers', () => {
     beforeEach(async () => {
-      alice = await enrol(world, `alice${tests}@example.com`, { administrator: true })
+      alice = await enrol(world, `alice${tests}@example.com`, { owner: true })
     })
     afterEach(() => disable(alice, carl))
 
@@ -198,8 +198,8 @@ describe('a person who is reset', () => {
         { value: expect.stringMatching(/^"new", made 2026-03-01T/) },
       ])
       const enabled = await enable(alice, carl)
-      expect(enabled).toMatchObject({ state: 'active', administrator: true, resetBy: undefined })
-      expect(await signIn(again)).toMatchObject({ identity: alice.who, administrator: true })
+      expect(enabled).toMatchObject({ state: 'active', owner: true, resetBy: undefined })
+      expect(await signIn(again)).toMatchObject({ identity: alice.who, owner: true })
     })
 
     it('shows whoever says it the passkeys as the log knows them, not as somebody names, dates or hides them', async () => {
@@ -270,23 +270,23 @@ describe('a person who is reset', () => {
     it('is not had by making them no administrator meanwhile: the rights come back by another yes', async () => {
       await change(alice, false, bea)
       const again = await use((await reset(alice, bea, true)).link, alice)
-      expect(again.made).toMatchObject({ caller: { administrator: false } })
+      expect(again.made).toMatchObject({ caller: { owner: false } })
       await expect(change(alice, true, bea)).rejects.toEqual(code('denied'))
-      expect(await change(alice, true, carl)).toMatchObject({ administrator: true })
+      expect(await change(alice, true, carl)).toMatchObject({ owner: true })
     })
 
     it("is made whole by the operator's link at once, which keeps no passkey that nobody has said yes to", async () => {
       const stolen = await use((await reset(alice, bea)).link, alice)
       const made = await world.identity.enrolment.createAdminLink(alice.who, { isNew: false }, operator())
-      expect(made.was).toMatchObject({ administrator: true, state: 'disabled' })
+      expect(made.was).toMatchObject({ owner: true, state: 'disabled' })
       expect(await open(made.link)).toMatchObject({
         kind: 'administrator',
         isHere: true,
-        administrator: true,
+        owner: true,
         waits: false,
       })
       const again = await use(made.link, alice)
-      expect(await signIn(again)).toMatchObject({ identity: alice.who, administrator: true })
+      expect(await signIn(again)).toMatchObject({ identity: alice.who, owner: true })
       await expect(signIn(stolen)).rejects.toEqual(code('denied'))
     })
   })
@@ -297,31 +297,31 @@ describe('who administers', () => {
   let alice: Someone
   beforeAll(async () => {
     world = await openIdentityWorld()
-    alice = await enrol(world, 'alice@example.com', { administrator: true })
+    alice = await enrol(world, 'alice@example.com', { owner: true })
   })
   afterAll(() => world.close())
   const by = async ({ authenticator }: Someone) => {
     const assertion = authenticator.get(await world.identity.signIns.options())
     return as((await world.identity.signIns.complete(assertion, at(), undefined)).caller, 'role')
   }
-  const change = async (who: PersonIdentity, administrator: boolean, changer: Someone) =>
-    world.identity.persons.change(who, { administrator }, await by(changer))
+  const change = async (who: PersonIdentity, owner: boolean, changer: Someone) =>
+    world.identity.persons.change(who, { owner }, await by(changer))
 
   it('is changed by an administrator, but for the last', async () => {
     const bea = await enrol(world, 'bea@example.com')
     await expect(change(bea.who, true, bea)).rejects.toEqual(code('denied'))
     await expect(change(alice.who, false, alice)).rejects.toEqual(code('conflict'))
-    expect(await change(bea.who, true, alice)).toMatchObject({ administrator: true })
-    expect(await change(alice.who, false, alice)).toMatchObject({ administrator: false })
+    expect(await change(bea.who, true, alice)).toMatchObject({ owner: true })
+    expect(await change(alice.who, false, alice)).toMatchObject({ owner: false })
     await expect(change(alice.who, true, alice)).rejects.toEqual(code('denied'))
     await expect(change(bea.who, false, bea)).rejects.toEqual(code('conflict'))
     await change(alice.who, true, bea)
   })
 
   it('takes along the links that nobody has used yet, once no administrator any more', async () => {
-    const carl = await enrol(world, 'carl@example.com', { administrator: true })
+    const carl = await enrol(world, 'carl@example.com', { owner: true })
     const invite = async (inviter: Someone) => {
-      const invitation = { identity: person('dan@example.com'), administrator: true, lifetime: 3600 }
+      const invitation = { identity: person('dan@example.com'), owner: true, lifetime: 3600 }
       return (await world.identity.enrolment.invite(invitation, await by(inviter))).link
     }
     const link = await invite(carl)

@@ -20,7 +20,7 @@ import {
 import { endLinks } from '../records/link-records.ts'
 import {
   deletePasskeys,
-  lockAdministrators,
+  lockOwners,
   type PersonRow,
   selectPasskeys,
   selectPerson,
@@ -34,8 +34,8 @@ import { linkDetails, loginLine, makeLink, nameOf } from './links.ts'
 
 /**
  * Somebody has lost the passkeys: all that the person has ends, and a link makes a new one for the same identity and rights. Whoever
- * makes the link could use it, so that it gives all that the person has: only an administrator may, who could give as much
- * otherwise. An administrator's new passkey lets nobody in before another administrator has said yes to it (`person enable`).
+ * makes the link could use it, so that it gives all that the person has: only an owner may, who could give as much
+ * otherwise. An owner's new passkey lets nobody in before another owner has said yes to it (`person enable`).
  */
 export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
   const { deps } = room
@@ -48,7 +48,7 @@ export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
         })
       await ledger.follow()
       const made = await act(by, { name: 'person reset', changes: [personId(identity)] }, async t => {
-        await lockAdministrators(t)
+        await lockOwners(t)
         const before = found(await selectPerson(t, identity), identity)
         if (!ledger.facts.holds(personFact(before))) throw notWhatTheLogSays(identity)
         if (before.state === 'disabled' && resetBy(ledger.facts.ids, identity).length === 0)
@@ -56,14 +56,14 @@ export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
             hint: `first: keyman person enable ${identity}`,
           })
         const reset = await resetIn(room, t, { identity, removePasskeys, by })
-        const waits = before.administrator && (await isThereAnother(room, t, [identity, nameOf(by)]))
+        const waits = before.owner && (await isThereAnother(room, t, [identity, nameOf(by)]))
         const state = waits ? 'disabled' : 'active'
         if (state !== before.state) await updateState(t, identity, state)
-        const { administrator } = before
+        const { owner } = before
         const link = await makeLink(
           room,
           t,
-          { kind: 'reset', isFirst: false, identity, identityFixed: true, administrator, createdBy: nameOf(by) },
+          { kind: 'reset', isFirst: false, identity, identityFixed: true, owner, createdBy: nameOf(by) },
           lifetime,
         )
         const more = await within(t)
@@ -72,7 +72,7 @@ export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
             ...by,
             kind: 'person-reset',
             target: identity,
-            details: { ...linkDetails(link, identity, administrator), ...reset.details, waits },
+            details: { ...linkDetails(link, identity, owner), ...reset.details, waits },
             facts: [
               ...(state === before.state ? [] : [personFact({ ...before, state })]),
               ...reset.facts,
@@ -82,7 +82,7 @@ export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
           },
           ...more,
         ])
-        return { link: link.link, endsAt: link.endsAt, administrator, waits }
+        return { link: link.link, endsAt: link.endsAt, owner, waits }
       })
       await room.sessions.refresh()
       return { identity, login: loginLine(deps), ...made }
@@ -130,7 +130,7 @@ export async function resetIn(
 }
 
 /**
- * Whether there is an administrator besides these. By the log, and whoever it knows and the database hides may be one: else somebody who
+ * Whether there is an owner besides these. By the log, and whoever it knows and the database hides may be one: else somebody who
  * hides the others could have a yes taken for needless.
  */
 async function isThereAnother({ deps }: Room, t: Queryable, except: readonly string[]): Promise<boolean> {
@@ -139,7 +139,7 @@ async function isThereAnother({ deps }: Room, t: Queryable, except: readonly str
   for (const id of facts.ids(personId(''))) {
     const row = rows.get(id.slice(personId('').length))
     if (except.some(identity => id === personId(identity))) continue
-    if (!row || !facts.holds(personFact(row)) || (row.administrator && row.state === 'active')) return true
+    if (!row || !facts.holds(personFact(row)) || (row.owner && row.state === 'active')) return true
   }
   return false
 }
@@ -153,7 +153,7 @@ export async function confirmIn(room: Room, t: Queryable, person: PersonRow, by:
   const earlier = resetBy(room.deps.ledger.facts.ids, identity)
   if (earlier.length === 0) return []
   if (earlier.includes(nameOf(by)) && (await isThereAnother(room, t, [identity, nameOf(by)])))
-    throw new KeymanError('denied', `you have reset ${identity} yourself: another administrator has to say yes`, {
+    throw new KeymanError('denied', `you have reset ${identity} yourself: another owner has to say yes`, {
       hint: `ask one of them: keyman person show ${identity}, then keyman person enable ${identity}`,
     })
   const { shown, hidden } = passkeysBy(room.deps.ledger.facts, identity, await selectPasskeys(t, identity))

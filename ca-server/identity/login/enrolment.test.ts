@@ -60,8 +60,8 @@ describe('enrolment', () => {
 
     it('makes an administrator who is signed in, once, and says so to whoever waits for it', async () => {
       const { who, caller, secret } = await enrol(world, 'root@localhost', { link: firstLink })
-      expect(caller).toMatchObject({ identity: who, administrator: true, via: 'browser' })
-      expect(enrolled).toEqual([{ identity: who, administrator: true, first: true }])
+      expect(caller).toMatchObject({ identity: who, owner: true, via: 'browser' })
+      expect(enrolled).toEqual([{ identity: who, owner: true, first: true }])
       await expect(world.identity.enrolment.open(secret)).rejects.toEqual(code('expired'))
       await expect(enrol(world, 'eve@localhost', { link: firstLink })).rejects.toEqual(code('expired'))
       expect(await world.identity.enrolment.firstAdministratorLink('eve@localhost')).toBeUndefined()
@@ -77,7 +77,7 @@ describe('enrolment', () => {
 
     it('leaves records that hold the public key and no secret', async () => {
       expect(await records('enrolled')).toMatchObject([
-        { actor: { identity: 'root@localhost' }, details: { first: true, administrator: true, invitedBy: 'server' } },
+        { actor: { identity: 'root@localhost' }, details: { first: true, owner: true, invitedBy: 'server' } },
       ])
       const [added] = await records('passkey-added')
       expect(added.details.publicKey).toEqual(expect.any(String))
@@ -90,7 +90,7 @@ describe('enrolment', () => {
     it('is for one identity, ends, and works once', async () => {
       const invite = () =>
         world.identity.enrolment.invite(
-          { identity: person('alice@example.com'), administrator: false, lifetime: 3600 },
+          { identity: person('alice@example.com'), owner: false, lifetime: 3600 },
           operator(),
         )
       const old = await invite()
@@ -101,17 +101,14 @@ describe('enrolment', () => {
       await expect(enrol(world, 'alice@example.com', { link: old.link })).rejects.toEqual(code('expired'))
       await expect(enrol(world, 'mallory@example.com', { link })).rejects.toEqual(code('invalid-input'))
       const { caller } = await enrol(world, 'alice@example.com', { link })
-      expect(caller).toMatchObject({ identity: 'alice@example.com', administrator: false })
+      expect(caller).toMatchObject({ identity: 'alice@example.com', owner: false })
       await expect(enrol(world, 'alice@example.com', { link })).rejects.toEqual(code('expired'))
       await expect(invite()).rejects.toEqual(code('conflict'))
     })
 
     it('that has ended is refused', async () => {
       const identity = person('late@example.com')
-      const { link } = await world.identity.enrolment.invite(
-        { identity, administrator: false, lifetime: 60 },
-        operator(),
-      )
+      const { link } = await world.identity.enrolment.invite({ identity, owner: false, lifetime: 60 }, operator())
       world.pass(61)
       await expect(enrol(world, 'late@example.com', { link })).rejects.toEqual(code('expired'))
     })
@@ -119,7 +116,7 @@ describe('enrolment', () => {
     it('of an identity too long for a key ID is refused', async () => {
       const invite = (length: number) =>
         world.identity.enrolment.invite(
-          { identity: person(`${'a'.repeat(length - 12)}@example.com`), administrator: false, lifetime: 60 },
+          { identity: person(`${'a'.repeat(length - 12)}@example.com`), owner: false, lifetime: 60 },
           operator(),
         )
       await expect(invite(91)).rejects.toEqual(code('invalid-input'))
@@ -130,10 +127,7 @@ describe('enrolment', () => {
   describe('with a passkey', () => {
     const begin = async (name: string) => {
       const identity = person(name)
-      const { link } = await world.identity.enrolment.invite(
-        { identity, administrator: false, lifetime: 60 },
-        operator(),
-      )
+      const { link } = await world.identity.enrolment.invite({ identity, owner: false, lifetime: 60 }, operator())
       const secret = secretOf(link)
       const options = await world.identity.enrolment.options(secret, identity)
       const complete = (registration: Record<string, unknown>) =>
@@ -206,7 +200,7 @@ describe('enrolment', () => {
     it('makes a further administrator', async () => {
       const { link } = await world.identity.enrolment.createAdminLink(undefined, { isNew: true }, operator())
       const { caller } = await enrol(world, 'second@localhost', { link })
-      expect(caller.administrator).toBe(true)
+      expect(caller.owner).toBe(true)
       expect((await records('admin-link-created')).at(-1)).toMatchObject({ actor: { kind: 'operator' } })
     })
 
@@ -231,7 +225,7 @@ describe('enrolment', () => {
         operator(),
       )
       const { caller } = await enrol(world, 'alice@example.com', { link: named.link })
-      expect(caller).toMatchObject({ identity: 'alice@example.com', administrator: true })
+      expect(caller).toMatchObject({ identity: 'alice@example.com', owner: true })
       expect(await world.identity.passkeys.list(person('alice@example.com'))).toHaveLength(2)
       expect((await records('enrolled')).at(-1)).toMatchObject({ details: { recovery: true, invitedBy: 'operator' } })
     })

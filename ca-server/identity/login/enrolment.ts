@@ -23,9 +23,9 @@ import {
   fixRelyingParty,
   insertPasskey,
   insertPerson,
-  lockAdministrators,
+  lockOwners,
   lockPerson,
-  makeAdministrator,
+  makeOwner,
   selectPasskeys,
   selectPerson,
   selectUserHandle,
@@ -57,11 +57,11 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
 
   return {
     async open(secret) {
-      const { kind, isFirst: first, identity, identityFixed, administrator, endsAt } = await find(secret)
+      const { kind, isFirst: first, identity, identityFixed, owner, endsAt } = await find(secret)
       const isHere = identityFixed && deps.ledger.facts.has(personId(identity))
       const waits = kind === 'reset' && (await vouchedPerson(room, identity))?.state === 'disabled'
       const login = loginLine(deps)
-      return { kind, first, identity, identityFixed, administrator, isHere, waits, endsAt, login }
+      return { kind, first, identity, identityFixed, owner, isHere, waits, endsAt, login }
     },
 
     async options(secret, identity) {
@@ -91,7 +91,7 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
       )
       await room.sessions.refresh()
       await deps
-        .onEnrolled?.({ identity, administrator: link.administrator, first: link.isFirst })
+        .onEnrolled?.({ identity, owner: link.owner, first: link.isFirst })
         .catch((error: unknown) => deps.onError?.(error))
       return begun ? signedIn(room, begun, identity) : 'waits'
     },
@@ -121,7 +121,7 @@ async function enrol(
   if (!(await useLink(t, link.id, identity, at))) throw linkOver()
   // Two who make the first passkey at once: the second waits here, and then sees the first.
   const isFirstPasskey = (await fixRelyingParty(t, rp, at)) > 0
-  if (link.isFirst && (hasAnybody(deps) || (await lockAdministrators(t)).length > 0)) throw linkOver()
+  if (link.isFirst && (hasAnybody(deps) || (await lockOwners(t)).length > 0)) throw linkOver()
   const existing = isForOneWhoIsHere(link) ? await lockPerson(t, identity) : undefined
   if (existing && !equalBytes(existing.userHandle, userHandle)) throw taken(identity)
   const who = await becomes(room, t, { link, identity, userHandle, existing, at })
@@ -144,7 +144,7 @@ async function enrol(
       details: {
         link: link.id,
         invitedBy: link.createdBy,
-        administrator: who.administrator,
+        owner: who.owner,
         first: link.isFirst,
         recovery: existing !== undefined,
         ...(who.waits ? { waits: true } : {}),
@@ -161,7 +161,7 @@ async function enrol(
   return session
 }
 
-/** What the link makes of the person: somebody new, an administrator again, or, after a reset, whoever that is by now. */
+/** What the link makes of the person: somebody new, an owner again, or, after a reset, whoever that is by now. */
 async function becomes(
   { deps: { ledger } }: Room,
   t: Queryable,
@@ -172,7 +172,7 @@ async function becomes(
     existing: Awaited<ReturnType<typeof lockPerson>>
     at: Date
   },
-): Promise<{ administrator: boolean; waits: boolean; facts: readonly Fact[] }> {
+): Promise<{ owner: boolean; waits: boolean; facts: readonly Fact[] }> {
   const { link, identity, userHandle, existing, at } = about
   if (link.kind === 'reset') {
     // Nothing is said anew of the person: the rights are those that the log knows, and a row that says others counts for nothing.
@@ -181,12 +181,12 @@ async function becomes(
     if (ledger.facts.isOlder(linkId(link.id), personId(identity))) throw linkOver()
     const waits = existing.state === 'disabled'
     if (waits && resetBy(ledger.facts.ids, identity).length === 0) throw linkOver()
-    return { administrator: existing.administrator, waits, facts: [] }
+    return { owner: existing.owner, waits, facts: [] }
   }
-  const administrator = existing ? true : link.administrator
-  if (existing) await makeAdministrator(t, identity)
-  else await insertPerson(t, { identity, administrator, userHandle, at })
-  return { administrator, waits: false, facts: [personFact({ identity, administrator, state: 'active', userHandle })] }
+  const owner = existing ? true : link.owner
+  if (existing) await makeOwner(t, identity)
+  else await insertPerson(t, { identity, owner, userHandle, at })
+  return { owner, waits: false, facts: [personFact({ identity, owner, state: 'active', userHandle })] }
 }
 
 /** With the credential's public key, so that an auditor can check later assertions of this person. */

@@ -27,7 +27,7 @@ describe('the login of a machine', () => {
 
   beforeAll(async () => {
     world = await openIdentityWorld()
-    await enrol(world, 'admin@example.com', { administrator: true })
+    await enrol(world, 'admin@example.com', { owner: true })
     alice = (await enrol(world, 'alice@example.com')).authenticator
   })
   afterAll(() => world.close())

@@ -1,4 +1,7 @@
-/** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). What is only shown is left out. */
+/**
+ * Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). What is only shown is left out. An owner
+ * was called an administrator when there were no roles: rows and records say it so to this day.
+ */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { passkeySaid, type SessionKey, touchSaid } from '#shared/audit/index.ts'
 import { toBase64Url, toHex } from '#shared/bytes.ts'
@@ -6,12 +9,12 @@ import { toBase64Url, toHex } from '#shared/bytes.ts'
 export const personId = (identity: string): string => `person:${identity}`
 export const personFact = (person: {
   readonly identity: string
-  readonly administrator: boolean
+  readonly owner: boolean
   readonly state: 'active' | 'disabled'
   readonly userHandle: Uint8Array
 }): Fact => ({
   id: personId(person.identity),
-  is: { administrator: person.administrator, state: person.state, userHandle: toHex(person.userHandle) },
+  is: { administrator: person.owner, state: person.state, userHandle: toHex(person.userHandle) },
 })
 
 export const passkeyId = (id: string): string => `passkey:${id}`
@@ -132,7 +135,7 @@ export const linkFact = (link: {
   readonly isFirst: boolean
   readonly identity: string
   readonly identityFixed: boolean
-  readonly administrator: boolean
+  readonly owner: boolean
   readonly createdBy: string
   readonly endsAt: Date
 }): Fact => ({
@@ -143,7 +146,7 @@ export const linkFact = (link: {
     isFirst: link.isFirst,
     identity: link.identity,
     identityFixed: link.identityFixed,
-    administrator: link.administrator,
+    administrator: link.owner,
     createdBy: link.createdBy,
     endsAt: link.endsAt.toISOString(),
   },

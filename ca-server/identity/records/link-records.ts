@@ -10,7 +10,7 @@ const linkRow = z
     is_first: z.boolean(),
     identity: z.string(),
     identity_fixed: z.boolean(),
-    administrator: z.boolean(),
+    owner: z.boolean(),
     created_by: z.string(),
     created_at: z.date(),
     ends_at: z.date(),
@@ -23,7 +23,7 @@ const linkRow = z
     isFirst: row.is_first,
     identity: row.identity,
     identityFixed: row.identity_fixed,
-    administrator: row.administrator,
+    owner: row.owner,
     createdBy: row.created_by,
     createdAt: row.created_at,
     endsAt: row.ends_at,
@@ -36,7 +36,7 @@ const endedRow = z.looseObject({ open: z.boolean() }).transform(row => {
   const link = linkRow.safeParse(row)
   return row.open && link.success ? [link.data] : []
 })
-const LINK_COLUMNS = `id, kind, is_first, identity, identity_fixed, administrator, created_by, created_at, ends_at, used_at,
+const LINK_COLUMNS = `id, kind, is_first, identity, identity_fixed, administrator as owner, created_by, created_at, ends_at, used_at,
   secret_hash`
 const LINK = `select ${LINK_COLUMNS} from enrolment_link`
 
@@ -67,7 +67,7 @@ export async function insertLink(on: Queryable, link: NewLink): Promise<void> {
       link.isFirst,
       link.identity,
       link.identityFixed,
-      link.administrator,
+      link.owner,
       link.createdBy,
       link.createdAt.toISOString(),
       link.endsAt.toISOString(),
@@ -101,7 +101,7 @@ export function endLinks(
        ), ended as (
          update enrolment_link l set ends_at = $1::timestamptz from unused where l.id = unused.id and open
        )
-       select ${LINK_COLUMNS}, open from unused`,
+       select * from unused`,
       [at.toISOString(), ...values],
       endedRow,
     )

@@ -18,7 +18,7 @@ export type PersonRow = PersonView & { readonly userHandle: Uint8Array }
 const viewRow = z
   .object({
     identity: personColumn,
-    administrator: z.boolean(),
+    owner: z.boolean(),
     state: stateColumn,
     passkeys: z.bigint(),
     created_at: z.date(),
@@ -34,7 +34,7 @@ const viewRow = z
       userHandle: user_handle,
     }),
   )
-const VIEW = `select p.identity, p.administrator, p.state, p.created_at, p.last_login_at, p.user_handle,
+const VIEW = `select p.identity, p.administrator as owner, p.state, p.created_at, p.last_login_at, p.user_handle,
   (select count(*) from passkey k where k.person = p.identity) as passkeys from person p`
 
 /** A row that does not fit is nobody: it must not keep the others from being read. */
@@ -46,7 +46,7 @@ export async function selectPerson(on: Queryable, identity: string): Promise<Per
   return row
 }
 
-const lockedRow = z.object({ state: stateColumn, administrator: z.boolean(), user_handle: z.instanceof(Uint8Array) })
+const lockedRow = z.object({ state: stateColumn, owner: z.boolean(), user_handle: z.instanceof(Uint8Array) })
 
 /**
  * The person's row, locked to the transaction's end: nobody disables the person or changes the passkeys meanwhile. Not a
@@ -54,25 +54,25 @@ const lockedRow = z.object({ state: stateColumn, administrator: z.boolean(), use
  */
 export async function lockPerson(t: Queryable, identity: PersonIdentity) {
   const [row] = await t.query(
-    'select state, administrator, user_handle from person where identity = $1 for no key update',
+    'select state, administrator as owner, user_handle from person where identity = $1 for no key update',
     [identity],
     lockedRow,
   )
-  return row && { identity, state: row.state, administrator: row.administrator, userHandle: row.user_handle }
+  return row && { identity, state: row.state, owner: row.owner, userHandle: row.user_handle }
 }
 
 /** `undefined` where there is no such person. */
 export async function selectUserHandle(on: Queryable, identity: PersonIdentity): Promise<Uint8Array | undefined> {
   const [row] = await on.query(
-    'select state, administrator, user_handle from person where identity = $1',
+    'select state, administrator as owner, user_handle from person where identity = $1',
     [identity],
     lockedRow,
   )
   return row?.user_handle
 }
 
-/** Active administrators with a passkey, in order and locked, so that two do not disable each other at once. */
-export const lockAdministrators = async (t: Queryable): Promise<PersonIdentity[]> =>
+/** Active owners with a passkey, in order and locked, so that two do not disable each other at once. */
+export const lockOwners = async (t: Queryable): Promise<PersonIdentity[]> =>
   (
     await t.query(
       `select identity from person where administrator and state = 'active'
@@ -84,12 +84,12 @@ export const lockAdministrators = async (t: Queryable): Promise<PersonIdentity[]
 
 export async function insertPerson(
   t: Queryable,
-  person: { identity: PersonIdentity; administrator: boolean; userHandle: Uint8Array; at: Date },
+  person: { identity: PersonIdentity; owner: boolean; userHandle: Uint8Array; at: Date },
 ): Promise<void> {
   await t.execute(
     `insert into person (identity, administrator, state, user_handle, created_at)
      values ($1, $2, 'active', $3, $4::timestamptz)`,
-    [person.identity, person.administrator, person.userHandle, person.at.toISOString()],
+    [person.identity, person.owner, person.userHandle, person.at.toISOString()],
   )
 }
 
@@ -97,10 +97,10 @@ export async function insertPerson(
 export const updateState = async (t: Queryable, identity: PersonIdentity, state: 'active' | 'disabled') =>
   (await t.execute('update person set state = $2 where identity = $1', [identity, state])) > 0
 
-export const updateAdministrator = (t: Queryable, identity: PersonIdentity, administrator: boolean): Promise<number> =>
-  t.execute('update person set administrator = $2 where identity = $1', [identity, administrator])
+export const updateOwner = (t: Queryable, identity: PersonIdentity, owner: boolean): Promise<number> =>
+  t.execute('update person set administrator = $2 where identity = $1', [identity, owner])
 
-export const makeAdministrator = (t: Queryable, identity: PersonIdentity): Promise<number> =>
+export const makeOwner = (t: Queryable, identity: PersonIdentity): Promise<number> =>
   t.execute(`update person set administrator = true, state = 'active' where identity = $1`, [identity])
 
 export const touchLogin = (t: Queryable, identity: PersonIdentity, at: Date): Promise<number> =>
@@ -119,7 +119,7 @@ const passkeyRow = z
     created_at: z.date(),
     last_used_at: z.date().nullable(),
     state: stateColumn,
-    administrator: z.boolean(),
+    owner: z.boolean(),
     user_handle: z.instanceof(Uint8Array),
   })
   .transform(row => ({
@@ -135,12 +135,12 @@ const passkeyRow = z
     lastUsedAt: row.last_used_at ?? undefined,
     /** Of its person. */
     state: row.state,
-    administrator: row.administrator,
+    owner: row.owner,
     userHandle: row.user_handle,
   }))
 export type PasskeyRow = z.infer<typeof passkeyRow>
 const PASSKEY = `select k.id, k.person, k.name, k.credential_id, k.public_key, k.counter, k.transports, k.synced,
-  k.created_at, k.last_used_at, p.state, p.administrator, p.user_handle from passkey k join person p on p.identity = k.person`
+  k.created_at, k.last_used_at, p.state, p.administrator as owner, p.user_handle from passkey k join person p on p.identity = k.person`
 
 export const selectPasskeys = (on: Queryable, person: PersonIdentity): Promise<PasskeyRow[]> =>
   on.query(`${PASSKEY} where k.person = $1 order by k.created_at, k.id`, [person], passkeyRow)

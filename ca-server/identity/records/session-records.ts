@@ -21,7 +21,7 @@ const sessionRow = z
     used_at: z.date(),
     ended_at: z.date().nullable(),
     passkey: z.string().nullable(),
-    administrator: z.boolean(),
+    owner: z.boolean(),
     state: z.enum(['active', 'disabled']),
     user_handle: bytes,
   })
@@ -40,13 +40,13 @@ const sessionRow = z
     ended: row.ended_at !== null,
     passkey: row.passkey ?? undefined,
     /** Of the person, as it is now. */
-    administrator: row.administrator,
+    owner: row.owner,
     state: row.state,
     userHandle: row.user_handle,
   }))
 export type SessionRow = z.infer<typeof sessionRow>
 const SESSION = `select s.id, s.kind, s.person, s.device, s.cookie_hash, s.ssh_key, s.client_spki, s.started_at, s.ends_at,
-  s.asserted_at, s.used_at, s.ended_at, s.passkey, p.administrator, p.state, p.user_handle from person_session s join person p on p.identity = s.person`
+  s.asserted_at, s.used_at, s.ended_at, s.passkey, p.administrator as owner, p.state, p.user_handle from person_session s join person p on p.identity = s.person`
 
 export async function selectSession(on: Queryable, id: string): Promise<SessionRow | undefined> {
   const [row] = await on.query(`${SESSION} where s.id = $1`, [id], sessionRow)

@@ -7,7 +7,7 @@ const bytes = z.instanceof(Uint8Array)
 const personRow = z
   .object({
     identity: z.string(),
-    administrator: z.boolean(),
+    owner: z.boolean(),
     state: z.enum(['active', 'disabled']),
     user_handle: bytes,
   })
@@ -25,7 +25,7 @@ export const identityRows: readonly StatedRows[] = [
     kind: 'person',
     read: (on, { after, limit } = WHOLE) =>
       on.query(
-        `select identity, administrator, state, user_handle from person where identity > $1 order by identity
+        `select identity, administrator as owner, state, user_handle from person where identity > $1 order by identity
          limit $2::int`,
         [after, limit],
         personRow,

@@ -104,5 +104,5 @@ export function found(person: PersonRow | undefined, identity: PersonIdentity): 
 
 export const notWhatTheLogSays = (identity: PersonIdentity): KeymanError =>
   new KeymanError('conflict', `what the database says of ${identity} is not what the audit log says`, {
-    hint: 'somebody changed it: see the server log; keyman-server admin-link makes an administrator anew',
+    hint: 'somebody changed it: see the server log; keyman-server admin-link makes an owner anew',
   })

@@ -45,7 +45,7 @@ describe('whoever is calling', () => {
           : undefined,
     })
     roots.pem = [world.root.pem]
-    admin = await enrol(world, 'admin@example.com', { administrator: true })
+    admin = await enrol(world, 'admin@example.com', { owner: true })
     alice = (await enrol(world, 'alice@example.com')).authenticator
   })
   afterAll(() => world.close())
@@ -155,9 +155,9 @@ describe('whoever is calling', () => {
 
     it('is an administrator no longer than the database says', async () => {
       const der = clientCertificate(world, caller)
-      expect(await call(der)).toMatchObject({ administrator: false })
-      await world.identity.persons.change(person('alice@example.com'), { administrator: true }, operator())
-      expect(await call(der)).toMatchObject({ administrator: true })
+      expect(await call(der)).toMatchObject({ owner: false })
+      await world.identity.persons.change(person('alice@example.com'), { owner: true }, operator())
+      expect(await call(der)).toMatchObject({ owner: true })
     })
 
     it('is a host where the rooms above know it by this name and key', async () => {
@@ -484,7 +484,7 @@ describe('whoever is calling', () => {
     })
 
     it('gets nothing by a touch whose passkey was removed, or whose person was disabled, before it was used', async () => {
-      const { who, authenticator } = await enrol(world, 'second@example.com', { administrator: true })
+      const { who, authenticator } = await enrol(world, 'second@example.com', { owner: true })
       const { caller } = await login(world, authenticator)
       const use = async (asked: ReturnType<typeof about>) => {
         const id = await stepUpOf(require(caller, asked))
@@ -667,14 +667,12 @@ describe('whoever is calling', () => {
       expect(await world.identity.persons.disable(who, operator())).toMatchObject({ state: 'disabled' })
       await expect(world.identity.persons.enable(who, operator())).rejects.toEqual(code('conflict'))
       await world.store.execute('update person set administrator = false where identity = $1', [who])
-      expect(await world.identity.persons.show(who)).toMatchObject({ state: 'disabled', administrator: false })
+      expect(await world.identity.persons.show(who)).toMatchObject({ state: 'disabled', owner: false })
     })
 
     it('cannot be the last administrator', async () => {
       const { persons } = world.identity
-      const others = (await persons.list()).filter(
-        ({ administrator, identity }) => administrator && identity !== admin.who,
-      )
+      const others = (await persons.list()).filter(({ owner, identity }) => owner && identity !== admin.who)
       for (const { identity } of others) await persons.disable(identity, operator())
       await expect(persons.disable(admin.who, operator())).rejects.toEqual(code('conflict'))
       for (const { identity } of others) await persons.enable(identity, operator())

@@ -149,7 +149,7 @@ function toCaller(row: SessionRow, epochs: ReadonlyMap<string, bigint>): PersonC
   const common = {
     kind: 'person',
     identity: row.person,
-    administrator: row.administrator,
+    owner: row.owner,
     session: row.id,
     startedAt: row.startedAt,
     endsAt: row.endsAt,

@@ -68,7 +68,7 @@ async function assertStanding(
   const row = await selectSession(t, caller.session)
   const isKnown = row?.id === caller.session && row.person === caller.identity && facts.holds(sessionFact(row))
   if (!isKnown || !facts.holds(personFact({ ...row, identity: row.person }))) throw new EpochsChanged()
-  if (row.administrator !== caller.administrator) throw new EpochsChanged()
+  if (row.owner !== caller.owner) throw new EpochsChanged()
   if (row.endsAt <= deps.now()) throw ended()
   if (!found.hasPasskey || (row.passkey !== undefined && isPasskeyGone(facts, { id: row.passkey, person: row.person })))
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { finding, hostName, id, login, personIdentity, seconds, time } from '../fields.ts'
+import { isActionName } from '../catalogue.ts'
+import { finding, hostName, id, login, personIdentity, place, seconds, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { grantOptions } from './grants.ts'
 import { hostState } from './hosts.ts'
@@ -31,14 +32,39 @@ export const decisionAnswer = z.object({
   findings: z.array(finding).optional(),
 })
 
+/** Of an action: whether by some role, and by which; else what is missing. */
+export const actionAnswer = z.object({
+  person: personIdentity,
+  action: z.string(),
+  in: place.optional(),
+  allowed: z.boolean(),
+  /** `owner on the organisation by alice@example.com`: each role that gives it. */
+  roles: z.array(z.string()),
+  reasons: z.array(z.string()),
+})
+
 export const access = {
+  may: route({
+    method: 'GET',
+    path: '/v1/may',
+    listeners: machines,
+    caller: 'person',
+    action: 'access.ask',
+    summary: 'Whether I may do something that takes a role, and by which; of another person it takes a role to ask',
+    query: z.strictObject({
+      action: z.string().max(64).refine(isActionName, { error: 'must be an action that keyman role list names' }),
+      in: place.optional(),
+      person: personIdentity.optional(),
+    }),
+    answer: actionAnswer,
+  }),
   why: route({
     method: 'GET',
     path: '/v1/why',
     listeners: machines,
     caller: 'person',
     action: 'access.ask',
-    summary: 'As whom I get in to a host, and by which grant; of another person only for administrators',
+    summary: 'As whom I get in to a host, and by which grant; of another person it takes a role to ask',
     query: z.strictObject({ host: hostName, person: personIdentity.optional() }),
     answer: decisionAnswer,
   }),

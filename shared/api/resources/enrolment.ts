@@ -21,10 +21,10 @@ export const enrolment = {
       identity: z.string(),
       /** The invitation's identity cannot be changed; the first administrator's is a proposal. */ identityFixed:
         z.boolean(),
-      /** Of a server that has no administrator yet. */ first: z.boolean(),
-      /** Whether it makes an administrator, or makes the new passkey of one. */ administrator: z.boolean(),
+      /** Of a server that has no owner yet. */ first: z.boolean(),
+      /** Whether it makes an owner, or makes the new passkey of one. */ owner: z.boolean(),
       /** Whether it is for a person who is here already, and has lost a passkey. */ isHere: z.boolean(),
-      /** Whether the new passkey waits for the yes of another administrator. */ waits: z.boolean(),
+      /** Whether the new passkey waits for the yes of another owner. */ waits: z.boolean(),
       endsAt: time,
       /** What to type to sign in a machine that knows nothing of this organisation yet. */ login: z.string(),
     }),
@@ -50,7 +50,7 @@ export const enrolment = {
     body: z.strictObject({ secret, identity: personIdentity, passkeyName: label, registration: webauthnJson }),
     answer: z.object({
       person: personIdentity,
-      /** Absent where the new passkey waits for the yes of another administrator. */ session: sessionAnswer.optional(),
+      /** Absent where the new passkey waits for the yes of another owner. */ session: sessionAnswer.optional(),
     }),
   }),
 }

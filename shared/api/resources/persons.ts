@@ -8,20 +8,20 @@ const machines = ['machines'] as const
 
 export const person = z.object({
   identity: personIdentity,
-  administrator: z.boolean(),
+  owner: z.boolean(),
   state: z.enum(['active', 'disabled']),
   passkeys: z.int(),
   teams: z.array(z.string()),
   createdAt: time,
   lastLoginAt: time.optional(),
-  /** Who has reset this administrator, where the new passkey waits for the yes of another: `enable`. */
+  /** Who has reset this owner, where the new passkey waits for the yes of another: `enable`. */
   resetBy: z.string().optional(),
 })
 
 export const invitation = z.object({
   id,
   /** For whom; a proposal where an operator named nobody, or empty. */ identity: z.string(),
-  administrator: z.boolean(),
+  owner: z.boolean(),
   /** An identity, `operator` or `server`. */ createdBy: z.string(),
   createdAt: time,
   endsAt: time,
@@ -58,7 +58,7 @@ export const persons = {
     summary: 'Invite a person: a single-use link with an end',
     body: z.strictObject({
       identity: named('Invited', personIdentity),
-      administrator: named('As administrator', z.boolean().default(false)),
+      owner: named('As owner', z.boolean().default(false)),
       lifetime: named('The link is good for', secondsUpTo(30 * 86_400).default(86_400), { how: 'duration' }),
     }),
     /** `login` is the line that the invited person types: server and root fingerprint in one. */
@@ -106,7 +106,7 @@ export const persons = {
     caller: 'person',
     action: 'person.enable',
     touch: true,
-    summary: 'Let a disabled person sign in again; of an administrator who was reset, the yes to the new passkey',
+    summary: 'Let a disabled person sign in again; of an owner who was reset, the yes to the new passkey',
     answer: person,
   }),
   change: route({
@@ -117,8 +117,8 @@ export const persons = {
     caller: 'person',
     action: 'owner.change',
     touch: true,
-    summary: 'Make a person an administrator, or no administrator any more',
-    body: z.strictObject({ administrator: named('Administrator', z.boolean()) }),
+    summary: 'Make a person an owner, or no owner any more',
+    body: z.strictObject({ owner: named('Owner', z.boolean()) }),
     answer: person,
   }),
   reset: route({
@@ -138,8 +138,8 @@ export const persons = {
     }),
     answer: z.object({
       identity: personIdentity,
-      administrator: z.boolean(),
-      /** Whether another administrator has to say yes to the new passkey: `enable`. */ waits: z.boolean(),
+      owner: z.boolean(),
+      /** Whether another owner has to say yes to the new passkey: `enable`. */ waits: z.boolean(),
       link: z.string(),
       login: z.string(),
       endsAt: time,

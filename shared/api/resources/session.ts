@@ -6,7 +6,7 @@ import { clientCertificateAnswer, reachableHost, revokedHosts } from './ssh.ts'
 export const sessionAnswer = z.object({
   person: personIdentity,
   session: id,
-  administrator: z.boolean(),
+  owner: z.boolean(),
   startedAt: time,
   endsAt: time,
   assertedAt: time,

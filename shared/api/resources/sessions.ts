@@ -30,7 +30,7 @@ export const sessions = {
     listeners: ['pages', 'machines'],
     caller: 'person',
     action: 'own-session.read',
-    summary: 'My open sessions; those of another person, or of everybody, only for administrators',
+    summary: 'My open sessions; those of another person, or of everybody, it takes a role to see',
     query: z.strictObject({ person: personIdentity.optional(), everybody: z.literal('yes').optional() }),
     answer: z.object({
       sessions: z.array(openSession),

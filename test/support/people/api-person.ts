@@ -183,12 +183,12 @@ export async function touchedPage<Query, Body, Answer>(
 /** Invites somebody as an administrator, and enrols that person. */
 export async function inviteAndEnrol(
   target: Target,
-  administrator: ApiSession,
+  owner: ApiSession,
   identity: string,
-  options: { administrator?: boolean } = {},
+  options: { owner?: boolean } = {},
 ): Promise<ApiPerson> {
-  const { link } = await call(administrator.connection, api.persons.invite, {
-    body: api.persons.invite.body?.parse({ identity, administrator: options.administrator ?? false }) as never,
+  const { link } = await call(owner.connection, api.persons.invite, {
+    body: api.persons.invite.body?.parse({ identity, owner: options.owner ?? false }) as never,
   })
   return enrol(target, link, identity)
 }

@@ -61,15 +61,14 @@ export async function openCrashWorld(
     }
     const server = await startServerProcess({ env })
     closing.push(() => server.close())
-    const administrator = await logIn(server, await enrol(server, server.administratorLink(), 'admin@example.com'))
-    const bob = await inviteAndEnrol(server, administrator, 'bob@example.com')
+    const owner = await logIn(server, await enrol(server, server.administratorLink(), 'admin@example.com'))
+    const bob = await inviteAndEnrol(server, owner, 'bob@example.com')
     for (const who of ['admin@example.com', 'bob@example.com'])
-      await call(administrator.connection, api.grants.add, {
+      await call(owner.connection, api.grants.add, {
         body: schemas.newGrant.parse({ who, login: 'deploy', hosts: { labels: { env: 'prod' } } }),
       })
-    const sessions: [ApiSession, ...ApiSession[]] = [await logIn(server, administrator.person)]
-    for (let n = 1; n < (options.machines ?? 6); n++)
-      sessions.push(await logIn(server, n % 2 ? bob : administrator.person))
+    const sessions: [ApiSession, ...ApiSession[]] = [await logIn(server, owner.person)]
+    for (let n = 1; n < (options.machines ?? 6); n++) sessions.push(await logIn(server, n % 2 ? bob : owner.person))
     const machines = sessions.map(renewingMachine)
     closing.push(async () => {
       for (const machine of machines) machine.close()

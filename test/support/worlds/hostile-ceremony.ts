@@ -103,7 +103,7 @@ export async function openHostileCeremony(change: Partial<Pick<TrustBundle, 'pub
   const [startedAt, endsAt] = [0, 3_600_000].map(from => new Date(Date.now() + from).toISOString())
   if (!startedAt || !endsAt) throw new Error('two times')
   const times = { startedAt, endsAt, clientEndsAt: endsAt }
-  writeSession(places, organisation, { ...times, person, session, administrator: true, passkeys: 1, keyIn: 'file' })
+  writeSession(places, organisation, { ...times, person, session, owner: true, passkeys: 1, keyIn: 'file' })
 
   const key = (name: string, of: TestKey): string => {
     const file = join(home, name)

@@ -62,9 +62,9 @@ export const as = (caller: PersonCaller, how: 'person' | 'role' = 'person', cons
 function ownersRole(caller: PersonCaller): Role {
   const role: Role = {
     epochs: [],
-    holds: () => caller.administrator,
+    holds: () => caller.owner,
     async again() {
-      if (caller.administrator) return role
+      if (caller.owner) return role
       throw new KeymanError('denied', 'this takes a role that you do not have')
     },
   }
@@ -196,12 +196,12 @@ export function clientCertificate(
 export async function enrol(
   { identity }: IdentityWorld,
   name: string,
-  options: { administrator?: boolean; authenticator?: Authenticator; link?: string } = {},
+  options: { owner?: boolean; authenticator?: Authenticator; link?: string } = {},
 ) {
   const who = person(name)
-  const administrator = options.administrator ?? false
+  const owner = options.owner ?? false
   const link =
-    options.link ?? (await identity.enrolment.invite({ identity: who, administrator, lifetime: 3600 }, operator())).link
+    options.link ?? (await identity.enrolment.invite({ identity: who, owner, lifetime: 3600 }, operator())).link
   const secret = link.slice(link.indexOf('#') + 1)
   const authenticator = options.authenticator ?? new Authenticator(ORIGIN)
   const creation = await identity.enrolment.options(secret, who)

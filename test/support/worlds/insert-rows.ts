@@ -30,12 +30,12 @@ export const recorded = (
 
 export async function insertPerson(
   where: Where,
-  { identity, administrator = false, at }: { identity: string; administrator?: boolean; at: Date },
+  { identity, owner = false, at }: { identity: string; owner?: boolean; at: Date },
 ): Promise<void> {
   const userHandle = random(64)
   const person = {
     identity: parsePersonIdentity(identity, 'test'),
-    administrator,
+    owner,
     state: 'active',
     userHandle,
   } as const
@@ -43,7 +43,7 @@ export async function insertPerson(
     t.execute(
       `insert into person (identity, administrator, state, user_handle, created_at)
        values ($1, $2::boolean, 'active', $3, $4::timestamptz)`,
-      [person.identity, administrator, userHandle, at.toISOString()],
+      [person.identity, owner, userHandle, at.toISOString()],
     ),
   )
 }

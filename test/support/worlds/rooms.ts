@@ -36,7 +36,7 @@ export type Rooms = {
   readonly said: readonly string[]
   /** The tests' clock; `ledger`, sessions and certificates go by it. */
   clock: { now: Date }
-  addPerson(identity: string, other?: { administrator?: boolean }): Promise<void>
+  addPerson(identity: string, other?: { owner?: boolean }): Promise<void>
   /** A session of a machine with fresh keys, as a login makes it. */
   addSession(identity: string, other?: { endsAt?: Date; sshPublicKey?: Uint8Array }): Promise<MachineCaller>
   close(): Promise<void>
@@ -187,8 +187,8 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     folder,
     said,
     clock,
-    async addPerson(name, { administrator = false } = {}) {
-      await insertPerson({ store, ledger }, { identity: name, administrator, at: now() })
+    async addPerson(name, { owner = false } = {}) {
+      await insertPerson({ store, ledger }, { identity: name, owner, at: now() })
       await access.reload()
     },
     async addSession(name, { endsAt = new Date(now().getTime() + 12 * 3_600_000), sshPublicKey } = {}) {
@@ -227,7 +227,7 @@ function loadCaller(identity: Identity, session: string, person: MachineCaller['
     kind: 'person',
     via: 'machine',
     identity: person,
-    administrator: false,
+    owner: false,
     session,
     startedAt: at,
     endsAt: at,

@@ -24,7 +24,7 @@ export type StandingWorld = {
   serve(route: Route, caller: PersonCaller, input?: Input): Promise<unknown>
   /** The same, as the code of its refusal, or `done`. */
   outcome(route: Route, caller: PersonCaller, input?: Input): Promise<string>
-  enrol(identity: string, administrator?: boolean): Promise<Authenticator>
+  enrol(identity: string, owner?: boolean): Promise<Authenticator>
   signIn(authenticator: Authenticator): Promise<BrowserCaller>
   /** The next trust bundle, signed by the root key of this server. */
   nextBundle(): Promise<{ document: string; signatures: string[] }>
@@ -83,10 +83,10 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
         () => 'done',
         (error: unknown) => (error instanceof KeymanError ? error.code : String(error)),
       ),
-    async enrol(name, administrator = false) {
+    async enrol(name, owner = false) {
       const identity = parsePersonIdentity(name, 'test')
       const by = { actor: { kind: 'operator' } as const, ...at() }
-      const { link } = await enrolment.invite({ identity, administrator, lifetime: 3600 }, by)
+      const { link } = await enrolment.invite({ identity, owner, lifetime: 3600 }, by)
       const secret = new URL(link).hash.slice(1)
       const authenticator = new Authenticator(config.publicUrl)
       const registration = authenticator.create(await enrolment.options(secret, identity))
@@ -136,7 +136,7 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
   const grant = (n: number) => ({ who: victim, login: `deploy${n}`, hosts: { labels: { env: 'prod' } } })
   const name = (n: number) => `web${n}.keyman.localhost`
   return {
-    'persons.invite': async ({ n }) => ({ body: { identity: `new${n}@example.com`, administrator: true } }),
+    'persons.invite': async ({ n }) => ({ body: { identity: `new${n}@example.com`, owner: true } }),
     'persons.uninvite': async ({ n, root }) => {
       await world.serve(api.persons.invite, root, { body: { identity: `late${n}@example.com` } })
       const links = await identity.enrolment.openLinks()
@@ -151,8 +151,8 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
       return { params: { identity: victim } }
     },
     'persons.change': async round => {
-      await byRoot(api.persons.change, { params: { identity: victim }, body: { administrator: true } })(round)
-      return { params: { identity: victim }, body: { administrator: false } }
+      await byRoot(api.persons.change, { params: { identity: victim }, body: { owner: true } })(round)
+      return { params: { identity: victim }, body: { owner: false } }
     },
     'persons.reset': async round => {
       await enableVictim(round)

@@ -1,11 +1,11 @@
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePlace } from '#shared/names.ts'
-import { callByFlags } from '../calls/call-by-flags.ts'
-import { callAsPerson } from '../calls/session-call.ts'
-import { type Command, command, take, usage } from '../terminal/command.ts'
-import { print, printJson, remark, table } from '../terminal/terminal.ts'
-import { local } from '../terminal/times.ts'
+import { callByFlags } from '../../calls/call-by-flags.ts'
+import { callAsPerson } from '../../calls/session-call.ts'
+import { type Command, command, take, usage } from '../../terminal/command.ts'
+import { print, printJson, remark, table } from '../../terminal/terminal.ts'
+import { local } from '../../terminal/times.ts'
 
 const list = command({
   help: `keyman project list: projects and their environments

@@ -1,11 +1,11 @@
 import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { callByFlags } from '../calls/call-by-flags.ts'
-import { callAsPerson } from '../calls/session-call.ts'
-import { type Command, command, take, usage } from '../terminal/command.ts'
-import { printJson, remark } from '../terminal/terminal.ts'
-import { local } from '../terminal/times.ts'
+import { callByFlags } from '../../calls/call-by-flags.ts'
+import { callAsPerson } from '../../calls/session-call.ts'
+import { type Command, command, take, usage } from '../../terminal/command.ts'
+import { printJson, remark } from '../../terminal/terminal.ts'
+import { local } from '../../terminal/times.ts'
 
 const admin = command({
   help: `keyman admin: administer for some minutes without a touch of the passkey for each change

@@ -1,10 +1,10 @@
 import { api } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { callAsPerson } from '../calls/session-call.ts'
-import { type Command, command, take } from '../terminal/command.ts'
-import { confirmRemoval } from '../terminal/confirm-removal.ts'
-import { print, printJson, remark, table } from '../terminal/terminal.ts'
-import { local } from '../terminal/times.ts'
+import { callAsPerson } from '../../calls/session-call.ts'
+import { type Command, command, take } from '../../terminal/command.ts'
+import { confirmRemoval } from '../../terminal/confirm-removal.ts'
+import { print, printJson, remark, table } from '../../terminal/terminal.ts'
+import { local } from '../../terminal/times.ts'
 
 const list = command({
   help: `keyman invitation list: links that somebody could still use to become a person here
@@ -20,7 +20,7 @@ Make one: keyman person invite PERSON`,
       const rows = answer.invitations.map(invitation => [
         invitation.id,
         invitation.identity || 'whoever has it',
-        invitation.administrator ? 'administrator' : '',
+        invitation.owner ? 'owner' : '',
         invitation.createdBy,
         local(invitation.endsAt),
       ])

@@ -1,7 +1,7 @@
 import { ORGANISATION_ROLES, PLACE_ROLES, ROLES } from '#shared/api/index.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { type Command, command, take } from '../terminal/command.ts'
-import { print, printJson, table } from '../terminal/terminal.ts'
+import { type Command, command, take } from '../../terminal/command.ts'
+import { print, printJson, table } from '../../terminal/terminal.ts'
 
 const list = command({
   help: `keyman role list: the roles that there are, and what each may do
@@ -9,7 +9,7 @@ usage: keyman role list [--json]
 
 A role of the organisation is given with: keyman grant add WHO --role ROLE
 One of a project or environment with:     keyman grant add WHO --role ROLE --in PLACE
-An owner is made with:                    keyman person change PERSON --administrator yes
+An owner is made with:                    keyman person change PERSON --owner yes
 What is one's own (login, sessions, passkeys) takes no role.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {

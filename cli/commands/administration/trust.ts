@@ -26,15 +26,15 @@ import {
   type TrustRoots,
   unprovenRoots,
 } from '#shared/trust/index.ts'
-import { callAsPerson } from '../calls/session-call.ts'
-import { type Context, currentContext } from '../context/context.ts'
-import { readGiven, writeFile } from '../context/files.ts'
-import { folders } from '../context/folders.ts'
-import { refreshSshFiles } from '../ssh/files.ts'
-import { type Command, command, take, usage } from '../terminal/command.ts'
-import { print, printJson, remark, shown } from '../terminal/terminal.ts'
-import { followTrust, pinPublished } from '../trust/follow-trust.ts'
-import { confirmChanges, type Expected, expectedFrom, REVIEW_OPTIONS, showChanges } from '../trust/review-bundle.ts'
+import { callAsPerson } from '../../calls/session-call.ts'
+import { type Context, currentContext } from '../../context/context.ts'
+import { readGiven, writeFile } from '../../context/files.ts'
+import { folders } from '../../context/folders.ts'
+import { refreshSshFiles } from '../../ssh/files.ts'
+import { type Command, command, take, usage } from '../../terminal/command.ts'
+import { print, printJson, remark, shown } from '../../terminal/terminal.ts'
+import { followTrust, pinPublished } from '../../trust/follow-trust.ts'
+import { confirmChanges, type Expected, expectedFrom, REVIEW_OPTIONS, showChanges } from '../../trust/review-bundle.ts'
 
 const show = command({
   help: `keyman trust show: the signed trust bundle, what hosts and laptops believe

@@ -2,12 +2,12 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { type PersonIdentity, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
-import { callByFlags } from '../calls/call-by-flags.ts'
-import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../calls/in-force.ts'
-import { remarkOnPersons } from '../calls/remark-on-persons.ts'
-import { callAsPerson } from '../calls/session-call.ts'
-import { type Command, command, take, usage } from '../terminal/command.ts'
-import { print, printJson, remark, table } from '../terminal/terminal.ts'
+import { callByFlags } from '../../calls/call-by-flags.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
+import { remarkOnPersons } from '../../calls/remark-on-persons.ts'
+import { callAsPerson } from '../../calls/session-call.ts'
+import { type Command, command, take, usage } from '../../terminal/command.ts'
+import { print, printJson, remark, table } from '../../terminal/terminal.ts'
 
 const list = command({
   help: `keyman team list: all teams and who is in them

@@ -2,13 +2,13 @@ import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
-import { callByFlags } from '../calls/call-by-flags.ts'
-import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../calls/in-force.ts'
-import { callAsPerson } from '../calls/session-call.ts'
-import { type Command, command, take, usage } from '../terminal/command.ts'
-import { confirmRemoval } from '../terminal/confirm-removal.ts'
-import { print, printJson, remark, shown, table } from '../terminal/terminal.ts'
-import { local } from '../terminal/times.ts'
+import { callByFlags } from '../../calls/call-by-flags.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
+import { callAsPerson } from '../../calls/session-call.ts'
+import { type Command, command, take, usage } from '../../terminal/command.ts'
+import { confirmRemoval } from '../../terminal/confirm-removal.ts'
+import { print, printJson, remark, shown, table } from '../../terminal/terminal.ts'
+import { local } from '../../terminal/times.ts'
 
 const list = command({
   help: `keyman person list: everybody of this organisation
@@ -21,7 +21,7 @@ usage: keyman person list [--json]`,
     else {
       const rows = answer.persons.map(person => [
         person.identity,
-        person.administrator ? 'administrator' : '',
+        person.owner ? 'owner' : '',
         stateOf(person),
         String(person.passkeys),
         person.teams.join(', '),
@@ -44,7 +44,7 @@ usage: keyman person show PERSON [--json]`,
     })
     if (values.json) printJson(person)
     else {
-      print(`${person.identity}${person.administrator ? ', administrator' : ''}, ${stateOf(person)}`)
+      print(`${person.identity}${person.owner ? ', owner' : ''}, ${stateOf(person)}`)
       print(`  passkeys    ${person.passkeys}`)
       print(`  teams       ${person.teams.join(', ') || 'none'}`)
       print(`  since       ${local(person.createdAt)}`)
@@ -56,20 +56,20 @@ usage: keyman person show PERSON [--json]`,
 
 const invite = command({
   help: `keyman person invite: a link with which somebody makes a passkey and becomes a person here, once
-usage: keyman person invite PERSON [--administrator] [--for 24h] [--json]
+usage: keyman person invite PERSON [--owner] [--for 24h] [--json]
 
-  --administrator   as a further administrator
+  --owner           as a further owner of the organisation, who may do everything
   --for 24h         how long the link is good
 
 example:
   keyman person invite alice@example.com
 Give the link to that person alone; inviting the same person again ends it. Undo: keyman invitation remove ID`,
-  options: { administrator: { type: 'boolean' }, for: { type: 'string' }, json: { type: 'boolean' } },
+  options: { owner: { type: 'boolean' }, for: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [identity] = take(positionals, ['PERSON'])
     const body = {
       identity: parsePersonIdentity(identity, 'PERSON'),
-      administrator: values.administrator === true,
+      owner: values.owner === true,
       lifetime: parseDuration(values.for ?? '24h', '--for'),
     }
     const answer = await callByFlags(api.persons.invite, { body }, { identity: 'PERSON', lifetime: '--for' })
@@ -89,7 +89,7 @@ usage: keyman person disable PERSON [--wait 5 | --no-wait] [--yes] [--json]
 
 ${WAIT_HELP}
 
-The last administrator can't be disabled. Undo: keyman person enable PERSON
+The last owner can't be disabled. Undo: keyman person enable PERSON
 Exit code 9: not every connected host has confirmed in time.`,
   options: { ...WAIT_OPTIONS, yes: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
@@ -108,7 +108,7 @@ const enable = command({
   help: `keyman person enable: let a disabled person sign in again
 usage: keyman person enable PERSON [--json]
 
-Of an administrator who was reset it is the yes to the new passkey, by another than has reset that person.`,
+Of an owner who was reset it is the yes to the new passkey, by another than has reset that person.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
@@ -120,21 +120,21 @@ Of an administrator who was reset it is the yes to the new passkey, by another t
 })
 
 const change = command({
-  help: `keyman person change: make a person an administrator, or no administrator any more
-usage: keyman person change PERSON --administrator yes|no [--json]
+  help: `keyman person change: make a person an owner, or no owner any more
+usage: keyman person change PERSON --owner yes|no [--json]
 
 Who is none any more keeps passkeys and grants, and signs in again: sessions end,
 and links that nobody has used yet.
-The last administrator stays one.`,
-  options: { administrator: { type: 'string' }, json: { type: 'boolean' } },
+The last owner stays one. Lesser roles: keyman role list, keyman grant add WHO --role ROLE`,
+  options: { owner: { type: 'string' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
-    const { administrator } = values
-    if (administrator !== 'yes' && administrator !== 'no') throw usage('--administrator is yes or no')
+    const { owner } = values
+    if (owner !== 'yes' && owner !== 'no') throw usage('--owner is yes or no')
     const params = { identity: parsePersonIdentity(text, 'PERSON') }
-    const person = await callAsPerson(api.persons.change, { params, body: { administrator: administrator === 'yes' } })
+    const person = await callAsPerson(api.persons.change, { params, body: { owner: owner === 'yes' } })
     if (values.json) printJson(person)
-    else remark(`${person.identity} is ${person.administrator ? 'an' : 'no'} administrator.`)
+    else remark(`${person.identity} is ${person.owner ? 'an' : 'no'} owner.`)
     return EXIT.done
   },
 })
@@ -148,7 +148,7 @@ usage: keyman person reset PERSON [--remove-passkeys] [--for 24h] [--wait 5 | --
 ${WAIT_HELP}
 
 Identity, teams and grants stay. Whoever opens the link gets all of it: give it to that person alone.
-An administrator's new passkey waits for the yes of another administrator, where there is one:
+An owner's new passkey waits for the yes of another owner, where there is one:
 keyman person enable PERSON. Undo: keyman person disable PERSON`,
   options: {
     'remove-passkeys': { type: 'boolean' },
@@ -174,11 +174,10 @@ keyman person enable PERSON. Undo: keyman person disable PERSON`,
     else {
       print(answer.link)
       remark(
-        `It gives a new passkey of ${answer.identity}${answer.administrator ? ', an administrator' : ''}: once, until ${local(answer.endsAt)}.`,
+        `It gives a new passkey of ${answer.identity}${answer.owner ? ', an owner' : ''}: once, until ${local(answer.endsAt)}.`,
       )
       remark(`Everything else of ${answer.identity} has ended.`)
-      if (answer.waits)
-        remark(`Then another administrator than you has to say yes: keyman person enable ${answer.identity}`)
+      if (answer.waits) remark(`Then another owner than you has to say yes: keyman person enable ${answer.identity}`)
     }
     return sayInForce(answer, wait, values.json)
   },

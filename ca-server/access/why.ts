@@ -1,0 +1,60 @@
+import type { ActionName } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import type { HostName, PersonIdentity, Place } from '#shared/names.ts'
+import { decide } from './decide.ts'
+import type { SelectableHost, Why } from './port.ts'
+import { rolesOf, rolesThatGive, roleText } from './roles.ts'
+import type { Snapshot } from './snapshot.ts'
+
+/** Pure: what `decide` says, in words, for whoever may hear it. */
+
+type Question = {
+  readonly asker: PersonIdentity
+  readonly person: PersonIdentity
+  readonly name: HostName
+  readonly host: SelectableHost | undefined
+}
+
+/**
+ * Of somebody else only for whoever may ask for that; and reasons, which name what others have, are for them too (invariant 3). So is
+ * the difference between a host that is not there and one that nobody gave.
+ */
+export function why(snapshot: Snapshot, now: Date, { asker, person, name, host }: Question): Why {
+  const looks = mayExplain(snapshot, now, asker)
+  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
+  const asked = host ?? { name, labels: {} }
+  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host: asked })
+  if (!host && (looks.allow || decision.allow))
+    throw new KeymanError('not-found', `there is no host ${name}`, {
+      hint: 'see `keyman status` for the hosts that you may log in to',
+    })
+  const about = { host: name, person }
+  if (decision.allow) return { ...about, allowed: [...decision.limits.logins], reasons: [] }
+  return { ...about, allowed: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] }
+}
+
+/** The same of what takes a role. */
+export function whyDo(
+  snapshot: Snapshot,
+  now: Date,
+  {
+    asker,
+    person,
+    want,
+  }: {
+    readonly asker: PersonIdentity
+    readonly person: PersonIdentity
+    readonly want: { readonly action: ActionName; readonly in?: Place | undefined }
+  },
+) {
+  const looks = mayExplain(snapshot, now, asker)
+  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
+  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'do', wants: [want] })
+  if (!decision.allow) return { ...want, allowed: false, roles: [], reasons: [...decision.reasons] }
+  const known = snapshot.persons.get(person)
+  const roles = known ? rolesThatGive(rolesOf(snapshot, known, now), want).map(roleText) : []
+  return { ...want, allowed: true, roles, reasons: [] }
+}
+
+const mayExplain = (snapshot: Snapshot, now: Date, asker: PersonIdentity) =>
+  decide(snapshot, now, { kind: 'person', identity: asker }, { kind: 'do', wants: [{ action: 'access.explain' }] })
