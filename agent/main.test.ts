@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { formatJoinToken } from '#shared/join-token.ts'
+import { AGENT } from '#test/support/programs/programs.ts'
 import { HELP } from './commands/help.ts'
 import { OPTIONS } from './options.ts'
 
@@ -13,7 +14,7 @@ const hasScript = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 
 
 const run = (...args: string[]) =>
   new Promise<{ code: number; out: string; err: string }>(resolve => {
-    execFile(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], (error, out, err) =>
+    execFile(process.execPath, [AGENT, ...args], (error, out, err) =>
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
     )
   })
@@ -72,7 +73,7 @@ describe('keyman-agent', () => {
     machine.push('--host-key', at('no.pub'), '--pid-file', at('sshd.pid'), '--state-folder', at('state'))
     const token = { url: 'https://localhost:9', name: 'web1.example.com', fingerprint: `SHA256:${'A'.repeat(43)}` }
     const answer = async (line: string) => {
-      const command = [process.execPath, join(import.meta.dirname, 'main.ts'), 'join', '--token-file', '-', ...machine]
+      const command = [process.execPath, AGENT, 'join', '--token-file', '-', ...machine]
       const child = spawn('script', ['-qec', command.map(word => `'${word}'`).join(' '), '/dev/null'])
       let said = ''
       child.stdout.setEncoding('utf8').on('data', (text: string) => {

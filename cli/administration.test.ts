@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
 import { type ApiPerson, confirm, enrol, page } from '#test/support/people/api-person.ts'
 import { type Laptop, openLaptop, type Result } from '#test/support/people/laptop.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { type ServerProcess, startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
 
@@ -307,8 +308,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     await laptop.keyman(['person', 'change', 'bob@example.com', '--owner', 'no'])
   })
   it("the operator's link is for somebody who is here, says what it gives, and so does its page", async () => {
-    const adminLink = (...args: string[]) =>
-      laptop.run(process.execPath, [join(import.meta.dirname, '..', 'ca-server', 'main.ts'), 'admin-link', ...args])
+    const adminLink = (...args: string[]) => laptop.run(process.execPath, [SERVER, 'admin-link', ...args])
     const what = async (link: string) =>
       page(server, api.enrolment.open, { body: { secret: new URL(link.trim()).hash.slice(1) } })
     const mistyped = await adminLink('bbo@example.com')
@@ -327,7 +327,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
   it.skipIf(process.platform !== 'linux')(
     "a new name's operator's link is asked for once more at a terminal",
     async () => {
-      const main = join(import.meta.dirname, '..', 'ca-server', 'main.ts')
+      const main = SERVER
       const typed = (answer: string) =>
         laptop.run(
           'script',

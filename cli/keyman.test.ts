@@ -5,6 +5,7 @@ import { api } from '#shared/api/index.ts'
 import { decodeKrl } from '#shared/ssh/index.ts'
 import { type ApiPerson, confirm, enrol, page } from '#test/support/people/api-person.ts'
 import { type Laptop, openLaptop, type Result } from '#test/support/people/laptop.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { type ServerProcess, startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
 
@@ -27,7 +28,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
     server = await startServerProcess({
       folder,
       env: { TEST_CLOCK_FILE: clock, KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' },
-      program: ['--import', join(root, 'test', 'support', 'clock.ts'), join(root, 'ca-server', 'main.ts')],
+      program: ['--import', join(root, 'test', 'support', 'clock.ts'), SERVER],
     })
     near = await openLaptop(server.folder, server.env)
     farHome = testHome()

@@ -47,7 +47,8 @@ async function runTests(node, env) {
     const reporters = ['--reporter=default', '--reporter=json', `--reporter=${progress}`, `--outputFile.json=${file}`]
     const code = await withoutTerminal(node, [bin('vitest', 'vitest'), 'run', ...reporters, ...args], {
       cwd: root,
-      env,
+      // What lasts as long as the tests; and a word that `dist/` is of these sources.
+      env: { ...env, KEYMAN_TEST_FOLDER: folder },
     })
     if (existsSync(file)) count(JSON.parse(readFileSync(file, 'utf8')))
     // What belongs to no test: an unhandled rejection, no test found, vitest itself.

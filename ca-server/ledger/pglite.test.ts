@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openStore, type Store } from '#server/store/index.ts'
 import { issueRequest, ledgerContract, openLedger, revoke, subjects } from '#test/support/contract/ledger.ts'
+import { newPGlite } from '#test/support/programs/templates.ts'
 import { EpochsChanged, type Ledger } from './index.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keyman-ledger-'))
 let store: Store
 let ledger: Ledger
 beforeAll(async () => {
-  store = await openStore({ engine: 'pglite', folder })
+  store = await openStore(await newPGlite(folder))
   ledger = await openLedger(store)
 })
 afterAll(async () => {

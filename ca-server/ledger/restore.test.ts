@@ -6,6 +6,7 @@ import { incarnationId, openStore, type Store } from '#server/store/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { encodeCheckpoint, leafHash, noteKeyId, signedNote, TreeEdge } from '#shared/merkle/index.ts'
 import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
+import { newPGlite } from '#test/support/programs/templates.ts'
 import { beginIncarnation, createLedger, incarnationFact, type Ledger, type LogMemory, whatIsLost } from './index.ts'
 import type { KeptHead } from './log/memory.ts'
 
@@ -13,7 +14,7 @@ let folder: string
 let store: Store
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'keyman-restore-'))
-  store = await openStore({ engine: 'pglite', folder })
+  store = await openStore(await newPGlite(folder))
 })
 afterAll(async () => {
   await store.close()
@@ -100,7 +101,7 @@ it('another server, which remembers the history that was given up, takes the new
     await before.appendIn(t, [entry({ kind: 'restored', actor: { kind: 'operator' }, facts: [incarnationFact(id)] })])
   })
   await store.close()
-  store = await openStore({ engine: 'pglite', folder })
+  store = await openStore(await newPGlite(folder))
   const name = `${origin}-2`
   const [old] = [await note(2n, origin)]
   const first = await open(name)

@@ -11,6 +11,7 @@ import { freePort } from '#test/support/free-port.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import { buildShim, shimEnv } from '#test/support/pkcs11-shim/index.ts'
 import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { type SoftHsm, startSoftHsm } from '#test/support/programs/softhsm.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
 import { readConfig } from '../config/index.ts'
@@ -32,7 +33,7 @@ function run(command: 'check-config' | 'start', env: NodeJS.ProcessEnv = {}): Pr
   return new Promise(resolve => {
     const child = execFile(
       process.execPath,
-      [join(import.meta.dirname, '..', 'main.ts'), command, '--config', file],
+      [SERVER, command, '--config', file],
       { env: { PATH: process.env.PATH, SOFTHSM2_CONF: process.env.SOFTHSM2_CONF, HOME: folder, ...env } },
       (_, stdout, stderr) => {
         const those = (kind: string) =>
@@ -179,23 +180,10 @@ describe('check-config', () => {
   it.skipIf(!isRoot)('as a user without the right to a port below 1024 says that it was not tried', async () => {
     configure(...spoil(basics(), 'machines.listen', '127.0.0.1:1'))
     const line = 'setpriv --bounding-set -net_bind_service --inh-caps -net_bind_service "$@"'
-    const tried = spawnSync(
-      'sh',
-      [
-        '-c',
-        line,
-        'sh',
-        process.execPath,
-        join(import.meta.dirname, '..', 'main.ts'),
-        'check-config',
-        '--config',
-        file,
-      ],
-      {
-        encoding: 'utf8',
-        env: { PATH: process.env.PATH, HOME: folder },
-      },
-    )
+    const tried = spawnSync('sh', ['-c', line, 'sh', process.execPath, SERVER, 'check-config', '--config', file], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, HOME: folder },
+    })
     expect(tried).toMatchObject({
       status: 0,
       stderr:

@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { PACKAGED_CONFIG } from '#server/config/index.ts'
 import { freePort } from '#test/support/free-port.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { isRoot } from '#test/support/requires.ts'
 import { loadConfig } from '../config/index.ts'
 
-const main = join(import.meta.dirname, '..', 'main.ts')
+const main = SERVER
 let folder: string
 const at = (...names: string[]) => join(folder, ...names)
 beforeEach(() => {

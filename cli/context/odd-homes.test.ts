@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
+import { KEYMAN } from '#test/support/programs/programs.ts'
 import { readSession, sessionFiles, writeContext, writeSession } from './context.ts'
 import { writeFile } from './files.ts'
 import { type Folders, folders } from './folders.ts'
@@ -22,7 +23,7 @@ beforeEach(() => {
 /** The real program, in a home that knows nothing but what a test puts there. */
 function keyman(args: readonly string[], env: NodeJS.ProcessEnv = {}, uid = process.geteuid?.()) {
   return new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve, reject) => {
-    const child = spawn(process.execPath, [join(import.meta.dirname, '..', 'main.ts'), ...args], {
+    const child = spawn(process.execPath, [KEYMAN, ...args], {
       env: { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: join(home, 'run'), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       ...(uid === undefined ? {} : { uid }),

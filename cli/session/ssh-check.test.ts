@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { KEYMAN } from '#test/support/programs/programs.ts'
 import { type Session, sessionFiles, writeContext, writeSession } from '../context/context.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { checkBeforeSsh } from './ssh-check.ts'
@@ -10,7 +11,7 @@ import { checkBeforeSsh } from './ssh-check.ts'
 const parent = mkdtempSync(join(tmpdir(), 'keyman-ssh-check-'))
 afterAll(() => rmSync(parent, { recursive: true, force: true }))
 
-const main = join(import.meta.dirname, '..', 'main.ts')
+const main = KEYMAN
 const HOUR = 3_600_000
 let env: NodeJS.ProcessEnv
 let places: Folders

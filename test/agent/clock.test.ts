@@ -13,11 +13,11 @@ import { runSession } from '#agent/keeper/session.ts'
 import { createLog } from '#agent/log.ts'
 import { sshdFiles } from '#agent/sshd/files.ts'
 import { parseHostName } from '#shared/names.ts'
+import { AGENT } from '#test/support/programs/programs.ts'
 import { newSshd, type TestSshd } from '#test/support/programs/sshd.ts'
 import { pathOf, requires } from '#test/support/requires.ts'
 import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 
-const MAIN = path.join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const check = z.strictObject({ name: z.string(), ok: z.boolean(), message: z.string().min(1) })
 const MINUTE = 60_000
 const CHECK = "the clock agrees with the server's"
@@ -118,7 +118,7 @@ describe.skipIf(!requires('sshd'))('a host that has joined', () => {
     const { config } = await loadAgent(stateFolder, log)
     const doctorJson = () =>
       new Promise<{ code: unknown; out: string }>(resolve => {
-        const args = [MAIN, 'doctor', '--json', '--state-folder', stateFolder]
+        const args = [AGENT, 'doctor', '--json', '--state-folder', stateFolder]
         execFile(process.execPath, args, (error, out) => resolve({ code: error?.code ?? 0, out }))
       })
     expect(await connect(await loadAgent(stateFolder, log), 0)).toMatchObject({ settled: true })

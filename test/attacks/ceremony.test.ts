@@ -6,6 +6,7 @@ import { api } from '#shared/api/index.ts'
 import { encodeTrustDocument, parseTrustDocument, type TrustBundle } from '#shared/trust/index.ts'
 import { confirm, enrol, page } from '#test/support/people/api-person.ts'
 import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { newKey } from '#test/support/trust-world.ts'
 
@@ -125,7 +126,7 @@ describe('a document that was changed on its way to those who sign', () => {
 
 /** What the operator carries over from the keystore. */
 function authorityList(): string {
-  const main = join(import.meta.dirname, '..', '..', 'ca-server', 'main.ts')
+  const main = SERVER
   const printed = execFileSync(process.execPath, [main, 'authority', 'list', '--json'], {
     env: server.env,
     encoding: 'utf8',

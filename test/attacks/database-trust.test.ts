@@ -8,6 +8,7 @@ import { openStore, type Store } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { decodeKrl } from '#shared/ssh/index.ts'
 import { encodeTrustDocument, parseTrustDocument, type SignedBundle, type TrustBundle } from '#shared/trust/index.ts'
+import { newPGlite } from '#test/support/programs/templates.ts'
 import { newKey, newWorld, sshsig, type TestKey } from '#test/support/trust-world.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 
@@ -46,7 +47,7 @@ async function start(other: Parameters<typeof openRooms>[0] = {}): Promise<Rooms
 /** Into the database of a stopped server. */
 async function tamper(work: (store: Store) => Promise<unknown>): Promise<void> {
   fresh()
-  const store = await openStore({ engine: 'pglite', folder: join(folder, 'db') })
+  const store = await openStore(await newPGlite(join(folder, 'db')))
   await work(store).finally(() => store.close())
 }
 const newest = async (rooms: Rooms): Promise<TrustBundle> =>
@@ -159,7 +160,7 @@ it.each([
 ])('the row of a trusted key is %s: the server does not start on it, and makes no new key', async (_, sql) => {
   await tamper(store => store.execute(sql, []))
   await expect(start()).rejects.toThrow(/authority keys that the root of trust signed/)
-  const store = await openStore({ engine: 'pglite', folder: join(folder, 'db') })
+  const store = await openStore(await newPGlite(join(folder, 'db')))
   const count = await store.query('select label from authority_key', [], { parse: row => row })
   await store.close()
   expect(count.length).toBeLessThanOrEqual(3)
@@ -222,7 +223,7 @@ it('trust bundles that went back, or are gone: the server does not start, and on
   expect((await newest(before)).version).toBe(2)
   await stop()
   await expect(start()).rejects.toThrow(/older than version 2/)
-  const store = await openStore({ engine: 'pglite', folder: join(folder, 'db') })
+  const store = await openStore(await newPGlite(join(folder, 'db')))
   await store.execute('delete from trust_bundle', [])
   await store.close()
   await expect(start()).rejects.toThrow(/no trust bundle, but pinned here is version 2/)
@@ -280,7 +281,7 @@ it('a row in the table of incarnations: the root signs no new history by itself'
     store.execute(`insert into incarnation (number, id) select max(number) + 1, 'forged' from incarnation`, []),
   )
   await expect(start()).rejects.toThrow(/incarnation forged, which the root of trust has not signed/)
-  const store = await openStore({ engine: 'pglite', folder: join(folder, 'db') })
+  const store = await openStore(await newPGlite(join(folder, 'db')))
   const bundles = await store.query('select version from trust_bundle', [], { parse: row => row })
   await store.close()
   expect(bundles).toHaveLength(1)

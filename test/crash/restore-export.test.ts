@@ -13,10 +13,11 @@ import { decodeKrl, fingerprint, isRevoked, parseCertificate, parsePublicKey } f
 import { inviteAndEnrol, logIn, machinesConnection, page } from '#test/support/people/api-person.ts'
 import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
 import { postgresPrograms } from '#test/support/programs/postgres.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { bodyOf, type JoinedHost, joinHost } from '#test/support/worlds/attack-world.ts'
 import { type CrashSetUp, type CrashWorld, openCrashWorld } from '#test/support/worlds/crash-world.ts'
 
-const main = join(import.meta.dirname, '..', '..', 'ca-server', 'main.ts')
+const main = SERVER
 const ADMIN = parsePersonIdentity('admin@example.com', 'test')
 const BOB = parsePersonIdentity('bob@example.com', 'test')
 

@@ -17,11 +17,12 @@ import { decodeKrl, isRevoked, parseCertificate, parsePublicKey } from '#shared/
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { type ApiPerson, logIn, machinesConnection } from '#test/support/people/api-person.ts'
 import { postgresPrograms } from '#test/support/programs/postgres.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import { type ServerProcess, startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { bodyOf, type JoinedHost, joinHost, newKeys } from '#test/support/worlds/attack-world.ts'
 import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger } from '#test/support/worlds/crash-world.ts'
 
-const main = join(import.meta.dirname, '..', '..', 'ca-server', 'main.ts')
+const main = SERVER
 const ADMIN = 'admin@example.com'
 const BOB = 'bob@example.com'
 

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toHex } from '#shared/bytes.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
 import { freePort } from '#test/support/free-port.ts'
+import { SERVER } from '#test/support/programs/programs.ts'
 import type { Outcome } from '#test/support/programs/renewing-machine.ts'
 import { startServerProcess } from '#test/support/programs/server-process.ts'
 import { requires } from '#test/support/requires.ts'
@@ -98,11 +99,7 @@ const isCleanEnd = (end: Outcome): boolean =>
   end.kind === 'lost' ? !end.sent : end.kind === 'refused' && end.status === 503
 
 const adminLink = (env: NodeJS.ProcessEnv) =>
-  spawnSync(
-    process.execPath,
-    [join(import.meta.dirname, '../../ca-server/main.ts'), 'admin-link', 'somebody@example.com', '--new'],
-    {
-      env,
-      encoding: 'utf8',
-    },
-  )
+  spawnSync(process.execPath, [SERVER, 'admin-link', 'somebody@example.com', '--new'], {
+    env,
+    encoding: 'utf8',
+  })

@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
 import { type ApiPerson, confirm, enrol, page } from '#test/support/people/api-person.ts'
 import { type Laptop, openLaptop } from '#test/support/people/laptop.ts'
+import { AGENT } from '#test/support/programs/programs.ts'
 import { type ServerProcess, startServerProcess } from '#test/support/programs/server-process.ts'
 import { newSshd, newUnixUser, type TestSshd } from '#test/support/programs/sshd.ts'
 import { isRoot, pathOf, requires } from '#test/support/requires.ts'
 
-const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const NAME = 'web1.keyman.localhost'
 
 /** As a policy without Ed25519 for certificates has it. */

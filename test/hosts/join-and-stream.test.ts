@@ -16,12 +16,12 @@ import { toBase64 } from '#shared/bytes.ts'
 import { formatJoinToken, parseJoinToken } from '#shared/join-token.ts'
 import { parseHostName } from '#shared/names.ts'
 import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
+import { AGENT } from '#test/support/programs/programs.ts'
 import { newSshd, type TestSshd } from '#test/support/programs/sshd.ts'
 import { pathOf, requires } from '#test/support/requires.ts'
 import { newKey } from '#test/support/trust-world.ts'
 import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 
-const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const NAME = parseHostName('web1.keyman.localhost', 'name')
 const ALIAS = parseHostName('www.keyman.localhost', 'name')
 

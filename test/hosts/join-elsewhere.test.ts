@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { parseHostName } from '#shared/names.ts'
+import { AGENT } from '#test/support/programs/programs.ts'
 import { newSshd, type TestSshd } from '#test/support/programs/sshd.ts'
 import { isRoot, pathOf, requires } from '#test/support/requires.ts'
 import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 
-const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const NAME = parseHostName('web1.keyman.localhost', 'name')
 /** /run as it is after a start of the machine, in a namespace of mounts: sshd's folder there is missing. */
 const EMPTY_RUN = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /run && "$@" && ls -ld /run/sshd >&2', 'sh']

@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseHostName } from '#shared/names.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { bootMachine, type Machine, whyNoMachine } from '#test/support/programs/machine.ts'
+import { AGENT } from '#test/support/programs/programs.ts'
 import { requires } from '#test/support/requires.ts'
 import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
 
-const AGENT = join(import.meta.dirname, '..', '..', 'agent', 'main.ts')
 const why = whyNoMachine()
 
 /** Debian's own units of sshd on a machine with systemd of its own, and the agent by its defaults for paths and reload. */

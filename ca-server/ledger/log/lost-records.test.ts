@@ -7,6 +7,7 @@ import { openStore, type Store } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { encodeCheckpoint, leafHash, noteKeyId, parseCheckpoint, signedNote, TreeEdge } from '#shared/merkle/index.ts'
 import { entry, issueRequest, logKey, openLedger, origin, sealKey, subjects } from '#test/support/contract/ledger.ts'
+import { newPGlite } from '#test/support/programs/templates.ts'
 import { createLedger, type Ledger } from '../index.ts'
 import type { KeptHead, LogMemory } from './memory.ts'
 
@@ -17,7 +18,7 @@ let store: Store
 let ledger: Ledger
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'keyman-lost-'))
-  store = await openStore({ engine: 'pglite', folder })
+  store = await openStore(await newPGlite(folder))
   for (let n = 0; n < 3; n++) await (await openLedger(store)).append(entry())
 })
 beforeEach(async () => {
@@ -135,7 +136,7 @@ describe('a tree head that is shown', () => {
     await expect(ledger.follow()).rejects.toMatchObject({ message: expect.stringContaining('r2-other came after it') })
     await expect(issue()).rejects.toMatchObject({ code: 'internal' })
     await store.close()
-    store = await openStore({ engine: 'pglite', folder })
+    store = await openStore(await newPGlite(folder))
     await expect(openLedger(store)).rejects.toMatchObject({ message: expect.stringContaining('nobody has recorded') })
   })
 })

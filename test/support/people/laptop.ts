@@ -1,8 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-
-const root = join(import.meta.dirname, '..', '..', '..')
+import { KEYMAN } from '../programs/programs.ts'
 
 export type Result = { readonly code: number; readonly stdout: string; readonly stderr: string }
 
@@ -44,7 +43,7 @@ export async function openLaptop(
     mode: 0o755,
   })
   const launcher = join(bin, 'keyman')
-  writeFileSync(launcher, `#!/bin/sh\nexec '${process.execPath}' '${join(root, 'cli', 'main.ts')}' "$@"\n`, {
+  writeFileSync(launcher, `#!/bin/sh\nexec '${process.execPath}' '${KEYMAN}' "$@"\n`, {
     mode: 0o755,
   })
   const agent = options.agent === false ? undefined : await startAgent(join(home, 'agent.sock'))

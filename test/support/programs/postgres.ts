@@ -1,9 +1,10 @@
-import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { freePort } from '../free-port.ts'
+import { fromTemplate } from './templates.ts'
 
 export type TestPostgres = {
   /** The runtime role `keyman_app`. */ readonly url: string
@@ -26,7 +27,7 @@ export function postgresPrograms(): string | undefined {
 }
 
 /**
- * A cluster of its own in a temporary folder, on loopback, with two roles as in production: some 1.5 s. PostgreSQL
+ * A cluster of its own in a temporary folder, on loopback, with two roles as in production. PostgreSQL
  * refuses to run as root, so as root it runs as the user `postgres`.
  */
 export async function startPostgres(
@@ -41,14 +42,6 @@ export async function startPostgres(
   chmodSync(folder, 0o700)
   const as = { ...user, cwd: folder, env: { ...process.env, LC_ALL: 'C.UTF-8' } }
 
-  // initdb syncs nothing: what is lost in a power cut during a test is the test.
-  must(
-    spawnSync(
-      join(programs, 'initdb'),
-      ['-D', data, '-U', 'admin', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync', '--no-instructions'],
-      { ...as, encoding: 'utf8' },
-    ),
-  )
   const port = await freePort()
   const settings = [
     `port=${port}`,
@@ -74,19 +67,27 @@ export async function startPostgres(
     await accepting(url('admin', 'postgres'))
     return child
   }
-  let child = await start()
-  const admin = new pg.Client(url('admin', 'postgres'))
-  await admin.connect()
-  await admin.query('create role keyman_runtime nologin')
-  await admin.query('create role keyman_migrate login')
-  await admin.query('create role keyman_app login in role keyman_runtime')
-  await admin.query('create database keyman owner keyman_migrate')
-  await admin.end()
-
-  const stopped = () =>
-    new Promise<void>(resolve =>
-      child.exitCode !== null || child.signalCode !== null ? resolve() : child.once('exit', () => resolve()),
+  await fromTemplate('postgres', data, async () => {
+    // initdb syncs nothing: what is lost in a power cut during a test is the test.
+    must(
+      spawnSync(
+        join(programs, 'initdb'),
+        ['-D', data, '-U', 'admin', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync', '--no-instructions'],
+        { ...as, encoding: 'utf8' },
+      ),
     )
+    const first = await start()
+    const admin = new pg.Client(url('admin', 'postgres'))
+    await admin.connect()
+    await admin.query('create role keyman_runtime nologin')
+    await admin.query('create role keyman_migrate login')
+    await admin.query('create role keyman_app login in role keyman_runtime')
+    await admin.query('create database keyman owner keyman_migrate')
+    await admin.end()
+    first.kill('SIGINT')
+    await stopped(first)
+  })
+  let child = await start()
   return {
     url: url('keyman_app'),
     migrationUrl: url('keyman_migrate'),
@@ -96,8 +97,9 @@ export async function startPostgres(
       child = await start()
     },
     async close() {
-      child.kill('SIGINT')
-      await stopped()
+      // At once, without a checkpoint: nobody reads these files again.
+      child.kill('SIGQUIT')
+      await stopped(child)
       rmSync(folder, { recursive: true, force: true })
     },
     async killHard() {
@@ -105,10 +107,15 @@ export async function startPostgres(
       if (pid === undefined) return
       const children = spawnSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' }).stdout.split('\n')
       for (const each of [String(pid), ...children]) if (/^\d+$/.test(each)) tryKill(Number(each))
-      await stopped()
+      await stopped(child)
     },
   }
 }
+
+const stopped = (child: ChildProcess) =>
+  new Promise<void>(resolve =>
+    child.exitCode !== null || child.signalCode !== null ? resolve() : child.once('exit', () => resolve()),
+  )
 
 function tryKill(pid: number): void {
   try {

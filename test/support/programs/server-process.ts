@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../free-port.ts'
-
-const root = join(import.meta.dirname, '..', '..', '..')
+import { SERVER } from './programs.ts'
+import { newPGlite } from './templates.ts'
 
 export type ServerProcess = {
   readonly folder: string
@@ -37,8 +37,8 @@ export function testHome(): string {
 }
 
 /**
- * The real server as a process of its own, from the sources unless `program` says which arguments Node gets; resolves once
- * it says what to do next.
+ * The real server as a process of its own; `program` says which arguments Node gets, where it is not only the server. Resolves
+ * once it says what to do next.
  */
 export async function startServerProcess(
   options: {
@@ -64,11 +64,13 @@ export async function startServerProcess(
     ...options.env,
   }
   mkdirSync(join(folder, 'run'), { recursive: true, mode: 0o700 })
+  if (env.KEYMAN_DATABASE_URL === undefined) await newPGlite(join(dataFolder, 'database'))
   let said = ''
   const launch = async (): Promise<ChildProcess> => {
     said = ''
-    const program = options.program ?? [join(root, 'ca-server', 'main.ts')]
-    const line = [process.execPath, ...program, 'start', ...(options.demo ? ['--demo'] : [])]
+    const program = options.program ?? [SERVER]
+    // As in vitest.config.ts.
+    const line = [process.execPath, '--liftoff-only', ...program, 'start', ...(options.demo ? ['--demo'] : [])]
     const limited = ['/bin/sh', '-c', `ulimit -n ${options.openFiles}; exec "$@"`, 'sh', ...line]
     const [command = '', ...args] = options.openFiles === undefined ? line : limited
     const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })

@@ -11,6 +11,7 @@ import { type ErrorCode, KeymanError } from '#shared/errors.ts'
 import { parseJoinToken } from '#shared/join-token.ts'
 import { parseHostName } from '#shared/names.ts'
 import { type ApiSession, enrol, inviteAndEnrol, logIn, machinesConnection } from '../people/api-person.ts'
+import { SERVER } from '../programs/programs.ts'
 import { type ServerProcess, startServerProcess, testHome } from '../programs/server-process.ts'
 
 const root = join(import.meta.dirname, '..', '..', '..')
@@ -46,7 +47,7 @@ export async function openAttackWorld(
     },
     ...(options.demo === undefined ? {} : { demo: options.demo }),
     ...(options.openFiles === undefined ? {} : { openFiles: options.openFiles }),
-    program: ['--import', join(root, 'test', 'support', 'clock.ts'), join(root, 'ca-server', 'main.ts')],
+    program: ['--import', join(root, 'test', 'support', 'clock.ts'), SERVER],
   })
   const stranger = await machinesConnection(server)
   const alice = await logIn(server, await enrol(server, server.administratorLink(), 'alice@example.com'))

@@ -17,9 +17,8 @@ import { folders } from '#cli/context/folders.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { encodeTrustDocument, parseTrustDocument, rootFingerprint, type TrustBundle } from '#shared/trust/index.ts'
 import { newMachineAuthority } from '../machine-authority.ts'
+import { KEYMAN } from '../programs/programs.ts'
 import { newWorld, privateKeyFile, sshsig, type TestKey } from '../trust-world.ts'
-
-const root = join(import.meta.dirname, '..', '..', '..')
 
 /**
  * An administrator who holds the root, with the real CLI, and a server that somebody has taken over: it hands out whatever document
@@ -121,11 +120,8 @@ export async function openHostileCeremony(change: Partial<Pick<TrustBundle, 'pub
     pinned: () => readContext(places, organisation),
     keyman: (...args: string[]) =>
       new Promise<{ code: number; stdout: string; stderr: string }>(resolve => {
-        const child = execFile(
-          process.execPath,
-          [join(root, 'cli', 'main.ts'), ...args],
-          { env },
-          (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
+        const child = execFile(process.execPath, [KEYMAN, ...args], { env }, (error, stdout, stderr) =>
+          resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
         )
         child.stdin?.end()
       }),

@@ -15,6 +15,7 @@ import { createLog } from '#server/log.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { freePort } from '../free-port.ts'
+import { newPGlite } from '../programs/templates.ts'
 
 export type HostsServer = {
   readonly services: Services
@@ -51,6 +52,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       said += text
     },
   })
+  if (config.database.engine === 'pglite') await newPGlite(config.database.folder)
   const services = await compose({ config, log, now: () => new Date(Date.now() + ahead) })
   const { authority, identity } = services
   const gate: Gate = {

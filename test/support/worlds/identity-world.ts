@@ -32,6 +32,7 @@ import {
 } from '#shared/ssh/index.ts'
 import { assembleCertificate, encodeTbsCertificate, keyIdentifier, machineUri, toPem } from '#shared/x509/index.ts'
 import { Authenticator } from '../people/authenticator.ts'
+import { newPGlite } from '../programs/templates.ts'
 
 export const ORIGIN = 'https://keyman.example.com'
 export const ORGANISATION = 'acme'
@@ -79,7 +80,7 @@ export async function openIdentityWorld(
   const folder = mkdtempSync(join(tmpdir(), 'keyman-identity-'))
   const clock = { now: new Date('2026-03-01T12:00:00Z'), monotonic: 0 }
   const now = () => clock.now
-  const store = await openStore(config ?? { engine: 'pglite', folder: join(folder, 'db') })
+  const store = await openStore(config ?? (await newPGlite(join(folder, 'db'))))
   const unlock = { keyFile: join(folder, 'unlock') }
   const keystore = await openKeystore({ kind: 'software', folder: join(folder, 'keys'), unlock })
   const log = generateKeyPairSync('ed25519')

@@ -19,7 +19,7 @@ import { openPins } from '#server/pins/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
 import { type HostName, parsePersonIdentity } from '#shared/names.ts'
 import { formatPublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
-
+import { newPGlite } from '../programs/templates.ts'
 import { insertPerson, insertSession } from './insert-rows.ts'
 
 /** The server's rooms up to `authority`, each the real one, over a database and keystore of their own. */
@@ -78,7 +78,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
   const clock = { now: new Date(Math.floor(Date.now() / 1000) * 1000) }
   const now = options.now ?? (() => clock.now)
   const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
-  const store = await openStore(options.store ?? { engine: 'pglite', folder: join(folder, 'db') })
+  const store = await openStore(options.store ?? (await newPGlite(join(folder, 'db'))))
   closing.push(store)
   const software: KeystoreConfig = {
     kind: 'software',

@@ -14,6 +14,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { freePort } from '../free-port.ts'
 import { Authenticator } from '../people/authenticator.ts'
+import { newPGlite } from '../programs/templates.ts'
 
 export type Input = { params?: Record<string, string>; body?: unknown }
 
@@ -46,6 +47,7 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
     },
     home: folder,
   })
+  if (config.database.engine === 'pglite') await newPGlite(config.database.folder)
   const services = await compose({ config, log: createLog({ write: () => undefined }) })
   const { enrolment, signIns } = services.identity
   const keyOf = ({ method, path }: Route) => `${method} ${path}`
