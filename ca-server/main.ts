@@ -140,6 +140,14 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
     renewed = true
   }
   process.on('SIGHUP', () => reload())
+  // Likewise whoever stops it the moment it says that it runs; while it starts it ends as it would by itself.
+  const stopping = Promise.withResolvers<string>()
+  let isRunning = false
+  for (const name of ['SIGTERM', 'SIGINT'] as const)
+    process.once(name, () => {
+      if (isRunning) stopping.resolve(name)
+      else process.kill(process.pid, name)
+    })
   const running = await start({
     config,
     log,
@@ -147,6 +155,7 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
     checkpoint: checkpointFile === undefined ? undefined : readFileSync(checkpointFile, 'utf8'),
     say: line => process.stdout.write(`${line}\n`),
   })
+  isRunning = true
   reload = () => {
     try {
       running.reload()
@@ -157,9 +166,7 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
     }
   }
   if (renewed) reload()
-  const signal = await new Promise<string>(resolve => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name))
-  })
+  const signal = await stopping.promise
   log.info('stopping', { signal })
   await running.stop()
   return EXIT.done
