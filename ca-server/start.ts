@@ -61,14 +61,15 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     writeLocal(services, remarks)
     // The root may move while the server runs, on a disk that is full at that moment, say; another server may have moved it.
     const rewriting = insist(
-      async () => {
-        await services.trust.reload()
-        writeLocal(services, remarks)
-      },
+      async () => writeLocal(services, remarks),
       error => log.error('what keyman on this machine reads could not be written; it is tried again', error),
       REWRITE_AFTER_MS,
     )
-    ends.push(async () => rewriting.stop(), await services.store.listen('trust', rewriting.run))
+    const stopHearing = services.trust.onChange(rewriting.run)
+    ends.push(
+      async () => rewriting.stop(),
+      async () => stopHearing(),
+    )
     // Whoever tries it out hears them from `keyman doctor`, beside what else there is to know.
     if (!demo) for (const remark of remarks) log.info(remark)
 

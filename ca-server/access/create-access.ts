@@ -1,7 +1,6 @@
 import type { Act, Role } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
-import { insist, type Store } from '#server/store/index.ts'
-import { coalesce } from '#shared/coalesce.ts'
+import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
@@ -58,58 +57,47 @@ export type AccessDeps = {
   readonly onError?: (error: unknown) => void
 }
 
-/** What was read longer ago says nothing about who may do what now. */
-const MAX_AGE_MS = 5_000
-
 /** Decisions by a snapshot in memory, and the changes of what it holds. */
 export function createAccess(deps: AccessDeps): Access {
   let snapshot: Snapshot | undefined
-  const listeners = new Set<() => void>()
-  const endings: (() => unknown)[] = []
+  let stopHearing: (() => void) | undefined
   const changes: ChangeDeps = {
     ...deps,
     assertFits: (change, field) => assertFits(change(current()), deps.hosts(), deps.now(), field),
     assertIsThere: place => assertIsThere(place),
   }
 
-  const monotonic = deps.monotonic ?? (() => performance.now())
-  /** Whether the log said something that no reading has begun after. */
-  let isBehind = false
-  /** Since when it has said something that the snapshot was read without. */
-  let behindSince: number | undefined
-  let told = 0
-  const fallBehind = (): void => {
-    told++
-    isBehind = true
-    behindSince ??= monotonic()
-  }
-  const read = async (): Promise<void> => {
-    isBehind = false
-    const [begun, toldBefore] = [monotonic(), told]
-    snapshot = await readSnapshot(deps)
-    // Only a reading that came to its end catches up, and only with what had been said when it began.
-    behindSince = told === toldBefore ? undefined : begun
-    for (const listener of listeners) listener()
-  }
-  const readOnce = coalesce(read)
-  let reading: Promise<void> = Promise.resolve()
+  /** How often the log has said something of what is decided by, and how often it had when the snapshot was read. */
+  let said = 0
+  let read = -1
+  const following = follow({
+    store: deps.store,
+    channels: ['access', 'identity'],
+    // Sessions are nothing that is decided by.
+    concerns: (channel, kind) => channel !== 'identity' || kind !== 'session',
+    what: 'who may do what',
+    async read() {
+      await deps.ledger.follow()
+      // A notification alone tells of nothing.
+      if (read === said) return false
+      const begun = said
+      snapshot = await readSnapshot(deps)
+      // Only a reading that came to its end catches up, and only with what had been said when it began.
+      read = begun
+      return true
+    },
+    monotonic: deps.monotonic,
+    onError: deps.onError,
+  })
+  const catchUp = (): Promise<void> => following.read()
   const reload = (): Promise<void> => {
-    reading = readOnce()
-    return reading
-  }
-  /** Reads anew only what the log says has changed: a notification alone tells of nothing. */
-  const catchUp = async (): Promise<void> => {
-    await deps.ledger.follow()
-    await (isBehind ? reload() : reading)
+    said++
+    return catchUp()
   }
   const current = (): Snapshot => {
     if (!snapshot) throw new KeymanError('unavailable', 'the server is starting', { retryAfter: 1 })
     deps.ledger.assertFresh()
-    if (behindSince !== undefined && monotonic() - behindSince > MAX_AGE_MS)
-      throw new KeymanError('unavailable', 'the server does not know at the moment who may do what', {
-        retryAfter: 1,
-        hint: 'try again in a moment',
-      })
+    following.assertFresh()
     return snapshot
   }
   const changed = async <T>(result: Promise<T>): Promise<T> => {
@@ -228,30 +216,20 @@ export function createAccess(deps: AccessDeps): Access {
     words: accessWords(deps.ledger),
 
     reload,
-    onChange(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
+    onChange: listener => following.onChange(listener),
     async start() {
-      const hearing = insist(catchUp, error => {
-        fallBehind()
-        deps.onError?.(error)
-      })
-      endings.push(hearing.stop)
-      endings.push(await deps.store.listen('access', hearing.run))
-      // The log is followed each second: it tells of changes whose notification was lost.
+      // What the log says of what is decided by, however it came to be followed.
       const hear = (ids: readonly string[]) => {
         if (!ids.some(concernsAccess)) return
-        fallBehind()
-        hearing.run()
+        said++
+        following.hear()
       }
-      endings.push(deps.ledger.onFacts(hear))
-      // Sessions are nothing that is decided by. Nothing is said after a lost connection: anything may have changed.
-      endings.push(await deps.store.listen('identity', kind => kind !== 'session' && hearing.run()))
-      await reload()
+      stopHearing = deps.ledger.onFacts(hear)
+      await following.start()
     },
     async stop() {
-      for (const end of endings.splice(0)) await end()
+      stopHearing?.()
+      await following.stop()
     },
   }
 }

@@ -29,7 +29,6 @@ import { Streams } from './streams.ts'
 import { batched } from './together.ts'
 import { waitForAll, waitForKrl } from './wait-in-force.ts'
 
-const LOOK_FOR_CHANGES_MS = 1_000
 /** Certificates end and notifications get lost: each stream is looked at this often even if nobody says anything. */
 const SWEEP_MS = 30_000
 /** Hosts whose state is made, and numbered by one statement, at the same time. */
@@ -52,7 +51,7 @@ export function createHosts(given: HostsDeps): Hosts {
     }
     deps.onError(error)
   }
-  const snapshot = new HostSnapshot(store, deps.ledger, deps.monotonic)
+  const snapshot = new HostSnapshot({ ...deps, onError: failed })
   const log = new LogHead(deps.ledger, failed)
   const streams = new Streams(deps.alarm)
   const dirty = new Set<Connection>()
@@ -118,12 +117,6 @@ export function createHosts(given: HostsDeps): Hosts {
       for (const name of known.keys()) if (!snapshot.find(name)) known.delete(name)
     events.clocks.forgetUnless(name => snapshot.find(name) !== undefined)
   }
-  async function hostsChanged(): Promise<void> {
-    await snapshot.reload()
-    closeGone()
-  }
-  /** Whatever begins this is called again by the clock. */
-  const inBackground = (work: () => Promise<unknown>) => () => void work().catch(failed)
 
   async function sweep(): Promise<void> {
     // Nobody is let in while the database cannot be read; those who are in need not all leave and come back for that.
@@ -140,26 +133,17 @@ export function createHosts(given: HostsDeps): Hosts {
   return {
     async start() {
       started = true
-      await snapshot.reload()
-      endings.push(await store.listen('hosts', inBackground(hostsChanged)))
-      const concernsHosts = (id: string) => id.startsWith('host:')
-      endings.push(deps.ledger.onFacts(ids => ids.some(concernsHosts) && inBackground(hostsChanged)()))
+      endings.push(snapshot.onChange(closeGone))
+      await snapshot.start()
+      endings.push(() => snapshot.stop())
       // KRL and trust bundle are read from the database when a state is made, so the notification alone is enough.
       endings.push(await store.listen('revocations', allChanged))
       endings.push(await store.listen('trust', allChanged))
       endings.push(deps.onChange(allChanged))
-      const looking = setInterval(
-        inBackground(async () => {
-          if (await snapshot.reloadIfChanged()) closeGone()
-        }),
-        LOOK_FOR_CHANGES_MS,
-      )
-      const sweeping = setInterval(inBackground(sweep), SWEEP_MS)
-      looking.unref()
+      const sweeping = setInterval(() => void sweep().catch(failed), SWEEP_MS)
       sweeping.unref()
       log.start()
       endings.push(
-        () => clearInterval(looking),
         () => clearInterval(sweeping),
         () => log.stop(),
       )
@@ -194,7 +178,7 @@ export function createHosts(given: HostsDeps): Hosts {
       // By what the log says, whatever became of the row.
       await deps.ledger.follow()
       // Here at once, elsewhere by the notification.
-      await hostsChanged()
+      await snapshot.reload()
       await store.notify('hosts', '')
       await store.notify('revocations', '')
       return removed

@@ -1,8 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import type { Queryable } from '#server/store/index.ts'
+import { type Following, follow, type Store } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
-import { coalesce } from '#shared/coalesce.ts'
-import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import { hostFact } from './facts.ts'
 import type { LivingHost } from './port.ts'
@@ -12,56 +10,76 @@ export const hostSubject = (name: HostName): string => `host:${name}`
 
 type Known = LivingHost & { readonly clientSpki: Uint8Array | undefined; readonly epoch: bigint }
 
-/** What was read longer ago says nothing about who may come in now. */
-const MAX_AGE_MS = 5_000
+type SnapshotDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'readEpochs' | 'vouched' | 'onFacts'>
+  readonly monotonic?: (() => number) | undefined
+  readonly onError: (error: unknown) => void
+}
 
 /**
- * The living hosts in memory, so that a host's request or frame costs no query. Read anew at notifications, and each
- * second where the number of changes is another: a notification may be lost. A stale epoch in here is harmless: the
- * ledger refuses what was decided by it.
+ * The living hosts in memory, so that a host's request or frame costs no query. Read anew where the number of changes is another, or the
+ * log says so. A stale epoch in here is harmless: the ledger refuses what was decided by it.
  */
 export class HostSnapshot {
   #hosts: ReadonlyMap<HostName, Known> = new Map()
   #version: bigint | undefined
-  #readAt: number | undefined
-  readonly #store: Queryable
-  readonly #ledger: Pick<Ledger, 'readEpochs' | 'vouched'>
-  readonly #monotonic: () => number
+  /** How often somebody knew that there is something new, whatever the number says; and how often when it was read. */
+  #said = 0
+  #read = -1
+  readonly #deps: SnapshotDeps
+  readonly #following: Following
+  #stopHearing: (() => void) | undefined
 
-  constructor(store: Queryable, ledger: Pick<Ledger, 'readEpochs' | 'vouched'>, monotonic = () => performance.now()) {
-    this.#store = store
-    this.#ledger = ledger
-    this.#monotonic = monotonic
+  constructor(deps: SnapshotDeps) {
+    const { store, monotonic, onError } = deps
+    this.#deps = deps
+    const what = 'which hosts there are'
+    this.#following = follow({ store, channels: ['hosts'], what, read: () => this.#look(), monotonic, onError })
   }
 
-  /** Reads what is there now. A call while another is running waits for one more, which begins after it. */
-  readonly reload = coalesce(() => this.#read())
+  async start(): Promise<void> {
+    const concernsHosts = (id: string) => id.startsWith('host:')
+    this.#stopHearing = this.#deps.ledger.onFacts(ids => {
+      if (!ids.some(concernsHosts)) return
+      this.#said++
+      this.#following.hear()
+    })
+    await this.#following.start()
+  }
+  async stop(): Promise<void> {
+    this.#stopHearing?.()
+    await this.#following.stop()
+  }
+  /** Called after each reading that found something new. */
+  onChange(listener: () => void): () => void {
+    return this.#following.onChange(listener)
+  }
+
+  /** Reads what is there now, in a reading that begins after the call. */
+  async reload(): Promise<void> {
+    this.#said++
+    await this.#following.read()
+  }
 
   /** Gives whether there was something new. */
-  async reloadIfChanged(): Promise<boolean> {
-    const begun = this.#monotonic()
-    if ((await selectChange(this.#store)) !== this.#version) {
-      await this.reload()
-      return true
-    }
-    this.#readAt = begun
-    return false
-  }
-
-  async #read(): Promise<void> {
-    const begun = this.#monotonic()
+  async #look(): Promise<boolean> {
+    const { store, ledger } = this.#deps
+    const said = this.#said
     // The number first: what changes after it was read is seen as a change the next time.
-    const version = await selectChange(this.#store)
-    const names = (await selectLiving(this.#store)).map(row => hostSubject(row.name))
+    const version = await selectChange(store)
+    if (version === this.#version && said === this.#read) return false
+    const names = (await selectLiving(store)).map(row => hostSubject(row.name))
     // Epochs before the rows that count: a change in between leaves an old epoch, which the ledger refuses.
-    const epochs = names.length === 0 ? new Map<string, bigint>() : await this.#ledger.readEpochs(names)
-    const rows = await this.#ledger.vouched(
-      () => selectLiving(this.#store),
+    const epochs = names.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(names)
+    const rows = await ledger.vouched(
+      () => selectLiving(store),
       row => [hostFact(row)],
     )
     this.#hosts = new Map(rows.map(row => [row.name, known(row, epochs.get(hostSubject(row.name)) ?? 0n)]))
     this.#version = version
-    this.#readAt = begun
+    this.#read = said
+    return true
   }
 
   find(name: HostName): Known | undefined {
@@ -72,7 +90,7 @@ export class HostSnapshot {
   }
   /** Whether what is known may still be gone by: it is read each second, unless the database cannot be. */
   isFresh(): boolean {
-    return this.#readAt !== undefined && this.#monotonic() - this.#readAt <= MAX_AGE_MS
+    return this.#following.isFresh()
   }
   /** A living host with this very key, by what was read last. */
   knows(name: HostName, clientSpki: Uint8Array): boolean {
@@ -81,11 +99,7 @@ export class HostSnapshot {
   }
   /** The same for whoever is let in by it. Throws `unavailable`. */
   resolve(name: HostName, clientSpki: Uint8Array) {
-    if (!this.isFresh())
-      throw new KeymanError('unavailable', 'the server does not know at the moment which hosts there are', {
-        retryAfter: 1,
-        hint: 'try again in a moment',
-      })
+    this.#following.assertFresh()
     const host = this.#hosts.get(name)
     if (!host || !this.knows(name, clientSpki)) return undefined
     return { aliases: host.aliases, epochs: [{ subject: hostSubject(name), epoch: host.epoch }] }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { By } from '#server/access/index.ts'
 import type { Act } from '#server/identity/index.ts'
 import { incarnationFact, type Ledger } from '#server/ledger/index.ts'
-import { insist, type Store } from '#server/store/index.ts'
+import { follow, type Store } from '#server/store/index.ts'
 import { toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, parsePublicKey } from '#shared/ssh/index.ts'
@@ -58,6 +58,8 @@ export interface Trust {
   publish(signed: SignedBundle, by: By): Promise<{ version: number }>
   /** Reads what another server may have published. */
   reload(): Promise<void>
+  /** Called once there is a newer bundle, whoever published it. */
+  onChange(listener: () => void): () => void
   /** Hears of what other servers publish. */
   start(): Promise<void>
   stop(): Promise<void>
@@ -102,27 +104,30 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
   }
   await agree()
 
-  const stops: (() => void | Promise<void>)[] = []
-  const onError = deps.onError ?? (() => {})
-  const follow = async () => {
-    await bundles.read()
-    await agree()
-  }
+  let told = current().version
+  const following = follow({
+    store: deps.store,
+    channels: ['trust'],
+    what: 'which keys are to be trusted',
+    async read() {
+      await bundles.read()
+      await agree()
+      const { version } = current()
+      const isNew = version !== told
+      told = version
+      return isNew
+    },
+    // For whoever deletes a row or puts an older database in place, and notifies nobody.
+    everyMs: LOOK_EVERY,
+    onError: deps.onError,
+  })
 
   return {
     rootKeyFile,
-    reload: follow,
-    async start() {
-      const hearing = insist(follow, onError)
-      stops.push(await deps.store.listen('trust', hearing.run), hearing.stop)
-      // Whoever deletes a row or puts an older database in place notifies nobody.
-      const timer = setInterval(hearing.run, LOOK_EVERY)
-      timer.unref()
-      stops.push(() => clearInterval(timer))
-    },
-    async stop() {
-      for (const stop of stops.splice(0)) await stop()
-    },
+    reload: following.read,
+    onChange: following.onChange,
+    start: following.start,
+    stop: following.stop,
     bundles: after => bundles.read(after),
     rootFingerprint: () => rootFingerprint(current().roots),
     async holdsRootKey() {
