@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { hostname } from 'node:os'
 import type { By } from '#server/access/index.ts'
 import { type Access, accessRows, createAccess } from '#server/access/index.ts'
 import {
@@ -15,7 +16,7 @@ import {
 } from '#server/authority/index.ts'
 import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
 import { createIdentity, type Identity, identityRows } from '#server/identity/index.ts'
-import { compareRows } from '#server/jobs/index.ts'
+import { compareRows, doElected } from '#server/jobs/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
 import {
   createLedger,
@@ -28,7 +29,7 @@ import {
   serverSecret,
 } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
-import type { Store } from '#server/store/index.ts'
+import { openLease, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import type { ServerConfig } from './config/index.ts'
@@ -70,10 +71,14 @@ export type ComposeOptions = {
 
 /** How often the whole log is read again; one reading is over long before the next. `docs/internals/bounds.md`. */
 const CHECK_HISTORY_MS = 3_600_000
+const SWEEP_MS = 60_000
+const PRUNE_KRL_MS = 3_600_000
 /** For another server to make its keys. */
 const FIRST_KEYS_MS = 60_000
 
 const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
+/** For people to know it by, and of one process alone. */
+const holderName = (): string => `${hostname()} ${process.pid} ${randomBytes(6).toString('hex')}`
 const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
 /** Whoever can write here can put another database or keystore in the place of ours. (Reading is kept from others file by file.) */
@@ -123,8 +128,10 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     const alarm = (message: string) => log.error(message)
     const logKey = await openLogKey(logKeystore, logName(config.organisation, store.incarnation))
     const sealKey = await openSealKey({ store, keystore: wrappingKeystore, random, now })
+    const lease = openLease(store, 'common work', holderName())
     const ledger = await createLedger({
       store,
+      fence: lease.fence,
       origin: logKey.name,
       logKey,
       sealKey,
@@ -255,6 +262,17 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       await part.start()
       closing.push(() => part.stop())
     }
+    const elected = doElected({
+      lease,
+      jobs: [
+        { everyMs: SWEEP_MS, run: fence => identity.sweep(fence) },
+        { everyMs: PRUNE_KRL_MS, run: fence => authority.pruneKrl(fence) },
+      ],
+      say: message => log.info(message),
+      onError,
+    })
+    await elected.start()
+    closing.push(() => elected.stop())
     ledger.start()
     closing.push(() => ledger.stop())
     const comparing = compareRows({

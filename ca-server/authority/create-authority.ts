@@ -25,7 +25,6 @@ import { createSigner } from './sign.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
 
-const PRUNE_EVERY = 3_600_000
 /** What somebody changes in the table of keys is noticed within a minute. */
 const LOOK_EVERY = 30_000
 
@@ -54,7 +53,6 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   }
 
   const onError = deps.onError ?? (() => {})
-  const inBackground = (work: () => Promise<unknown>) => void work().catch(onError)
 
   const common = {
     ...deps,
@@ -66,8 +64,6 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const forUsers = { ...common, serials: serialsOf(common, ring.active('ssh-user').label) }
   const forHosts = { ...common, serials: serialsOf(common, ring.active('ssh-host').label) }
   const krl = krlOf({ ...common, reloadKeys })
-
-  const prune = () => pruneKrl({ ...common, alarm: message => onError(new KeymanError('unavailable', message)) })
 
   const stops: (() => void | Promise<void>)[] = []
   return {
@@ -101,16 +97,13 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     reload: reloadKeys,
     trusted: () => ring.trusted,
     machineRoots: () => machineRoots,
+    pruneKrl: fence =>
+      pruneKrl({ ...common, fence, alarm: message => onError(new KeymanError('unavailable', message)) }),
 
     async start() {
-      for (const [work, every] of [
-        [prune, PRUNE_EVERY],
-        [reloadKeys, LOOK_EVERY],
-      ] as const) {
-        const timer = setInterval(() => inBackground(work), every)
-        timer.unref()
-        stops.push(() => clearInterval(timer))
-      }
+      const timer = setInterval(() => void reloadKeys().catch(onError), LOOK_EVERY)
+      timer.unref()
+      stops.push(() => clearInterval(timer))
     },
     async stop() {
       for (const stop of stops.splice(0)) await stop()

@@ -11,7 +11,7 @@ import type {
 } from '#server/identity/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Entry, Ledger } from '#server/ledger/index.ts'
-import type { Queryable, Store } from '#server/store/index.ts'
+import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
 import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
@@ -171,6 +171,8 @@ export interface Authority {
   /** The machine authority's roots, PEM: the same array each time, since every request asks. */
   machineRoots(): readonly string[]
   /** Follows notifications, takes out of the KRL each hour what ended a day ago. */
+  /** Takes off the KRL what ended long ago; once an hour, by the server whose turn it is. */
+  pruneKrl(fence: Fence): Promise<unknown>
   start(): Promise<void>
   stop(): Promise<void>
 }

@@ -9,6 +9,7 @@ import { createPasskeys } from './passkeys.ts'
 import { createPersons } from './persons.ts'
 import type { BrowserCaller, Caller, HostCaller, Identity, IdentityDeps, MachineCaller, PersonCaller } from './port.ts'
 import { selectPerson, selectRelyingParty } from './records/person-records.ts'
+import { sweep } from './records/session-records.ts'
 import type { Room } from './room.ts'
 import { callerFromCookie, certificateCallers } from './sessions/callers.ts'
 import { endSessions } from './sessions/end-sessions.ts'
@@ -80,6 +81,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     },
     endSessions: (t, by) => endSessions(room, t, by),
     refresh: () => sessions.refresh(),
+    sweep: fence => sweep(deps.store, deps.now(), fence),
   }
 }
 

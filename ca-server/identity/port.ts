@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
-import type { Queryable, Store } from '#server/store/index.ts'
+import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
@@ -442,6 +442,8 @@ export interface Identity {
   ): Promise<{ readonly sessions: readonly string[]; readonly facts: readonly Fact[] }>
   /** Reads at once what has ended. */
   refresh(): Promise<void>
+  /** Takes away what nobody needs any more; once a minute, by the server whose turn it is. */
+  sweep(fence: Fence): Promise<void>
 }
 
 export type IdentityDeps = {

@@ -49,6 +49,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     onError = () => {},
     alarm = () => {},
     monotonic = () => performance.now(),
+    fence,
   } = options
   const { memory, trusted = [], sawEmpty = false } = options
   const follower = new Follower({ store, sealKey, readTile, memory, now })
@@ -64,6 +65,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     trusted,
     sawEmpty,
     checkpointEveryMs,
+    fence,
     onError,
     monotonic,
   })

@@ -1,4 +1,4 @@
-import type { Queryable, Store } from '#server/store/index.ts'
+import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Fact } from '#shared/audit/index.ts'
 import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
 import type { LogMemory } from './log/memory.ts'
@@ -126,7 +126,7 @@ export interface Ledger {
   inclusionProof(index: bigint, size: bigint): Promise<Uint8Array[]>
   /** Throws `not-found` where `from` is more than `to`, or the tree has not come to `to`. */
   consistencyProof(from: bigint, to: bigint): Promise<Uint8Array[]>
-  /** Begins to put records into the tree and to sign its head, each second. For the elected server. */
+  /** Begins to put records into the tree, each second, and to sign its head where it is this server's turn. */
   start(): void
   /** Ends that with a last checkpoint. Rejects where that could not be made. */
   stop(): Promise<void>
@@ -140,6 +140,8 @@ export type LedgerDeps = {
   /** 32 bytes that only the servers of this organisation have: see `seal.ts`. */
   sealKey: Uint8Array
   now: () => Date
+  /** For a head that is signed by the clock: `undefined` where that is another server's turn. It is this one's always unless given. */
+  fence?: () => Fence | undefined
   /** What this server remembers outside of the database. */
   memory?: LogMemory | undefined
   /** Checkpoints that an operator trusts, signed notes; the log has to come by them. */

@@ -1,5 +1,5 @@
 /**
- * The store: opening PGlite (embedded) or PostgreSQL, transactions, notifications, following what others change. It knows the rows of no room:
+ * The store: opening PGlite (embedded) or PostgreSQL, transactions, notifications, following what others change, and whose turn it is. It knows the rows of no room:
  * each room keeps its statements in its own `records.ts`, and its tables in `migrations/`.
  *
  * Write in one statement where possible: it is atomic by itself, the fastest shape, and safe to try again by its key.
@@ -12,6 +12,7 @@ export { StoreError, type StoreErrorKind } from './errors.ts'
 export { type Following, follow } from './follow.ts'
 export { incarnationId, incarnationNumber } from './incarnation.ts'
 export { insist } from './insist.ts'
+export { type Fence, type Lease, LeaseLost, openLease } from './lease.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
 export { type CheckedPostgres, checkPostgres } from './postgresql/check-postgresql.ts'
 export { afterCommit, assertOutsideTransaction, unlessCommitted } from './transaction-guard.ts'

@@ -25,7 +25,7 @@ async function revokedDaysAgo(days: number): Promise<bigint> {
 const prune = (now: Date, hostClocks: readonly number[] = []) => {
   rooms.clock.now = now
   const deps = { now: () => now, newRequestId, hostClocks: () => hostClocks }
-  return pruneKrl({ ...rooms, ...deps, alarm: message => alarms.push(message) })
+  return pruneKrl({ ...rooms, ...deps, fence: async () => {}, alarm: message => alarms.push(message) })
 }
 /** Something else that happened, at the test's clock. */
 const recordSomething = () =>

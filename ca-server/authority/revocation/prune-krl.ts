@@ -1,5 +1,5 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import type { Store } from '#server/store/index.ts'
+import type { Fence, Store } from '#server/store/index.ts'
 import { krlVersions, readRevoked, revokedSessionKeys } from '#shared/audit/index.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { deleteEnded, selectClock } from './records.ts'
@@ -21,6 +21,8 @@ export type PruneDeps = {
   /** In seconds, how far the clock of each host that has said so is ahead of the server's. */
   readonly hostClocks?: (() => readonly number[]) | undefined
   readonly alarm: (message: string) => void
+  /** Of the server whose turn it is. */
+  readonly fence: Fence
 }
 
 /**
@@ -28,7 +30,15 @@ export type PruneDeps = {
  * decides it: the database's has to agree with the server's, those of most hosts must not disagree (one host's never counts), and the log has to hold a record that is as much newer than the
  * end. When something ends the log says, not its row. Gives how many intervals and keys were taken off.
  */
-export async function pruneKrl({ store, ledger, now, newRequestId, hostClocks, alarm }: PruneDeps): Promise<number> {
+export async function pruneKrl({
+  store,
+  ledger,
+  now,
+  newRequestId,
+  hostClocks,
+  alarm,
+  fence,
+}: PruneDeps): Promise<number> {
   const server = BigInt(Math.floor(now().getTime() / 1000))
   const database = await selectClock(store)
   const apart = server > database ? server - database : database - server
@@ -64,6 +74,7 @@ export async function pruneKrl({ store, ledger, now, newRequestId, hostClocks, a
           t,
           some.flatMap(each => ('authority' in each ? [each] : [])),
         )
+        await fence(t)
         await ledger.appendIn(t, [
           {
             requestId: newRequestId(),

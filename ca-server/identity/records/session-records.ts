@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import type { Fence, Parameter, Queryable, Store } from '#server/store/index.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { personColumn } from './person-records.ts'
 
@@ -228,12 +228,16 @@ const KEPT_AFTER_END = '30 days'
  * What nobody needs any more. It can't be undone, so it goes by the later-going of two clocks, the server's and the database's:
  * one that is ahead takes nothing away.
  */
-export async function sweep(on: Queryable, now: Date): Promise<void> {
+export async function sweep(store: Store, now: Date, fence: Fence): Promise<void> {
+  // Each by itself, and the fence last: nobody waits for it while there is much to take away.
+  const taken = (what: string, parameters: readonly Parameter[] = []) =>
+    store.transaction({ name: 'sweep', deadlineMs: 30_000 }, async t => {
+      await t.execute(`delete from ${what}`, parameters)
+      await fence(t)
+    })
   const ended = (table: string, ago: string) =>
-    on.execute(`delete from ${table} where ends_at < least(clock_timestamp(), $1::timestamptz) - interval '${ago}'`, [
-      now.toISOString(),
-    ])
-  await on.execute(`delete from identity_change where at < clock_timestamp() - interval '10 minutes'`, [])
+    taken(`${table} where ends_at < least(clock_timestamp(), $1::timestamptz) - interval '${ago}'`, [now.toISOString()])
+  await taken(`identity_change where at < clock_timestamp() - interval '10 minutes'`)
   await ended('webauthn_challenge', '0 hours')
   await ended('login_transaction', '1 hour')
   await ended('action_transaction', '1 hour')

@@ -1,23 +1,19 @@
+import { type Following, follow } from '#server/store/index.ts'
 import { equalBytes, toHex } from '#shared/bytes.ts'
-import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { decodePublicKey, fingerprint, formatPublicKey } from '#shared/ssh/index.ts'
 import type { BrowserCaller, IdentityDeps, MachineCaller, PersonCaller } from '../port.ts'
 import { sessionId } from '../records/facts.ts'
 import { sha256 } from '../records/secrets.ts'
-import { type SessionRow, selectChanges, sweep } from '../records/session-records.ts'
+import { type SessionRow, selectChanges } from '../records/session-records.ts'
 import { vouchedSession } from '../records/vouched.ts'
 
 /** What is held in memory; the one unused for longest goes. */
 const MAX_CALLERS = 20_000
 const MAX_ENDED = 50_000
-const READ_EVERY_MS = 1_000
-/** What was read longer ago says nothing about who may come in now. */
-const MAX_AGE_MS = 5_000
 /** Changes of the last minute are read each time; after a gap nearly as long everything is forgotten instead. */
 const MAX_GAP_MS = 45_000
-const SWEEP_EVERY_MS = 60_000
 
 /**
  * Sessions of machines in memory, so that a request asks no database. What must be forgotten is read each second and at
@@ -25,63 +21,58 @@ const SWEEP_EVERY_MS = 60_000
  */
 export class Sessions {
   readonly deps: IdentityDeps
-  readonly #monotonic: () => number
   readonly #callers = new Map<string, MachineCaller>()
   /** An ended session never comes back. */
   readonly #ended = new Set<string>()
   #seen = new Set<bigint>()
   #changes = 0
-  #readAt: number | undefined
-  readonly #readOnce = coalesce(() => this.#read())
-  #reading: Promise<void> | undefined
-  #timers: NodeJS.Timeout[] = []
-  #stopListening: (() => Promise<void>) | undefined
+  readonly #following: Following
   #stopHearing: (() => void) | undefined
 
   constructor(deps: IdentityDeps) {
     this.deps = deps
-    this.#monotonic = deps.monotonic ?? (() => performance.now())
+    const { store, monotonic, onError } = deps
+    this.#following = follow({
+      store,
+      channels: ['identity'],
+      what: 'which sessions have ended',
+      read: sinceLast => this.#read(sinceLast),
+      monotonic,
+      onError,
+    })
   }
 
   async start(): Promise<void> {
-    const { store, ledger, now, onError = () => {} } = this.deps
-    this.#stopListening = await store.listen('identity', () => void this.refresh().catch(onError))
+    const { ledger } = this.deps
     this.#stopHearing = ledger.onFacts(ids => {
       for (const id of ids) this.#forget(id)
     })
-    await this.refresh()
-    const every = (ms: number, work: () => Promise<void>) =>
-      this.#timers.push(setInterval(() => void work().catch(onError), ms).unref())
-    every(READ_EVERY_MS, () => this.refresh())
-    every(SWEEP_EVERY_MS, () => sweep(store, now()))
+    await this.#following.start()
   }
 
   async stop(): Promise<void> {
-    for (const timer of this.#timers.splice(0)) clearInterval(timer)
-    await this.#stopListening?.()
     this.#stopHearing?.()
-    await this.#reading?.catch(() => undefined)
+    await this.#following.stop()
   }
 
   /** Reads what has to be forgotten, in a statement that begins after the call; callers who come together share it. */
   refresh(): Promise<void> {
-    this.#reading = this.#readOnce()
-    return this.#reading
+    return this.#following.read()
   }
 
-  async #read(): Promise<void> {
-    const begun = this.#monotonic()
+  async #read(sinceLast: number): Promise<boolean> {
+    const before = this.#changes
     // What the log says goes first: a row that would tell of it may have been taken away.
     await this.deps.ledger.follow()
     const changes = await selectChanges(this.deps.store)
-    if (this.#readAt === undefined || begun - this.#readAt > MAX_GAP_MS) {
+    if (sinceLast > MAX_GAP_MS) {
       this.#callers.clear()
       this.#changes++
     } else {
       for (const { id, subject } of changes) if (!this.#seen.has(id)) this.#forget(subject)
     }
     this.#seen = new Set(changes.map(({ id }) => id))
-    this.#readAt = begun
+    return this.#changes !== before
   }
 
   #forget(subject: string): void {
@@ -94,11 +85,7 @@ export class Sessions {
 
   /** Throws `unavailable`. A clock that does not go with the day's: a suspended server must not believe what it knew. */
   assertFresh(): void {
-    if (this.#readAt === undefined || this.#monotonic() - this.#readAt > MAX_AGE_MS)
-      throw new KeymanError('unavailable', 'the server does not know at the moment which sessions have ended', {
-        retryAfter: 1,
-        hint: 'try again in a moment',
-      })
+    this.#following.assertFresh()
   }
 
   /** At once where it is in memory. Throws `not-signed-in` where the session has ended or is not this person's. */

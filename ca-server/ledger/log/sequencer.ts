@@ -1,4 +1,4 @@
-import type { Store } from '#server/store/index.ts'
+import { type Fence, type Following, follow, LeaseLost, type Store } from '#server/store/index.ts'
 import { equalBytes, toHex } from '#shared/bytes.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -37,6 +37,8 @@ export type SequencerDeps = {
   sawEmpty: boolean
   /** At most one checkpoint in this time. */
   checkpointEveryMs: number
+  /** Under which this server signs heads by the clock; `undefined` where another one does. */
+  fence: (() => Fence | undefined) | undefined
   onError: (error: unknown) => void
   /** Milliseconds, of a clock that only goes on. */
   monotonic: () => number
@@ -44,24 +46,25 @@ export type SequencerDeps = {
 
 /** Records of one step: some 5 ms, so that issuing goes on between two. */
 const LEAVES_A_STEP = 512n
-/** What was read longer ago says nothing about who may come in now. */
-const MAX_AGE_MS = 5_000
+/** For the head that another server signs within the second. */
+const LOOK_AGAIN_MS = 100
 /** Facts are written beside the head this often, and at the end; a start reads the log from there on. */
 const KEEP_STATE_EVERY_MS = 60_000
 
 /**
- * Works behind: follows the log, puts what it has read into the tree, and signs the tree's head. Several servers may run one
+ * Works behind: follows the log, puts what it has read into the tree, and signs the tree's head. Several servers run one
  * each, and each reads every record itself; the tree's size is compared and set, so one wins each step, and all come to the
- * same heads, because the records' order is fixed.
+ * same heads, because the records' order is fixed. One of them signs; where nobody does, whoever needs a head signs it.
  */
 export class Sequencer {
   readonly #deps: SequencerDeps
+  /** Nobody tells of new records: this server's timer asks, and whoever has to know. */
+  readonly #following: Following
   #signed: { size: bigint; note: string } | undefined
   #begun = false
   /** Once the database has contradicted what is known, nothing is believed any more until somebody has looked. */
   #broken: unknown
   #signedAt = Number.NEGATIVE_INFINITY
-  #followedAt = Number.NEGATIVE_INFINITY
   #keptHead = 0n
   #keptState = -1n
   #stopped = false
@@ -71,6 +74,9 @@ export class Sequencer {
   constructor(deps: SequencerDeps) {
     this.#deps = deps
     this.#keptStateAt = deps.monotonic()
+    const { store, monotonic, onError } = deps
+    const what = 'what the audit log says'
+    this.#following = follow({ store, channels: [], what, read: () => this.#followOnce(), monotonic, onError })
   }
 
   /** Throws what was found wrong with the log, once something was. */
@@ -79,17 +85,13 @@ export class Sequencer {
   }
 
   isFresh(): boolean {
-    return this.#deps.monotonic() - this.#followedAt <= MAX_AGE_MS
+    return this.#following.isFresh()
   }
 
   /** Throws `unavailable` where the log was last followed more than five seconds ago, and what was found wrong with it. */
   assertFresh(): void {
     this.assertWhole()
-    if (!this.isFresh())
-      throw new KeymanError('unavailable', 'the server does not know at the moment what the audit log says', {
-        retryAfter: 1,
-        hint: 'try again in a moment',
-      })
+    this.#following.assertFresh()
   }
 
   /**
@@ -138,13 +140,37 @@ export class Sequencer {
 
   /** The newest checkpoint of at least the records that are committed now: signs one where it has to, in its turn. */
   async checkpoint(): Promise<string> {
-    const committed = await headSize(this.#deps.store)
+    const { store, checkpointEveryMs, monotonic } = this.#deps
+    const committed = await headSize(store)
+    const begun = monotonic()
     for (;;) {
-      await this.#advance()
+      // Somebody waits for it: where nobody signs whose turn it is, whoever is asked does.
+      const turn = monotonic() - begun > 2 * checkpointEveryMs ? 'anybody' : this.#turn()
+      const isDone = turn !== 'another' && (await this.#advance(turn))
+      if (!isDone) await this.#adopt(committed)
       if (this.#signed && this.#signed.size >= committed) return this.#signed.note
-      const wait = this.#signedAt + this.#deps.checkpointEveryMs - this.#deps.monotonic()
+      const wait = isDone ? this.#signedAt + checkpointEveryMs - monotonic() : LOOK_AGAIN_MS
       await new Promise(resolve => setTimeout(resolve, Math.max(1, wait)))
     }
+  }
+
+  /** Whose turn it is to sign. A server that has no others beside it signs without asking. */
+  #turn(): Turn {
+    const { fence } = this.#deps
+    return fence ? (fence() ?? 'another') : 'anybody'
+  }
+
+  /** A head that another server has signed, if this log comes by it. */
+  async #adopt(committed: bigint): Promise<void> {
+    await this.#catchUp()
+    if (this.#signed && this.#signed.size >= committed) return
+    const newest = await newestNote(this.#deps.store)
+    if (!newest || newest.size < committed) return
+    // One that our key has not signed is somebody's row, and nothing to go by.
+    const wrong = await this.hear(newest.note).catch((error: unknown) => error)
+    if (wrong !== undefined) return
+    const { size } = parseCheckpoint(newest.note)
+    if (size > (this.#signed?.size ?? -1n)) this.#signed = { size, note: newest.note }
   }
 
   /** Reads what is committed, and puts it into the tree, without signing. Gives the tree's size. */
@@ -155,7 +181,9 @@ export class Sequencer {
 
   start(): void {
     this.#timer ??= setInterval(() => {
-      this.#advance().catch(this.#deps.onError)
+      const turn = this.#turn()
+      const work = turn === 'another' ? this.#catchUp() : this.#advance(turn)
+      work.catch(this.#deps.onError)
     }, this.#deps.checkpointEveryMs)
     this.#timer.unref()
   }
@@ -183,32 +211,42 @@ export class Sequencer {
     this.#timer = undefined
     this.#signedAt = Number.NEGATIVE_INFINITY
     try {
-      await this.#advance()
+      await this.checkpoint()
     } finally {
       if (this.#begun && this.#broken === undefined) await this.#keepState()
     }
   }
 
-  /** Reads what is committed and signs it, where the last signature is long enough ago. */
-  async #advance(): Promise<void> {
+  /** Reads what is committed and signs it, where the last signature is long enough ago. Gives whether it may, as the database says. */
+  async #advance(turn: Exclude<Turn, 'another'>): Promise<boolean> {
     await this.#catchUp()
-    await this.#signing(async () => {
-      if (this.#deps.monotonic() - this.#signedAt >= this.#deps.checkpointEveryMs) await this.#sign()
-    })
+    try {
+      await this.#signing(async () => {
+        if (this.#deps.monotonic() - this.#signedAt >= this.#deps.checkpointEveryMs) await this.#sign(turn)
+      })
+      return true
+    } catch (error) {
+      // Who does it now is told by whoever asks for the lease.
+      if (error instanceof LeaseLost) return false
+      throw error
+    }
   }
 
   // Two lines: what a hanging keystore keeps from being signed is followed all the same.
   readonly #signing = oneAtATime()
 
   /** Reads what is committed: in a step that begins after the call, shared by all who ask meanwhile. */
-  readonly #catchUp = coalesce(() => this.#followOnce())
-
-  async #followOnce(): Promise<void> {
-    this.assertWhole()
-    const begun = this.#deps.monotonic()
-    await this.#orBroken(() => this.#follow())
-    this.#followedAt = begun
+  readonly #catchUp = coalesce(async () => {
+    await this.#following.read()
     await this.#keepHead()
+  })
+
+  async #followOnce(): Promise<boolean> {
+    this.assertWhole()
+    const { follower } = this.#deps
+    const before = follower.size
+    await this.#orBroken(() => this.#follow())
+    return follower.size !== before
   }
 
   async #follow(): Promise<void> {
@@ -275,7 +313,7 @@ export class Sequencer {
       throw tampered(`the audit log's tree of ${edge.size} records is not that of its records`)
   }
 
-  async #sign(): Promise<void> {
+  async #sign(turn: Exclude<Turn, 'another'>): Promise<void> {
     const { store, origin, logKey, now, follower } = this.#deps
     // Of one moment: the log is followed on while the keystore signs.
     const { size } = follower
@@ -286,7 +324,12 @@ export class Sequencer {
       keyId: noteKeyId(logKey.name, logKey.publicKey),
       sign: data => logKey.sign(data),
     })
-    await putNote(store, size, note, now())
+    if (turn === 'anybody') await putNote(store, size, note, now())
+    else
+      await store.transaction({ name: 'checkpoint', deadlineMs: 5_000 }, async t => {
+        await putNote(t, size, note, now())
+        await turn(t)
+      })
     this.#signedAt = this.#deps.monotonic()
     this.#signed = { size, note }
   }
@@ -335,6 +378,9 @@ export class Sequencer {
     }
   }
 }
+
+/** Of this server, by its fence; of another; or of whoever comes. */
+type Turn = Fence | 'anybody' | 'another'
 
 /** What a checkpoint says; by how many histories it is older than ours. */
 type Shown = { readonly size: bigint; readonly root: Uint8Array; readonly olderBy: number }
