@@ -134,6 +134,8 @@ export function createHosts(given: HostsDeps): Hosts {
     async start() {
       started = true
       endings.push(snapshot.onChange(closeGone))
+      // By the log alone, however long the rows take to be read.
+      endings.push(deps.ledger.onFacts(ids => void (ids.some(id => id.startsWith('host:')) && closeGone())))
       await snapshot.start()
       endings.push(() => snapshot.stop())
       // KRL and trust bundle are read from the database when a state is made, so the notification alone is enough.

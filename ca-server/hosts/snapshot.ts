@@ -2,24 +2,29 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { type Following, follow, type Store } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
-import { hostFact } from './facts.ts'
+import { hostFact, hostId } from './facts.ts'
 import type { LivingHost } from './port.ts'
 import { type HostRow, selectChange, selectLiving } from './records.ts'
 
 export const hostSubject = (name: HostName): string => `host:${name}`
 
-type Known = LivingHost & { readonly clientSpki: Uint8Array | undefined; readonly epoch: bigint }
+type Known = LivingHost & {
+  readonly id: string
+  readonly clientSpki: Uint8Array | undefined
+  readonly epoch: bigint
+}
 
 type SnapshotDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'readEpochs' | 'vouched' | 'onFacts'>
+  readonly ledger: Pick<Ledger, 'readEpochs' | 'vouched' | 'onFacts' | 'facts'>
   readonly monotonic?: (() => number) | undefined
   readonly onError: (error: unknown) => void
 }
 
 /**
  * The living hosts in memory, so that a host's request or frame costs no query. Read anew where the number of changes is another, or the
- * log says so. A stale epoch in here is harmless: the ledger refuses what was decided by it.
+ * log says so. A stale epoch in here is harmless: the ledger refuses what was decided by it. A host that the log says is gone is gone, whether
+ * or not the rows could be read since.
  */
 export class HostSnapshot {
   #hosts: ReadonlyMap<HostName, Known> = new Map()
@@ -83,10 +88,14 @@ export class HostSnapshot {
   }
 
   find(name: HostName): Known | undefined {
-    return this.#hosts.get(name)
+    const host = this.#hosts.get(name)
+    return host && this.#isThere(host) ? host : undefined
   }
   all(): readonly LivingHost[] {
-    return [...this.#hosts.values()]
+    return [...this.#hosts.values()].filter(host => this.#isThere(host))
+  }
+  #isThere({ id }: Known): boolean {
+    return this.#deps.ledger.facts.has(hostId(id))
   }
   /** Whether what is known may still be gone by: it is read each second, unless the database cannot be. */
   isFresh(): boolean {
@@ -94,19 +103,20 @@ export class HostSnapshot {
   }
   /** A living host with this very key, by what was read last. */
   knows(name: HostName, clientSpki: Uint8Array): boolean {
-    const known = this.#hosts.get(name)?.clientSpki
+    const known = this.find(name)?.clientSpki
     return known !== undefined && equalBytes(known, clientSpki)
   }
   /** The same for whoever is let in by it. Throws `unavailable`. */
   resolve(name: HostName, clientSpki: Uint8Array) {
     this.#following.assertFresh()
-    const host = this.#hosts.get(name)
+    const host = this.find(name)
     if (!host || !this.knows(name, clientSpki)) return undefined
     return { aliases: host.aliases, epochs: [{ subject: hostSubject(name), epoch: host.epoch }] }
   }
 }
 
 const known = (row: HostRow, epoch: bigint): Known => ({
+  id: row.id,
   name: row.name,
   aliases: row.aliases,
   labels: row.labels,

@@ -3,7 +3,7 @@ import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
 import { type ApiSession, logIn } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
-import { bodyOf, hostCertificateOf, type JoinedHost, joinHost } from '#test/support/worlds/attack-world.ts'
+import { bodyOf, hostCertificateOf, type JoinedHost, joinHost, outcome } from '#test/support/worlds/attack-world.ts'
 import {
   type DatabaseWorld,
   isRevokedAt,
@@ -111,6 +111,36 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     await revoke({ keyId })
     expect(await isRevokedAt(world, host, certificate)).toBe(true)
     await world.tells(/web1\.keyman\.localhost would not be told what is new, by what the database says/)
+  })
+
+  it('keeps no host in that was taken out while no host could be read, and the number of changes stays; one that was not is let in', async () => {
+    const [gone, stays] = [
+      await joinHost(world, 'gone.keyman.localhost'),
+      await joinHost(world, 'stays.keyman.localhost'),
+    ]
+    await world.sql(`create table kept as select * from access_epoch;
+      alter table host rename to real_host; alter table host_change rename to real_change;
+      create function may_read() returns boolean language plpgsql as $$ begin
+        if current_query() like '%removed_at is null order by name%' then raise exception 'not now' using errcode = '57014'; end if;
+        return true; end $$;
+      create view host as select * from real_host where may_read();
+      create view host_change as select version from real_change where may_read();
+      create function stay() returns trigger language plpgsql as $$ begin return old; end $$;
+      create trigger stay instead of update on host_change for each row execute function stay();
+      grant select, insert, update on host, host_change to keyman_runtime`)
+    const remove = () => outcome(call(world.alice.connection, api.hosts.remove, { params: { name: gone.name } }))
+    // Each connection of before is told once that the table is another.
+    await expect.poll(remove, { timeout: 10_000 }).toBe('not-found')
+    await world.sql(
+      'update access_epoch e set epoch = k.epoch from kept k where k.subject = e.subject; drop table kept',
+    )
+    const renew = (host: JoinedHost) => outcome(call(host.connection, api.hostSelf.renewClientCertificate))
+    expect([await renew(gone), await renew(stays)]).toEqual(['not-signed-in', 'done'])
+    await expect(hostCertificateOf(gone)).rejects.toMatchObject({ code: 'not-signed-in' })
+    await world.sql(`drop view host; drop view host_change; drop function may_read; drop function stay;
+      alter table real_host rename to host; alter table real_change rename to host_change`)
+    await expect.poll(() => renew(stays), { timeout: 10_000 }).toBe('done')
+    expect(await renew(gone)).toBe('not-signed-in')
   })
 
   it('is waited for though its row says that it never joined; and a revocation is in force where its own list is, whatever its row says', async () => {
