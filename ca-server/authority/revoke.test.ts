@@ -1,11 +1,14 @@
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { MachineCaller } from '#server/identity/index.ts'
+import { sessionKeyFact } from '#server/identity/records/facts.ts'
 import type { StoreConfig } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
+import { Facts } from '#shared/audit/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
@@ -19,7 +22,11 @@ import {
 } from '#shared/ssh/index.ts'
 import { startPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
+import { recorded } from '#test/support/worlds/insert-rows.ts'
 import { namedSession, openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
+import { KeyRing, openLogKey } from './keys.ts'
+import { selectKeys } from './records.ts'
+import { krlOf } from './revocation/krl.ts'
 
 const alice = parsePersonIdentity('alice@example.com', 'test')
 const bob = parsePersonIdentity('bob@example.com', 'test')
@@ -308,6 +315,46 @@ async function race(rooms: Rooms, rounds: number, atOnce: number): Promise<void>
     expect(await refused(rooms.authority.issueUserCertificate(caller, request()))).toBe('not-signed-in')
   }
 }
+
+test('a version of the KRL is known to nobody before all that is revoked by it, however many records it takes', async () => {
+  const rooms = await openWithGrants()
+  try {
+    // Of as many sessions as one record has no room for.
+    const keys = Array.from({ length: 120 }, () => `SHA256:${randomBytes(32).toString('base64').replace('=', '')}`)
+    const endsAt = new Date(rooms.clock.now.getTime() + 3_600_000)
+    await recorded(
+      rooms,
+      keys.map(key => sessionKeyFact(alice, key, endsAt)),
+      async () => {},
+    )
+    const read = Facts.none()
+    const ledger = {
+      ...rooms.ledger,
+      facts: { ...rooms.ledger.facts, ids: read.ids.bind(read) },
+      follow: async () => {},
+    }
+    const ring = new KeyRing(await selectKeys(rooms.store))
+    const logKey = await openLogKey(rooms.keystore, 'keyman.example.com/log')
+    // As a server has it that reads the log one record after the other, at whatever pace the database shows them.
+    const slow = krlOf({ ...rooms, ledger, logKey, organisation: 'acme', keys: () => ring, reloadKeys: async () => {} })
+    let index = 0n
+    const readOn = async () => {
+      for (const { record } of await rooms.ledger.list({ from: index, limit: 1_000 })) {
+        read.take(index++, record)
+        await slow.current()
+      }
+    }
+    await readOn()
+    const { krlVersion } = await rooms.authority.revoke({ person: alice }, undefined, by())
+    await readOn()
+    const krl = await slow.current()
+    expect(krl.version).toBe(krlVersion)
+    expect(decodeKrl(krl.bytes).fingerprints).toHaveLength(120)
+    expect(krl.bytes).toEqual((await rooms.authority.currentKrl()).bytes)
+  } finally {
+    await rooms.close()
+  }
+})
 
 describe('a revocation racing an issue, through the whole authority', () => {
   test('on PGlite no certificate slips between revocation and KRL', async () => {

@@ -91,6 +91,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
         const what = { ids, id, krlVersion, at, by, target: 'export of the log' }
         entries.push(...(await adoptRevokedIn(ledger, t, what)).entries)
       }
+      const last = entries.pop()
+      if (last) entries.push({ ...last, facts: [...(last.facts ?? []), ...serials.raised] })
       await ledger.appendIn(t, entries)
       const taken = [...persons.taken, ...[...access, ...hosts].map(fact => fact.id)]
       return { suspended: persons.suspended, taken }

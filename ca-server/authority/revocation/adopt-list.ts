@@ -73,8 +73,8 @@ export async function adoptList(
       by: { ...rest, actor: { kind: 'host', name: host } },
       target: `what ${host} had of before the restore`,
     })
-    const [first, ...others] = entries
-    if (first) await ledger.appendIn(t, [{ ...first, facts: [...facts, ...(first.facts ?? [])] }, ...others])
+    const last = entries.at(-1)
+    if (last) await ledger.appendIn(t, [...entries.slice(0, -1), { ...last, facts: [...(last.facts ?? []), ...facts] }])
     return adopted
   })
 }

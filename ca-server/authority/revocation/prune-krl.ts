@@ -82,7 +82,7 @@ export async function pruneKrl({
             actor: { kind: 'server' },
             details: { krlVersion: version.toString(), intervals: some.length },
             // What was said of them need not be remembered: that somebody says it again would revoke, not let in.
-            facts: [...facts, ...some.map(({ id }) => ({ id, is: null, until: now() }))],
+            facts: [...some.map(({ id }) => ({ id, is: null, until: now() })), ...facts],
           },
         ])
         return true

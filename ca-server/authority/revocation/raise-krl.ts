@@ -10,7 +10,8 @@ const AHEAD = 1_000_000n
 
 /**
  * Takes the lock under which the KRL's versions and contents go forward together, until the commit, and tells the other servers at
- * it. Gives the new version, above all that the log knows and above `atLeast`, and the facts that the change's first record has to say.
+ * it. Gives the new version, above all that the log knows and above `atLeast`, and the facts that the change has to say last of all: whoever
+ * reads the log knows of a version once all is known that it holds, and one version has one content.
  * Throws `internal` where the database names one that hosts would refuse, or after which there would soon be none, or a time that can't be.
  */
 export async function raiseKrl(

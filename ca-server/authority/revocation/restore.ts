@@ -12,7 +12,7 @@ import { raiseKrl } from './raise-krl.ts'
 /**
  * A backup was put back. Whatever was issued before is revoked, up to where the new history begins: what was issued after the
  * backup stands in no record, what was revoked after it in no list, and nobody who signs in anew needs any of it. Host
- * certificates stay: hosts could not be reached without. Gives what the record has to say. `held`: labels of the keystore's keys.
+ * certificates stay: hosts could not be reached without. Gives what the records have to say, `raised` the last of them. `held`: labels of the keystore's keys.
  * Throws `conflict` or `denied` where the database lacks an authority that has given serials, or that `bundle` names: what that issued would stay good.
  */
 export async function beginSerialsIn(
@@ -30,9 +30,10 @@ export async function beginSerialsIn(
     readonly bundle?: TrustBundle | undefined
     readonly at: Date
   },
-): Promise<{ readonly krlVersion: bigint; readonly facts: readonly Fact[] }> {
+): Promise<{ readonly krlVersion: bigint; readonly facts: readonly Fact[]; readonly raised: readonly Fact[] }> {
   const base = BigInt(incarnationNumber(incarnation) - 1) * SPAN
-  const { version, facts } = await raiseKrl({ ledger }, t, at, base)
+  const { version, facts: raised } = await raiseKrl({ ledger }, t, at, base)
+  const facts: Fact[] = []
   const rows = await selectKeys(t)
   refuseMissing(
     rows.filter(({ label }) => held.includes(label)),
@@ -61,5 +62,5 @@ export async function beginSerialsIn(
     facts.push(serialsFact({ authority: label, incarnation, next }))
     if (purpose === 'ssh-user') facts.push(revokedFact({ authority: label, from: FIRST_SERIAL, to: next - 1n }))
   }
-  return { krlVersion: version, facts }
+  return { krlVersion: version, facts, raised }
 }

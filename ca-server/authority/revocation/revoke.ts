@@ -251,6 +251,7 @@ async function list(
   await insertRevoked(t, certificates, id)
   const common = { id, krlVersion: krlVersion.toString(), certificates: certificates.length, sessions }
   const parts = inParts(certificates)
+  const last = Math.max(parts.length - 1, 0)
   return {
     revocation: { id, target, revoked: certificates.length, sessions, krlVersion },
     entries: (parts.length === 0 ? [undefined] : parts).map((part, n) => ({
@@ -259,7 +260,7 @@ async function list(
       target,
       ...(reason === undefined ? {} : { reason }),
       details: { ...common, ...(part && { authority: part.authority, serials: part.serials }) },
-      facts: [...(n === 0 ? [...raised, ...facts] : []), ...(part?.facts ?? [])],
+      facts: [...(n === 0 ? facts : []), ...(part?.facts ?? []), ...(n === last ? raised : [])],
     })),
   }
 }
