@@ -47,6 +47,21 @@ describe('somebody who owns the database', () => {
     expect(await begun().next()).toBe(1002n)
   })
 
+  it('has none given twice by answering with the row of an authority that has come less far; with its own it goes on', async () => {
+    expect(await begun().next()).toBe(2n)
+    expect(await begun().next()).toBe(1002n)
+    expect(await begun('ssh-host-1').next()).toBe(2n)
+    const run = (statement: string) => rooms.store.execute(statement, [])
+    await run('create schema lies')
+    await run(`create function lies.same(text, text) returns boolean language sql immutable as
+      $$ select $1 operator(pg_catalog.=) case when $2 operator(pg_catalog.=) 'ssh-user-1' then 'ssh-host-1' else $2 end $$`)
+    await run('create operator lies.= (leftarg = text, rightarg = text, function = lies.same)')
+    await run('set search_path = lies, pg_catalog, public')
+    await expect(begun().next()).rejects.toThrow(REFUSED)
+    await run('reset search_path')
+    expect(await begun().next()).toBe(2002n)
+  })
+
   it('begins none by a row that was there before the first', async () => {
     await rooms.store.execute(
       `insert into serial_block (authority, incarnation, next) values ('ssh-user-1', $1, 900)`,

@@ -86,7 +86,8 @@ async function reserveBlock({ store, ledger, newRequestId }: SerialsDeps, author
   const { incarnation } = store
   const read = async () => {
     const found = await selectBlock(store, authority, incarnation)
-    return found ? [found] : []
+    // A true row may be another authority's, which has come less far.
+    return found?.authority === authority && found.incarnation === incarnation ? [found] : []
   }
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     // A row that was not moved on is what the log said before, not what it says.
