@@ -5,7 +5,7 @@ import { hostsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
 import { HostClocks } from './clocks.ts'
 import { CLOSE, Connection, type Held } from './connection.ts'
-import { hostFact } from './facts.ts'
+import { hostFact, idOfName } from './facts.ts'
 import { type InForce, inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
@@ -187,7 +187,14 @@ export function createHosts(given: HostsDeps): Hosts {
     },
     async words(on, name) {
       const row = await selectByName(on, name)
-      if (row?.name !== name || !deps.ledger.facts.holds(hostFact(row))) throw noSuchHost(name)
+      if (row?.name !== name || !deps.ledger.facts.holds(hostFact(row))) {
+        const id = idOfName(deps.ledger.facts, name)
+        if (id === undefined) throw noSuchHost(name)
+        return [
+          { name: 'Host', value: `${name}: the database does not say what the audit log says of it` },
+          { name: 'Known here as', value: id },
+        ]
+      }
       return [
         { name: 'Host', value: `${name} with the labels ${hostsText({ labels: row.labels }) || 'none'}` },
         ...(row.place === undefined ? [] : [{ name: 'In', value: row.place }]),

@@ -1,5 +1,5 @@
 /** Pure: what of this room's rows lets a host in, as the records say it (`shared/audit/facts.ts`). */
-import type { Fact } from '#server/ledger/index.ts'
+import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { toHex } from '#shared/bytes.ts'
 
 export const hostId = (id: string): string => `host:${id}`
@@ -25,6 +25,33 @@ export const hostFact = (host: {
     clientSpki: host.clientSpki && toHex(host.clientSpki),
   },
 })
+
+const NAME = 'host-name:'
+const ownName = (name: string, id: string): Fact => ({ id: `${NAME}${name}`, is: id })
+const alias = (name: string, id: string): Fact => ({ id: `${NAME}${name}`, is: `alias of ${id}` })
+/** Which living host has a name: no second one gets it, and the host is taken out by it, though the database hides its row. */
+export const hostNameFacts = (host: {
+  readonly id: string
+  readonly name: string
+  readonly aliases: readonly string[]
+}): Fact[] => [ownName(host.name, host.id), ...host.aliases.map(each => alias(each, host.id))]
+type Known = Pick<Ledger['facts'], 'has' | 'holds' | 'ids'>
+/** Of one from before this was said the log knows it by its row alone. */
+function namedBy(facts: Known, name: string, of: typeof ownName): string | undefined {
+  if (!facts.has(ownName(name, '').id)) return undefined
+  const living = [...facts.ids(hostId(''))].map(id => id.slice(hostId('').length))
+  return living.find(id => facts.holds(of(name, id)))
+}
+/** The ID of the living host whose own name this is. */
+export const idOfName = (facts: Known, name: string): string | undefined => namedBy(facts, name, ownName)
+export const isNameTaken = (facts: Known, name: string): boolean =>
+  [ownName, alias].some(of => namedBy(facts, name, of) !== undefined)
+/** All that the log says of a host, to be said to be gone. */
+export function goneHost(facts: Pick<Known, 'holds' | 'ids'>, id: string): Fact[] {
+  const isIts = (name: string) => facts.holds(ownName(name, id)) || facts.holds(alias(name, id))
+  const names = [...facts.ids(NAME)].filter(each => isIts(each.slice(NAME.length)))
+  return [hostId(id), ...names].map(each => ({ id: each, is: null }))
+}
 
 export const tokenId = (hash: Uint8Array): string => `join-token:${toHex(hash)}`
 export const tokenFact = (token: {

@@ -5,7 +5,7 @@ import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
 import { type HostName, parseHostName } from '#shared/names.ts'
-import { hostFact, hostId, tokenFact } from './facts.ts'
+import { goneHost, hostFact, hostId, hostNameFacts, idOfName, isNameTaken, tokenFact } from './facts.ts'
 import type { HostsDeps, HostView, NewHost } from './port.ts'
 import {
   bumpChange,
@@ -38,11 +38,14 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const id = `host_${toBase64Url(deps.random(16))}`
   const secret = toBase64Url(deps.random(32))
   try {
+    await deps.ledger.follow()
     await deps.act(by, { name: 'host add' }, async t => {
       // One host is added after the other from here on, so that no two take one name, whichever of them has it as an alias.
       await bumpChange(t)
       const held = await selectTaken(t, [name, ...aliases])
       if (held) throw taken(held)
+      const hidden = [name, ...aliases].find(each => isNameTaken(deps.ledger.facts, each))
+      if (hidden !== undefined) throw taken({ name: hidden, host: hidden })
       await insertHost(t, id, host, at)
       await insertToken(t, { hash: hashOf(secret), host: id, at, endsAt })
       const details = {
@@ -59,7 +62,11 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
           target: name,
           decision: 'allow',
           details,
-          facts: [hostFact({ ...host, id }), tokenFact({ hash: hashOf(secret), host: id, endsAt })],
+          facts: [
+            hostFact({ ...host, id }),
+            ...hostNameFacts({ id, name, aliases }),
+            tokenFact({ hash: hashOf(secret), host: id, endsAt }),
+          ],
         },
       ])
     })
@@ -99,11 +106,13 @@ function checkSuffix(field: string, name: HostName, suffixes: readonly string[])
 export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<{ goodUntil: Date }> {
   // The one that counts: somebody may have put another of this name in its place.
   const [row] = await vouchedHost(deps, name)
-  if (!row) throw noSuchHost(name)
+  // One whose row is hidden goes by the log.
+  const id = row?.id ?? idOfName(deps.ledger.facts, name)
+  if (id === undefined) throw noSuchHost(name)
   // Invariant 2: what is being issued to this host ends before, and is then found; or is refused.
   return deps.act(by, { name: 'host remove', changes: [hostSubject(name)] }, async t => {
     // By the log: a trigger may keep the row as it is, which counts for nothing from now on.
-    if (!(await setRemoved(t, row.id, deps.now())) && !deps.ledger.facts.has(hostId(row.id))) throw noSuchHost(name)
+    if (!(await setRemoved(t, id, deps.now())) && !deps.ledger.facts.has(hostId(id))) throw noSuchHost(name)
     // Before anything is recorded: who adds a host takes this row first and the log's head after it.
     await bumpChange(t)
     const { revoked, goodUntil } = await deps.revokeHostIn(t, name, by)
@@ -114,7 +123,7 @@ export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promi
         target: name,
         decision: 'allow',
         details: { revoked },
-        facts: [{ id: hostId(row.id), is: null }],
+        facts: goneHost(deps.ledger.facts, id),
       },
     ])
     return { goodUntil }

@@ -3,7 +3,14 @@ import { call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
 import { type ApiSession, logIn } from '#test/support/people/api-person.ts'
 import { requires } from '#test/support/requires.ts'
-import { bodyOf, hostCertificateOf, type JoinedHost, joinHost, outcome } from '#test/support/worlds/attack-world.ts'
+import {
+  addHost,
+  bodyOf,
+  hostCertificateOf,
+  type JoinedHost,
+  joinHost,
+  outcome,
+} from '#test/support/worlds/attack-world.ts'
 import {
   type DatabaseWorld,
   isRevokedAt,
@@ -111,6 +118,28 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     await revoke({ keyId })
     expect(await isRevokedAt(world, host, certificate)).toBe(true)
     await world.tells(/web1\.keyman\.localhost would not be told what is new, by what the database says/)
+    // Nor a number after which there would soon be none.
+    await world.sql('update host set krl_version = 0, revision = 9007199254740990')
+    expect((await stateOf(world, host)).revision).toBeLessThan(2 ** 50)
+    await world.sql('update host set revision = 1000')
+  })
+
+  it('gives no second host the name of one that is hidden, and keeps none in that is hidden while it is taken out', async () => {
+    const name = 'hidden.keyman.localhost'
+    const old = await joinHost(world, name, { aliases: ['hid.keyman.localhost'] })
+    const add = (name: string, more: object = {}) => outcome(addHost(world, name, { ...more }))
+    const [{ id } = {}] = await world.sql('select id from host where name = $1', [name])
+    await world.sql('update host set removed_at = now() where id = $1', [id])
+    expect(await add(name)).toBe('conflict')
+    expect(await add('other.keyman.localhost', { aliases: [name] })).toBe('conflict')
+    expect(await add('hid.keyman.localhost')).toBe('conflict')
+    expect(await outcome(call(world.alice.connection, api.hosts.remove, { params: { name } }))).toBe('done')
+    await world.sql('update host set removed_at = null where id = $1', [id])
+    await world.sql('update host_change set version = version + 1')
+    expect(await outcome(call(old.connection, api.hostSelf.renewClientCertificate))).toBe('not-signed-in')
+    await world.sql('update host set removed_at = now() where id = $1', [id])
+    // The twin: nobody has these names any more.
+    expect([await add(name), await add('hid.keyman.localhost')]).toEqual(['done', 'done'])
   })
 
   it('keeps no host in that was taken out while no host could be read, and the number of changes stays; one that was not is let in', async () => {
