@@ -24,12 +24,17 @@ export async function sortKeys(
     new RegExp(`^${row.purpose}-[0-9]+$`).test(row.label) &&
     held.some(({ label, spki }) => label === row.label && equalBytes(spki, row.spki)) &&
     signedItself(row)
+  // A second row of a key, by another label, would give that label's serials and revocations to it.
+  const isItsLabel = (row: KeyRow) => {
+    const labels = held.filter(({ spki }) => equalBytes(spki, row.spki)).map(({ label }) => label)
+    return labels.length === 0 || labels.includes(row.label)
+  }
   const known = rows.filter(row => {
     try {
       const named = statesIn(bundle, row)
       return named.length > 0
         ? // A root stands in the bundle itself; a canary that is none would have hosts refuse every list.
-          named.includes(row.state) && (row.purpose === 'machines' || signedItself(row))
+          named.includes(row.state) && isItsLabel(row) && (row.purpose === 'machines' || signedItself(row))
         : isHeld(row)
     } catch {
       return false

@@ -128,6 +128,20 @@ it('a foreign row that comes while the server runs is refused at the next look; 
   expect(rooms.authority.trusted().hostAuthorities).toHaveLength(2)
 })
 
+it('a second row of a trusted key, by another label, is none: its serials and revocations are those of the first', async () => {
+  fresh()
+  const rooms = await start()
+  await rooms.store.execute('drop index authority_key_active', [])
+  await rooms.store.execute(
+    `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
+     select 'ssh-user-9', purpose, state, spki, certificate, incarnation, created_at from authority_key where label = 'ssh-user-1'`,
+    [],
+  )
+  await rooms.authority.reload()
+  expect(rooms.authority.trusted().userAuthorities).toHaveLength(1)
+  expect(rooms.said).toEqual([expect.stringMatching(/ALARM.*ssh-user-9/)])
+})
+
 it("a row that makes another authority of our own host authority's or log key", async () => {
   fresh()
   const before = await start()
