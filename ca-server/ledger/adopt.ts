@@ -42,7 +42,11 @@ export async function readUnsealedLog(
     if (rows.length === 0) break
     for (const { index, record, seal } of rows) {
       if (index !== edge.size) throw tampered(`record ${edge.size} of the audit log is missing`)
-      if (seal) throw new KeymanError('conflict', 'the records of this database are sealed already')
+      // No release that sealed nothing wrote what is so into its records.
+      if (seal || record.includes('"facts":{'))
+        throw new KeymanError('conflict', 'the records of this database are sealed already', {
+          hint: 'where they have no seal, somebody took them away: keep the database as it is, and restore a backup (docs/audit.md)',
+        })
       edge.append([leafHash(utf8(record))])
       records.push(record)
       if (head && edge.size === head.size && !equalBytes(edge.root(), head.root))

@@ -2,18 +2,23 @@ import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { z } from 'zod'
 import { call } from '#cli/server/client.ts'
+import { openLogKey } from '#server/authority/index.ts'
 import { loadConfig } from '#server/config/index.ts'
-import { makeSealKey } from '#server/ledger/index.ts'
+import { logName, makeSealKey } from '#server/ledger/index.ts'
+import { advanceTree, putNote } from '#server/ledger/tree-store.ts'
 import { openBase } from '#server/open-base.ts'
 import { adopt } from '#server/operator/adopt.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
+import { utf8 } from '#shared/bytes.ts'
+import { encodeCheckpoint, leafHash, noteKeyId, signedNote, TreeEdge } from '#shared/merkle/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { logIn } from '#test/support/people/api-person.ts'
 import { type AttackWorld, openAttackWorld } from '#test/support/worlds/attack-world.ts'
 
-/** A database as the release before wrote it: the same rows, and a log without seals. */
+/** First a database whose seals somebody took away; then one as the release before wrote it: the same rows, and a log that seals nothing. */
 let world: AttackWorld
 const database = () => `${world.server.dataFolder}/database`
 const config = () => loadConfig({ env: { ...process.env, ...world.server.env }, home: world.server.folder })
@@ -32,6 +37,30 @@ beforeAll(async () => {
 })
 afterAll(() => world?.close())
 
+/** Records that say nothing of rows, with the tree and the signed head that belong to them. */
+async function asBeforeSeals(): Promise<void> {
+  const { store, logKeystore, close } = await openBase(config(), () => {})
+  const { name, publicKey, sign } = await openLogKey(logKeystore, logName(config().organisation, store.incarnation))
+  const rows = await store.query(
+    'select index, record from ledger_record order by index',
+    [],
+    z.object({ index: z.bigint(), record: z.string() }),
+  )
+  const edge = TreeEdge.empty()
+  const texts = rows.map(({ record }) => {
+    const { facts: _, after: __, place: ___, root: ____, ...said } = JSON.parse(record)
+    return JSON.stringify(said)
+  })
+  for (const [n, { index }] of rows.entries())
+    await store.execute('update ledger_record set record = $2 where index = $1', [index, texts[n] ?? ''])
+  for (const forget of ['delete from ledger_tile', 'delete from ledger_checkpoint', 'update ledger_tree set size = 0'])
+    await store.execute(forget, [])
+  await advanceTree(store, 0n, BigInt(rows.length), edge.append(texts.map(text => leafHash(utf8(text)))))
+  const head = encodeCheckpoint({ origin: name, size: edge.size, root: edge.root() })
+  await putNote(store, edge.size, await signedNote(head, { name, keyId: noteKeyId(name, publicKey), sign }), new Date())
+  await close()
+}
+
 async function change(work: (store: Store) => Promise<unknown>): Promise<void> {
   const store = await openStore({ engine: 'pglite', folder: database() })
   await work(store).finally(() => store.close())
@@ -39,8 +68,14 @@ async function change(work: (store: Store) => Promise<unknown>): Promise<void> {
 
 it('a log whose seals somebody took away is none to be taken over: this server remembers it', async () => {
   await expect(adopt(config(), async () => true)).rejects.toThrow(/remembers a log whose records are sealed/)
+})
+
+it('nor is it where nobody remembers it: its records say what only sealed ones say', async () => {
   // As it is where the release before ran.
   for (const pin of ['log-head', 'log-state']) rmSync(join(world.server.dataFolder, 'pins', `${pin}.json`))
+  await expect(adopt(config(), async () => true)).rejects.toThrow(/are sealed already/)
+  await asBeforeSeals()
+  expect(await adopt(config(), async () => false)).toBe('left')
 })
 
 it('a log without seals is taken over by nobody but the operator: the server does not start on it', async () => {
