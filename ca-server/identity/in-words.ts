@@ -1,7 +1,7 @@
 import { KeymanError } from '#shared/errors.ts'
 import { madeAt, named } from './passkeys.ts'
 import type { IdentityDeps, IdentityWords } from './port.ts'
-import { linkFact, passkeysBy, personFact, resetBy, sessionFact } from './records/facts.ts'
+import { linkFact, passkeysBy, personFact, personId, resetBy, sessionFact } from './records/facts.ts'
 import { selectOpenLinks } from './records/link-records.ts'
 import { selectPasskeys, selectPerson } from './records/person-records.ts'
 import { selectSession } from './records/session-records.ts'
@@ -12,10 +12,10 @@ const STRANGE = 'unknown: the database does not say what the audit log says'
 export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'now' | 'ledger'>): IdentityWords => ({
   async person(on, identity) {
     const person = await selectPerson(on, identity)
-    if (!person)
+    if (!person && !facts.has(personId(identity)))
       throw new KeymanError('not-found', `there is no person ${identity}`, { hint: 'see keyman person list' })
     // Never a refusal: somebody changes a row, and nobody could be disabled any more.
-    if (person.identity !== identity || !facts.holds(personFact(person)))
+    if (person?.identity !== identity || !facts.holds(personFact(person)))
       return [{ name: `Who ${identity} is`, value: STRANGE }]
     const role = person.owner ? 'owner' : 'no owner'
     const { shown, hidden } = passkeysBy(facts, identity, await selectPasskeys(on, identity))

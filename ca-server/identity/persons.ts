@@ -78,7 +78,7 @@ export function createPersons(room: Room, act: Act): Persons {
           if (before.state === 'active') return view(before)
           // A reset that comes meanwhile makes it a yes to something else.
           const sinceEnd = endOf(room, identity)
-          const confirmed = before.owner ? await confirmIn(room, t, before, by) : []
+          const yes = before.owner ? await confirmIn(room, t, before, by) : undefined
           await updateState(t, identity, 'active')
           await announceChange(t, [personId(identity)])
           await ledger.appendIn(t, [
@@ -87,7 +87,8 @@ export function createPersons(room: Room, act: Act): Persons {
               kind: 'person-enabled',
               target: identity,
               sinceEnd,
-              facts: [personFact({ ...before, state: 'active' }), ...confirmed],
+              ...(yes && { confirmed: yes.confirmed }),
+              facts: [personFact({ ...before, state: 'active' }), ...(yes?.facts ?? [])],
             },
           ])
           return view({ ...before, state: 'active' })
@@ -107,7 +108,7 @@ export function createPersons(room: Room, act: Act): Persons {
           if (before.owner === owner) return view(before)
           // Else whoever has reset somebody could have the rights back without the yes that they wait for.
           const sinceEnd = endOf(room, identity)
-          const confirmed = owner ? await confirmIn(room, t, before, by) : []
+          const yes = owner ? await confirmIn(room, t, before, by) : undefined
           // What an owner has prepared ends with the right to, and so does what is under way: no row says of either that there is none.
           const ended = owner ? undefined : await endSessions(room, t, { person: identity })
           await updateOwner(t, identity, owner)
@@ -120,7 +121,8 @@ export function createPersons(room: Room, act: Act): Persons {
               target: identity,
               sinceEnd,
               details: { owner, sessions: ended?.sessions.length },
-              facts: [personFact(changed), ...confirmed, ...(ended?.facts ?? [])],
+              ...(yes && { confirmed: yes.confirmed }),
+              facts: [personFact(changed), ...(yes?.facts ?? []), ...(ended?.facts ?? [])],
             },
           ])
           return view(changed)

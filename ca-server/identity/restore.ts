@@ -2,7 +2,7 @@ import type { Fact, Ledger, NewerLog } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { gone, passkeyEnd, passkeyId, personFact } from './records/facts.ts'
+import { gone, passkeyEnd, passkeyFact, passkeyId, personFact } from './records/facts.ts'
 import {
   deletePasskey,
   type PersonRow,
@@ -108,14 +108,11 @@ async function takePasskeysIn(
   t: Queryable,
   { facts, changed }: NewerLog,
 ): Promise<Fact[]> {
-  const said = {
-    isGone: (id: string) => facts.knows(id) && !facts.has(id),
-    isOlder: (id: string, than: string) => facts.isOlder(id, than),
-  }
-  const ended = new Set([...ledger.facts.ids('passkey:')].filter(said.isGone))
+  const ended = new Set([...ledger.facts.ids('passkey:')].filter(id => facts.isGone(id)))
   for (const { identity } of await selectPersons(t))
     for (const passkey of await selectPasskeys(t, identity)) {
-      if (passkeyEnd(said, passkey) === undefined) continue
+      // Of another's that the database gives for one of these nothing is said.
+      if (!ledger.facts.holds(passkeyFact(passkey)) || passkeyEnd(facts, passkey) === undefined) continue
       ended.add(passkeyId(passkey.id))
       await deletePasskey(t, identity, passkey.id)
     }

@@ -6,7 +6,7 @@ import {
   type Store,
   unlessCommitted,
 } from '#server/store/index.ts'
-import { endOf, type Fact } from '#shared/audit/index.ts'
+import { endOf, type Fact, passkeyOfId } from '#shared/audit/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
@@ -150,7 +150,14 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     const isOver = ends.some(({ id, at }) => (follower.facts.saidAt(id)?.toString() ?? '') !== at)
     const past = split.some(({ facts }) => facts && facts.length > 0) ? await lockPast(t, follower.edge) : undefined
     const after = past?.edge.size
-    if (isOver || ends.some(({ id }) => past?.read.some(record => record.includes(JSON.stringify(id)))))
+    const isUnseen = split.some(
+      ({ target, confirmed }) =>
+        target !== undefined &&
+        confirmed !== undefined &&
+        (follower.facts.passkeyBeside(target, confirmed) !== undefined ||
+          past?.read.some(record => record.includes(JSON.stringify(passkeyOfId(target, '')).slice(0, -1)))),
+    )
+    if (isUnseen || isOver || ends.some(({ id }) => past?.read.some(record => record.includes(JSON.stringify(id)))))
       throw new KeymanError('conflict', 'what this was decided from has changed meanwhile', { hint: 'try again' })
     const seen = new Map<string, number>()
     const rows = split.map((entry, place) => {

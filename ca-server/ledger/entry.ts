@@ -32,6 +32,11 @@ export type Entry = {
    * signs in, else the one whom it is done to. Where the log holds a later end before this record, it is not taken.
    */
   sinceEnd?: string
+  /**
+   * Of a yes to somebody who was reset: the IDs of all passkeys that this is a yes to. Where the log says before this record that the
+   * person has another one, it is not taken.
+   */
+  confirmed?: readonly string[]
 }
 
 /** What a certificate's record says of it, and what revoking finds it by. */
@@ -85,7 +90,7 @@ export function inRecords(entries: readonly Entry[]): Entry[] {
     }
     const [facts = [], ...more] = parts
     // What holds of the first holds of them all, and may itself be an end.
-    const { details: _, sinceEnd: __, ...rest } = entry
+    const { details: _, sinceEnd: __, confirmed: ___, ...rest } = entry
     return [{ ...entry, facts }, ...more.map(part => ({ ...rest, facts: part }))]
   })
 }
@@ -117,6 +122,7 @@ export function encodeRecord(
   text += `,"at":"${at}"`
   if (certificate)
     text += `,"certificate":${JSON.stringify(encodeCertificate(certificate.facts, certificate.bodyHash))}`
+  if (entry.confirmed) text += `,"confirmed":${JSON.stringify(entry.confirmed)}`
   text += member('decision', entry.decision)
   if (entry.details) text += `,"details":${canonicalJson(entry.details)}`
   if (facts) text += `,"facts":${canonicalJson(encodeFacts(facts))}`

@@ -62,6 +62,8 @@ export const secondsUpTo = (most: number) =>
     .min(1, 'must be at least 1s')
     .max(most, `must be at most ${formatDuration(most)}`)
 export const seconds = secondsUpTo(400 * 86_400)
+/** Seconds that an invitation or the link of a reset may be good. */
+export const LONGEST_LINK = 30 * 86_400
 /** A whole number in an address: decimal digits, no sign, blank, exponent or leading zero, and within what its column holds. */
 export const decimal = (least: number, most: number) =>
   z

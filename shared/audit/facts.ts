@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import { digestOf, type JsonValue } from '../canonical-json.ts'
-import { endedId, endOf, isEndedWithAll } from './ended.ts'
+import { endedId, endOf, isEndedWithAll, passkeyEnd, passkeyOfId, resetLinkId } from './ended.ts'
 import { factSaid } from './record.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
@@ -26,6 +26,8 @@ const factsOfRecord = z.looseObject({
   }),
   /** By whose invitation somebody was enrolled. */
   details: z.looseObject({ invitedBy: z.string().optional() }).optional(),
+  /** IDs of the passkeys that a yes to somebody who was reset is a yes to. */
+  confirmed: z.array(z.string()).optional(),
   after: z.string().transform(BigInt),
   place: z.int().nonnegative().default(0),
   facts: z.record(z.string(), factSaid),
@@ -144,7 +146,7 @@ export class Facts {
    */
   #assertPossible(
     index: bigint,
-    { kind, requestId, actor, details, after, place, facts, sinceEnd, target }: Saying,
+    { kind, requestId, actor, details, after, place, facts, sinceEnd, target, confirmed }: Saying,
   ): void {
     // Made for this very place, while the log's end was locked: one that was kept back, or is written once more, stands elsewhere.
     if (index !== after + BigInt(place)) throw new RangeError(`it was made to be record ${after + BigInt(place)}`)
@@ -158,6 +160,8 @@ export class Facts {
     const end = endOf({ kind, actor, target, sinceEnd })
     if (end && end.at !== (this.saidAt(end.id)?.toString() ?? ''))
       throw new RangeError(`it was consented to before all that ${end.id.slice(endedId('').length)} had was ended`)
+    const unseen = target && confirmed && this.passkeyBeside(target, confirmed)
+    if (unseen) throw new RangeError(`it is a yes to passkeys of ${target}, who had ${unseen} too`)
     for (const [id, value] of Object.entries(facts)) {
       const known = this.#known.get(id)
       const isGone = (Array.isArray(value) ? value[0] : value) === null
@@ -168,13 +172,25 @@ export class Facts {
       const isOver = !this.has(id) || (inviter !== undefined && isEndedWithAll(this, id, inviter))
       if (USING_UP.has(kind) && isGone && isOver) throw new RangeError(`it uses ${id}, which is not there, or was used`)
       const person = `person:${identity}`
-      if (kind === 'enrolled' && isGone && !(person in facts) && this.isOlder(id, person))
-        throw new RangeError(`it uses ${id}, which was made before something was said of ${person}`)
+      if (kind === 'enrolled' && isGone && !(person in facts))
+        for (const newer of [person, resetLinkId(identity ?? '')])
+          if (this.isOlder(id, newer))
+            throw new RangeError(`it uses ${id}, which was made before something was said of ${newer}`)
       const [, numbered, number] = NUMBERED.exec(id) ?? []
       const highest = numbered && !isGone ? this.#highest.get(numbered) : undefined
       if (highest !== undefined && highest >= BigInt(number ?? ''))
         throw new RangeError(`it says ${id} after ${numbered}${highest}`)
     }
+  }
+
+  /** The ID of a passkey that this person has and that is none of these. */
+  passkeyBeside(person: string, ids: readonly string[]): string | undefined {
+    const before = passkeyOfId(person, '')
+    for (const each of this.ids('passkey-of:')) {
+      const id = each.slice(before.length)
+      if (each.startsWith(before) && !ids.includes(id) && passkeyEnd(this, { id, person }) === undefined) return id
+    }
+    return undefined
   }
 
   /** Whether it had ended when the log was so long. One that is not known is new. */
@@ -199,6 +215,11 @@ export class Facts {
   /** Whether the log ever said anything of it, that it is gone too. */
   knows(id: string): boolean {
     return this.#known.has(id)
+  }
+
+  /** Whether it said that there was such a thing, and then that it is gone. */
+  isGone(id: string): boolean {
+    return this.knows(id) && !this.has(id)
   }
 
   /** The record that said the newest of it. */

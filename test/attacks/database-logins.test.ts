@@ -461,6 +461,23 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
     await world.sql('drop table kept_action')
   })
 
+  it('a touch is good for as long as its page has said, whatever the row says afterwards; in time it is', async () => {
+    const thief = untouched(world.alice.connection)
+    const invite = (identity: string, touch?: string) =>
+      call(thief, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }), ...(touch ? { touch } : {}) })
+    const touched = async (identity: string) => {
+      const transaction = (await refusal(invite(identity))).transaction?.id ?? ''
+      await confirm(world.server, alice, transaction)
+      return transaction
+    }
+    const [late, again] = [await touched('late@example.com'), await touched('soon@example.com')]
+    await world.sql(`update action_transaction set ends_at = ends_at + interval '1 hour' where id = $1`, [late])
+    expect(await outcome(invite('soon@example.com', again))).toBe('done')
+    world.setClock(301)
+    expect(await outcome(invite('late@example.com', late))).toBe('assertion-required')
+    world.setClock(0)
+  })
+
   it('an invitation or administrator link that somebody wrote, or changed, makes nobody; a real one does', async () => {
     const invite = (identity: string) =>
       call(world.alice.connection, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }) })

@@ -86,6 +86,50 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
     await logIn(world.server, first)
   })
 
+  it('makes a passkey by no older link of a reset that was hidden from the newer one; by the newer it does', async () => {
+    const bob = world.bob.person
+    const resetBob = async (session: ApiSession) =>
+      (
+        await call(session.connection, api.persons.reset, {
+          params: { identity: bob.identity },
+          body: bodyOf(api.persons.reset, {}),
+        })
+      ).link
+    const leaked = await resetBob(mallory)
+    await world.sql(`create table kept as select * from enrolment_link where identity = 'bob@example.com' and used_at is null;
+      delete from enrolment_link where id in (select id from kept)`)
+    const link = await resetBob(world.alice)
+    await world.sql('insert into enrolment_link select * from kept')
+    await expect(enrol(world.server, leaked, bob.identity)).rejects.toThrow('expired')
+    await logIn(world.server, await enrol(world.server, link, bob.identity))
+  })
+
+  it('has no yes count for a passkey that is made while it is said; for one that was there it does', async () => {
+    const first = await enrol(world.server, await reset(), params.identity)
+    await enable()
+    await logIn(world.server, first)
+    const link = await reset()
+    // Nobody waits for the other by what both would end, nor by a lock.
+    await world.sql(`create table kept as select * from enrolment_link where identity = 'pam@example.com' and used_at is null;
+      delete from enrolment_link where id in (select id from kept);
+      select pg_advisory_lock(902); create sequence lies; grant usage on sequence lies to public;
+      create function hold() returns trigger language plpgsql as $$ begin
+        if current_query() like 'update person set state%' then perform pg_advisory_xact_lock_shared(902); end if;
+        return null; end $$;
+      create trigger hold before update on person for each statement execute function hold();
+      create function let() returns trigger language plpgsql as
+        $$ begin new.subject := 'lie' || nextval('lies'); return new; end $$;
+      create trigger let before insert on access_epoch for each row when (new.subject = 'person:pam@example.com') execute function let()`)
+    const yes = outcome(enable())
+    const waiting = () => world.sql(`select from pg_locks where locktype = 'advisory' and objid = 902 and not granted`)
+    await expect.poll(waiting, { timeout: 5_000 }).toHaveLength(1)
+    await world.sql('insert into enrolment_link select * from kept')
+    const unseen = await enrol(world.server, link, params.identity)
+    await world.sql('select pg_advisory_unlock(902)')
+    expect(await yes).toBe('conflict')
+    await expect(logIn(world.server, unseen)).rejects.toThrow('is disabled')
+  })
+
   it('has nobody say yes to a passkey that is hidden from whoever says it; to one that is seen it is said', async () => {
     const stolen = await enrol(world.server, await reset(), params.identity)
     const [{ id } = {}] = await world.sql(

@@ -63,8 +63,8 @@ export function createInvitations(room: Room, act: Act): Invitations {
       }))
     },
 
-    endLink: (id, by) =>
-      act(by, { name: 'invitation remove' }, async t => {
+    async endLink(id, by) {
+      await act(by, { name: 'invitation remove' }, async t => {
         const ended = await endLinks(t, { id }, now())
         // By the log: its row may be hidden, and put back.
         if (ended.length === 0 && !ledger.facts.has(linkId(id)))
@@ -72,7 +72,10 @@ export function createInvitations(room: Room, act: Act): Invitations {
             hint: 'see keyman invitation list',
           })
         await ledger.appendIn(t, [{ ...by, kind: 'invitation-removed', target: id, facts: [gone(linkId(id))] }])
-      }),
+      })
+      // Remembered before it is said to be done.
+      await ledger.follow()
+    },
 
     async createAdminLink(identity, { isNew }, by, within = async () => []) {
       if (identity !== undefined) assertLength(identity)

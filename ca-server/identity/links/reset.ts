@@ -146,12 +146,17 @@ async function isThereAnother({ deps }: Room, t: Queryable, except: readonly str
 
 /**
  * Throws where this would be a yes to one's own reset, while there is somebody else to say it. What it is a yes to is what there is
- * now: gives what the record has to say.
+ * now: gives what the record has to say. Undefined where nobody was reset.
  */
-export async function confirmIn(room: Room, t: Queryable, person: PersonRow, by: By): Promise<Fact[]> {
+export async function confirmIn(
+  room: Room,
+  t: Queryable,
+  person: PersonRow,
+  by: By,
+): Promise<{ readonly facts: readonly Fact[]; readonly confirmed: string[] } | undefined> {
   const { identity } = person
   const earlier = resetBy(room.deps.ledger.facts.ids, identity)
-  if (earlier.length === 0) return []
+  if (earlier.length === 0) return undefined
   if (earlier.includes(nameOf(by)) && (await isThereAnother(room, t, [identity, nameOf(by)])))
     throw new KeymanError('denied', `you have reset ${identity} yourself: another owner has to say yes`, {
       hint: `ask one of them: keyman person show ${identity}, then keyman person enable ${identity}`,
@@ -168,5 +173,9 @@ export async function confirmIn(room: Room, t: Queryable, person: PersonRow, by:
       hint: `the link may have ended; a new one: keyman person reset ${identity}`,
     })
   const links = await endLinks(t, { identity }, room.deps.now())
-  return [...earlier.map(name => gone(resetId(identity, name))), ...goneLinks(room.deps.ledger.facts, links)]
+  return {
+    facts: [...earlier.map(name => gone(resetId(identity, name))), ...goneLinks(room.deps.ledger.facts, links)],
+    // One that is made meanwhile nobody has seen.
+    confirmed: shown.map(({ id }) => id),
+  }
 }

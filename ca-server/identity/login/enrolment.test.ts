@@ -1,4 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
+import { encodeRecord } from '#server/ledger/entry.ts'
+import { LONGEST_LINK } from '#shared/api/fields.ts'
+import { Facts } from '#shared/audit/index.ts'
 import { fromBase64Url } from '#shared/bytes.ts'
 import { Authenticator } from '#test/support/people/authenticator.ts'
 import {
@@ -11,6 +14,22 @@ import {
   person,
 } from '#test/support/worlds/identity-world.ts'
 import type { IdentityDeps } from '../index.ts'
+import { newestLinkFacts } from '../records/facts.ts'
+import { addSeconds } from '../room.ts'
+
+test('which link is the newest is remembered for as long as an older one may be good, and no longer', () => {
+  const createdAt = new Date('2026-01-01T00:00:00Z')
+  const of = { kind: 'invitation', identity: 'a@b.c', identityFixed: true, isFirst: false, owner: false }
+  const made = { createdBy: 'x@b.c', createdAt, endsAt: addSeconds(createdAt, 60) }
+  const said = newestLinkFacts({ id: 'link_2', secretHash: new Uint8Array(32), ...of, ...made })
+  const entry = { requestId: 'r', kind: 'invitation-created', actor: { kind: 'server' }, facts: said } as const
+  const facts = Facts.none()
+  facts.take(0n, encodeRecord(entry, createdAt.toISOString(), { after: 0n }))
+  facts.forgetEnded(addSeconds(createdAt, LONGEST_LINK))
+  expect(facts.knows('invited:a@b.c')).toBe(true)
+  facts.forgetEnded(addSeconds(createdAt, LONGEST_LINK + 8 * 86_400))
+  expect(facts.knows('invited:a@b.c')).toBe(false)
+})
 
 const nameOf = (what: string) => what.toLowerCase().replace(/[^a-z]/g, '')
 

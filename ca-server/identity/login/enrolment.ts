@@ -1,5 +1,6 @@
 import type { Entry, Fact } from '#server/ledger/index.ts'
 import { type Queryable, StoreError } from '#server/store/index.ts'
+import { resetLinkId } from '#shared/audit/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
@@ -67,8 +68,9 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
     async options(secret, identity) {
       const link = await find(secret)
       await assertFits(link, identity)
-      // A person has one user handle for good: an authenticator keeps one passkey for each.
-      const userHandle = (await selectUserHandle(store, identity)) ?? random(64)
+      // A person has one user handle for good: an authenticator keeps one passkey for each. Nobody new is given another's.
+      const isHere = deps.ledger.facts.has(personId(identity))
+      const userHandle = (isHere ? await selectUserHandle(store, identity) : undefined) ?? random(64)
       const registration = { identity, userHandle }
       const challenge = await giveChallenge(room, { purpose: 'enrolment', subject: link.id }, registration)
       const known = (await selectPasskeys(store, identity)).map(passkey => passkey.credentialId)
@@ -178,7 +180,8 @@ async function becomes(
     // Nothing is said anew of the person: the rights are those that the log knows, and a row that says others counts for nothing.
     if (!existing || !ledger.facts.holds(personFact(existing))) throw linkOver()
     // As when it was found: somebody may have said yes since, to the passkeys of then.
-    if (ledger.facts.isOlder(linkId(link.id), personId(identity))) throw linkOver()
+    for (const newer of [personId(identity), resetLinkId(identity)])
+      if (ledger.facts.isOlder(linkId(link.id), newer)) throw linkOver()
     const waits = existing.state === 'disabled'
     if (waits && resetBy(ledger.facts.ids, identity).length === 0) throw linkOver()
     return { owner: existing.owner, waits, facts: [] }

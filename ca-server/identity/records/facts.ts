@@ -3,7 +3,16 @@
  * was called an administrator when there were no roles: rows and records say it so to this day.
  */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
-import { passkeySaid, type SessionKey, touchSaid } from '#shared/audit/index.ts'
+import { LONGEST_LINK } from '#shared/api/fields.ts'
+import {
+  passkeyEnd,
+  passkeyOfId,
+  passkeySaid,
+  passkeysEndedId,
+  resetLinkId,
+  type SessionKey,
+  touchSaid,
+} from '#shared/audit/index.ts'
 import { toBase64Url, toHex } from '#shared/bytes.ts'
 
 export const personId = (identity: string): string => `person:${identity}`
@@ -14,7 +23,7 @@ export const personFact = (person: {
   readonly userHandle: Uint8Array
 }): Fact => ({
   id: personId(person.identity),
-  is: { administrator: person.owner, state: person.state, userHandle: toHex(person.userHandle) },
+  is: { owner: person.owner, state: person.state, userHandle: toHex(person.userHandle) },
 })
 
 export const passkeyId = (id: string): string => `passkey:${id}`
@@ -34,28 +43,18 @@ export const passkeyNameFact = ({ id, name }: { readonly id: string; readonly na
   is: name,
 })
 
+export { passkeyEnd, passkeyOfId }
 /**
  * Whose it is, in the ID itself, and when it was made: what a yes to the new passkey of somebody who was reset is a yes to is known
  * whatever the database hides. Of one from before this was said the log knows it by its row alone.
  */
-export const passkeyOfId = (person: string, id: string): string => `passkey-of:${person} ${id}`
 export const passkeyOfFact = (passkey: {
   readonly id: string
   readonly person: string
   readonly createdAt: Date
 }): Fact => ({ id: passkeyOfId(passkey.person, passkey.id), is: passkey.createdAt.toISOString() })
 
-/** That all passkeys of a person were taken away at once: of rows it says nothing, so that one which is hidden meanwhile goes too. */
-const passkeysEndedId = (person: string): string => `passkeys-ended:${person}`
 export const passkeysEndedFact = (person: string): Fact => ({ id: passkeysEndedId(person), is: 'ended' })
-/** What says that a passkey is gone: the ID of that fact. */
-export const passkeyEnd = (
-  facts: Pick<Ledger['facts'], 'isGone' | 'isOlder'>,
-  passkey: { readonly id: string; readonly person: string },
-): string | undefined => {
-  const [own, all] = [passkeyId(passkey.id), passkeysEndedId(passkey.person)]
-  return facts.isGone(own) ? own : facts.isOlder(own, all) ? all : undefined
-}
 export const isPasskeyGone = (...of: Parameters<typeof passkeyEnd>): boolean => passkeyEnd(...of) !== undefined
 
 /** Of these rows those that are this person's passkeys, and the IDs of what the log knows beside them. */
@@ -146,7 +145,7 @@ export const linkFact = (link: {
     isFirst: link.isFirst,
     identity: link.identity,
     identityFixed: link.identityFixed,
-    administrator: link.owner,
+    owner: link.owner,
     createdBy: link.createdBy,
     endsAt: link.endsAt.toISOString(),
   },
@@ -160,16 +159,25 @@ export const goneLinks = (
 ): Fact[] =>
   links.filter(link => facts.holds(linkFact(link)) || !facts.has(linkId(link.id))).map(({ id }) => gone(linkId(id)))
 
-/** Which link is the newest for this identity, or for the first administrator: no older one is good, though its row was hidden from its end. */
+/**
+ * Which link is the newest for this identity, or for the first administrator: no older one is good, though its row was hidden from its end.
+ * The operator's link for somebody comes in the place of a reset's.
+ */
 export const newestLinkId = (link: {
   readonly kind: string
   readonly isFirst: boolean
   readonly identity: string
-}): string | undefined =>
-  link.isFirst ? 'first-link' : link.kind === 'invitation' ? `invited:${link.identity}` : undefined
-export function newestLinkFacts(link: Parameters<typeof linkFact>[0]): Fact[] {
+  readonly identityFixed: boolean
+}): string | undefined => {
+  if (link.isFirst) return 'first-link'
+  if (link.kind === 'invitation') return `invited:${link.identity}`
+  return link.identityFixed ? resetLinkId(link.identity) : undefined
+}
+/** Remembered for as long as any that is older could be good, be it itself good for minutes. */
+export function newestLinkFacts(link: Parameters<typeof linkFact>[0] & { readonly createdAt: Date }): Fact[] {
   const id = newestLinkId(link)
-  return id === undefined ? [] : [{ id, is: link.id, until: link.endsAt }]
+  const until = new Date(link.createdAt.getTime() + LONGEST_LINK * 1000)
+  return id === undefined ? [] : [{ id, is: link.id, until }]
 }
 
 /** That an answer of a passkey counted: it never counts twice, whatever becomes of the row of its challenge. */

@@ -57,7 +57,9 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
       if (caller.kind !== 'person') throw new KeymanError('denied', 'only persons confirm actions with a passkey')
       const request = sha256(utf8(asked.request))
       const before = given === undefined ? undefined : await vouchedTouch(room, given)
-      const own = before?.session === caller.session && equalBytes(before.request, request) ? before : undefined
+      // By its ID, which says until when it is good, too.
+      const isOwn = before?.session === caller.session && equalBytes(before.request, request)
+      const own = isOwn && isAskedAs(ceremonyKey, before.id, before) ? before : undefined
       // What it is about may be otherwise since, by that very request.
       if (own?.state === 'used') return { answer: answered(key, own) }
       // What is shown is what the log says by now.
@@ -112,8 +114,8 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
         return { id: mandate.id, endsAt }
       }),
 
-    endMandate: by =>
-      act(by, { name: 'mandate end', ends: true }, async t => {
+    async endMandate(by) {
+      await act(by, { name: 'mandate end', ends: true }, async t => {
         const { session } = by.standing.caller
         const rows = await endMandates(t, session, now())
         // One whose row is hidden ends with them.
@@ -122,7 +124,10 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
             t,
             [rows.at(-1) ?? session].map(id => ({ ...ended(by)(id), facts: [gone(mandateId(session))] })),
           )
-      }),
+      })
+      // Remembered before it is said to be done.
+      await deps.ledger.follow()
+    },
   }
 
   async function ask(caller: PersonCaller, asked: SameAction): Promise<KeymanError> {

@@ -129,6 +129,49 @@ describe('what the log says', () => {
     enrol('link:2', [person])
   })
 
+  it('by an older link of a reset is not said once there is a newer one; by the newest it is', () => {
+    const facts = Facts.none()
+    for (const [at, id] of ['link:1', 'link:2'].entries())
+      facts.take(
+        BigInt(at),
+        record(BigInt(at), [
+          { id: 'reset-link:a@b.c', is: id },
+          { id, is: 'x' },
+        ]),
+      )
+    const enrol = (id: string) =>
+      facts.take(2n, record(2n, [{ id, is: null }], { kind: 'enrolled', actor: { kind: 'person', identity: 'a@b.c' } }))
+    expect(() => enrol('link:1')).toThrow('made before something was said of reset-link:a@b.c')
+    enrol('link:2')
+  })
+
+  it('as a yes to passkeys is not said where there is another one; where there are these alone, or another was taken away, it is', () => {
+    const facts = Facts.none()
+    const make = (at: bigint, person: string, id: string) =>
+      facts.take(
+        at,
+        record(at, [
+          { id: `passkey:${id}`, is: 'x' },
+          { id: `passkey-of:${person} ${id}`, is: 'x' },
+        ]),
+      )
+    make(0n, 'a@b.c', '1')
+    make(1n, 'a@b.c', '2')
+    make(2n, 'aa@b.c', '3')
+    const yes = (at: bigint, confirmed: readonly string[]) =>
+      facts.take(
+        at,
+        record(at, [{ id: 'person:a@b.c', is: 'active' }], { kind: 'person-enabled', target: 'a@b.c', confirmed }),
+      )
+    expect(() => yes(3n, ['1'])).toThrow('a yes to passkeys of a@b.c, who had 2 too')
+    yes(3n, ['1', '2'])
+    facts.take(4n, record(4n, [{ id: 'passkey:2', is: null }], { kind: 'passkey-removed' }))
+    yes(5n, ['1'])
+    facts.take(6n, record(6n, [{ id: 'passkeys-ended:a@b.c', is: 'ended' }]))
+    make(7n, 'a@b.c', '4')
+    yes(8n, ['4'])
+  })
+
   it('under a mandate is not said once that has ended; before and without it is', () => {
     const facts = Facts.none()
     const say = (at: bigint, id: string, is: string | null, consent: string) =>

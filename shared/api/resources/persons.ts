@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { id, personIdentity, secondsUpTo, time } from '../fields.ts'
+import { id, LONGEST_LINK, personIdentity, secondsUpTo, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
@@ -59,7 +59,7 @@ export const persons = {
     body: z.strictObject({
       identity: named('Invited', personIdentity),
       owner: named('As owner', z.boolean().default(false)),
-      lifetime: named('The link is good for', secondsUpTo(30 * 86_400).default(86_400), { how: 'duration' }),
+      lifetime: named('The link is good for', secondsUpTo(LONGEST_LINK).default(86_400), { how: 'duration' }),
     }),
     /** `login` is the line that the invited person types: server and root fingerprint in one. */
     answer: z.object({ identity: personIdentity, link: z.string(), login: z.string(), endsAt: time }),
@@ -134,7 +134,7 @@ export const persons = {
     query: waits,
     body: z.strictObject({
       removePasskeys: named('Remove the passkeys of today', z.boolean().default(false)),
-      lifetime: named('The link is good for', secondsUpTo(30 * 86_400).default(86_400), { how: 'duration' }),
+      lifetime: named('The link is good for', secondsUpTo(LONGEST_LINK).default(86_400), { how: 'duration' }),
     }),
     answer: z.object({
       identity: personIdentity,
