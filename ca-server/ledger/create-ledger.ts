@@ -81,7 +81,10 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
   const group = new Group(store, (index, row) => follower.wrote(index, row))
   // Reads the log, holding it against what is remembered and signed: a server does not start on one that was tampered with.
   await sequencer.integrate()
-  if (incarnationNumber(store.incarnation) > 1 && !follower.facts.holds(incarnationFact(store.incarnation)))
+  // The first one is recorded by nobody; but where another was begun it is over.
+  const history = incarnationFact(store.incarnation)
+  const isFirst = incarnationNumber(store.incarnation) === 1 && !follower.facts.has(history.id)
+  if (!isFirst && !follower.facts.holds(history))
     throw tampered(`nobody has recorded that the history ${store.incarnation} was begun`)
 
   const makeRow = (entry: Entry, parts: RecordParts & { part?: number; epochs?: Row['epochs'] } = {}): Row => {
@@ -103,13 +106,18 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     if (size < 0n || size > (await sequencer.integrate()))
       throw new KeymanError('not-found', `the audit log has no tree of ${size} records`)
   }
+  const tellStrange = (index: bigint): void =>
+    tellOnce(
+      `record ${index}`,
+      `record ${index} of the audit log is not what this server has read there: somebody changed it, or shows another`,
+    )
   /** Whoever audits gets what stands there, whatever it is; that it is not what stood there is told at once. */
   const stored = async (rows: readonly RecordRow[]): Promise<StoredRecord[]> => {
-    for (const index of await unproven(rows, follower.edge, readTile))
-      tellOnce(
-        `record ${index}`,
-        `record ${index} of the audit log is not what this server has read there: somebody changed it, or shows another`,
-      )
+    // What is in the log was committed before it was shown; once the log is known to be broken, nothing more is read of it.
+    const isBeyond = ({ index }: RecordRow) => index >= follower.size && !sequencer.isBroken()
+    if (rows.some(isBeyond)) await sequencer.integrate()
+    for (const { index } of rows.filter(isBeyond)) tellStrange(index)
+    for (const index of await unproven(rows, follower.edge, readTile)) tellStrange(index)
     const hashes = await leafHashesAt(
       store,
       rows.map(({ index }) => index),
@@ -228,16 +236,20 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     async liveCertificates(t, by) {
       const after = BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
       const named = await selectLiveCertificates(t, by, after)
-      // The first passkey came before all that was issued, or was said once more when the log was taken over.
-      const first = follower.facts.saidAt('relying-party')
-      const isAdopted = (index: bigint) => first === undefined || index < first
-      return asRecorded(t, { sealKey, isAdopted, alarm }, by, named)
+      // Of a log that was taken over; the store's own tiles can't be read inside of a transaction.
+      const unprovenIn = (rows: Parameters<typeof unproven>[0]) => unproven(rows, follower.edge, tileReader(t))
+      return asRecorded(t, { sealKey, size: follower.size, unproven: unprovenIn, alarm }, by, named)
     },
 
     list: async filter => stored(await selectRecords(store, filter)),
     async show(index) {
       const row = await selectRecord(store, index)
-      return row && (await stored([row]))[0]
+      if (row?.index !== index) {
+        // Nobody is told of a record that is there that it is not, and nobody hears of it.
+        if (index >= 0n && index < follower.size) tellStrange(index)
+        return undefined
+      }
+      return (await stored([row]))[0]
     },
 
     async vouched(read, factsOf) {
@@ -260,9 +272,10 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
         return fact === undefined
       })
     },
+    newestAt: () => follower.newestAt,
     facts: {
       has: id => follower.facts.has(id),
-      isGone: id => follower.facts.knows(id) && !follower.facts.has(id),
+      isGone: id => follower.facts.isGone(id),
       holds: fact => follower.facts.holds(fact),
       saidAt: id => follower.facts.saidAt(id),
       isOlder: (id, than) => follower.facts.isOlder(id, than),

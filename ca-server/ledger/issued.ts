@@ -39,18 +39,20 @@ const issuedRecord = z.object({
 
 /**
  * Of the certificates that the database names those that their own records say were issued, as these say it, and that are what was asked
- * for: another's in the place of one that is to be revoked would have it said that it was. `isAdopted`: whether a record is from
- * before records were sealed.
+ * for: another's in the place of one that is to be revoked would have it said that it was. `size`: of the log as it was followed;
+ * `unproven`: which of these are not what was read there. A record from before records were sealed has no other proof.
  */
 export async function asRecorded(
   t: Queryable,
   {
     sealKey,
-    isAdopted,
+    size,
+    unproven,
     alarm,
   }: {
     readonly sealKey: Uint8Array
-    readonly isAdopted: (index: bigint) => boolean
+    readonly size: bigint
+    readonly unproven: (rows: readonly { readonly index: bigint; readonly record: string }[]) => Promise<bigint[]>
     readonly alarm: (message: string) => void
   },
   by: CertificateSelector,
@@ -64,8 +66,11 @@ export async function asRecorded(
     sealedRow,
   )
   const said = new Map<bigint, IssuedCertificate>()
+  const unsealed = rows.filter(({ seal }) => seal === null)
+  const strange = unsealed.length === 0 ? [] : await unproven(unsealed)
   for (const row of rows) {
-    const isOurs = row.seal === null ? isAdopted(row.index) : isSealed(sealKey, row, row.seal)
+    const { index, seal } = row
+    const isOurs = seal === null ? index < size && !strange.includes(index) : isSealed(sealKey, row, seal)
     const issued = isOurs ? issuedRecord.safeParse(JSON.parse(row.record)) : undefined
     if (!issued?.success) continue
     const { person = null, session = null, host = null, ...rest } = issued.data.certificate

@@ -92,6 +92,8 @@ export interface Ledger {
    * can not be read, `internal` where it was tampered with.
    */
   vouched<Row>(read: () => Promise<readonly Row[]>, factsOf: (row: Row) => readonly Fact[]): Promise<Row[]>
+  /** When the newest record was made that was followed: what the database says of a record beside its text is anybody's word. */
+  newestAt(): Date | undefined
   /** What the log says, of what was followed last: see `assertFresh`. */
   readonly facts: {
     /** Whether there is such a thing, whatever it is. */

@@ -15,7 +15,7 @@ const ATTEMPTS = 3
 
 export type PruneDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'list' | 'follow'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'newestAt' | 'follow'>
   readonly now: () => Date
   readonly newRequestId: () => string
   /** In seconds, how far the clock of each host that has said so is ahead of the server's. */
@@ -55,8 +55,8 @@ export async function pruneKrl({
     return 0
   }
   await ledger.follow()
-  const [newest] = await ledger.list({ limit: 1 })
-  const written = newest ? BigInt(Math.floor(newest.at.getTime() / 1000)) : 0n
+  const newest = ledger.newestAt()
+  const written = newest ? BigInt(Math.floor(newest.getTime() / 1000)) : 0n
   const before = (written < database ? written : database) - KEPT_AFTER_END
   let taken = 0
   for (let attempt = 1; attempt <= ATTEMPTS; ) {

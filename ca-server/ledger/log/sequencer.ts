@@ -84,6 +84,10 @@ export class Sequencer {
     if (this.#broken !== undefined) throw this.#broken
   }
 
+  isBroken(): boolean {
+    return this.#broken !== undefined
+  }
+
   isFresh(): boolean {
     return this.#following.isFresh()
   }
