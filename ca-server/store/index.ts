@@ -1,6 +1,7 @@
 /**
- * The store: opening PGlite (embedded) or PostgreSQL, transactions, notifications, following what others change, and whose turn it is. It knows the rows of no room:
- * each room keeps its statements in its own `records.ts`, and its tables in `migrations/`.
+ * The store: opening PGlite (embedded) or PostgreSQL, transactions, notifications, following what others change, and whose turn it is. It
+ * knows the rows of no room: each room describes its tables in its own `tables.ts`, as `migrations/` make them, and keeps its statements in
+ * `records.ts`.
  *
  * Write in one statement where possible: it is atomic by itself, the fastest shape, and safe to try again by its key.
  */
@@ -15,6 +16,9 @@ export { insist } from './insist.ts'
 export { type Fence, type Lease, LeaseLost, openLease } from './lease.ts'
 export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port.ts'
 export { type CheckedPostgres, checkPostgres } from './postgresql/check-postgresql.ts'
+export * from './tables/columns.ts'
+export { recordset } from './tables/recordset.ts'
+export { builder, prepared, rows, run, type Statement } from './tables/statement.ts'
 export { afterCommit, assertOutsideTransaction, unlessCommitted } from './transaction-guard.ts'
 
 /**

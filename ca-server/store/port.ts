@@ -6,8 +6,11 @@
  */
 export type Parameter = string | number | bigint | boolean | null | Uint8Array
 
-/** Turns a raw row into a typed one or throws. A zod schema is one; a hot path may hand in its own. */
-export type RowParser<Row> = { parse(value: unknown): Row }
+/**
+ * Turns a raw row into a typed one or throws. A zod schema is one; a hot path may hand in its own. It gets an object, or with
+ * `rowMode` an array in the order of the statement's columns.
+ */
+export type RowParser<Row> = { parse(value: unknown): Row; readonly rowMode?: 'array' }
 
 /**
  * Rows come back the same from both engines: int8 as bigint, int2, int4 and float8 as number, numeric as string, bytea as Uint8Array,

@@ -63,7 +63,7 @@ class PGliteHandle implements Queryable {
   }
 
   async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
-    const { rows } = await this.raw(sql, parameters)
+    const { rows } = await this.raw(sql, parameters, row.rowMode)
     return rows.map(raw => row.parse(raw))
   }
 
@@ -71,9 +71,13 @@ class PGliteHandle implements Queryable {
     return (await this.raw(sql, parameters)).count
   }
 
-  async raw(sql: string, parameters: readonly Parameter[]): Promise<{ rows: unknown[]; count: number }> {
+  async raw(
+    sql: string,
+    parameters: readonly Parameter[],
+    rowMode: 'array' | 'object' = 'object',
+  ): Promise<{ rows: unknown[]; count: number }> {
     try {
-      const { rows, rowCount } = await this.#database.query(sql, parameters.map(toDriver))
+      const { rows, rowCount } = await this.#database.query(sql, parameters.map(toDriver), { rowMode })
       return { rows, count: rowCount ?? 0 }
     } catch (error) {
       throw classify(error, this.#stage)

@@ -50,7 +50,7 @@ class PostgresStore implements Store {
   }
 
   async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
-    const { rows } = await this.#single(sql, parameters)
+    const { rows } = await this.#single(sql, parameters, row.rowMode)
     return rows.map(raw => row.parse(raw))
   }
 
@@ -58,13 +58,13 @@ class PostgresStore implements Store {
     return (await this.#single(sql, parameters)).rowCount ?? 0
   }
 
-  async #single(sql: string, parameters: readonly Parameter[]): Promise<pg.QueryResult> {
+  async #single(sql: string, parameters: readonly Parameter[], rowMode?: 'array'): Promise<Result> {
     assertOutsideTransaction('a statement of the store')
     const client = await this.#acquire(STATEMENT_DEADLINE_MS)
     const stage = isPlainRead(sql) ? 'reading' : 'writing'
     let healthy = false
     try {
-      const result = await withDeadline(run(client, sql, parameters), STATEMENT_DEADLINE_MS, () =>
+      const result = await withDeadline(run(client, sql, parameters, rowMode), STATEMENT_DEADLINE_MS, () =>
         deadlineError('a statement', STATEMENT_DEADLINE_MS, stage),
       )
       healthy = true
@@ -170,6 +170,8 @@ class PostgresStore implements Store {
   }
 }
 
+type Result = pg.QueryResultBase & { readonly rows: readonly unknown[] }
+
 class PostgresHandle implements Queryable {
   readonly #client: pg.Client
   // `pg` takes one statement at a time; callers may start several.
@@ -179,7 +181,7 @@ class PostgresHandle implements Queryable {
   }
 
   async query<Row>(sql: string, parameters: readonly Parameter[], row: RowParser<Row>): Promise<Row[]> {
-    const { rows } = await this.#run(sql, parameters)
+    const { rows } = await this.#run(sql, parameters, row.rowMode)
     return rows.map(raw => row.parse(raw))
   }
 
@@ -187,10 +189,10 @@ class PostgresHandle implements Queryable {
     return (await this.#run(sql, parameters)).rowCount ?? 0
   }
 
-  #run(sql: string, parameters: readonly Parameter[]): Promise<pg.QueryResult> {
+  #run(sql: string, parameters: readonly Parameter[], rowMode?: 'array'): Promise<Result> {
     const result = this.#last.then(async () => {
       try {
-        return await run(this.#client, sql, parameters)
+        return await run(this.#client, sql, parameters, rowMode)
       } catch (error) {
         throw classify(error, 'in transaction')
       }
@@ -212,14 +214,20 @@ const refusedOnly = (error: unknown): boolean =>
 
 /** Statements are constants, so each is parsed and planned once a connection; a bound in case one is not. */
 const names = new Map<string, string>()
-function run(client: pg.Client, sql: string, parameters: readonly Parameter[]): Promise<pg.QueryResult> {
+function run(
+  client: pg.Client,
+  sql: string,
+  parameters: readonly Parameter[],
+  rowMode: 'array' | undefined,
+): Promise<Result> {
   const values = parameters.map(toDriver)
   let name = names.get(sql)
   if (name === undefined && names.size < 512) {
     name = createHash('sha256').update(sql).digest('base64url')
     names.set(sql, name)
   }
-  return client.query(name === undefined ? { text: sql, values } : { name, text: sql, values })
+  const query = name === undefined ? { text: sql, values } : { name, text: sql, values }
+  return rowMode === undefined ? client.query(query) : client.query({ ...query, rowMode })
 }
 
 const toDriver = (value: Parameter): unknown =>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { afterCommit, type Queryable, type Store, StoreError } from '#server/store/index.ts'
+import { statementContract } from './statements.ts'
 
 /** Rows as they are. */
 export const anyRow = { parse: (row: unknown): Record<string, unknown> => ({ ...(row as Record<string, unknown>) }) }
@@ -77,6 +78,8 @@ export function storeContract(open: () => Store, failures: readonly unknown[]): 
       expect(String(syntax)).not.toContain('selekt')
     })
   })
+
+  statementContract(open)
 
   describe('a transaction', () => {
     it('is committed when its work resolves, and gives its result', async () => {

@@ -1,0 +1,37 @@
+import { sql } from 'drizzle-orm'
+import type { PgColumn } from 'drizzle-orm/pg-core'
+import { toHex } from '#shared/bytes.ts'
+import type { Held } from './statement.ts'
+
+/**
+ * Rows that one statement is given to work on, whatever their number: `jsonb_to_recordset`, which both engines know. `columns` name the
+ * fields of a row, and what each is in the database.
+ */
+export function recordset<Columns extends Readonly<Record<string, PgColumn>>>(
+  alias: string,
+  columns: Columns,
+  rows: readonly { readonly [Name in keyof Columns]: Held<Columns[Name]> }[],
+) {
+  const entries = Object.entries(columns)
+  const json = rows.map(row => Object.fromEntries(entries.map(([name, column]) => [name, toJson(row[name], column)])))
+  const types = entries.map(([name, column]) => sql`${sql.identifier(name)} ${sql.raw(column.getSQLType())}`)
+  const from = sql`jsonb_to_recordset(${JSON.stringify(json)}::jsonb) as ${sql.identifier(alias)} (${sql.join(types, sql`, `)})`
+  return {
+    from,
+    field<Name extends keyof Columns & string>(name: Name) {
+      const column: Columns[Name] = columns[name]
+      return sql`${sql.identifier(alias)}.${sql.identifier(name)}`.mapWith(column)
+    },
+  }
+}
+
+/** As text that the database reads as the column's type; JSON stays JSON. */
+function toJson(value: unknown, column: PgColumn): unknown {
+  if (value === null || column.getSQLType() === 'jsonb') return value
+  const parameter = column.mapToDriverValue(value)
+  return typeof parameter === 'bigint'
+    ? parameter.toString()
+    : parameter instanceof Uint8Array
+      ? `\\x${toHex(parameter)}`
+      : parameter
+}
