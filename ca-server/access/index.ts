@@ -24,3 +24,4 @@ export type {
 export { takeAccessIn } from './restore.ts'
 export { selects } from './snapshot.ts'
 export { accessRows } from './stated-rows.ts'
+export { place } from './tables.ts'

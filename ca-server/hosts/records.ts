@@ -1,101 +1,62 @@
-import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
-import { finding } from '#shared/api/fields.ts'
-import { toHex } from '#shared/bytes.ts'
-import { type HostName, isHostName, isPlace } from '#shared/names.ts'
+import { and, asc, eq, gt, isNotNull, isNull, lt, lte, or, type SQL, sql } from 'drizzle-orm'
+import { builder, type Queryable, recordset, rows, run } from '#server/store/index.ts'
+import type { HostName } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
 import type { Finding, HostView, NewHost } from './port.ts'
+import { host, hostChange, joinToken } from './tables.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
 
-const hostName = z.string().refine(isHostName)
-const labels = z.record(z.string(), z.string())
-/** Revisions are far below 2^53. */
-const number = z.bigint().transform(Number)
+const toHost = (row: typeof host.$inferSelect) => ({
+  id: row.id,
+  name: row.name,
+  aliases: row.aliases,
+  labels: row.labels,
+  place: row.place ?? undefined,
+  port: row.port,
+  address: row.address ?? undefined,
+  // By the key, which the log vouches for.
+  joined: row.clientSpki !== null,
+  clientSpki: row.clientSpki ?? undefined,
+  revision: row.revision,
+  contentHash: row.contentHash ?? undefined,
+  krlVersion: row.krlVersion,
+  inForce: row.inForce,
+  inForceKrl: row.inForceKrl,
+  inForceSeal: row.inForceSeal ?? undefined,
+  inForceHash: row.inForceHash ?? undefined,
+  connected: row.connected,
+  lastSeenAt: row.lastSeenAt ?? undefined,
+  message: row.message ?? undefined,
+  failedRevision: row.failedRevision ?? undefined,
+  agent: row.agentVersion ?? undefined,
+  sshd: row.sshdVersion ?? undefined,
+  findings: row.findings ?? [],
+})
+export type HostRow = ReturnType<typeof toHost>
 
-export const hostRow = z
-  .object({
-    id: z.string(),
-    name: hostName,
-    aliases: z.array(hostName),
-    labels,
-    place: z.string().refine(isPlace).nullable(),
-    port: z.number(),
-    address: z.string().nullable(),
-    client_spki: z.instanceof(Uint8Array).nullable(),
-    revision: number,
-    content_hash: z.instanceof(Uint8Array).nullable(),
-    krl_version: z.bigint(),
-    in_force: number,
-    in_force_krl: z.bigint(),
-    in_force_seal: z.instanceof(Uint8Array).nullable(),
-    in_force_hash: z.instanceof(Uint8Array).nullable(),
-    connected: z.boolean(),
-    last_seen_at: z.date().nullable(),
-    message: z.string().nullable(),
-    failed_revision: number.nullable(),
-    agent_version: z.string().nullable(),
-    sshd_version: z.string().nullable(),
-    // What nobody understands is nothing that is found: a row must not keep its host from being read.
-    findings: z.array(finding).nullable().catch(null),
-  })
-  .transform(row => ({
-    id: row.id,
-    name: row.name,
-    aliases: row.aliases,
-    labels: row.labels,
-    place: row.place ?? undefined,
-    port: row.port,
-    address: row.address ?? undefined,
-    // By the key, which the log vouches for.
-    joined: row.client_spki !== null,
-    clientSpki: row.client_spki ?? undefined,
-    revision: row.revision,
-    contentHash: row.content_hash ?? undefined,
-    krlVersion: row.krl_version,
-    inForce: row.in_force,
-    inForceKrl: row.in_force_krl,
-    inForceSeal: row.in_force_seal ?? undefined,
-    inForceHash: row.in_force_hash ?? undefined,
-    connected: row.connected,
-    lastSeenAt: row.last_seen_at ?? undefined,
-    message: row.message ?? undefined,
-    failedRevision: row.failed_revision ?? undefined,
-    agent: row.agent_version ?? undefined,
-    sshd: row.sshd_version ?? undefined,
-    findings: row.findings ?? [],
-  }))
-export type HostRow = z.infer<typeof hostRow>
-
-const COLUMNS = `id, name, aliases, labels, place, port, address, client_spki, revision, content_hash, krl_version, in_force,
-  in_force_krl, in_force_seal, in_force_hash, connected, last_seen_at, message, failed_revision, agent_version, sshd_version, findings`
+const isLiving = isNull(host.removedAt)
+const living = (where?: SQL) => builder.select().from(host).where(and(isLiving, where))
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
 export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
-  (
-    await q.query(
-      `select ${COLUMNS} from host where removed_at is null order by name`,
-      [],
-      hostRow.or(z.unknown().transform(() => [])),
-    )
-  ).flat()
+  (await rows(q, living().orderBy(asc(host.name)), () => [])).flat().map(toHost)
 
 /** In the order of their IDs, those too that do not fit. */
 export const selectLivingPage = async (
   q: Queryable,
   { after, limit }: { readonly after: string; readonly limit: number },
 ): Promise<{ readonly id: string; readonly host: HostRow | undefined }[]> =>
-  (
-    await q.query(
-      `select ${COLUMNS} from host where removed_at is null and id > $1 order by id limit $2::int`,
-      [after, limit],
-      z.looseObject({ id: z.string() }),
-    )
-  ).map(row => ({ id: row.id, host: hostRow.safeParse(row).data }))
+  (await rows(q, living(gt(host.id, after)).orderBy(asc(host.id)).limit(limit), ({ id = '' }) => ({ id }))).map(
+    row => ({
+      id: row.id,
+      host: 'name' in row ? toHost(row) : undefined,
+    }),
+  )
 
 export async function selectByName(q: Queryable, name: HostName): Promise<HostRow | undefined> {
-  const [row] = await q.query(`select ${COLUMNS} from host where name = $1 and removed_at is null`, [name], hostRow)
-  return row
+  const [row] = await rows(q, living(eq(host.name, name)))
+  return row && toHost(row)
 }
 
 /** Which of these a living host has already, as its name or as an alias, and which host. */
@@ -103,17 +64,20 @@ export async function selectTaken(
   t: Queryable,
   names: readonly HostName[],
 ): Promise<{ name: string; host: string } | undefined> {
-  const [row] = await t.query(
-    `select n.name, host.name as host from jsonb_array_elements_text($1::jsonb) as n (name)
-     join host on host.removed_at is null and (host.name = n.name or host.aliases ? n.name) limit 1`,
-    [JSON.stringify(names)],
-    z.object({ name: z.string(), host: z.string() }),
+  const wanted = recordset(
+    'wanted',
+    { name: host.name },
+    names.map(name => ({ name })),
   )
-  return row
-}
-
-async function selectById(q: Queryable, id: string): Promise<HostRow | undefined> {
-  const [row] = await q.query(`select ${COLUMNS} from host where id = $1 and removed_at is null`, [id], hostRow)
+  const name = wanted.field('name')
+  const [row] = await rows(
+    t,
+    builder
+      .select({ name, host: host.name })
+      .from(wanted.from)
+      .innerJoin(host, and(isLiving, or(eq(host.name, name), sql`${host.aliases} ? ${name}`)))
+      .limit(1),
+  )
   return row
 }
 
@@ -121,23 +85,16 @@ async function selectById(q: Queryable, id: string): Promise<HostRow | undefined
 export async function insertHost(
   t: Queryable,
   id: string,
-  host: NewHost & { name: HostName; aliases: readonly HostName[] },
+  added: NewHost & { name: HostName; aliases: readonly HostName[] },
   at: Date,
 ): Promise<void> {
-  await t.execute(
-    `insert into host (id, name, labels, port, address, created_at, aliases, place, revision)
-     values ($1, $2, $3::jsonb, $4, $5, $6::timestamptz, $7::jsonb, $8,
-       coalesce((select max(revision) from host where name = $2), 0))`,
-    [
-      id,
-      host.name,
-      JSON.stringify(host.labels),
-      host.port,
-      host.address ?? null,
-      at.toISOString(),
-      JSON.stringify(host.aliases),
-      host.in ?? null,
-    ],
+  const { name, labels, in: place = null, port, address = null } = added
+  const revision = sql`coalesce((select max(${host.revision}) from ${host} where ${eq(host.name, name)}), 0)`
+  await run(
+    t,
+    builder
+      .insert(host)
+      .values({ id, name, aliases: [...added.aliases], labels, place, port, address, createdAt: at, revision }),
   )
 }
 
@@ -145,10 +102,8 @@ export async function insertToken(
   t: Queryable,
   token: { hash: Uint8Array; host: string; at: Date; endsAt: Date },
 ): Promise<void> {
-  await t.execute(
-    'insert into join_token (hash, host, created_at, ends_at) values ($1, $2, $3::timestamptz, $4::timestamptz)',
-    [token.hash, token.host, token.at.toISOString(), token.endsAt.toISOString()],
-  )
+  const { hash, host, at, endsAt } = token
+  await run(t, builder.insert(joinToken).values({ hash, host, createdAt: at, endsAt }))
 }
 
 /** What a token is for, used or not; `undefined` for one that was never given or whose host was removed. */
@@ -156,50 +111,43 @@ export async function selectToken(
   q: Queryable,
   hash: Uint8Array,
 ): Promise<{ host: HostRow; endsAt: Date; used: boolean } | undefined> {
-  const [row] = await q.query(
-    'select host, ends_at, used_at from join_token where hash = $1',
-    [hash],
-    z.object({ host: z.string(), ends_at: z.date(), used_at: z.date().nullable() }),
-  )
-  const host = row && (await selectById(q, row.host))
-  return host && { host, endsAt: row.ends_at, used: row.used_at !== null }
+  const [token] = await rows(q, builder.select().from(joinToken).where(eq(joinToken.hash, hash)))
+  if (token === undefined) return undefined
+  const [row] = await rows(q, living(eq(host.id, token.host)))
+  return row && { host: toHost(row), endsAt: token.endsAt, used: token.usedAt !== null }
 }
+
+const isUnused = isNull(joinToken.usedAt)
 
 /** Whatever token nobody has used yet. */
 export const endTokensIn = (t: Queryable, at: Date): Promise<number> =>
-  t.execute('update join_token set used_at = $1::timestamptz where used_at is null', [at.toISOString()])
+  run(t, builder.update(joinToken).set({ usedAt: at }).where(isUnused))
 
 /** Uses a token up, once: `false` where somebody was faster. */
 export async function useToken(t: Queryable, hash: Uint8Array, at: Date): Promise<boolean> {
-  const changed = await t.execute(
-    `update join_token set used_at = $2::timestamptz where hash = $1 and used_at is null and ends_at > $2::timestamptz`,
-    [hash, at.toISOString()],
-  )
-  return changed === 1
+  const isOpen = and(eq(joinToken.hash, hash), isUnused, gt(joinToken.endsAt, at))
+  return (await run(t, builder.update(joinToken).set({ usedAt: at }).where(isOpen))) === 1
 }
 
 /** Binds the host to its client key: `false` where it has joined or was removed. */
 export async function setJoined(t: Queryable, id: string, clientSpki: Uint8Array, at: Date): Promise<boolean> {
-  const changed = await t.execute(
-    `update host set joined_at = $3::timestamptz, client_spki = $2 where id = $1 and joined_at is null and removed_at is null`,
-    [id, clientSpki, at.toISOString()],
-  )
-  return changed === 1
+  const isInvited = and(eq(host.id, id), isNull(host.joinedAt), isLiving)
+  return (await run(t, builder.update(host).set({ joinedAt: at, clientSpki }).where(isInvited))) === 1
 }
 
 export async function setRemoved(t: Queryable, id: string, at: Date): Promise<boolean> {
-  const changed = await t.execute(
-    `update host set removed_at = $2::timestamptz, connected = false, place = null where id = $1 and removed_at is null`,
-    [id, at.toISOString()],
-  )
-  return changed === 1
+  const removed = builder
+    .update(host)
+    .set({ removedAt: at, connected: false, place: null })
+    .where(and(eq(host.id, id), isLiving))
+  return (await run(t, removed)) === 1
 }
 
 export async function bumpChange(t: Queryable): Promise<void> {
-  await t.execute('update host_change set version = version + 1', [])
+  await run(t, builder.update(hostChange).set({ version: sql`${hostChange.version} + 1` }))
 }
 export async function selectChange(q: Queryable): Promise<bigint> {
-  const [row] = await q.query('select version from host_change', [], z.object({ version: z.bigint() }))
+  const [row] = await rows(q, builder.select({ version: hostChange.version }).from(hostChange))
   return row?.version ?? 0n
 }
 
@@ -219,22 +167,23 @@ export async function numberContents(
   q: Queryable,
   contents: readonly ContentToNumber[],
 ): Promise<(number | undefined)[]> {
-  const rows = await q.query(
-    `update host set
-       revision = case when content_hash = decode(c.hash, 'hex') and revision > c.above then revision
-         else greatest(revision, c.above) + 1 end,
-       content_hash = decode(c.hash, 'hex'), krl_version = c.krl
-     from jsonb_to_recordset($1::jsonb) as c (id text, hash text, krl bigint, above bigint)
-     where host.id = c.id and removed_at is null and krl_version <= c.krl
-     returning host.id, revision`,
-    [
-      JSON.stringify(
-        contents.map(({ id, hash, krlVersion, above }) => ({ id, hash: toHex(hash), krl: String(krlVersion), above })),
-      ),
-    ],
-    z.object({ id: z.string(), revision: number }),
+  const columns = { id: host.id, hash: host.contentHash, krlVersion: host.krlVersion, above: host.inForce }
+  const { from, field } = recordset('content', columns, contents)
+  const numbered = await rows(
+    q,
+    builder
+      .update(host)
+      .set({
+        revision: sql`case when ${host.contentHash} = ${field('hash')} and ${host.revision} > ${field('above')} then ${host.revision}
+          else greatest(${host.revision}, ${field('above')}) + 1 end`,
+        contentHash: field('hash'),
+        krlVersion: field('krlVersion'),
+      })
+      .from(from)
+      .where(and(eq(host.id, field('id')), isLiving, lte(host.krlVersion, field('krlVersion'))))
+      .returning({ id: host.id, revision: host.revision }),
   )
-  const numbers = new Map(rows.map(row => [row.id, row.revision]))
+  const numbers = new Map(numbered.map(row => [row.id, row.revision]))
   return contents.map(({ id }) => numbers.get(id))
 }
 
@@ -244,41 +193,55 @@ export async function setInForce(
   hosts: readonly (InForce & { readonly seal: Uint8Array; readonly findings: readonly Finding[] })[],
   at: Date,
 ): Promise<true[]> {
-  const said = hosts.map(({ id, revision, krlVersion, hash, seal, findings }) => ({
-    id,
-    revision,
-    krl: String(krlVersion),
-    hash: hash ? toHex(hash) : null,
-    seal: toHex(seal),
-    findings,
-  }))
-  await q.execute(
-    `update host set in_force = a.revision, in_force_krl = a.krl, in_force_seal = decode(a.seal, 'hex'),
-       in_force_hash = decode(a.hash, 'hex'), findings = a.findings, message = null,
-       failed_revision = null, connected = true, last_seen_at = $2::timestamptz
-     from jsonb_to_recordset($1::jsonb) as a (id text, revision bigint, krl bigint, hash text, seal text, findings jsonb)
-     where host.id = a.id and removed_at is null`,
-    [JSON.stringify(said), at.toISOString()],
+  const { from, field } = recordset(
+    'said',
+    {
+      id: host.id,
+      revision: host.inForce,
+      krlVersion: host.inForceKrl,
+      seal: host.inForceSeal,
+      hash: host.inForceHash,
+      findings: host.findings,
+    },
+    hosts.map(said => ({ ...said, hash: said.hash ?? null, findings: [...said.findings] })),
+  )
+  await run(
+    q,
+    builder
+      .update(host)
+      .set({
+        inForce: field('revision'),
+        inForceKrl: field('krlVersion'),
+        inForceSeal: field('seal'),
+        inForceHash: field('hash'),
+        findings: field('findings'),
+        message: null,
+        failedRevision: null,
+        connected: true,
+        lastSeenAt: at,
+      })
+      .from(from)
+      .where(and(eq(host.id, field('id')), isLiving)),
   )
   return hosts.map(() => true)
 }
 
 /** Whether a joined host that was heard of since `since` still has an older KRL, and has not said that it failed with this one. */
 export async function someoneLacks(q: Queryable, krlVersion: bigint, since: Date): Promise<boolean> {
-  const [row] = await q.query(
-    `select exists (select from host where removed_at is null and joined_at is not null and in_force_krl < $1
-       and connected and last_seen_at > $2::timestamptz
-       and (krl_version < $1 or failed_revision is null or failed_revision < revision)) as found`,
-    [krlVersion, since.toISOString()],
-    z.object({ found: z.boolean() }),
-  )
-  return row?.found === true
+  const isHeard = and(isLiving, isNotNull(host.joinedAt), eq(host.connected, true), gt(host.lastSeenAt, since))
+  const hasNotFailed = or(isNull(host.failedRevision), lt(host.failedRevision, host.revision))
+  const lacks = and(isHeard, lt(host.inForceKrl, krlVersion), or(lt(host.krlVersion, krlVersion), hasNotFailed))
+  return (await rows(q, builder.select({ id: host.id }).from(host).where(lacks).limit(1))).length > 0
 }
 
 export async function setFailed(q: Queryable, id: string, revision: number, message: string, at: Date) {
-  await q.execute(
-    `update host set message = $3, failed_revision = $2, last_seen_at = $4::timestamptz where id = $1 and removed_at is null`,
-    [id, revision, message, at.toISOString()],
+  const said = { message, failedRevision: revision, lastSeenAt: at }
+  await run(
+    q,
+    builder
+      .update(host)
+      .set(said)
+      .where(and(eq(host.id, id), isLiving)),
   )
 }
 
@@ -290,12 +253,21 @@ export type OpenedStream = HostStream & { readonly agent: string; readonly sshd:
 export async function setOpened(q: Queryable, opened: readonly OpenedStream[], at: Date): Promise<true[]> {
   // Of a host that opened two at once the later one counts.
   const newest = new Map(opened.map(stream => [stream.id, stream]))
-  await q.execute(
-    `update host set connected = true, stream_id = o.stream, agent_version = o.agent, sshd_version = o.sshd,
-       last_seen_at = $2::timestamptz
-     from jsonb_to_recordset($1::jsonb) as o (id text, stream text, agent text, sshd text)
-     where host.id = o.id and removed_at is null`,
-    [JSON.stringify([...newest.values()]), at.toISOString()],
+  const columns = { id: host.id, stream: host.streamId, agent: host.agentVersion, sshd: host.sshdVersion }
+  const { from, field } = recordset('opened', columns, [...newest.values()])
+  await run(
+    q,
+    builder
+      .update(host)
+      .set({
+        connected: true,
+        streamId: field('stream'),
+        agentVersion: field('agent'),
+        sshdVersion: field('sshd'),
+        lastSeenAt: at,
+      })
+      .from(from)
+      .where(and(eq(host.id, field('id')), isLiving)),
   )
   return opened.map(() => true)
 }
@@ -310,11 +282,14 @@ export async function setConnected(
   connected: boolean,
   at: Date,
 ): Promise<true[]> {
-  await q.execute(
-    `update host set connected = $2, last_seen_at = $3::timestamptz
-     from jsonb_to_recordset($1::jsonb) as s (id text, stream text)
-     where host.id = s.id and stream_id = s.stream and removed_at is null`,
-    [JSON.stringify(streams), connected, at.toISOString()],
+  const { from, field } = recordset('stream', { id: host.id, stream: host.streamId }, streams)
+  await run(
+    q,
+    builder
+      .update(host)
+      .set({ connected, lastSeenAt: at })
+      .from(from)
+      .where(and(eq(host.id, field('id')), eq(host.streamId, field('stream')), isLiving)),
   )
   return streams.map(() => true)
 }
