@@ -30,7 +30,7 @@ const HOMES: Readonly<Record<string, readonly (string | RegExp)[]>> = {
   pg: ['ca-server/store/'],
   '@electric-sql/pglite': ['ca-server/store/'],
   // What a room's tables are, and its statements.
-  'drizzle-orm': ['ca-server/store/', /^ca-server\/.+\/(tables|[a-z-]*records)\.ts$/],
+  'drizzle-orm': ['ca-server/store/', /^ca-server\/.+\/((tables|records|stated-rows)\.ts|records\/)/],
   pkcs11js: ['ca-server/keystore/pkcs11/'],
   hono: ['ca-server/http/'],
   '@hono/node-server': ['ca-server/http/'],

@@ -1,5 +1,5 @@
 import { and, asc, eq, gt, isNotNull, isNull, lt, lte, or, type SQL, sql } from 'drizzle-orm'
-import { builder, type Queryable, recordset, rows, run } from '#server/store/index.ts'
+import { builder, eachRow, type Queryable, recordset, rows, run } from '#server/store/index.ts'
 import type { HostName } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
 import type { Finding, HostView, NewHost } from './port.ts'
@@ -40,19 +40,17 @@ const living = (where?: SQL) => builder.select().from(host).where(and(isLiving, 
 
 /** A row that does not fit is no host: it must not keep the others from being read. */
 export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
-  (await rows(q, living().orderBy(asc(host.name)), () => [])).flat().map(toHost)
+  (await eachRow(q, living().orderBy(asc(host.name)))).flatMap(({ row }) => (row ? [toHost(row)] : []))
 
 /** In the order of their IDs, those too that do not fit. */
 export const selectLivingPage = async (
   q: Queryable,
   { after, limit }: { readonly after: string; readonly limit: number },
 ): Promise<{ readonly id: string; readonly host: HostRow | undefined }[]> =>
-  (await rows(q, living(gt(host.id, after)).orderBy(asc(host.id)).limit(limit), ({ id = '' }) => ({ id }))).map(
-    row => ({
-      id: row.id,
-      host: 'name' in row ? toHost(row) : undefined,
-    }),
-  )
+  (await eachRow(q, living(gt(host.id, after)).orderBy(asc(host.id)).limit(limit))).map(({ row, fits }) => ({
+    id: fits.id ?? '',
+    host: row && toHost(row),
+  }))
 
 export async function selectByName(q: Queryable, name: HostName): Promise<HostRow | undefined> {
   const [row] = await rows(q, living(eq(host.name, name)))

@@ -23,20 +23,20 @@ export type Statement<Result = unknown> = {
 }
 type Values = Readonly<Record<string, unknown>>
 
-/**
- * Runs a `select`, or what ends in `returning`; each value is parsed by its column. Throws `StoreError`, and `TypeError` for a row that
- * does not fit: unless there is `unfit`, which then says what to take for it, by what of it fits.
- */
+/** Runs a `select`, or what ends in `returning`; each value is parsed by its column. Throws `StoreError`, and `TypeError` for a row that does not fit. */
 export function rows<Row>(on: Queryable, statement: Statement<Row[]>): Promise<Row[]>
-export function rows<Row, Other>(
-  on: Queryable,
-  statement: Statement<Row[]>,
-  unfit: (row: Partial<Row>) => Other,
-): Promise<(Row | Other)[]>
-export async function rows(on: Queryable, statement: Statement, unfit?: (row: object) => unknown): Promise<unknown[]> {
+export async function rows(on: Queryable, statement: Statement): Promise<unknown[]> {
   const written = writtenOf(statement)
-  return on.query(written.text, written.parameters(statement.given), written.row(unfit))
+  return on.query(written.text, written.parameters(statement.given), written.row(wholeRow))
 }
+
+/** The same, where a row that does not fit must not keep the others from being read. `fits`: of each row what fits of it. */
+export function eachRow<Row>(on: Queryable, statement: Statement<Row[]>): Promise<EachRow<Row>[]>
+export async function eachRow(on: Queryable, statement: Statement): Promise<unknown[]> {
+  const written = writtenOf(statement)
+  return on.query(written.text, written.parameters(statement.given), written.row(partOfRow))
+}
+export type EachRow<Row> = { readonly row: Row | undefined; readonly fits: Partial<Row> }
 
 /** Runs a statement for what it does, and gives the number of rows that it changed. Throws `StoreError`. */
 export async function run(on: Queryable, statement: Statement): Promise<number> {
@@ -100,7 +100,7 @@ class Written<T extends PreparedQueryConfig> extends PgPreparedQuery<T> {
     })
   }
 
-  row(unfit: ((row: object) => unknown) | undefined): RowParser<unknown> {
+  row(take: (fits: object, unfit: string | undefined) => unknown): RowParser<unknown> {
     this.#readers ??= this.#fields.map(({ path: [name = '', deeper], field }) => {
       // Two columns of a name would become one.
       if (deeper !== undefined)
@@ -112,19 +112,18 @@ class Written<T extends PreparedQueryConfig> extends PgPreparedQuery<T> {
       rowMode: 'array',
       parse(values) {
         if (!Array.isArray(values)) throw new TypeError('a row is an array')
-        const row: Record<string, unknown> = {}
-        let fits = true
+        const fits: Record<string, unknown> = {}
+        let unfit: string | undefined
         for (const [at, { name, known, nullable, read }] of readers.entries()) {
           const value: unknown = values[at]
           try {
-            row[name] = value === null && nullable ? null : read(value)
+            fits[name] = value === null && nullable ? null : read(value)
           } catch {
             // What the parser threw may hold the value.
-            if (unfit === undefined) throw new TypeError(`${known} of a row does not fit`)
-            fits = false
+            unfit = known
           }
         }
-        return fits ? row : unfit?.(row)
+        return take(fits, unfit)
       },
     }
   }
@@ -141,6 +140,12 @@ class Written<T extends PreparedQueryConfig> extends PgPreparedQuery<T> {
     return { known: name, nullable: false, read: (value: unknown) => decoder.mapFromDriverValue(value) }
   }
 }
+
+function wholeRow(fits: object, unfit: string | undefined): object {
+  if (unfit !== undefined) throw new TypeError(`${unfit} of a row does not fit`)
+  return fits
+}
+const partOfRow = (fits: object, unfit: string | undefined) => ({ row: unfit === undefined ? fits : undefined, fits })
 
 /** What drizzle gives an expression by itself: it takes whatever comes. */
 const UNREAD: unknown = Reflect.get(sql``, 'decoder')

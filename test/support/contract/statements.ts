@@ -8,6 +8,7 @@ import {
   boolean,
   builder,
   bytea,
+  eachRow,
   integer,
   jsonbOf,
   prepared,
@@ -128,7 +129,10 @@ export function statementContract(open: () => Store): void {
       const refused: unknown = await rows(open(), all).catch((error: unknown) => error)
       expect(String(refused)).toBe('TypeError: contract.note of a row does not fit')
       expect(Object(refused).cause).toBeUndefined()
-      expect(await rows(open(), all, row => row)).toEqual([{ id: 1, note: 'a' }, { id: 2 }])
+      expect(await eachRow(open(), all)).toEqual([
+        { row: { id: 1, note: 'a' }, fits: { id: 1, note: 'a' } },
+        { row: undefined, fits: { id: 2 } },
+      ])
       await run(open(), builder.update(contract).set({ note: null }))
       await expect(rows(open(), all)).rejects.toThrow('note')
       await run(open(), builder.update(contract).set({ note: 'b' }))
