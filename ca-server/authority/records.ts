@@ -1,37 +1,31 @@
-import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { and, asc, desc, eq, sql } from 'drizzle-orm'
+import { builder, type Queryable, rows, run } from '#server/store/index.ts'
+import { authorityKey, serialBlock } from './tables.ts'
 
-/** This room's rows for keys and serials: `migrations/0005_authority.sql`. Those of revocation and trust stand beside their code. */
+/** This room's rows for keys and serials. Those of revocation and trust stand beside their code. */
 
-export type Purpose = 'ssh-user' | 'ssh-host' | 'machines'
-export type KeyState = 'active' | 'standby' | 'retired'
-const keyRow = z.object({
-  label: z.string(),
-  purpose: z.enum(['ssh-user', 'ssh-host', 'machines']),
-  state: z.enum(['active', 'standby', 'retired']),
-  spki: z.instanceof(Uint8Array),
-  certificate: z.string().nullable(),
-})
-export type KeyRow = Omit<z.infer<typeof keyRow>, 'spki'> & { readonly spki: Uint8Array }
+export type { KeyState, Purpose } from './tables.ts'
+
+const KEY = {
+  label: authorityKey.label,
+  purpose: authorityKey.purpose,
+  state: authorityKey.state,
+  spki: authorityKey.spki,
+  certificate: authorityKey.certificate,
+}
+export type KeyRow = Readonly<Pick<typeof authorityKey.$inferSelect, keyof typeof KEY>>
 
 export const selectKeys = (on: Queryable): Promise<KeyRow[]> =>
-  on.query('select label, purpose, state, spki, certificate from authority_key order by created_at, label', [], keyRow)
+  rows(on, builder.select(KEY).from(authorityKey).orderBy(asc(authorityKey.createdAt), asc(authorityKey.label)))
 
 /** False where another server was first: each purpose has one active key, and one standby key. */
-export const insertKey = async (t: Queryable, key: KeyRow, incarnation: string, at: string): Promise<boolean> =>
-  (await t.execute(
-    `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7::timestamptz) on conflict do nothing`,
-    [key.label, key.purpose, key.state, key.spki, key.certificate, incarnation, at],
-  )) > 0
-
-export type SerialBlock = {
-  readonly authority: string
-  readonly incarnation: string
-  /** The first serial that nobody has reserved. */
-  readonly next: bigint
+export const insertKey = async (t: Queryable, key: KeyRow, incarnation: string, at: string): Promise<boolean> => {
+  const added = { ...key, incarnation, createdAt: new Date(at) }
+  return (await run(t, builder.insert(authorityKey).values(added).onConflictDoNothing())) > 0
 }
-const serialBlock = z.object({ authority: z.string(), incarnation: z.string(), next: z.bigint() })
+
+/** `next`: the first serial that nobody has reserved. */
+export type SerialBlock = Readonly<typeof serialBlock.$inferSelect>
 
 /** In the order of their keys, at most `limit` after this one. */
 export const selectBlocks = (
@@ -39,41 +33,52 @@ export const selectBlocks = (
   after: Pick<SerialBlock, 'authority' | 'incarnation'>,
   limit: number,
 ): Promise<SerialBlock[]> =>
-  on.query(
-    `select authority, incarnation, next from serial_block where (authority, incarnation) > ($1, $2)
-     order by authority, incarnation limit $3::int`,
-    [after.authority, after.incarnation, limit],
-    serialBlock,
+  rows(
+    on,
+    builder
+      .select()
+      .from(serialBlock)
+      .where(sql`(${serialBlock.authority}, ${serialBlock.incarnation}) > (${after.authority}, ${after.incarnation})`)
+      .orderBy(asc(serialBlock.authority), asc(serialBlock.incarnation))
+      .limit(limit),
   )
+
+const isBlock = (authority: string, incarnation: string) =>
+  and(eq(serialBlock.authority, authority), eq(serialBlock.incarnation, incarnation))
 
 export async function selectBlock(
   on: Queryable,
   authority: string,
   incarnation: string,
 ): Promise<SerialBlock | undefined> {
-  const [found] = await on.query(
-    'select authority, incarnation, next from serial_block where authority = $1 and incarnation = $2',
-    [authority, incarnation],
-    serialBlock,
-  )
+  const [found] = await rows(on, builder.select().from(serialBlock).where(isBlock(authority, incarnation)))
   return found
 }
 
+/** The highest serial that nobody has reserved, of all histories; `undefined` where none was ever reserved. */
+export async function selectHighestNext(on: Queryable, authority: string): Promise<bigint | undefined> {
+  const highest = builder
+    .select({ next: serialBlock.next })
+    .from(serialBlock)
+    .where(eq(serialBlock.authority, authority))
+  const [found] = await rows(on, highest.orderBy(desc(serialBlock.next)).limit(1))
+  return found?.next
+}
+
+/** Throws `StoreError` where it is there already. */
+export async function insertBlock(t: Queryable, block: SerialBlock): Promise<void> {
+  await run(t, builder.insert(serialBlock).values(block))
+}
+
 /** Moves it on from where it was read, or begins it. `false` where it is not there any more: somebody else was faster. */
-export async function moveBlock(
-  t: Queryable,
-  { authority, incarnation, next }: SerialBlock,
-  from: bigint | undefined,
-): Promise<boolean> {
-  const changed =
+export async function moveBlock(t: Queryable, block: SerialBlock, from: bigint | undefined): Promise<boolean> {
+  const { authority, incarnation, next } = block
+  const moved =
     from === undefined
-      ? await t.execute(
-          `insert into serial_block (authority, incarnation, next) values ($1, $2, $3::bigint) on conflict do nothing`,
-          [authority, incarnation, next],
-        )
-      : await t.execute(
-          `update serial_block set next = $3::bigint where authority = $1 and incarnation = $2 and next = $4::bigint`,
-          [authority, incarnation, next, from],
-        )
-  return changed === 1
+      ? builder.insert(serialBlock).values(block).onConflictDoNothing()
+      : builder
+          .update(serialBlock)
+          .set({ next })
+          .where(and(isBlock(authority, incarnation), eq(serialBlock.next, from)))
+  return (await run(t, moved)) === 1
 }

@@ -1,43 +1,14 @@
-import { z } from 'zod'
-import { type StatedRows, WHOLE } from '#server/ledger/index.ts'
+import { asc, gt, sql } from 'drizzle-orm'
+import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
+import { builder, eachRow, rows } from '#server/store/index.ts'
 import { revokedKeyFact, versionFact } from '#shared/audit/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
+import { selectKrlState } from './revocation/records.ts'
 import { serialRows } from './serials.ts'
+import { authorityKey, revocation, revokedCertificate, revokedKey, trustBundle } from './tables.ts'
 
 /** A bundle may be 40 kB long. */
 const BUNDLES_AT_ONCE = 10
-
-const keyRow = z
-  .object({
-    label: z.string(),
-    purpose: z.string(),
-    state: z.string(),
-    spki: z.instanceof(Uint8Array),
-    certificate: z.string().nullable(),
-  })
-  .transform(({ label, purpose, state, spki, certificate }) => ({
-    id: `authority-key:${label}`,
-    is: { purpose, state, spki: toBase64(spki), certificate },
-  }))
-const bundleRow = z
-  .object({ version: z.int(), document: z.string() })
-  .transform(({ version, document }) => ({ id: `trust-bundle:${version}`, is: document }))
-const revocationRow = z
-  .object({ id: z.string(), target: z.string(), certificates: z.int(), sessions: z.int(), krl_version: z.bigint() })
-  .transform(({ id, krl_version, ...is }) => ({
-    id: `revocation:${id}`,
-    is: { ...is, krlVersion: krl_version.toString() },
-  }))
-const certificateRow = z
-  .object({ authority: z.string(), serial: z.bigint(), until: z.bigint().nullable() })
-  .transform(({ authority, serial, until }) => ({
-    id: `revoked:${authority} ${serial}`,
-    is: until === null ? 'ever' : until.toString(),
-  }))
-const fingerprintRow = z.object({ fingerprint: z.string() }).transform(row => revokedKeyFact(row.fingerprint))
-const versionRow = z
-  .object({ version: z.bigint(), at: z.date() })
-  .transform(({ version, at }) => versionFact(version, BigInt(Math.floor(at.getTime() / 1000))))
 
 /**
  * Authority keys, trust bundles and what is revoked, for whoever audits. Nothing that counts is read from the tables of what is revoked; they
@@ -47,55 +18,76 @@ export const authorityRows: readonly StatedRows[] = [
   ...serialRows,
   {
     kind: 'authority-key',
-    read: (on, { after, limit } = WHOLE) =>
-      on.query(
-        'select label, purpose, state, spki, certificate from authority_key where label > $1 order by label limit $2::int',
-        [after, limit],
-        keyRow,
-      ),
+    async read(on, { after, limit } = WHOLE) {
+      const { label } = authorityKey
+      const page = builder.select().from(authorityKey).where(gt(label, after)).orderBy(asc(label)).limit(limit)
+      return (await eachRow(on, page)).map(({ row, fits }) => ({
+        id: `authority-key:${fits.label}`,
+        is: row
+          ? { purpose: row.purpose, state: row.state, spki: toBase64(row.spki), certificate: row.certificate }
+          : UNREADABLE,
+      }))
+    },
   },
   {
     kind: 'trust-bundle',
-    read: (on, { after, limit } = WHOLE) =>
-      on.query(
-        'select version, document from trust_bundle where version > $1::int order by version limit $2::int',
-        [/^[0-9]{1,9}$/.test(after) ? Number(after) : 0, Math.min(limit, BUNDLES_AT_ONCE)],
-        bundleRow,
-      ),
+    async read(on, { after, limit } = WHOLE) {
+      const { version, document } = trustBundle
+      const page = builder
+        .select({ version, document })
+        .from(trustBundle)
+        .where(gt(version, /^[0-9]{1,9}$/.test(after) ? Number(after) : 0))
+        .orderBy(asc(version))
+        .limit(Math.min(limit, BUNDLES_AT_ONCE))
+      return (await rows(on, page)).map(row => ({ id: `trust-bundle:${row.version}`, is: row.document }))
+    },
   },
   {
     kind: 'revocation',
-    read: (on, { after, limit } = WHOLE) =>
-      on.query(
-        `select id, target, certificates, sessions, krl_version from revocation where id > $1 order by id limit $2::int`,
-        [after, limit],
-        revocationRow,
-      ),
+    async read(on, { after, limit } = WHOLE) {
+      const { id } = revocation
+      const page = builder.select().from(revocation).where(gt(id, after)).orderBy(asc(id)).limit(limit)
+      return (await rows(on, page)).map(({ id, target, certificates, sessions, krlVersion }) => ({
+        id: `revocation:${id}`,
+        is: { target, certificates, sessions, krlVersion: krlVersion.toString() },
+      }))
+    },
   },
   {
     kind: 'revoked',
-    read(on, { after, limit } = WHOLE) {
-      const [authority = '', serial = ''] = after.split(' ')
-      return on.query(
-        `select authority, serial, until from revoked_certificate where (authority, serial) > ($1, $2::bigint)
-         order by authority, serial limit $3::int`,
-        [authority, /^[0-9]{1,18}$/.test(serial) ? serial : '0', limit],
-        certificateRow,
-      )
+    async read(on, { after, limit } = WHOLE) {
+      const { authority, serial, until } = revokedCertificate
+      const [from = '', above = ''] = after.split(' ')
+      const page = builder
+        .select({ authority, serial, until })
+        .from(revokedCertificate)
+        .where(sql`(${authority}, ${serial}) > (${from}, ${/^[0-9]{1,18}$/.test(above) ? above : '0'}::bigint)`)
+        .orderBy(asc(authority), asc(serial))
+        .limit(limit)
+      return (await rows(on, page)).map(({ authority, serial, until }) => ({
+        id: `revoked:${authority} ${serial}`,
+        is: until === null ? 'ever' : until.toString(),
+      }))
     },
   },
   {
     kind: 'revoked-key',
-    read: (on, { after, limit } = WHOLE) =>
-      on.query(
-        'select fingerprint from revoked_key where fingerprint > $1 order by fingerprint limit $2::int',
-        [after, limit],
-        fingerprintRow,
-      ),
+    async read(on, { after, limit } = WHOLE) {
+      const { fingerprint } = revokedKey
+      const page = builder
+        .select({ fingerprint })
+        .from(revokedKey)
+        .where(gt(fingerprint, after))
+        .orderBy(asc(fingerprint))
+        .limit(limit)
+      return (await rows(on, page)).map(row => revokedKeyFact(row.fingerprint))
+    },
   },
   {
     kind: 'krl-version',
-    read: async (on, { after } = WHOLE) =>
-      after === '' ? await on.query('select version, at from krl_state', [], versionRow) : [],
+    async read(on, { after } = WHOLE) {
+      const state = after === '' ? await selectKrlState(on) : undefined
+      return state ? [versionFact(state.version, state.at)] : []
+    },
   },
 ]

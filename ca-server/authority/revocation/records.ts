@@ -1,23 +1,37 @@
+import { eq, getTableColumns, sql } from 'drizzle-orm'
 import { z } from 'zod'
 import type { IssuedCertificate } from '#server/ledger/index.ts'
-import type { Queryable } from '#server/store/index.ts'
+import { builder, type Queryable, recordset, rows, run } from '#server/store/index.ts'
 import type { RevokedInterval } from '#shared/audit/index.ts'
+import { krlState, revocation, revokedCertificate, revokedKey } from '../tables.ts'
 
-/** The rows of revocation: `migrations/0005_authority.sql`. */
+/** The rows of revocation. */
 
-/** Takes the one row's lock until the commit, so versions and what they hold go forward together. Seconds since 1970. */
+/** Seconds since 1970. */
+export type KrlState = { readonly version: bigint; readonly at: bigint }
+const toState = ({ version, at }: { version: bigint; at: Date }): KrlState => ({
+  version,
+  at: BigInt(Math.floor(at.getTime() / 1000)),
+})
+const STATE = { version: krlState.version, at: krlState.at }
+
+/** Takes the one row's lock until the commit, so versions and what they hold go forward together. */
 export async function raiseKrlVersion(
   t: Queryable,
   { above, at }: { readonly above: bigint; readonly at: Date },
-): Promise<{ version: bigint; at: bigint }> {
-  const [row] = await t.query(
-    `update krl_state set version = greatest(version, $2::bigint) + 1, at = date_trunc('second', greatest(at, $1::timestamptz))
-     returning version, at`,
-    [at.toISOString(), above],
-    z.object({ version: z.bigint(), at: z.date() }),
-  )
+): Promise<KrlState> {
+  const raised = {
+    version: sql`greatest(${krlState.version}, ${above}::bigint) + 1`,
+    at: sql`date_trunc('second', greatest(${krlState.at}, ${at.toISOString()}::timestamptz))`,
+  }
+  const [row] = await rows(t, builder.update(krlState).set(raised).returning(STATE))
   if (!row) throw new TypeError('the row of krl_state is missing')
-  return { version: row.version, at: BigInt(Math.floor(row.at.getTime() / 1000)) }
+  return toState(row)
+}
+
+export async function selectKrlState(on: Queryable): Promise<KrlState | undefined> {
+  const [row] = await rows(on, builder.select(STATE).from(krlState))
+  return row && toState(row)
 }
 
 export type RevocationRow = {
@@ -28,28 +42,15 @@ export type RevocationRow = {
   readonly sessions: number
   readonly krlVersion: bigint
 }
-export async function insertRevocation(t: Queryable, row: RevocationRow, at: string, actor: string): Promise<void> {
-  await t.execute(
-    `insert into revocation (id, target, reason, certificates, sessions, krl_version, at, by_actor)
-     values ($1, $2, $3, $4::int, $5::int, $6::bigint, $7::timestamptz, $8)`,
-    [row.id, row.target, row.reason ?? null, row.certificates, row.sessions, row.krlVersion, at, actor],
-  )
+export async function insertRevocation(t: Queryable, row: RevocationRow, at: string, byActor: string): Promise<void> {
+  await run(t, builder.insert(revocation).values({ ...row, reason: row.reason ?? null, at: new Date(at), byActor }))
 }
 
 export async function selectRevocation(on: Queryable, id: string): Promise<RevocationRow | undefined> {
-  const [row] = await on.query(
-    'select id, target, reason, certificates, sessions, krl_version from revocation where id = $1',
-    [id],
-    z.object({
-      id: z.string(),
-      target: z.string(),
-      reason: z.string().nullable(),
-      certificates: z.int(),
-      sessions: z.int(),
-      krl_version: z.bigint(),
-    }),
-  )
-  return row && { ...row, reason: row.reason ?? undefined, krlVersion: row.krl_version }
+  const { target, reason, certificates, sessions, krlVersion } = revocation
+  const columns = { id: revocation.id, target, reason, certificates, sessions, krlVersion }
+  const [row] = await rows(on, builder.select(columns).from(revocation).where(eq(revocation.id, id)))
+  return row && { ...row, reason: row.reason ?? undefined }
 }
 
 /** One statement for all; what is on the list already stays as it is. */
@@ -58,20 +59,16 @@ export async function insertRevoked(
   revoked: readonly Pick<IssuedCertificate, 'authority' | 'serial' | 'keyId' | 'validBefore'>[],
   revocation: string,
 ): Promise<void> {
-  const rows = revoked.map(c => ({ a: c.authority, s: c.serial.toString(), k: c.keyId, u: c.validBefore.toString() }))
-  await t.execute(
-    `insert into revoked_certificate (authority, serial, key_id, until, revocation)
-     select a, s, k, u, $2 from jsonb_to_recordset($1::jsonb) as r(a text, s bigint, k text, u bigint)
-     on conflict do nothing`,
-    [JSON.stringify(rows), revocation],
+  const given = recordset(
+    'given',
+    getTableColumns(revokedCertificate),
+    revoked.map(({ validBefore, ...rest }) => ({ ...rest, until: validBefore, revocation })),
   )
+  await run(t, builder.insert(revokedCertificate).select(sql`select * from ${given.from}`).onConflictDoNothing())
 }
 
 export async function insertRevokedKey(t: Queryable, fingerprint: string, revocation: string): Promise<void> {
-  await t.execute('insert into revoked_key (fingerprint, revocation) values ($1, $2) on conflict do nothing', [
-    fingerprint,
-    revocation,
-  ])
+  await run(t, builder.insert(revokedKey).values({ fingerprint, revocation }).onConflictDoNothing())
 }
 
 /** The database's clock, in seconds since 1970. */
@@ -85,6 +82,7 @@ export async function selectClock(on: Queryable): Promise<bigint> {
   return row.now
 }
 
+/** Text: drizzle has no `using`, by which each interval finds its rows in the index. */
 export const deleteEnded = (t: Queryable, intervals: readonly RevokedInterval[]): Promise<number> =>
   t.execute(
     `delete from revoked_certificate r using jsonb_to_recordset($1::jsonb) as i(a text, f bigint, t bigint)

@@ -1,11 +1,10 @@
-import { z } from 'zod'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { incarnationNumber, type Queryable } from '#server/store/index.ts'
 import { revokedFact } from '#shared/audit/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
 import { refuseMissing } from '../known-keys.ts'
-import { selectKeys } from '../records.ts'
+import { insertBlock, selectHighestNext, selectKeys } from '../records.ts'
 import { FIRST_SERIAL, givers, SPAN, serialsFact } from '../serials.ts'
 import { raiseKrl } from './raise-krl.ts'
 
@@ -47,18 +46,9 @@ export async function beginSerialsIn(
   for (const { label, purpose } of rows) {
     // A row that somebody wrote is no key of ours.
     if (purpose === 'machines' || !held.includes(label)) continue
-    const [row] = await t.query(
-      'select coalesce(max(next), 0) as next from serial_block where authority = $1',
-      [label],
-      z.object({ next: z.bigint() }),
-    )
-    const given = row?.next ?? 0n
+    const given = (await selectHighestNext(t, label)) ?? 0n
     const next = given < base ? base : (given / SPAN + 1n) * SPAN
-    await t.execute('insert into serial_block (authority, incarnation, next) values ($1, $2, $3::bigint)', [
-      label,
-      incarnation,
-      next,
-    ])
+    await insertBlock(t, { authority: label, incarnation, next })
     facts.push(serialsFact({ authority: label, incarnation, next }))
     if (purpose === 'ssh-user') facts.push(revokedFact({ authority: label, from: FIRST_SERIAL, to: next - 1n }))
   }

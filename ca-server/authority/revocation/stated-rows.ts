@@ -1,10 +1,8 @@
-import { z } from 'zod'
 import type { StatedRows } from '#server/ledger/index.ts'
+import { builder, rows } from '#server/store/index.ts'
 import { revokedFact, revokedIntervals, revokedKeyFact, versionFact } from '#shared/audit/index.ts'
-
-const certificateRow = z.object({ authority: z.string(), serial: z.bigint(), until: z.bigint().nullable() })
-const keyRow = z.object({ fingerprint: z.string() })
-const stateRow = z.object({ version: z.bigint(), at: z.date() })
+import { revokedCertificate, revokedKey } from '../tables.ts'
+import { selectKrlState } from './records.ts'
 
 /**
  * What is revoked, as the tables of an earlier release say it, to be taken over. From then on the tables are an index, which
@@ -12,9 +10,10 @@ const stateRow = z.object({ version: z.bigint(), at: z.date() })
  */
 export const revokedRows: Pick<StatedRows, 'read'> = {
   async read(on) {
-    const certificates = await on.query('select authority, serial, until from revoked_certificate', [], certificateRow)
-    const keys = await on.query('select fingerprint from revoked_key', [], keyRow)
-    const [state] = await on.query('select version, at from krl_state', [], stateRow)
+    const { authority, serial, until } = revokedCertificate
+    const certificates = await rows(on, builder.select({ authority, serial, until }).from(revokedCertificate))
+    const keys = await rows(on, builder.select({ fingerprint: revokedKey.fingerprint }).from(revokedKey))
+    const state = await selectKrlState(on)
     const ending = certificates.flatMap(({ until, ...rest }) =>
       until === null ? [] : [{ ...rest, validBefore: until }],
     )
@@ -26,7 +25,7 @@ export const revokedRows: Pick<StatedRows, 'read'> = {
         revokedIntervals(authority, of).map(revokedFact),
       ),
       ...keys.map(({ fingerprint }) => revokedKeyFact(fingerprint)),
-      ...(state ? [versionFact(state.version, BigInt(Math.floor(state.at.getTime() / 1000)))] : []),
+      ...(state ? [versionFact(state.version, state.at)] : []),
     ]
   },
 }

@@ -1,30 +1,36 @@
-import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { and, asc, eq, gt, or, sql } from 'drizzle-orm'
+import { builder, type Queryable, rows, run } from '#server/store/index.ts'
 import type { SignedBundle } from '#shared/trust/index.ts'
+import { trustBundle } from '../tables.ts'
 
-/** The rows of trust bundles: `migrations/0005_authority.sql`. */
-const bundleRow = z
-  .object({ version: z.int(), document: z.string(), signatures: z.array(z.string()) })
-  .transform(({ version, document, signatures }) => ({ version, signed: { document, signatures } }))
-export type StoredBundle = z.infer<typeof bundleRow>
+/** The rows of trust bundles. */
+
+export type StoredBundle = { readonly version: number; readonly signed: SignedBundle }
 
 /** Oldest first: those that changed the root, and the newest, of all above `after`; the newest in any case. */
-export const selectBundles = (on: Queryable, after: number): Promise<StoredBundle[]> =>
-  on.query(
-    `select version, document, signatures from trust_bundle
-     where (changes_roots and version > $1::int) or version = (select max(version) from trust_bundle)
-     order by version`,
-    [after],
-    bundleRow,
-  )
+export async function selectBundles(on: Queryable, after: number): Promise<StoredBundle[]> {
+  const { version, document, signatures, changesRoots } = trustBundle
+  const isNewest = sql`${version} = (select max(${version}) from ${trustBundle})`
+  const selected = builder
+    .select({ version, document, signatures })
+    .from(trustBundle)
+    .where(or(and(eq(changesRoots, true), gt(version, after)), isNewest))
+    .orderBy(asc(version))
+  return (await rows(on, selected)).map(({ version, ...signed }) => ({ version, signed }))
+}
 
 /** False where another server has published this version. */
 export const insertBundle = async (
   t: Queryable,
   bundle: { version: number; signed: SignedBundle; changesRoots: boolean; at: string },
-): Promise<boolean> =>
-  (await t.execute(
-    `insert into trust_bundle (version, document, signatures, changes_roots, published_at)
-     values ($1::int, $2, $3::jsonb, $4::boolean, $5::timestamptz) on conflict do nothing`,
-    [bundle.version, bundle.signed.document, JSON.stringify(bundle.signed.signatures), bundle.changesRoots, bundle.at],
-  )) > 0
+): Promise<boolean> => {
+  const { version, signed, changesRoots, at } = bundle
+  const added = {
+    version,
+    document: signed.document,
+    signatures: [...signed.signatures],
+    changesRoots,
+    publishedAt: new Date(at),
+  }
+  return (await run(t, builder.insert(trustBundle).values(added).onConflictDoNothing())) > 0
+}
