@@ -67,7 +67,7 @@ export async function selectTaken(
     { name: host.name },
     names.map(name => ({ name })),
   )
-  const name = wanted.field('name')
+  const { name } = wanted.fields
   const [row] = await rows(
     t,
     builder
@@ -166,19 +166,19 @@ export async function numberContents(
   contents: readonly ContentToNumber[],
 ): Promise<(number | undefined)[]> {
   const columns = { id: host.id, hash: host.contentHash, krlVersion: host.krlVersion, above: host.inForce }
-  const { from, field } = recordset('content', columns, contents)
+  const { from, fields: content } = recordset('content', columns, contents)
   const numbered = await rows(
     q,
     builder
       .update(host)
       .set({
-        revision: sql`case when ${host.contentHash} = ${field('hash')} and ${host.revision} > ${field('above')} then ${host.revision}
-          else greatest(${host.revision}, ${field('above')}) + 1 end`,
-        contentHash: field('hash'),
-        krlVersion: field('krlVersion'),
+        revision: sql`case when ${host.contentHash} = ${content.hash} and ${host.revision} > ${content.above} then ${host.revision}
+          else greatest(${host.revision}, ${content.above}) + 1 end`,
+        contentHash: content.hash,
+        krlVersion: content.krlVersion,
       })
       .from(from)
-      .where(and(eq(host.id, field('id')), isLiving, lte(host.krlVersion, field('krlVersion'))))
+      .where(and(eq(host.id, content.id), isLiving, lte(host.krlVersion, content.krlVersion)))
       .returning({ id: host.id, revision: host.revision }),
   )
   const numbers = new Map(numbered.map(row => [row.id, row.revision]))
@@ -191,7 +191,7 @@ export async function setInForce(
   hosts: readonly (InForce & { readonly seal: Uint8Array; readonly findings: readonly Finding[] })[],
   at: Date,
 ): Promise<true[]> {
-  const { from, field } = recordset(
+  const { from, fields: said } = recordset(
     'said',
     {
       id: host.id,
@@ -208,18 +208,18 @@ export async function setInForce(
     builder
       .update(host)
       .set({
-        inForce: field('revision'),
-        inForceKrl: field('krlVersion'),
-        inForceSeal: field('seal'),
-        inForceHash: field('hash'),
-        findings: field('findings'),
+        inForce: said.revision,
+        inForceKrl: said.krlVersion,
+        inForceSeal: said.seal,
+        inForceHash: said.hash,
+        findings: said.findings,
         message: null,
         failedRevision: null,
         connected: true,
         lastSeenAt: at,
       })
       .from(from)
-      .where(and(eq(host.id, field('id')), isLiving)),
+      .where(and(eq(host.id, said.id), isLiving)),
   )
   return hosts.map(() => true)
 }
@@ -252,20 +252,20 @@ export async function setOpened(q: Queryable, opened: readonly OpenedStream[], a
   // Of a host that opened two at once the later one counts.
   const newest = new Map(opened.map(stream => [stream.id, stream]))
   const columns = { id: host.id, stream: host.streamId, agent: host.agentVersion, sshd: host.sshdVersion }
-  const { from, field } = recordset('opened', columns, [...newest.values()])
+  const { from, fields: stream } = recordset('stream', columns, [...newest.values()])
   await run(
     q,
     builder
       .update(host)
       .set({
         connected: true,
-        streamId: field('stream'),
-        agentVersion: field('agent'),
-        sshdVersion: field('sshd'),
+        streamId: stream.stream,
+        agentVersion: stream.agent,
+        sshdVersion: stream.sshd,
         lastSeenAt: at,
       })
       .from(from)
-      .where(and(eq(host.id, field('id')), isLiving)),
+      .where(and(eq(host.id, stream.id), isLiving)),
   )
   return opened.map(() => true)
 }
@@ -280,14 +280,14 @@ export async function setConnected(
   connected: boolean,
   at: Date,
 ): Promise<true[]> {
-  const { from, field } = recordset('stream', { id: host.id, stream: host.streamId }, streams)
+  const { from, fields: stream } = recordset('stream', { id: host.id, stream: host.streamId }, streams)
   await run(
     q,
     builder
       .update(host)
       .set({ connected, lastSeenAt: at })
       .from(from)
-      .where(and(eq(host.id, field('id')), eq(host.streamId, field('stream')), isLiving)),
+      .where(and(eq(host.id, stream.id), eq(host.streamId, stream.stream), isLiving)),
   )
   return streams.map(() => true)
 }

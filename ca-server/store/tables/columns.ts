@@ -21,6 +21,9 @@ export const integer = column('integer', z.int(), value => value)
 export const bigint = column('bigint', z.bigint(), value => value)
 /** A bigint that stays far below 2^53. */
 export const bigintAsNumber = column('bigint', z.bigint().transform(Number).pipe(z.int()), value => value)
+/** Integers that no bigint holds, of up to so many digits. */
+export const numericOf = (digits: number) =>
+  column(`numeric(${digits},0)`, z.string().transform(BigInt), value => value.toString())
 export const bytea = column<Uint8Array>('bytea', z.instanceof(Uint8Array), value => value)
 export const timestamptz = column('timestamp with time zone', z.date(), value => value.toISOString())
 /** The schema is what the column holds: there is no JSON that is read as it is. */

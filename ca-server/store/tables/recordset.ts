@@ -1,27 +1,23 @@
 import { sql } from 'drizzle-orm'
 import type { PgColumn } from 'drizzle-orm/pg-core'
 import { toHex } from '#shared/bytes.ts'
-import type { Held } from './statement.ts'
+import { type Columns, expressions, type Held } from './statement.ts'
 
 /**
  * Rows that one statement is given to work on, whatever their number: `jsonb_to_recordset`, which both engines know. `columns` name the
  * fields of a row, and what each is in the database.
  */
-export function recordset<Columns extends Readonly<Record<string, PgColumn>>>(
+export function recordset<Of extends Columns>(
   alias: string,
-  columns: Columns,
-  rows: readonly { readonly [Name in keyof Columns]: Held<Columns[Name]> }[],
+  columns: Of,
+  rows: readonly { readonly [Name in keyof Of]: Held<Of[Name]> }[],
 ) {
   const entries = Object.entries(columns)
   const json = rows.map(row => Object.fromEntries(entries.map(([name, column]) => [name, toJson(row[name], column)])))
   const types = entries.map(([name, column]) => sql`${sql.identifier(name)} ${sql.raw(column.getSQLType())}`)
-  const from = sql`jsonb_to_recordset(${JSON.stringify(json)}::jsonb) as ${sql.identifier(alias)} (${sql.join(types, sql`, `)})`
   return {
-    from,
-    field<Name extends keyof Columns & string>(name: Name) {
-      const column: Columns[Name] = columns[name]
-      return sql`${sql.identifier(alias)}.${sql.identifier(name)}`.mapWith(column)
-    },
+    from: sql`jsonb_to_recordset(${JSON.stringify(json)}::jsonb) as ${sql.identifier(alias)} (${sql.join(types, sql`, `)})`,
+    fields: expressions(columns, name => sql`${sql.identifier(alias)}.${sql.identifier(name)}`),
   }
 }
 

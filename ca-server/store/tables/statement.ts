@@ -46,23 +46,42 @@ export async function run(on: Queryable, statement: Statement): Promise<number> 
 
 /** What a column holds, as code sees it. */
 export type Held<C extends PgColumn> = C['_']['data'] | (C['_']['notNull'] extends true ? never : null)
+export type Columns = Readonly<Record<string, PgColumn>>
+/** Expressions that stand for what goes into, or comes out of, these columns. */
+export type Expressions<Of extends Columns> = { [Name in keyof Of]: SQL<Held<Of[Name]>> }
 
 /**
  * A statement that runs often: written once, at its first use. `columns` say what it is given each time, and how that goes into the
  * database.
  */
-export function prepared<Columns extends Readonly<Record<string, PgColumn>>, Result>(
-  columns: Columns,
-  write: (given: (name: keyof Columns & string) => SQL) => Statement<Result>,
-): (given: { readonly [Name in keyof Columns]: Held<Columns[Name]> }) => Statement<Result> {
+export function prepared<Of extends Columns, Result>(
+  columns: Of,
+  write: (given: Expressions<Of>) => Statement<Result>,
+): (given: { readonly [Name in keyof Of]: Held<Of[Name]> }) => Statement<Result> {
   let first: { execute(): Promise<Result> } | undefined
-  const given = (name: keyof Columns & string) => sql`${new Param(new Placeholder(name), columns[name])}`
   const prepare = () => {
-    first ??= write(given).prepare('')
+    first ??= write(expressions(columns, (name, column) => sql`${new Param(new Placeholder(name), column)}`)).prepare(
+      '',
+    )
     return first
   }
-  return values => ({ prepare, given: values })
+  return given => ({ prepare, given })
 }
+
+/** One for each of these columns; what comes out of it is parsed as what comes out of its column. */
+export function expressions<Of extends Columns>(
+  columns: Of,
+  write: (name: string, column: PgColumn) => SQL,
+): Expressions<Of>
+export function expressions(
+  columns: Columns,
+  write: (name: string, column: PgColumn) => SQL,
+): Record<string, SQL<unknown>> {
+  const all = Object.entries(columns).map(([name, column]) => [name, write(name, column).mapWith(readerOf(column))])
+  return Object.fromEntries(all)
+}
+const readerOf = (column: PgColumn) => (value: unknown) =>
+  value === null && !column.notNull ? null : column.mapFromDriverValue(value)
 
 /** Of a field. `known`: what it is called for whoever has to find a row that does not fit. */
 type Reader = {

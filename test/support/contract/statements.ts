@@ -89,17 +89,14 @@ export function statementContract(open: () => Store): void {
         await t.execute(`create temporary table "values" (${types.join(', ')}) on commit drop`, [])
         await run(t, builder.insert(values).values(both))
         expect(await rows(t, builder.select().from(values))).toEqual(both)
-        const present = sql`${values.at} = ${set.field('at')} and ${values.json} = ${set.field('json')}`
-        const changed = { flag: false, bytes: set.field('bytes'), bigint: set.field('bigint') }
+        const present = sql`${values.at} = ${set.fields.at} and ${values.json} = ${set.fields.json}`
+        const changed = { flag: false, bytes: set.fields.bytes, bigint: set.fields.bigint }
         await run(t, builder.update(values).set(changed).from(set.from).where(present))
         expect(await rows(t, builder.select().from(values).where(isNotNull(values.at)))).toEqual([
           { ...both[0], flag: false },
         ])
-        const selected = { word: set.field('word'), number: set.field('number'), at: set.field('at') }
-        const given = builder
-          .select(selected)
-          .from(set.from)
-          .where(sql`${set.field('at')} is not null`)
+        const selected = { word: set.fields.word, number: set.fields.number, at: set.fields.at }
+        const given = builder.select(selected).from(set.from).where(sql`${set.fields.at} is not null`)
         expect(await rows(t, given)).toEqual([{ word: 'yes', number: 2 ** 52, at: example.at }])
       })
     })
@@ -151,9 +148,9 @@ export function statementContract(open: () => Store): void {
       await add(1, 'a')
       const other = recordset('other', { id: contract.id, note: contract.note }, [{ id: 1, note: 'b' }])
       const joined = builder
-        .select({ mine: contract.note, theirs: other.field('note') })
+        .select({ mine: contract.note, theirs: other.fields.note })
         .from(contract)
-        .innerJoin(other.from, eq(contract.id, other.field('id')))
+        .innerJoin(other.from, eq(contract.id, other.fields.id))
       expect(await rows(open(), joined)).toEqual([{ mine: 'a', theirs: 'b' }])
       const missing = builder.select({ id: contract.id, note: strict.note }).from(other.from)
       expect(await rows(open(), missing.leftJoin(contract, eq(contract.id, 9)).where(sql`true`))).toEqual([
@@ -173,7 +170,7 @@ export function statementContract(open: () => Store): void {
         return builder
           .select()
           .from(contract)
-          .where(sql`${contract.id} = ${given('id')} and ${contract.note} is not distinct from ${given('note')}`)
+          .where(sql`${contract.id} = ${given.id} and ${contract.note} is not distinct from ${given.note}`)
       })
       expect(await rows(open(), byNote({ id: 1, note: 'a' }))).toEqual([{ id: 1, note: 'a' }])
       expect(await rows(open(), byNote({ id: 2, note: null }))).toEqual([{ id: 2, note: null }])
