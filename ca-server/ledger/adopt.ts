@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { Fact } from '#shared/audit/index.ts'
 import { equalBytes, toHex, utf8 } from '#shared/bytes.ts'
@@ -8,13 +7,13 @@ import { type Entry, encodeRecord } from './entry.ts'
 import { tampered } from './errors.ts'
 import { sealOf } from './log/seal.ts'
 import type { LogKey } from './log/sequencer.ts'
+import { selectLog } from './records.ts'
 import { headSize, newestNote } from './tree-store.ts'
 import { writeRows } from './write.ts'
 
 /** The log of an earlier release, whose records have no seal: how long it is, its tree's head, and what it says. */
 export type UnsealedLog = { readonly size: bigint; readonly root: Uint8Array; readonly records: readonly string[] }
 
-const row = z.object({ index: z.bigint(), record: z.string(), seal: z.instanceof(Uint8Array).nullable() })
 const PAGE = 2_000n
 
 /**
@@ -34,11 +33,7 @@ export async function readUnsealedLog(
   const edge = TreeEdge.empty()
   const records: string[] = []
   while (edge.size < size) {
-    const rows = await store.query(
-      'select index, record, seal from ledger_record where index >= $1 and index < $1 + $2 order by index',
-      [edge.size, PAGE],
-      row,
-    )
+    const rows = await selectLog(store, edge.size, edge.size + PAGE)
     if (rows.length === 0) break
     for (const { index, record, seal } of rows) {
       if (index !== edge.size) throw tampered(`record ${edge.size} of the audit log is missing`)

@@ -122,9 +122,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       store,
       rows.map(({ index }) => index),
     )
-    return rows.map(({ request_id, ...row }) => ({
+    return rows.map(row => ({
       ...row,
-      requestId: request_id,
       leafHash: hashes.get(row.index) ?? leafHash(utf8(row.record)),
     }))
   }

@@ -1,26 +1,7 @@
 import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { isSealed } from './log/seal.ts'
-import type { CertificateSelector, IssuedCertificate } from './records.ts'
-
-const sealedRow = z
-  .object({
-    index: z.bigint(),
-    request_id: z.string(),
-    kind: z.string(),
-    part: z.int(),
-    actor: z.string(),
-    at: z.date(),
-    record: z.string(),
-    proof: z.string().nullable(),
-    seal: z.instanceof(Uint8Array).nullable(),
-  })
-  .transform(({ request_id, at, proof, ...rest }) => ({
-    ...rest,
-    requestId: request_id,
-    at: at.toISOString(),
-    proof: proof ?? undefined,
-  }))
+import { type CertificateSelector, type IssuedCertificate, selectSealed } from './records.ts'
 
 const integer = z.string().transform(BigInt)
 const issuedRecord = z.object({
@@ -59,18 +40,18 @@ export async function asRecorded(
   named: readonly IssuedCertificate[],
 ): Promise<IssuedCertificate[]> {
   if (named.length === 0) return []
-  const rows = await t.query(
-    `select index, request_id, kind, part, actor, at, record, proof, seal from ledger_record
-       where index in (select i::bigint from jsonb_array_elements_text($1::jsonb) as i)`,
-    [JSON.stringify(named.map(({ record }) => record.toString()))],
-    sealedRow,
+  const rows = await selectSealed(
+    t,
+    named.map(({ record }) => record),
   )
   const said = new Map<bigint, IssuedCertificate>()
   const unsealed = rows.filter(({ seal }) => seal === null)
   const strange = unsealed.length === 0 ? [] : await unproven(unsealed)
   for (const row of rows) {
-    const { index, seal } = row
-    const isOurs = seal === null ? index < size && !strange.includes(index) : isSealed(sealKey, row, seal)
+    const isOurs =
+      row.seal === null
+        ? row.index < size && !strange.includes(row.index)
+        : isSealed(sealKey, { ...row, at: row.at.toISOString(), proof: row.proof ?? undefined }, row.seal)
     const issued = isOurs ? issuedRecord.safeParse(JSON.parse(row.record)) : undefined
     if (!issued?.success) continue
     const { person = null, session = null, host = null, ...rest } = issued.data.certificate

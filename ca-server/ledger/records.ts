@@ -1,57 +1,24 @@
+import { and, asc, desc, eq, gt, gte, lt, lte, type SQL, sql } from 'drizzle-orm'
 import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { builder, type Queryable, recordset, rows, run } from '#server/store/index.ts'
+import { issuedCertificate, ledgerRecord, serverSecret } from './tables.ts'
 import { textArray } from './write.ts'
 
-/** A record as it lies in the database. */
-export const recordRow = z.object({
-  index: z.bigint(),
-  request_id: z.string(),
-  kind: z.string(),
-  actor: z.string(),
-  at: z.date(),
-  record: z.string(),
-})
-export type RecordRow = z.infer<typeof recordRow>
-const COLUMNS = 'index, request_id, kind, actor, at, record'
+/** The rows of this room. Text are the statements that are one piece for a reason: those of epochs, and in `write.ts` and `tree-store.ts`. */
 
-/** What was issued, as revoking finds it. Times in seconds since 1970. */
-export type IssuedCertificate = {
-  authority: string
-  serial: bigint
-  keyId: string
-  subjectKey: string
-  person: string | null
-  session: string | null
-  host: string | null
-  validAfter: bigint
-  validBefore: bigint
-  /** The index of its record. */
-  record: bigint
+const RECORD = {
+  index: ledgerRecord.index,
+  requestId: ledgerRecord.requestId,
+  kind: ledgerRecord.kind,
+  actor: ledgerRecord.actor,
+  at: ledgerRecord.at,
+  record: ledgerRecord.record,
 }
-const CERTIFICATE_COLUMNS =
-  'authority, serial, key_id, subject_key, person, session, host, valid_after, valid_before, record'
-const certificateRow = z
-  .object({
-    authority: z.string(),
-    serial: z.string().transform(BigInt),
-    key_id: z.string(),
-    subject_key: z.string(),
-    person: z.string().nullable(),
-    session: z.string().nullable(),
-    host: z.string().nullable(),
-    valid_after: z.bigint(),
-    valid_before: z.bigint(),
-    record: z.bigint(),
-  })
-  .transform(
-    ({ key_id, subject_key, valid_after, valid_before, ...rest }): IssuedCertificate => ({
-      ...rest,
-      keyId: key_id,
-      subjectKey: subject_key,
-      validAfter: valid_after,
-      validBefore: valid_before,
-    }),
-  )
+/** A record as it lies in the database. */
+export type RecordRow = Pick<typeof ledgerRecord.$inferSelect, keyof typeof RECORD>
+
+/** What was issued, as revoking finds it. Times in seconds since 1970; `record`: the index of its record. */
+export type IssuedCertificate = typeof issuedCertificate.$inferSelect
 
 export type CertificateSelector =
   | { person: string }
@@ -76,18 +43,18 @@ export async function selectLiveCertificates(
 }
 
 function selectIndexed(t: Queryable, by: CertificateSelector, now: bigint): Promise<IssuedCertificate[]> {
-  const select = (where: string, ...values: string[]) =>
-    t.query(
-      `select ${CERTIFICATE_COLUMNS} from issued_certificate where valid_before > $1 and ${where} order by authority, serial`,
-      [now, ...values],
-      certificateRow,
-    )
-  if ('session' in by) return select('session = $2', by.session)
-  if ('person' in by) return select('person = $2', by.person)
-  if ('host' in by) return select('host = $2', by.host)
-  if ('keyId' in by) return select('key_id = $2', by.keyId)
-  if ('subjectKey' in by) return select('subject_key = $2', by.subjectKey)
-  return select('authority = $2 and serial = $3::numeric', by.authority, by.serial.toString())
+  const { authority, serial, validBefore } = issuedCertificate
+  const isAsked = and(gt(validBefore, now), selectedBy(by))
+  return rows(t, builder.select().from(issuedCertificate).where(isAsked).orderBy(asc(authority), asc(serial)))
+}
+
+function selectedBy(by: CertificateSelector): SQL | undefined {
+  if ('session' in by) return eq(issuedCertificate.session, by.session)
+  if ('person' in by) return eq(issuedCertificate.person, by.person)
+  if ('host' in by) return eq(issuedCertificate.host, by.host)
+  if ('keyId' in by) return eq(issuedCertificate.keyId, by.keyId)
+  if ('subjectKey' in by) return eq(issuedCertificate.subjectKey, by.subjectKey)
+  return and(eq(issuedCertificate.authority, by.authority), eq(issuedCertificate.serial, by.serial))
 }
 
 /** Of whom certificates are asked for, where that is one: who asked for a certificate stands beside its record. */
@@ -143,33 +110,66 @@ export type RecordFilter = {
 
 /** In order of index: from `from` on; without `from` the last ones, before `before` where given. */
 export async function selectRecords(on: Queryable, filter: RecordFilter): Promise<RecordRow[]> {
-  const parameters = [
-    filter.limit,
-    filter.from ?? 0n,
-    filter.before ?? null,
-    filter.kind ?? null,
-    filter.actor ?? null,
-    filter.since?.toISOString() ?? null,
-    filter.until?.toISOString() ?? null,
+  const { from, before, kind, actor, since, until, limit, names = [] } = filter
+  const isAsked = and(
+    gte(ledgerRecord.index, from ?? 0n),
+    before === undefined ? undefined : lt(ledgerRecord.index, before),
+    kind === undefined ? undefined : eq(ledgerRecord.kind, kind),
+    actor === undefined ? undefined : eq(ledgerRecord.actor, actor),
+    since && gte(ledgerRecord.at, since),
+    until && lte(ledgerRecord.at, until),
     // As canonical JSON has them. Compared, not matched: no name is a pattern.
-    textArray((filter.names ?? []).map(name => JSON.stringify(name))),
-  ]
-  const newest = filter.from === undefined
-  const rows = await on.query(
-    `select ${COLUMNS} from ledger_record where index >= $2::bigint
-       and ($3::bigint is null or index < $3) and ($4::text is null or kind = $4) and ($5::text is null or actor = $5)
-       and ($6::timestamptz is null or at >= $6) and ($7::timestamptz is null or at <= $7)
-       and not exists (select from unnest($8::text[]) as name where position(name in record) = 0)
-     order by index ${newest ? 'desc' : 'asc'} limit $1::int`,
-    parameters,
-    recordRow,
+    names.length === 0
+      ? undefined
+      : sql`not exists (select from unnest(${textArray(names.map(name => JSON.stringify(name)))}::text[]) as name
+          where position(name in ${ledgerRecord.record}) = 0)`,
   )
-  return newest ? rows.reverse() : rows
+  const order = from === undefined ? desc : asc
+  const selected = builder
+    .select(RECORD)
+    .from(ledgerRecord)
+    .where(isAsked)
+    .orderBy(order(ledgerRecord.index))
+    .limit(limit)
+  const found = await rows(on, selected)
+  return from === undefined ? found.reverse() : found
 }
 
 export async function selectRecord(on: Queryable, index: bigint): Promise<RecordRow | undefined> {
-  const [row] = await on.query(`select ${COLUMNS} from ledger_record where index = $1`, [index], recordRow)
+  const [row] = await rows(on, builder.select(RECORD).from(ledgerRecord).where(eq(ledgerRecord.index, index)))
   return row
+}
+
+/** In their order, of those from `from` on before `before`. */
+export const selectLog = (on: Queryable, from: bigint, before: bigint) =>
+  rows(
+    on,
+    builder
+      .select({ index: ledgerRecord.index, record: ledgerRecord.record, seal: ledgerRecord.seal })
+      .from(ledgerRecord)
+      .where(and(gte(ledgerRecord.index, from), lt(ledgerRecord.index, before)))
+      .orderBy(asc(ledgerRecord.index)),
+  )
+
+/** Whole, those of these indices that there are. */
+export function selectSealed(on: Queryable, indices: readonly bigint[]): Promise<(typeof ledgerRecord.$inferSelect)[]> {
+  const wanted = recordset(
+    'wanted',
+    { index: ledgerRecord.index },
+    indices.map(index => ({ index })),
+  )
+  const isWanted = sql`${ledgerRecord.index} in (select ${wanted.fields.index} from ${wanted.from})`
+  return rows(on, builder.select().from(ledgerRecord).where(isWanted))
+}
+
+export async function selectSecret(on: Queryable, name: string): Promise<Uint8Array | undefined> {
+  const [row] = await rows(on, builder.select().from(serverSecret).where(eq(serverSecret.name, name)))
+  return row?.wrapped
+}
+
+/** Of two servers that start together the first one's is kept. */
+export async function insertSecret(on: Queryable, name: string, wrapped: Uint8Array, at: Date): Promise<void> {
+  await run(on, builder.insert(serverSecret).values({ name, wrapped, createdAt: at }).onConflictDoNothing())
 }
 
 const epochRow = z.object({ subject: z.string(), epoch: z.bigint() })

@@ -1,13 +1,11 @@
-import { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
 import type { Store } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { insertSecret, selectSecret } from './records.ts'
 import { headSize } from './tree-store.ts'
 
 const MASTER = 'master'
-
-const row = z.object({ wrapped: z.instanceof(Uint8Array) })
 
 export type ServerSecretDeps = {
   readonly store: Store
@@ -26,11 +24,7 @@ export async function serverSecret(deps: ServerSecretDeps, name: string): Promis
   if (kept) return kept
   const { store, keystore, random, now } = deps
   const wrapped = await keystore.wrapDataKey(MASTER, random(32), associatedData(name))
-  // Of two servers that start together the first one's is kept.
-  await store.execute(
-    `insert into server_secret (name, wrapped, created_at) values ($1, $2, $3::timestamptz) on conflict do nothing`,
-    [name, wrapped, now().toISOString()],
-  )
+  await insertSecret(store, name, wrapped, now())
   const made = await read(deps, name)
   if (!made) throw new TypeError('server_secret lost a row')
   return made
@@ -63,8 +57,8 @@ export async function openSealKey(deps: ServerSecretDeps): Promise<Uint8Array> {
 export const makeSealKey = (deps: ServerSecretDeps): Promise<Uint8Array> => serverSecret(deps, SEAL)
 
 async function read({ store, keystore }: ServerSecretDeps, name: string): Promise<Uint8Array | undefined> {
-  const [kept] = await store.query('select wrapped from server_secret where name = $1', [name], row)
-  return kept && keystore.unwrapDataKey(MASTER, kept.wrapped, associatedData(name))
+  const wrapped = await selectSecret(store, name)
+  return wrapped && keystore.unwrapDataKey(MASTER, wrapped, associatedData(name))
 }
 
 const associatedData = (name: string): Uint8Array => utf8(`keyman server_secret ${name}`)

@@ -1,11 +1,10 @@
-import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { leafHash, type TreeEdge } from '#shared/merkle/index.ts'
 import { tampered } from '../errors.ts'
+import { selectLog } from '../records.ts'
 import { lockHead } from '../tree-store.ts'
 
-const row = z.object({ index: z.bigint(), record: z.string() })
 const PAGE = 1_000n
 
 /**
@@ -30,11 +29,7 @@ export async function lockPast(
 async function readOn(t: Queryable, { edge, read }: { edge: TreeEdge; read: string[] }, to: bigint): Promise<boolean> {
   const from = edge.size
   const end = to - from < PAGE ? to : from + PAGE
-  const rows = await t.query(
-    'select index, record from ledger_record where index >= $1 and index < $2 order by index',
-    [from, end],
-    row,
-  )
+  const rows = await selectLog(t, from, end)
   edge.append(rows.map(({ record }) => leafHash(utf8(record))))
   for (const { record } of rows) read.push(record)
   return edge.size === from + PAGE
