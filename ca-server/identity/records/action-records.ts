@@ -1,55 +1,51 @@
+import { and, asc, desc, eq, gt, inArray, isNull, lt, sql } from 'drizzle-orm'
 import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
-import { personColumn } from './person-records.ts'
+import { builder, prepared, type Queryable, rows, run } from '#server/store/index.ts'
+import { actionTransaction, mandate, personSession } from '../tables.ts'
 
-/** Touches that were asked for, and mandates: `migrations/0012_touches.sql`. */
+/** Touches that were asked for, and mandates. */
 
-const bytes = z.instanceof(Uint8Array)
-const actionRow = z
-  .object({
-    id: z.string(),
-    session: z.string(),
-    action: z.string(),
-    shown: z.string(),
-    request: bytes,
-    asked_from: z.string(),
-    state: z.enum(['waiting', 'confirmed', 'refused', 'used']),
-    ends_at: z.date(),
-    used_by: z.string().nullable(),
-    answer: bytes.nullable(),
-    person: personColumn,
-    device: z.string(),
-    client_spki: bytes.nullable(),
-  })
-  .transform(row => ({
-    id: row.id,
-    session: row.session,
-    action: row.action,
-    shown: row.shown,
-    request: row.request,
-    askedFrom: row.asked_from,
-    state: row.state,
-    endsAt: row.ends_at,
-    usedBy: row.used_by ?? undefined,
-    answer: row.answer ?? undefined,
-    /** Of its session. */
-    person: row.person,
-    device: row.device,
-    clientSpki: row.client_spki ?? undefined,
-  }))
-export type ActionRow = z.infer<typeof actionRow>
+const { id, session, action, shown, request, askedFrom, state, attempts, createdAt, endsAt, usedBy, answer } =
+  actionTransaction
 
+const actions = () =>
+  builder
+    .select({
+      id,
+      session,
+      action,
+      shown,
+      request,
+      askedFrom,
+      state,
+      endsAt,
+      usedBy,
+      answer,
+      /** Of its session. */
+      person: personSession.person,
+      device: personSession.device,
+      clientSpki: personSession.clientSpki,
+    })
+    .from(actionTransaction)
+    .innerJoin(personSession, eq(personSession.id, session))
+const toAction = ({ shown, request, ...row }: Awaited<ReturnType<typeof actions>>[number]) =>
+  shown === null || request === null
+    ? undefined
+    : {
+        ...row,
+        shown,
+        request,
+        usedBy: row.usedBy ?? undefined,
+        answer: row.answer ?? undefined,
+        clientSpki: row.clientSpki ?? undefined,
+      }
+export type ActionRow = NonNullable<ReturnType<typeof toAction>>
+
+const byId = prepared({ id }, given => actions().where(eq(id, given.id)))
 /** One of the last release, which shows nothing, is none. */
 export async function selectAction(on: Queryable, id: string): Promise<ActionRow | undefined> {
-  const [row] = await on.query(
-    `select a.id, a.session, a.action, a.shown, a.request, a.asked_from, a.state, a.ends_at, a.used_by, a.answer, s.person,
-       s.device, s.client_spki
-     from action_transaction a join person_session s on s.id = a.session
-     where a.id = $1 and a.shown is not null and a.request is not null`,
-    [id],
-    actionRow,
-  )
-  return row
+  const [row] = await rows(on, byId({ id }))
+  return row && toAction(row)
 }
 
 export type SameAction = {
@@ -65,13 +61,20 @@ export async function selectWaitingAction(
   on: Queryable,
   same: SameAction & { readonly endsAfter: Date },
 ): Promise<{ readonly id: string; readonly endsAt: Date } | undefined> {
-  const [row] = await on.query(
-    `select id, ends_at from action_transaction where session = $1 and action = $2 and shown = $3 and request = $4 and asked_from = $5
-       and state = 'waiting' and ends_at > $6::timestamptz order by ends_at desc limit 1`,
-    [same.session, same.action, same.shown, same.request, same.askedFrom, same.endsAfter.toISOString()],
-    z.object({ id: z.string(), ends_at: z.date() }),
+  const isSame = and(
+    eq(session, same.session),
+    eq(action, same.action),
+    eq(shown, same.shown),
+    eq(request, same.request),
+    eq(askedFrom, same.askedFrom),
+    eq(state, 'waiting'),
+    gt(endsAt, same.endsAfter),
   )
-  return row && { id: row.id, endsAt: row.ends_at }
+  const [row] = await rows(
+    on,
+    builder.select({ id, endsAt }).from(actionTransaction).where(isSame).orderBy(desc(endsAt)).limit(1),
+  )
+  return row
 }
 
 /**
@@ -80,98 +83,87 @@ export async function selectWaitingAction(
  */
 export async function insertAction(
   on: Queryable,
-  action: SameAction & { id: string; createdAt: Date; endsAt: Date; maxWaiting: number },
+  asked: SameAction & { id: string; createdAt: Date; endsAt: Date; maxWaiting: number },
 ): Promise<void> {
-  await on.execute(
-    `delete from action_transaction where id in (select id from action_transaction
-       where session = $1 and state = 'waiting' order by created_at desc, id offset $2::int)`,
-    [action.session, action.maxWaiting - 1],
-  )
-  await on.execute(
-    `insert into action_transaction (id, session, action, shown, request, asked_from, state, created_at, ends_at)
-     values ($1, $2, $3, $4, $5, $6, 'waiting', $7::timestamptz, $8::timestamptz)`,
-    [
-      action.id,
-      action.session,
-      action.action,
-      action.shown,
-      action.request,
-      action.askedFrom,
-      action.createdAt.toISOString(),
-      action.endsAt.toISOString(),
-    ],
-  )
+  const { maxWaiting, ...added } = asked
+  const isWaiting = and(eq(session, asked.session), eq(state, 'waiting'))
+  const newest = builder.select({ id }).from(actionTransaction).where(isWaiting).orderBy(desc(createdAt), asc(id))
+  await run(on, builder.delete(actionTransaction).where(inArray(id, newest.offset(maxWaiting - 1))))
+  await run(on, builder.insert(actionTransaction).values({ ...added, state: 'waiting' }))
 }
 
 /** Counts one more ceremony; false beyond `max`. */
-export const countActionAttempt = async (on: Queryable, id: string, max: number): Promise<boolean> =>
-  (await on.execute('update action_transaction set attempts = attempts + 1 where id = $1 and attempts < $2::int', [
-    id,
-    max,
-  ])) > 0
+export const countActionAttempt = async (on: Queryable, which: string, max: number): Promise<boolean> => {
+  const counted = builder.update(actionTransaction).set({ attempts: sql`${attempts} + 1` })
+  return (await run(on, counted.where(and(eq(id, which), lt(attempts, max))))) > 0
+}
 
 /** Once: false where it was answered before, or has ended. */
 export const answerAction = async (
   on: Queryable,
-  id: string,
-  state: 'confirmed' | 'refused',
+  which: string,
+  to: 'confirmed' | 'refused',
   at: Date,
-): Promise<boolean> =>
-  (await on.execute(
-    `update action_transaction set state = $2 where id = $1 and state = 'waiting' and ends_at > $3::timestamptz`,
-    [id, state, at.toISOString()],
-  )) > 0
+): Promise<boolean> => {
+  const isWaiting = and(eq(id, which), eq(state, 'waiting'), gt(endsAt, at))
+  return (await run(on, builder.update(actionTransaction).set({ state: to }).where(isWaiting))) > 0
+}
 
 /** Once, for that session and that very request as it was shown: false where anything of it is otherwise. */
 export const useAction = async (
   t: Queryable,
   touch: { id: string; session: string; shown: string; request: Uint8Array; by: string; at: Date },
-): Promise<boolean> =>
-  (await t.execute(
-    `update action_transaction set state = 'used', used_by = $5 where id = $1 and session = $2 and shown = $3 and request = $4
-       and state = 'confirmed' and ends_at > $6::timestamptz`,
-    [touch.id, touch.session, touch.shown, touch.request, touch.by, touch.at.toISOString()],
-  )) > 0
+): Promise<boolean> => {
+  const isThis = and(
+    eq(id, touch.id),
+    eq(session, touch.session),
+    eq(shown, touch.shown),
+    eq(request, touch.request),
+    eq(state, 'confirmed'),
+    gt(endsAt, touch.at),
+  )
+  return (await run(t, builder.update(actionTransaction).set({ state: 'used', usedBy: touch.by }).where(isThis))) > 0
+}
 
-export const keepAnswer = (on: Queryable, id: string, answer: Uint8Array): Promise<number> =>
-  on.execute(`update action_transaction set answer = $2 where id = $1 and state = 'used'`, [id, answer])
+export const keepAnswer = (on: Queryable, which: string, answer: Uint8Array): Promise<number> =>
+  run(
+    on,
+    builder
+      .update(actionTransaction)
+      .set({ answer })
+      .where(and(eq(id, which), eq(state, 'used'))),
+  )
 
 export const insertMandate = (
   t: Queryable,
-  mandate: { id: string; session: string; at: Date; endsAt: Date },
-): Promise<number> =>
-  t.execute('insert into mandate (id, session, begun_at, ends_at) values ($1, $2, $3::timestamptz, $4::timestamptz)', [
-    mandate.id,
-    mandate.session,
-    mandate.at.toISOString(),
-    mandate.endsAt.toISOString(),
-  ])
+  { at, ...added }: { id: string; session: string; at: Date; endsAt: Date },
+): Promise<number> => run(t, builder.insert(mandate).values({ ...added, begunAt: at }))
 
-const idRow = z.object({ id: z.string() })
+const MANDATE = { id: mandate.id, session: mandate.session, endsAt: mandate.endsAt }
+export type MandateRow = Pick<typeof mandate.$inferSelect, keyof typeof MANDATE>
 
-const mandateRow = z
-  .object({ id: z.string(), session: z.string(), ends_at: z.date() })
-  .transform(row => ({ id: row.id, session: row.session, endsAt: row.ends_at }))
-export type MandateRow = z.infer<typeof mandateRow>
-
+const standing = prepared({ session: mandate.session, at: mandate.endsAt }, given =>
+  builder
+    .select(MANDATE)
+    .from(mandate)
+    .where(and(eq(mandate.session, given.session), isNull(mandate.endedAt), gt(mandate.endsAt, given.at)))
+    .orderBy(desc(mandate.endsAt), asc(mandate.id))
+    .limit(1)
+    .for('share'),
+)
 /** The session's mandate that still counts, for share: whoever ends it waits for what is done by it. */
 export async function selectMandate(on: Queryable, session: string, at: Date): Promise<MandateRow | undefined> {
-  const [row] = await on.query(
-    `select id, session, ends_at from mandate where session = $1 and ended_at is null and ends_at > $2::timestamptz
-     order by ends_at desc, id limit 1 for share`,
-    [session, at.toISOString()],
-    mandateRow,
-  )
+  const [row] = await rows(on, standing({ session, at }))
   return row
 }
 
 /** Ends those of a session that still count, and gives their IDs. Waits for whoever uses one that is over by this clock alone, too. */
-export const endMandates = async (t: Queryable, session: string, at: Date): Promise<string[]> =>
-  (
-    await t.query(
-      `update mandate set ended_at = least(ends_at, $2::timestamptz)
-       where session = $1 and ended_at is null returning id, ends_at > $2::timestamptz as open`,
-      [session, at.toISOString()],
-      idRow.extend({ open: z.boolean() }),
-    )
-  ).flatMap(({ id, open }) => (open ? [id] : []))
+export const endMandates = async (t: Queryable, session: string, at: Date): Promise<string[]> => {
+  const now = sql`${at.toISOString()}::timestamptz`
+  const ended = builder
+    .update(mandate)
+    .set({ endedAt: sql`least(${mandate.endsAt}, ${now})` })
+    .where(and(eq(mandate.session, session), isNull(mandate.endedAt)))
+    .returning({ id: mandate.id, open: sql`${mandate.endsAt} > ${now}`.mapWith(z.boolean().parse) })
+  return (await rows(t, ended)).flatMap(({ id, open }) => (open ? [id] : []))
+}

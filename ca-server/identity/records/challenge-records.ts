@@ -1,9 +1,13 @@
-import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { and, desc, eq, gt, inArray } from 'drizzle-orm'
+import { builder, prepared, type Queryable, rows, run } from '#server/store/index.ts'
+import { type Purpose, webauthnChallenge } from '../tables.ts'
 import { CEREMONY_SECONDS } from '../webauthn.ts'
 
 /** WebAuthn challenges: each is for one ceremony of one purpose and subject, and is deleted at its first use. */
-export type Purpose = 'enrolment' | 'passkey' | 'sign-in' | 'login' | 'action'
+
+export type { Purpose } from '../tables.ts'
+
+const { challenge, purpose, subject, nonce, identity, userHandle, endsAt } = webauthnChallenge
 
 export type NewChallenge = {
   readonly challenge: Uint8Array
@@ -18,53 +22,47 @@ export type NewChallenge = {
 /** Of those that anybody gets who asks. */
 export const MOST_SIGN_INS = 20_000
 
+const surplus = prepared({}, () => {
+  const newest = builder
+    .select({ challenge })
+    .from(webauthnChallenge)
+    .where(eq(purpose, 'sign-in'))
+    .orderBy(desc(endsAt))
+  return builder.delete(webauthnChallenge).where(inArray(challenge, newest.offset(MOST_SIGN_INS - 1)))
+})
 /** Beyond, the oldest go: one address alone never gets so many within the time that they are good. */
-export const boundSignIns = (on: Queryable): Promise<number> =>
-  on.execute(
-    `delete from webauthn_challenge where challenge in (select challenge from webauthn_challenge where purpose = 'sign-in'
-       order by ends_at desc offset $1::int)`,
-    [MOST_SIGN_INS - 1],
-  )
+export const boundSignIns = (on: Queryable): Promise<number> => run(on, surplus({}))
 
+const added = prepared({ challenge, purpose, subject, nonce, identity, userHandle, endsAt }, given =>
+  builder.insert(webauthnChallenge).values(given),
+)
 export async function insertChallenge(on: Queryable, challenge: NewChallenge, now: Date): Promise<void> {
-  await on.execute(
-    `insert into webauthn_challenge (challenge, purpose, subject, nonce, identity, user_handle, ends_at)
-     values ($1, $2, $3, $4, $5, $6, $7::timestamptz)`,
-    [
-      challenge.challenge,
-      challenge.purpose,
-      challenge.subject,
-      challenge.nonce,
-      challenge.identity ?? null,
-      challenge.userHandle ?? null,
-      new Date(now.getTime() + CEREMONY_SECONDS * 1000).toISOString(),
-    ],
-  )
+  const endsAt = new Date(now.getTime() + CEREMONY_SECONDS * 1000)
+  const { identity = null, userHandle = null } = challenge
+  await run(on, added({ ...challenge, identity, userHandle, endsAt }))
 }
 
-const row = z
-  .object({
-    nonce: z.instanceof(Uint8Array),
-    identity: z.string().nullable(),
-    user_handle: z.instanceof(Uint8Array).nullable(),
-  })
-  .transform(({ nonce, identity, user_handle }) => ({
-    nonce,
-    ...(identity === null ? {} : { identity }),
-    ...(user_handle === null ? {} : { userHandle: user_handle }),
-  }))
-
+const deleted = prepared({ challenge, purpose, subject, now: endsAt }, given =>
+  builder
+    .delete(webauthnChallenge)
+    .where(
+      and(
+        eq(challenge, given.challenge),
+        eq(purpose, given.purpose),
+        eq(subject, given.subject),
+        gt(endsAt, given.now),
+      ),
+    )
+    .returning({ nonce, identity, userHandle }),
+)
 /** Deletes it: `undefined` where there is none of this purpose and subject, or it has ended. */
 export async function deleteChallenge(
   on: Queryable,
-  { challenge, purpose, subject }: { challenge: Uint8Array; purpose: Purpose; subject: string },
+  about: { challenge: Uint8Array; purpose: Purpose; subject: string },
   now: Date,
 ): Promise<Omit<NewChallenge, 'challenge' | 'purpose' | 'subject'> | undefined> {
-  const [found] = await on.query(
-    `delete from webauthn_challenge where challenge = $1 and purpose = $2 and subject = $3 and ends_at > $4::timestamptz
-     returning nonce, identity, user_handle`,
-    [challenge, purpose, subject, now.toISOString()],
-    row,
-  )
-  return found
+  const [found] = await rows(on, deleted({ ...about, now }))
+  if (found === undefined) return undefined
+  const { nonce, identity, userHandle } = found
+  return { nonce, ...(identity === null ? {} : { identity }), ...(userHandle === null ? {} : { userHandle }) }
 }

@@ -1,102 +1,70 @@
-import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { and, desc, eq, gt, inArray, lt, sql } from 'drizzle-orm'
+import { builder, prepared, type Queryable, rows, run } from '#server/store/index.ts'
 import { addressKey } from '#shared/ip-address.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { personColumn } from './person-records.ts'
+import { type Evidence, evidence, loginTransaction as login } from '../tables.ts'
 
-/** Login transactions: `migrations/0003_identity.sql`. */
+/** Login transactions. */
 
-const bytes = z.instanceof(Uint8Array)
-const evidence = z.object({
-  nonce: z.string(),
-  credentialId: z.string(),
-  publicKey: z.string(),
-  authenticatorData: z.string(),
-  clientDataJSON: z.string(),
-  signature: z.string(),
+export type { Evidence } from '../tables.ts'
+
+const { id, state, begunBy, attempts, createdAt, endsAt, userCodeHash } = login
+
+const toLogin = (row: typeof login.$inferSelect) => ({
+  id: row.id,
+  kind: row.kind,
+  state: row.state,
+  sshKey: row.sshKey,
+  clientSpki: row.clientSpki,
+  lifetime: row.lifetime,
+  device: row.device,
+  startedFrom: row.startedFrom,
+  /** Of a loopback login. */
+  redirect:
+    row.redirectUri !== null && row.codeChallenge !== null && row.oauthState !== null
+      ? { uri: row.redirectUri, codeChallenge: row.codeChallenge, state: row.oauthState }
+      : undefined,
+  userCodeHash: row.userCodeHash ?? undefined,
+  deviceCodeHash: row.deviceCodeHash ?? undefined,
+  pollInterval: row.pollInterval,
+  polledAt: row.polledAt ?? undefined,
+  endsAt: row.endsAt,
+  /** From consent on. */
+  consent:
+    row.person !== null && row.assertedAt !== null && row.assertion !== null && row.codeEndsAt !== null
+      ? {
+          person: row.person,
+          assertedAt: row.assertedAt,
+          assertedFrom: row.assertedFrom ?? '',
+          evidence: evidence.parse(row.assertion),
+          ended: row.assertion.ended,
+          seal: row.assertion.seal,
+          codeHash: row.codeHash ?? undefined,
+          codeEndsAt: row.codeEndsAt,
+        }
+      : undefined,
 })
-export type Evidence = z.infer<typeof evidence>
-/** As it is kept: one of an earlier release has no seal, and counts for nothing. */
-const sealed = evidence.extend({ ended: z.string().default(''), seal: z.string().default('') })
+export type LoginRow = ReturnType<typeof toLogin>
 
-const loginRow = z
-  .object({
-    id: z.string(),
-    kind: z.enum(['loopback', 'device']),
-    state: z.enum(['waiting', 'confirmed', 'refused', 'redeemed']),
-    ssh_key: bytes,
-    client_spki: bytes,
-    lifetime: z.int(),
-    device: z.string(),
-    started_from: z.string(),
-    redirect_uri: z.string().nullable(),
-    code_challenge: z.string().nullable(),
-    oauth_state: z.string().nullable(),
-    user_code_hash: bytes.nullable(),
-    device_code_hash: bytes.nullable(),
-    poll_interval: z.int(),
-    polled_at: z.date().nullable(),
-    ends_at: z.date(),
-    person: personColumn.nullable(),
-    asserted_at: z.date().nullable(),
-    asserted_from: z.string().nullable(),
-    assertion: sealed.nullable(),
-    code_hash: bytes.nullable(),
-    code_ends_at: z.date().nullable(),
-  })
-  .transform(row => ({
-    id: row.id,
-    kind: row.kind,
-    state: row.state,
-    sshKey: row.ssh_key,
-    clientSpki: row.client_spki,
-    lifetime: row.lifetime,
-    device: row.device,
-    startedFrom: row.started_from,
-    /** Of a loopback login. */
-    redirect:
-      row.redirect_uri !== null && row.code_challenge !== null && row.oauth_state !== null
-        ? { uri: row.redirect_uri, codeChallenge: row.code_challenge, state: row.oauth_state }
-        : undefined,
-    userCodeHash: row.user_code_hash ?? undefined,
-    deviceCodeHash: row.device_code_hash ?? undefined,
-    pollInterval: row.poll_interval,
-    polledAt: row.polled_at ?? undefined,
-    endsAt: row.ends_at,
-    /** From consent on. */
-    consent:
-      row.person !== null && row.asserted_at !== null && row.assertion !== null && row.code_ends_at !== null
-        ? {
-            person: row.person,
-            assertedAt: row.asserted_at,
-            assertedFrom: row.asserted_from ?? '',
-            evidence: evidence.parse(row.assertion),
-            ended: row.assertion.ended,
-            seal: row.assertion.seal,
-            codeHash: row.code_hash ?? undefined,
-            codeEndsAt: row.code_ends_at,
-          }
-        : undefined,
-  }))
-export type LoginRow = z.infer<typeof loginRow>
-const LOGIN = `select id, kind, state, ssh_key, client_spki, lifetime, device, started_from, redirect_uri, code_challenge,
-  oauth_state, user_code_hash, device_code_hash, poll_interval, polled_at, ends_at, person, asserted_at, asserted_from, assertion, code_hash,
-  code_ends_at from login_transaction`
-
+const byId = prepared({ id }, given => builder.select().from(login).where(eq(id, given.id)))
 export async function selectLogin(on: Queryable, id: string): Promise<LoginRow | undefined> {
-  const [row] = await on.query(`${LOGIN} where id = $1`, [id], loginRow)
-  return row
+  const [row] = await rows(on, byId({ id }))
+  return row && toLogin(row)
 }
 
+const locked = prepared({ id }, given => builder.select().from(login).where(eq(id, given.id)).for('update'))
 /** Locked to the transaction's end: a login is redeemed once. */
 export async function lockLogin(t: Queryable, id: string): Promise<LoginRow | undefined> {
-  const [row] = await t.query(`${LOGIN} where id = $1 for update`, [id], loginRow)
-  return row
+  const [row] = await rows(t, locked({ id }))
+  return row && toLogin(row)
 }
 
+const byUserCode = prepared({ userCodeHash }, given =>
+  builder.select().from(login).where(eq(userCodeHash, given.userCodeHash)),
+)
 export async function selectLoginByUserCode(on: Queryable, hash: Uint8Array): Promise<LoginRow | undefined> {
-  const [row] = await on.query(`${LOGIN} where user_code_hash = $1`, [hash], loginRow)
-  return row
+  const [row] = await rows(on, byUserCode({ userCodeHash: hash }))
+  return row && toLogin(row)
 }
 
 export type NewLogin = {
@@ -119,68 +87,82 @@ export type NewLogin = {
 export const MOST_LOGINS_OF_ADDRESS = 100
 export const MOST_LOGINS = 10_000
 
-const UNCONSENTED = `state in ('waiting', 'refused')`
+const isUnconsented = inArray(state, ['waiting', 'refused'])
 
+const boundOfAddress = prepared({ begunBy }, given => {
+  const own = and(eq(begunBy, given.begunBy), isUnconsented)
+  const beyond = builder.select({ id }).from(login).where(own).orderBy(desc(createdAt), id)
+  return builder.delete(login).where(inArray(id, beyond.offset(MOST_LOGINS_OF_ADDRESS - 1)))
+})
 /**
  * Makes room for one more. The proof of a row that went could be used once more, within its two minutes and for the same two
  * keys: what it begins is worth something to whoever holds them, and to nobody else.
  */
 export async function boundLogins(on: Queryable, from: string, inAll: boolean): Promise<void> {
-  await on.execute(
-    `delete from login_transaction where id in (select id from login_transaction where begun_by = $1 and ${UNCONSENTED}
-       order by created_at desc, id offset $2::int)`,
-    [addressKey(from), MOST_LOGINS_OF_ADDRESS - 1],
-  )
+  await run(on, boundOfAddress({ begunBy: addressKey(from) }))
   if (!inAll) return
-  await on.execute(
-    `delete from login_transaction where id in (
-       select id from (
-         select id, row_number() over (order by nth, created_at desc) as place from (
-           select id, created_at, row_number() over (partition by begun_by order by created_at desc, id) as nth
-           from login_transaction where ${UNCONSENTED}) as of_each) as of_all
-       where place > $1::int)`,
-    [MOST_LOGINS - 1],
-  )
+  const nth = sql`row_number() over (partition by ${begunBy} order by ${createdAt} desc, ${id})`
+    .mapWith(Number)
+    .as('nth')
+  const ofEach = builder.select({ id, createdAt, nth }).from(login).where(isUnconsented).as('of_each')
+  const place = sql`row_number() over (order by ${ofEach.nth}, ${ofEach.createdAt} desc)`.mapWith(Number).as('place')
+  const ofAll = builder.select({ id: ofEach.id, place }).from(ofEach).as('of_all')
+  const beyond = builder
+    .select({ id: ofAll.id })
+    .from(ofAll)
+    .where(gt(ofAll.place, MOST_LOGINS - 1))
+  await run(on, builder.delete(login).where(inArray(id, beyond)))
 }
 
+const newLogin = prepared(
+  {
+    id,
+    kind: login.kind,
+    sshKey: login.sshKey,
+    clientSpki: login.clientSpki,
+    lifetime: login.lifetime,
+    device: login.device,
+    startedFrom: login.startedFrom,
+    proof: login.proof,
+    redirectUri: login.redirectUri,
+    codeChallenge: login.codeChallenge,
+    oauthState: login.oauthState,
+    userCodeHash,
+    deviceCodeHash: login.deviceCodeHash,
+    pollInterval: login.pollInterval,
+    createdAt,
+    endsAt,
+    begunBy,
+  },
+  given => builder.insert(login).values({ ...given, state: 'waiting' }),
+)
 /** Throws `StoreError` `unique` on `login_transaction_proof` where the proof was used before. */
 export async function insertLogin(on: Queryable, login: NewLogin): Promise<void> {
   const redirect = login.kind === 'loopback' ? login.redirect : undefined
   const device = login.kind === 'device' ? login : undefined
-  await on.execute(
-    `insert into login_transaction (id, kind, state, ssh_key, client_spki, lifetime, device, started_from, proof,
-       redirect_uri, code_challenge, oauth_state, user_code_hash, device_code_hash, poll_interval, created_at, ends_at,
-       begun_by)
-     values ($1, $2, 'waiting', $3, $4, $5::int, $6, $7, $8, $9, $10, $11, $12, $13, $14::int, $15::timestamptz,
-       $16::timestamptz, $17)`,
-    [
-      login.id,
-      login.kind,
-      login.sshKey,
-      login.clientSpki,
-      login.lifetime,
-      login.device,
-      login.startedFrom,
-      login.proof,
-      redirect?.uri ?? null,
-      redirect?.codeChallenge ?? null,
-      redirect?.state ?? null,
-      device?.userCodeHash ?? null,
-      device?.deviceCodeHash ?? null,
-      login.pollInterval,
-      login.createdAt.toISOString(),
-      login.endsAt.toISOString(),
-      addressKey(login.startedFrom),
-    ],
+  await run(
+    on,
+    newLogin({
+      ...login,
+      redirectUri: redirect?.uri ?? null,
+      codeChallenge: redirect?.codeChallenge ?? null,
+      oauthState: redirect?.state ?? null,
+      userCodeHash: device?.userCodeHash ?? null,
+      deviceCodeHash: device?.deviceCodeHash ?? null,
+      begunBy: addressKey(login.startedFrom),
+    }),
   )
 }
 
+const counted = prepared({ id, max: attempts }, given =>
+  builder
+    .update(login)
+    .set({ attempts: sql`${attempts} + 1` })
+    .where(and(eq(id, given.id), lt(attempts, given.max))),
+)
 /** Counts one more ceremony; false beyond `max`. */
 export const countAttempt = async (on: Queryable, id: string, max: number): Promise<boolean> =>
-  (await on.execute('update login_transaction set attempts = attempts + 1 where id = $1 and attempts < $2::int', [
-    id,
-    max,
-  ])) > 0
+  (await run(on, counted({ id, max }))) > 0
 
 export type Consented = {
   readonly person: PersonIdentity
@@ -193,45 +175,49 @@ export type Consented = {
   readonly codeEndsAt: Date
 }
 
+const { person, assertedAt, assertedFrom, assertion, codeHash, codeEndsAt } = login
+const confirmed = prepared(
+  { id, person, assertedAt, assertedFrom, assertion, codeHash, codeEndsAt },
+  ({ id: confirmedId, ...given }) =>
+    builder
+      .update(login)
+      .set({ ...given, state: 'confirmed' })
+      .where(and(eq(id, confirmedId), eq(state, 'waiting'), gt(endsAt, given.assertedAt))),
+)
 /** Once: false where it was answered before, or has ended. */
 export const confirmLogin = async (
   on: Queryable,
   consent: Consented & { readonly id: string; readonly seal: string },
-): Promise<boolean> =>
-  (await on.execute(
-    `update login_transaction set state = 'confirmed', person = $2, asserted_at = $3::timestamptz, asserted_from = $4,
-       assertion = $5::jsonb, code_hash = $6, code_ends_at = $7::timestamptz
-     where id = $1 and state = 'waiting' and ends_at > $3::timestamptz`,
-    [
-      consent.id,
-      consent.person,
-      consent.assertedAt.toISOString(),
-      consent.assertedFrom,
-      JSON.stringify({ ...consent.evidence, ended: consent.ended, seal: consent.seal }),
-      consent.codeHash ?? null,
-      consent.codeEndsAt.toISOString(),
-    ],
+): Promise<boolean> => {
+  const { evidence, ended, seal, ...rest } = consent
+  const assertion = { ...evidence, ended, seal }
+  return (await run(on, confirmed({ ...rest, assertion, codeHash: consent.codeHash ?? null }))) > 0
+}
+
+export const refuseLogin = async (on: Queryable, refused: string): Promise<boolean> =>
+  (await run(
+    on,
+    builder
+      .update(login)
+      .set({ state: 'refused' })
+      .where(and(eq(id, refused), eq(state, 'waiting'))),
   )) > 0
 
-export const refuseLogin = async (on: Queryable, id: string): Promise<boolean> =>
-  (await on.execute(`update login_transaction set state = 'refused' where id = $1 and state = 'waiting'`, [id])) > 0
-
+const inState = prepared({ id, state }, given =>
+  builder.update(login).set({ state: given.state }).where(eq(id, given.id)),
+)
 export const setLoginState = (t: Queryable, id: string, state: 'redeemed' | 'refused'): Promise<number> =>
-  t.execute('update login_transaction set state = $2 where id = $1', [id, state])
+  run(t, inState({ id, state }))
 
+const polled = prepared({ id, polledAt: login.polledAt, pollInterval: login.pollInterval }, ({ id: polledId, ...to }) =>
+  builder.update(login).set(to).where(eq(id, polledId)),
+)
 export const notePoll = (t: Queryable, id: string, at: Date, interval: number): Promise<number> =>
-  t.execute('update login_transaction set polled_at = $2::timestamptz, poll_interval = $3::int where id = $1', [
-    id,
-    at.toISOString(),
-    interval,
-  ])
+  run(t, polled({ id, polledAt: at, pollInterval: interval }))
 
 /** What this person has consented to and nobody has redeemed yet; gives it. Waits for whoever is redeeming. */
-export const refuseConsented = (t: Queryable, person: PersonIdentity): Promise<string[]> =>
-  t
-    .query(
-      `update login_transaction set state = 'refused' where person = $1 and state = 'confirmed' returning id`,
-      [person],
-      z.object({ id: z.string() }),
-    )
-    .then(rows => rows.map(({ id }) => id))
+export const refuseConsented = async (t: Queryable, whose: PersonIdentity): Promise<string[]> => {
+  const isConsented = and(eq(person, whose), eq(state, 'confirmed'))
+  const refused = builder.update(login).set({ state: 'refused' }).where(isConsented).returning({ id })
+  return (await rows(t, refused)).map(row => row.id)
+}

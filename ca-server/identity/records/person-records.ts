@@ -1,212 +1,191 @@
-import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { and, asc, eq, exists, lt, or, sql } from 'drizzle-orm'
+import { builder, eachRow, prepared, type Queryable, rows, run } from '#server/store/index.ts'
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
 import type { PersonView } from '../port.ts'
+import { passkey, person, relyingParty } from '../tables.ts'
 import type { NewPasskey } from '../webauthn.ts'
 
-/** Persons and their passkeys: `migrations/0003_identity.sql`. */
+/** Persons and their passkeys. */
 
-/** What stands in the database is checked like anything else: a name that does not fit gives no person. */
-export const personColumn = z.string().refine(isPersonIdentity).transform(asIdentity)
-function asIdentity(text: string): PersonIdentity {
-  if (isPersonIdentity(text)) return text
-  throw new TypeError('a person without an identity')
-}
-const stateColumn = z.enum(['active', 'disabled'])
+const { identity, owner, state, userHandle, createdAt, lastLoginAt } = person
 
 export type PersonRow = PersonView & { readonly userHandle: Uint8Array }
-const viewRow = z
-  .object({
-    identity: personColumn,
-    owner: z.boolean(),
-    state: stateColumn,
-    passkeys: z.bigint(),
-    created_at: z.date(),
-    last_login_at: z.date().nullable(),
-    user_handle: z.instanceof(Uint8Array),
-  })
-  .transform(
-    ({ created_at, last_login_at, passkeys, user_handle, ...rest }): PersonRow => ({
-      ...rest,
-      passkeys: Number(passkeys),
-      createdAt: created_at,
-      lastLoginAt: last_login_at ?? undefined,
-      userHandle: user_handle,
-    }),
-  )
-const VIEW = `select p.identity, p.administrator as owner, p.state, p.created_at, p.last_login_at, p.user_handle,
-  (select count(*) from passkey k where k.person = p.identity) as passkeys from person p`
+const passkeyCount = sql`(select count(*) from ${passkey} where ${eq(passkey.person, identity)})`.mapWith(Number)
+const persons = () =>
+  builder.select({ identity, owner, state, userHandle, createdAt, lastLoginAt, passkeys: passkeyCount }).from(person)
+const toPerson = (row: Awaited<ReturnType<typeof persons>>[number]): PersonRow => ({
+  ...row,
+  lastLoginAt: row.lastLoginAt ?? undefined,
+})
 
 /** A row that does not fit is nobody: it must not keep the others from being read. */
 export const selectPersons = async (on: Queryable): Promise<PersonRow[]> =>
-  (await on.query(`${VIEW} order by p.identity`, [], viewRow.or(z.unknown().transform(() => [])))).flat()
+  (await eachRow(on, persons().orderBy(asc(identity)))).flatMap(({ row }) => (row ? [toPerson(row)] : []))
 
+const personBy = prepared({ identity }, given => persons().where(eq(identity, given.identity)))
 export async function selectPerson(on: Queryable, identity: string): Promise<PersonRow | undefined> {
-  const [row] = await on.query(`${VIEW} where p.identity = $1`, [identity], viewRow)
-  return row
+  const [row] = isPersonIdentity(identity) ? await rows(on, personBy({ identity })) : []
+  return row && toPerson(row)
 }
 
-const lockedRow = z.object({ state: stateColumn, owner: z.boolean(), user_handle: z.instanceof(Uint8Array) })
-
+const lockedPerson = prepared({ identity }, given =>
+  builder
+    .select({ identity, state, owner, userHandle })
+    .from(person)
+    .where(eq(identity, given.identity))
+    .for('no key update'),
+)
 /**
  * The person's row, locked to the transaction's end: nobody disables the person or changes the passkeys meanwhile. Not a
  * shared lock: who holds one and then writes to the row waits for ever for another who does the same.
  */
 export async function lockPerson(t: Queryable, identity: PersonIdentity) {
-  const [row] = await t.query(
-    'select state, administrator as owner, user_handle from person where identity = $1 for no key update',
-    [identity],
-    lockedRow,
-  )
-  return row && { identity, state: row.state, owner: row.owner, userHandle: row.user_handle }
+  const [row] = await rows(t, lockedPerson({ identity }))
+  return row && { ...row, identity }
 }
 
 /** `undefined` where there is no such person. */
-export async function selectUserHandle(on: Queryable, identity: PersonIdentity): Promise<Uint8Array | undefined> {
-  const [row] = await on.query(
-    'select state, administrator as owner, user_handle from person where identity = $1',
-    [identity],
-    lockedRow,
-  )
-  return row?.user_handle
+export async function selectUserHandle(on: Queryable, whose: PersonIdentity): Promise<Uint8Array | undefined> {
+  const [row] = await rows(on, builder.select({ userHandle }).from(person).where(eq(identity, whose)))
+  return row?.userHandle
 }
 
 /** Active owners with a passkey, in order and locked, so that two do not disable each other at once. */
-export const lockOwners = async (t: Queryable): Promise<PersonIdentity[]> =>
-  (
-    await t.query(
-      `select identity from person where administrator and state = 'active'
-         and exists (select from passkey k where k.person = identity) order by identity for update`,
-      [],
-      z.object({ identity: personColumn }),
-    )
-  ).map(row => row.identity)
+export const lockOwners = async (t: Queryable): Promise<PersonIdentity[]> => {
+  const own = builder.select({ id: passkey.id }).from(passkey).where(eq(passkey.person, identity))
+  const isOne = and(eq(owner, true), eq(state, 'active'), exists(own))
+  const locked = builder.select({ identity }).from(person).where(isOne).orderBy(asc(identity)).for('update')
+  return (await rows(t, locked)).map(row => row.identity)
+}
 
 export async function insertPerson(
   t: Queryable,
-  person: { identity: PersonIdentity; owner: boolean; userHandle: Uint8Array; at: Date },
+  added: { identity: PersonIdentity; owner: boolean; userHandle: Uint8Array; at: Date },
 ): Promise<void> {
-  await t.execute(
-    `insert into person (identity, administrator, state, user_handle, created_at)
-     values ($1, $2, 'active', $3, $4::timestamptz)`,
-    [person.identity, person.owner, person.userHandle, person.at.toISOString()],
-  )
+  const { at, ...rest } = added
+  await run(t, builder.insert(person).values({ ...rest, state: 'active', createdAt: at }))
 }
+
+const change = (t: Queryable, whose: PersonIdentity, to: Partial<typeof person.$inferInsert>): Promise<number> =>
+  run(t, builder.update(person).set(to).where(eq(identity, whose)))
 
 /** False where there is no such person. */
-export const updateState = async (t: Queryable, identity: PersonIdentity, state: 'active' | 'disabled') =>
-  (await t.execute('update person set state = $2 where identity = $1', [identity, state])) > 0
+export const updateState = async (t: Queryable, whose: PersonIdentity, state: 'active' | 'disabled') =>
+  (await change(t, whose, { state })) > 0
 
-export const updateOwner = (t: Queryable, identity: PersonIdentity, owner: boolean): Promise<number> =>
-  t.execute('update person set administrator = $2 where identity = $1', [identity, owner])
+export const updateOwner = (t: Queryable, whose: PersonIdentity, owner: boolean): Promise<number> =>
+  change(t, whose, { owner })
 
-export const makeOwner = (t: Queryable, identity: PersonIdentity): Promise<number> =>
-  t.execute(`update person set administrator = true, state = 'active' where identity = $1`, [identity])
+export const makeOwner = (t: Queryable, whose: PersonIdentity): Promise<number> =>
+  change(t, whose, { owner: true, state: 'active' })
 
+const login = prepared({ identity, lastLoginAt }, given =>
+  builder.update(person).set({ lastLoginAt: given.lastLoginAt }).where(eq(identity, given.identity)),
+)
 export const touchLogin = (t: Queryable, identity: PersonIdentity, at: Date): Promise<number> =>
-  t.execute('update person set last_login_at = $2::timestamptz where identity = $1', [identity, at.toISOString()])
+  run(t, login({ identity, lastLoginAt: at }))
 
-const passkeyRow = z
-  .object({
-    id: z.string(),
-    person: personColumn,
-    name: z.string(),
-    credential_id: z.instanceof(Uint8Array),
-    public_key: z.instanceof(Uint8Array),
-    counter: z.bigint().transform(Number),
-    transports: z.array(z.string()),
-    synced: z.boolean(),
-    created_at: z.date(),
-    last_used_at: z.date().nullable(),
-    state: stateColumn,
-    owner: z.boolean(),
-    user_handle: z.instanceof(Uint8Array),
-  })
-  .transform(row => ({
-    id: row.id,
-    person: row.person,
-    name: row.name,
-    credentialId: row.credential_id,
-    publicKey: row.public_key,
-    counter: row.counter,
-    transports: row.transports,
-    synced: row.synced,
-    createdAt: row.created_at,
-    lastUsedAt: row.last_used_at ?? undefined,
-    /** Of its person. */
-    state: row.state,
-    owner: row.owner,
-    userHandle: row.user_handle,
-  }))
-export type PasskeyRow = z.infer<typeof passkeyRow>
-const PASSKEY = `select k.id, k.person, k.name, k.credential_id, k.public_key, k.counter, k.transports, k.synced,
-  k.created_at, k.last_used_at, p.state, p.administrator as owner, p.user_handle from passkey k join person p on p.identity = k.person`
+const passkeys = () =>
+  builder
+    .select({
+      id: passkey.id,
+      person: passkey.person,
+      name: passkey.name,
+      credentialId: passkey.credentialId,
+      publicKey: passkey.publicKey,
+      counter: passkey.counter,
+      transports: passkey.transports,
+      synced: passkey.synced,
+      createdAt: passkey.createdAt,
+      lastUsedAt: passkey.lastUsedAt,
+      /** Of its person. */
+      state,
+      owner,
+      userHandle,
+    })
+    .from(passkey)
+    .innerJoin(person, eq(identity, passkey.person))
+const toPasskey = (row: Awaited<ReturnType<typeof passkeys>>[number]) => ({
+  ...row,
+  lastUsedAt: row.lastUsedAt ?? undefined,
+})
+export type PasskeyRow = ReturnType<typeof toPasskey>
 
-export const selectPasskeys = (on: Queryable, person: PersonIdentity): Promise<PasskeyRow[]> =>
-  on.query(`${PASSKEY} where k.person = $1 order by k.created_at, k.id`, [person], passkeyRow)
+const passkeysOf = prepared({ person: passkey.person }, given =>
+  passkeys().where(eq(passkey.person, given.person)).orderBy(asc(passkey.createdAt), asc(passkey.id)),
+)
+export const selectPasskeys = async (on: Queryable, person: PersonIdentity): Promise<PasskeyRow[]> =>
+  (await rows(on, passkeysOf({ person }))).map(toPasskey)
 
+const credential = prepared({ credentialId: passkey.credentialId }, given =>
+  passkeys().where(eq(passkey.credentialId, given.credentialId)),
+)
 export async function selectCredential(on: Queryable, credentialId: Uint8Array): Promise<PasskeyRow | undefined> {
-  const [row] = await on.query(`${PASSKEY} where k.credential_id = $1`, [credentialId], passkeyRow)
-  return row
+  const [row] = await rows(on, credential({ credentialId }))
+  return row && toPasskey(row)
 }
 
+const isOwn = (person: PersonIdentity, id: string) => and(eq(passkey.id, id), eq(passkey.person, person))
+const ownPasskey = prepared({ id: passkey.id, person: passkey.person }, given =>
+  builder
+    .select({ id: passkey.id })
+    .from(passkey)
+    .where(and(eq(passkey.id, given.id), eq(passkey.person, given.person))),
+)
 export const isPasskeyOf = async (t: Queryable, person: PersonIdentity, id: string): Promise<boolean> =>
-  (await t.query('select id from passkey where id = $1 and person = $2', [id, person], z.object({ id: z.string() })))
-    .length > 0
+  (await rows(t, ownPasskey({ id, person }))).length > 0
 
 export async function insertPasskey(
   t: Queryable,
-  passkey: NewPasskey & { id: string; person: PersonIdentity; name: string; at: Date },
+  added: NewPasskey & { id: string; person: PersonIdentity; name: string; at: Date },
 ): Promise<void> {
-  await t.execute(
-    `insert into passkey (id, person, name, credential_id, public_key, counter, transports, synced, backed_up, created_at)
-     values ($1, $2, $3, $4, $5, $6::bigint, $7::jsonb, $8, $9, $10::timestamptz)`,
-    [
-      passkey.id,
-      passkey.person,
-      passkey.name,
-      passkey.credentialId,
-      passkey.publicKey,
-      passkey.counter,
-      JSON.stringify(passkey.transports),
-      passkey.synced,
-      passkey.backedUp,
-      passkey.at.toISOString(),
-    ],
-  )
+  const { at, transports, ...rest } = added
+  await run(t, builder.insert(passkey).values({ ...rest, transports: [...transports], createdAt: at }))
 }
 
+const { id, counter, backedUp, lastUsedAt } = passkey
+const advanced = prepared({ id, counter, backedUp, lastUsedAt }, given =>
+  builder
+    .update(passkey)
+    .set({ counter: given.counter, backedUp: given.backedUp, lastUsedAt: given.lastUsedAt })
+    .where(
+      and(eq(id, given.id), or(lt(counter, given.counter), and(eq(counter, 0), sql`${given.counter}::bigint = 0`))),
+    ),
+)
 /** False where another assertion has meanwhile brought the counter as far: one of the two is a copy. Synced passkeys stay at 0. */
 export const advanceCounter = async (
   t: Queryable,
   passkey: { id: string; counter: number; backedUp: boolean; at: Date },
-): Promise<boolean> =>
-  (await t.execute(
-    `update passkey set counter = $2::bigint, backed_up = $3, last_used_at = $4::timestamptz
-     where id = $1 and (counter < $2::bigint or (counter = 0 and $2::bigint = 0))`,
-    [passkey.id, passkey.counter, passkey.backedUp, passkey.at.toISOString()],
-  )) > 0
+): Promise<boolean> => {
+  const { at, ...rest } = passkey
+  return (await run(t, advanced({ ...rest, lastUsedAt: at }))) > 0
+}
 
 export const renamePasskey = async (t: Queryable, person: PersonIdentity, id: string, name: string): Promise<boolean> =>
-  (await t.execute('update passkey set name = $3 where id = $1 and person = $2', [id, person, name])) > 0
+  (await run(t, builder.update(passkey).set({ name }).where(isOwn(person, id)))) > 0
 
 /** All of a person. */
 export const deletePasskeys = (t: Queryable, person: PersonIdentity): Promise<number> =>
-  t.execute('delete from passkey where person = $1', [person])
+  run(t, builder.delete(passkey).where(eq(passkey.person, person)))
 
 export const deletePasskey = async (t: Queryable, person: PersonIdentity, id: string): Promise<boolean> =>
-  (await t.execute('delete from passkey where id = $1 and person = $2', [id, person])) > 0
-
-const partyRow = z.object({ rp_id: z.string(), origin: z.string() })
+  (await run(t, builder.delete(passkey).where(isOwn(person, id)))) > 0
 
 export async function selectRelyingParty(on: Queryable): Promise<{ id: string; origin: string } | undefined> {
-  const [row] = await on.query('select rp_id, origin from relying_party', [], partyRow)
-  return row && { id: row.rp_id, origin: row.origin }
+  const [row] = await rows(on, builder.select().from(relyingParty))
+  return row && { id: row.rpId, origin: row.origin }
 }
 
 /** With the first passkey. A second transaction that makes a first passkey at the same time waits here for this one. */
-export const fixRelyingParty = (t: Queryable, rp: { id: string; origin: string }, at: Date): Promise<number> =>
-  t.execute(
-    'insert into relying_party (rp_id, origin, fixed_at) values ($1, $2, $3::timestamptz) on conflict (singleton) do nothing',
-    [rp.id, rp.origin, at.toISOString()],
+export const fixRelyingParty = (
+  t: Queryable,
+  { id, origin }: { id: string; origin: string },
+  at: Date,
+): Promise<number> =>
+  run(
+    t,
+    builder
+      .insert(relyingParty)
+      .values({ rpId: id, origin, fixedAt: at })
+      .onConflictDoNothing({ target: relyingParty.singleton }),
   )
