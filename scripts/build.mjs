@@ -27,7 +27,8 @@ const PROGRAMS = {
   keyman: 'cli/main.ts',
   'keyman-agent': 'agent/main.ts',
   'keyman-server': 'ca-server/main.ts',
-  // No programs to start: what the server's threads run that sign and verify.
+  // No programs to start: what the agent's process runs that reads homes, and the server's threads that sign and verify.
+  'keyman-agent-look': 'agent/sshd/look-process.ts',
   'keyman-server-sign-thread': 'ca-server/keystore/pkcs11/sign-thread.ts',
 }
 

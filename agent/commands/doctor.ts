@@ -12,7 +12,7 @@ import { filesAreAsLeft } from '../keeper/settle.ts'
 import { reasonOf } from '../log.ts'
 import { checkKnown } from '../server/call.ts'
 import { sshdFiles } from '../sshd/files.ts'
-import { lookAround } from '../sshd/findings.ts'
+import { lookAround } from '../sshd/look-around.ts'
 import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from '../sshd/sshd.ts'
 import { loadMemory } from '../state/memory.ts'
 
@@ -46,7 +46,7 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
     await checkInUse(config)
     return config.dropIn
   })
-  const around = await lookAround(config, now())
+  const around = await lookAround(config, now()).found
   for (const { about, message, fingerprints = [] } of around.findings) {
     const said = [message, ...fingerprints].join(' ')
     checks.push({ name: ABOUT[about], ok: about !== 'narrows', message: said })

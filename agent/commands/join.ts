@@ -15,8 +15,8 @@ import { makeClientKey, saveCertificate, saveClientKey } from '../server/client-
 import { fetchTrust, machineRoots } from '../server/trust.ts'
 import { authorities } from '../server/verify-state.ts'
 import { checkIncluded, checkNotOverruled, describeForeign, foreignSettings } from '../sshd/config.ts'
-import { lookAround } from '../sshd/findings.ts'
 import { type HostKey, prove, readHostKey } from '../sshd/host-keys.ts'
+import { lookAround } from '../sshd/look-around.ts'
 import { shutsAllOut } from '../sshd/may-log-in.ts'
 import { tryReload } from '../sshd/reload.ts'
 import { ANYBODY, askSshd, testConfiguration } from '../sshd/sshd.ts'
@@ -71,7 +71,7 @@ export async function joinHost(
         : `${describeForeign(foreign)} counts no more while ${config.dropIn} is there`,
     )
   await tryReload(config)
-  for (const { about, message } of (await lookAround(config, new Date())).findings)
+  for (const { about, message } of (await lookAround(config, new Date()).found).findings)
     if (about !== 'remark') log.warn(message)
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
   ensureFolder(stateFolder, 0o700)

@@ -8,7 +8,9 @@ import { told } from '#shared/told.ts'
 import { verifyState } from '../server/verify-state.ts'
 import { checkNotOverruled } from '../sshd/config.ts'
 import { dropInText, sshdFiles } from '../sshd/files.ts'
-import { lookAround } from '../sshd/findings.ts'
+import type { Found } from '../sshd/findings.ts'
+import { lookAround } from '../sshd/look-around.ts'
+import { fingerprintIfReadable } from '../sshd/sshd.ts'
 import { loadMemory } from '../state/memory.ts'
 import { readBack } from './apply-state.ts'
 import { loadDesired } from './desired.ts'
@@ -43,6 +45,13 @@ export class Keeper {
   #needsAll = false
   #logged: string | undefined
   #touched: NodeJS.Timeout | undefined
+  /** What this host's own configuration says beside ours, by the last look. */
+  #around: Found | undefined
+  /** Of sshd's configuration when that look began. */
+  #lookedAt: string | undefined
+  #looking: Promise<void> | undefined
+  /** Until the process of the last look is gone, there is no other. */
+  #gone = true
 
   constructor(agent: Agent) {
     this.agent = agent
@@ -65,12 +74,19 @@ export class Keeper {
 
   /**
    * In its turn: does what a frame asks, and gives what became of it; nothing for a tree head alone. Throws where the server
-   * is not believed, or this host's own memory is gone.
+   * is not believed, or this host's own memory is gone. `whole`: with what else decides who gets in, which is waited for.
    */
-  async take(frame: hostStream.FrameToAgent): Promise<Word | undefined> {
+  async take(
+    frame: hostStream.FrameToAgent,
+    { whole = false }: { readonly whole?: boolean } = {},
+  ): Promise<Word | undefined> {
     const state = accept(this.agent, frame)
     if (frame.type === 'log') return undefined
-    const word = await this.#bring(state)
+    let word = await this.#bring(state)
+    if (whole && word.type === 'in-force') {
+      await this.lookAround()
+      word = this.#inForce(word.revision)
+    }
     // Before the word, and what this very look has found as well.
     if (this.#untold !== undefined) this.#tell?.(this.#failed(this.#untold, word.revision), false)
     this.#untold = undefined
@@ -104,14 +120,14 @@ export class Keeper {
     const { agent } = this
     this.#arm()
     try {
-      if (state) return await this.#inForce(await apply(agent, state))
+      if (state) return this.#inForce(await apply(agent, state))
       await this.#repair()
       checkNotOverruled(agent.config)
       await settle(agent, agent.asked, { always })
       const { revision, filesHash } = loadMemory(agent.stateFolder)
       if (filesHash === undefined) throw new KeymanError('unavailable', "sshd's files are not there yet")
       this.#logged = undefined
-      return await this.#inForce(revision, always)
+      return this.#inForce(revision)
     } catch (error) {
       const { message } = told(error)
       if (this.#logged !== message) agent.log.error(message)
@@ -122,12 +138,39 @@ export class Keeper {
     }
   }
 
-  /** With what else decides who gets in here. Accounts of a directory change no file: `always` asks for them anew. */
-  async #inForce(revision: number, always = false): Promise<Word> {
-    const { config, asked } = this.agent
-    asked.around = await lookAround(config, new Date(), always ? undefined : asked.around)
-    const { findings } = asked.around
+  /** With what else decides who gets in here, as far as that is known: nothing that ends somebody's access waits for more. */
+  #inForce(revision: number): Word {
+    if (this.#lookedAt !== fingerprintIfReadable(this.agent.config)) void this.lookAround()
+    if (this.#around === undefined) return { type: 'in-force', revision, looking: true }
+    const { findings } = this.#around
     return { type: 'in-force', revision, ...(findings.length === 0 ? {} : { findings: [...findings] }) }
+  }
+
+  /**
+   * Looks what else decides who gets in here, beside all turns, and tells of it where that is news: one look at a time, and
+   * where a home did not answer the next one is an hour later, or after a change of sshd's configuration. Accounts of a
+   * directory change no file: `always` asks for them anew. Never rejects.
+   */
+  lookAround({ always = false }: { readonly always?: boolean } = {}): Promise<void> {
+    if (this.#looking !== undefined) return this.#looking
+    const { config } = this.agent
+    const configuration = fingerprintIfReadable(config)
+    const waits = this.#around?.silent === true && this.#lookedAt === configuration && !always
+    if (!this.#gone || waits) return Promise.resolve()
+    this.#lookedAt = configuration
+    this.#gone = false
+    const { found, gone } = lookAround(config, new Date(), always ? undefined : this.#around)
+    void gone.then(() => {
+      this.#gone = true
+    })
+    this.#looking = found.then(around => {
+      const isNews = JSON.stringify(around.findings) !== JSON.stringify(this.#around?.findings)
+      this.#around = around
+      this.#looking = undefined
+      // What was changed while it looked is looked at by the turn, too.
+      if (isNews || this.#lookedAt !== fingerprintIfReadable(config)) this.#lookInTurn()
+    })
+    return this.#looking
   }
 
   /** Writes again what somebody changed, and tells of it first: until then nothing is in force here. */
@@ -195,8 +238,12 @@ export class Keeper {
   #onTouch(): void {
     this.#touched ??= setTimeout(() => {
       this.#touched = undefined
-      this.inTurn(() => this.look()).catch(error => this.agent.log.error(told(error).message))
+      this.#lookInTurn()
     }, TOGETHER_MS)
+  }
+
+  #lookInTurn(): void {
+    this.inTurn(() => this.look()).catch(error => this.agent.log.error(told(error).message))
   }
 }
 

@@ -116,7 +116,7 @@ export async function runSession(
   })
   take = frame =>
     void inTurn(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
-      const word = await keeper.take(frame)
+      const word = await keeper.take(frame, { whole: options.once })
       if (!word) return
       if (word.type === 'in-force') settled = true
       else if (options.once) why = word.message
@@ -179,6 +179,7 @@ async function tick(
       const always = now().getTime() - asked >= ASK_SSHD_MS
       if (always) asked = now().getTime()
       await keeper.look({ always })
+      void keeper.lookAround({ always })
     })
   }
 }

@@ -3,7 +3,6 @@ import { equalBytes } from '#shared/bytes.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Log } from '../log.ts'
 import { dropInText, hashOfFiles, sshdFiles } from '../sshd/files.ts'
-import type { Found } from '../sshd/findings.ts'
 import { reload } from '../sshd/reload.ts'
 import { checkCanaryRevoked, checkInUse, fingerprintOfSshd, testConfiguration } from '../sshd/sshd.ts'
 import { removeFile, writeAtomically } from '../state/atomic-write.ts'
@@ -15,8 +14,6 @@ export type Asked = {
   fingerprint: string | undefined
   /** By `performance.now()`. */
   clock?: number
-  /** What its own configuration says beside ours. */
-  around?: Found
 }
 
 type Place = { readonly config: AgentConfig; readonly stateFolder: string; readonly log: Log }

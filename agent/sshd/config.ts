@@ -60,14 +60,27 @@ const NARROWING = [
  * for which of its connections something else does.
  */
 export function narrowsSome(config: AgentConfig): Foreign[] {
-  const names = new Map(NARROWING.map(keyword => [keyword.toLowerCase(), keyword]))
+  return settingsOf(config, ...NARROWING).filter(({ block }) => block !== undefined && asksForMoreThanWho(block))
+}
+
+/** Every line that says one of these, in sshd's order. */
+export function settingsOf(config: AgentConfig, ...keywords: readonly string[]): Foreign[] {
+  const names = new Map(keywords.map(keyword => [keyword.toLowerCase(), keyword]))
   const found: Foreign[] = []
   walk(config, 'now', ({ keyword: word, ...line }) => {
     const keyword = names.get(word)
-    if (keyword !== undefined && line.block !== undefined && asksForMoreThanWho(line.block))
-      found.push({ keyword, ...line })
+    if (keyword !== undefined) found.push({ keyword, ...line })
   })
   return found
+}
+
+/** Whether sshd may answer otherwise for one login than for another: what it says of anybody else is no answer then. */
+export function asksForLogins(config: AgentConfig): boolean {
+  let asks = false
+  walk(config, 'now', ({ block }) => {
+    if (!always(block)) asks = true
+  })
+  return asks
 }
 
 /** Whether a block asks for anything but the account. */

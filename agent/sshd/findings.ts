@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { type Finding, MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { printable } from '#shared/names.ts'
@@ -6,39 +6,64 @@ import { parsePublicKey } from '#shared/ssh/index.ts'
 import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
-import { type Account, accountProblems, findAccount, ownAccounts } from './accounts.ts'
-import { describeForeign, foreignSettings, narrowsSome } from './config.ts'
+import { type Account, accountProblems, findAccounts, groupsOf, ownAccounts } from './accounts.ts'
+import { asksForLogins, describeForeign, foreignSettings, narrowsSome, settingsOf } from './config.ts'
 import { hostCertificateFiles, sshdFiles } from './files.ts'
+import { type Homes, statIfThere } from './homes.ts'
 import {
   type Answers,
   accessProblems,
+  asksForGroups,
   letsKeysIn,
   showsHostCertificate,
   shutsAllOut,
   takenKeyTypes,
 } from './may-log-in.ts'
 import { keyFiles, readPlainKeys } from './plain-keys.ts'
-import { ANYBODY, askSshd, fingerprintOfSshd, loginsOf } from './sshd.ts'
+import { ANYBODY, askSshd, fingerprintIfReadable, loginsOf } from './sshd.ts'
 
 /** Of documentation (RFC 5737): what is said of a login is said as for a stranger's address. */
 const SOMEWHERE = '192.0.2.1'
 /** Whose plain keys are looked for. */
 const MOST_ACCOUNTS = 200
 const MOST_FINGERPRINTS = 8
+/** Each question starts an sshd. */
+const ASKED_AT_ONCE = 4
 /** In order: what keeps people out is looked for first. */
 const ORDER: readonly Finding['about'][] = ['narrows', 'lets-in', 'remark']
 
 /** What was found, which holds for as long as nothing has changed in `places`. */
-export type Found = { readonly places: readonly string[]; readonly by: string; readonly findings: readonly Finding[] }
+export type Found = {
+  readonly places: readonly string[]
+  readonly by: string
+  readonly findings: readonly Finding[]
+  /** Some home did not answer: whoever asks again soon waits again. */
+  readonly silent: boolean
+}
 
 type Say = (about: Finding['about'], message: string, more?: Omit<Finding, 'about' | 'message'>) => void
+
+type AccountWithFiles = {
+  readonly name: string
+  /** Where there is one. */
+  readonly account: Account | undefined
+  readonly isGranted: boolean
+  readonly files: readonly string[]
+  /** One of the files is there, or does not say. */
+  readonly mayHaveKeys: boolean
+}
+
+/** All that is asked of an account. */
+type Asked = { readonly account: Account; readonly answers: Answers; readonly isGranted: boolean }
 
 /**
  * What this host's own configuration says beside ours: what narrows who gets in, and what lets others in. It is told to
  * the server with 'in force', and by doctor; nothing of it keeps from being in force what was written. Never throws.
+ *
+ * Homes are waited for and may never answer: so this is run in a process of its own (`look-around.ts`).
  */
-export async function lookAround(config: AgentConfig, now: Date, before?: Found): Promise<Found> {
-  if (before !== undefined && stateOf(config, before.places, now) === before.by) return before
+export async function findAround(config: AgentConfig, now: Date, homes: Homes, before?: Found): Promise<Found> {
+  if (before !== undefined && (await stateOf(config, before.places, now, homes)) === before.by) return before
   const places = ['/etc/passwd', '/etc/shadow', '/etc/group', '/etc/nologin', sshdFiles(config).userAuthorities]
   const found: Finding[] = []
   const say: Say = (about, message, { login, ...more } = {}) =>
@@ -47,25 +72,80 @@ export async function lookAround(config: AgentConfig, now: Date, before?: Found)
       ...(login === undefined ? {} : { login: shownAtMost(login, 64) }),
     })
   try {
-    ofEverybody(config, await askSshd(config, ANYBODY, SOMEWHERE), say)
-    const logins = loginsOf(config)
-    for (const login of new Set([...logins, ...ownAccounts().slice(0, MOST_ACCOUNTS)])) {
-      const account = await findAccount(login)
-      const isGranted = logins.includes(login)
-      if (account === undefined) {
-        if (isGranted) say('narrows', `there is no Unix account ${login} here: nobody gets in as it`, { login })
-        continue
-      }
-      const answers = await askSshd(config, login, SOMEWHERE)
-      if (isGranted) ofLogin(account, answers, now, say)
-      const files = keyFiles(answers.get('authorizedkeysfile')?.[0] ?? 'none', account)
-      places.push(...files)
-      if (letsKeysIn(answers, account)) for (const file of files) ofPlainKeys(account, file, say)
-    }
+    const ofAnybody = await askSshd(config, ANYBODY, SOMEWHERE)
+    ofEverybody(config, ofAnybody, say)
+    const accounts = await accountsWithFiles(config, keySettings(config, ofAnybody), homes)
+    places.push(...accounts.flatMap(({ files }) => files))
+    const asked = await askOfAccounts(config, accounts, ofAnybody, say)
+    for (const { account, answers, isGranted } of asked) if (isGranted) await ofLogin(account, answers, now, homes, say)
+    // Side by side, so that one that does not answer keeps nobody else's from being read.
+    await Promise.all(
+      asked
+        .filter(({ account, answers }) => letsKeysIn(answers, account))
+        .flatMap(({ account, answers }) =>
+          keyFiles(keySetting(answers), account).map(file => ofPlainKeys(account, file, homes, say)),
+        ),
+    )
   } catch (error) {
     say('remark', `what else decides who gets in could not be looked at: ${told(error).message}`)
   }
-  return { places, by: stateOf(config, places, now), findings: atMost(found) }
+  const by = await stateOf(config, places, now, homes)
+  return { places, by, findings: atMost(found), silent: homes.silent }
+}
+
+const keySetting = (answers: Answers): string => answers.get('authorizedkeysfile')?.[0] ?? 'none'
+
+/** Every value that `AuthorizedKeysFile` has for any connection. */
+const keySettings = (config: AgentConfig, ofAnybody: Answers): string[] => [
+  ...new Set([keySetting(ofAnybody), ...settingsOf(config, 'AuthorizedKeysFile').map(({ value }) => value)]),
+]
+
+/** Each account that a person may log in as, with the files that its plain keys may be in. */
+async function accountsWithFiles(
+  config: AgentConfig,
+  settings: readonly string[],
+  homes: Homes,
+): Promise<AccountWithFiles[]> {
+  const logins = loginsOf(config)
+  const names = [...new Set([...logins, ...ownAccounts().slice(0, MOST_ACCOUNTS)])]
+  const accounts = await findAccounts(names)
+  return Promise.all(
+    names.map(async name => {
+      const account = accounts.get(name)
+      const isGranted = logins.includes(name)
+      if (account === undefined) return { name, account, isGranted, files: [], mayHaveKeys: false }
+      const files = [...new Set(settings.flatMap(setting => keyFiles(setting, account)))]
+      const there = files.map(file => homes.ask(file, () => statIfThere(file)).catch(() => 'unreadable'))
+      const mayHaveKeys = (await Promise.all(there)).some(entry => entry !== undefined)
+      return { name, account, isGranted, files, mayHaveKeys }
+    }),
+  )
+}
+
+/** What sshd does with each of them of whom anything is to be said. One question stands for all where no block tells them apart. */
+async function askOfAccounts(
+  config: AgentConfig,
+  accounts: readonly AccountWithFiles[],
+  ofAnybody: Answers,
+  say: Say,
+): Promise<Asked[]> {
+  const each = asksForLogins(config)
+  return inTurns(accounts, ASKED_AT_ONCE, async ({ name, account, isGranted, mayHaveKeys }) => {
+    if (account === undefined && isGranted)
+      say('narrows', `there is no Unix account ${name} here: nobody gets in as it`, { login: name })
+    if (account === undefined || !(isGranted || mayHaveKeys)) return []
+    const answers = each ? await askSshd(config, name, SOMEWHERE) : ofAnybody
+    const groups = asksForGroups(answers) ? await groupsOf(name) : []
+    return [{ account: { ...account, groups }, answers, isGranted }]
+  })
+}
+
+/** In their order, a few at a time. */
+async function inTurns<T, R>(items: readonly T[], atOnce: number, ask: (item: T) => Promise<R[]>): Promise<R[]> {
+  const found: R[] = []
+  for (let i = 0; i < items.length; i += atOnce)
+    found.push(...(await Promise.all(items.slice(i, i + atOnce).map(ask))).flat())
+  return found
 }
 
 function ofEverybody(config: AgentConfig, answers: Answers, say: Say): void {
@@ -85,17 +165,17 @@ function ofEverybody(config: AgentConfig, answers: Answers, say: Say): void {
   ofHostKeys(config, answers, say)
 }
 
-function ofLogin(account: Account, answers: Answers, now: Date, say: Say): void {
+async function ofLogin(account: Account, answers: Answers, now: Date, homes: Homes, say: Say): Promise<void> {
   const usePam = answers.get('usepam')?.[0] === 'yes'
   const ofSshd = accessProblems(answers, account).map(({ why }) => why)
-  for (const problem of [...ofSshd, ...accountProblems(account, usePam, now)])
+  for (const problem of [...ofSshd, ...(await accountProblems(account, usePam, now, homes))])
     say('narrows', `${account.name} ${problem}`, { login: account.name })
 }
 
-function ofPlainKeys(account: Account, file: string, say: Say): void {
+async function ofPlainKeys(account: Account, file: string, homes: Homes, say: Say): Promise<void> {
   const login = account.name
   try {
-    const keys = readPlainKeys(file)
+    const keys = await readPlainKeys(file, homes)
     if (keys === undefined || keys.count === 0) return
     const what = keys.count === 1 ? '1 plain key' : `${keys.count} plain keys`
     const authorities = keys.authorities === 0 ? '' : `, of which authorities ${keys.authorities},`
@@ -103,9 +183,8 @@ function ofPlainKeys(account: Account, file: string, say: Say): void {
     const message = `${what} of ${printable(file)}${authorities} still let in as ${login}: no grant or revocation reaches them`
     say('lets-in', message, { login, fingerprints })
   } catch (error) {
-    say('remark', `${printable(file)} could not be looked at: ${error instanceof Error ? error.message : ''}`, {
-      login,
-    })
+    const why = error instanceof Error ? error.message : ''
+    say('remark', `whether plain keys of ${printable(file)} let in as ${login} could not be read: ${why}`, { login })
   }
 }
 
@@ -150,22 +229,24 @@ function authorityTypes(config: AgentConfig): string[] {
   }
 }
 
-function stateOf(config: AgentConfig, places: readonly string[], now: Date): string {
-  const stats = places.map(path => {
-    try {
-      const entry = statSync(path, { throwIfNoEntry: false })
-      return entry ? `${entry.ino}:${entry.size}:${entry.mtimeMs}` : 'none'
-    } catch {
-      // Some of these are their accounts' own: a link to itself there must not keep the host from saying what is in force.
-      return 'unreadable'
-    }
-  })
+async function stateOf(config: AgentConfig, places: readonly string[], now: Date, homes: Homes): Promise<string> {
+  const stats = await Promise.all(
+    places.map(async path => {
+      try {
+        const entry = await homes.ask(path, () => statIfThere(path))
+        return entry ? `${entry.ino}:${entry.size}:${entry.mtimeMs}` : 'none'
+      } catch {
+        // Some of these are their accounts' own: a link to itself there must not keep the host from saying what is in force.
+        return 'unreadable'
+      }
+    }),
+  )
   // Accounts end by the day.
-  return [now.toISOString().slice(0, 10), fingerprintOfSshd(config), ...stats].join(' ')
+  return [now.toISOString().slice(0, 10), fingerprintIfReadable(config), ...stats].join(' ')
 }
 
 /** As many as go into one message to the server. */
-function atMost(found: readonly Finding[]): Finding[] {
+export function atMost(found: readonly Finding[]): Finding[] {
   const sorted = ORDER.flatMap(about => found.filter(finding => finding.about === about))
   const fits = (kept: readonly Finding[]) =>
     kept.length <= MAX_FINDINGS && utf8(JSON.stringify(kept)).length <= MAX_FINDINGS_BYTES

@@ -56,6 +56,10 @@ export function accessProblems(answers: Answers, account: Account): Problem[] {
   return found
 }
 
+/** Whether who gets in is told by an account's groups. */
+export const asksForGroups = (answers: Answers): boolean =>
+  values(answers, 'denygroups').length > 0 || values(answers, 'allowgroups').length > 0
+
 /** Whether a plain key of this account lets anybody in at all. */
 export const letsKeysIn = (answers: Answers, account: Account): boolean =>
   !accessProblems(answers, account).some(({ isAll }) => isAll)

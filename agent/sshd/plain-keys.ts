@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs'
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Account } from './accounts.ts'
+import { type Homes, statIfThere } from './homes.ts'
 
 /** Keys of `authorized_keys`, which let in beside all grants: how many, and their fingerprints; never what stands there. */
 export type PlainKeys = {
@@ -13,6 +15,7 @@ export type PlainKeys = {
 }
 
 const MOST_BYTES = 1024 * 1024
+const AT_ONCE = 64 * 1024
 const KEY = /^((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+)\s+([A-Za-z0-9+/]+={0,2})(?:\s|$)/
 
 /** Where sshd looks: `AuthorizedKeysFile` as `sshd -T` prints it. */
@@ -29,9 +32,9 @@ export function keyFiles(setting: string, account: Account): string[] {
     })
 }
 
-/** `undefined` where the file is not there. Throws where it cannot be read. */
-export function readPlainKeys(file: string): PlainKeys | undefined {
-  const text = readText(file)
+/** `undefined` where the file is not there. Throws where it cannot be read, or does not answer. */
+export async function readPlainKeys(file: string, homes: Homes): Promise<PlainKeys | undefined> {
+  const text = await homes.ask(file, () => readText(file))
   if (text === undefined) return undefined
   const keys = text
     .split('\n')
@@ -46,20 +49,22 @@ export function readPlainKeys(file: string): PlainKeys | undefined {
 }
 
 /** The account's owner may put there what they like, at any moment: a pipe is not waited for, and no more is read than this. */
-function readText(file: string): string | undefined {
+async function readText(file: string): Promise<string | undefined> {
   // Before it is opened, which some devices take for an order.
-  if (!statSync(file, { throwIfNoEntry: false })?.isFile()) return undefined
-  const opened = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  if (!(await statIfThere(file))?.isFile()) return undefined
+  const opened = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
-    if (!fstatSync(opened).isFile()) return undefined
-    const buffer = Buffer.alloc(MOST_BYTES + 1)
-    let length = 0
-    for (let read = -1; read !== 0; length += read)
-      read = readSync(opened, buffer, length, buffer.length - length, null)
-    if (length > MOST_BYTES) throw new Error(`it has more than ${MOST_BYTES} bytes`)
-    return buffer.toString('latin1', 0, length)
+    if (!(await opened.stat()).isFile()) return undefined
+    const parts: Buffer[] = []
+    for (let length = 0; ; ) {
+      const { bytesRead, buffer } = await opened.read(Buffer.alloc(AT_ONCE), 0, AT_ONCE)
+      if (bytesRead === 0) return Buffer.concat(parts).toString('latin1')
+      length += bytesRead
+      if (length > MOST_BYTES) throw new Error(`it has more than ${MOST_BYTES} bytes`)
+      parts.push(buffer.subarray(0, bytesRead))
+    }
   } finally {
-    closeSync(opened)
+    await opened.close()
   }
 }
 

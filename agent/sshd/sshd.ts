@@ -121,6 +121,15 @@ export function fingerprintOfSshd(config: AgentConfig): string {
   return [...files, ...loginsOf(config)].join(' ')
 }
 
+/** Empty where its configuration cannot be read: whoever has to know why asks for the other. */
+export function fingerprintIfReadable(config: AgentConfig): string {
+  try {
+    return fingerprintOfSshd(config)
+  } catch {
+    return ''
+  }
+}
+
 /** Those with a principals file of ours, in order. */
 export function loginsOf(config: AgentConfig): string[] {
   try {

@@ -8,11 +8,17 @@ import { told } from '#shared/told.ts'
 import type { HostClocks } from './clocks.ts'
 import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
 import { hostId } from './facts.ts'
-import type { InForce } from './in-force.ts'
 import type { LogHead } from './log-head.ts'
 import { vouchedHost } from './name-host.ts'
-import type { Finding, HostChannel, HostsDeps } from './port.ts'
-import { type ContentToNumber, type HostRow, type HostStream, type OpenedStream, setFailed } from './records.ts'
+import type { HostChannel, HostsDeps } from './port.ts'
+import {
+  type ContentToNumber,
+  type HostRow,
+  type HostStream,
+  type OpenedStream,
+  type SaidInForce,
+  setFailed,
+} from './records.ts'
 import type { InTurn } from './slices.ts'
 
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
@@ -47,7 +53,7 @@ export type ConnectionEvents = {
   /** Writes down that a host is there. */
   opened(stream: OpenedStream): Promise<unknown>
   /** Writes down what a host said is in force. */
-  inForce(said: InForce & { readonly findings: readonly Finding[] }): Promise<unknown>
+  inForce(said: SaidInForce): Promise<unknown>
   /** The host said what became of a revision. */
   answered(): void
   ended(connection: Connection): void
@@ -241,10 +247,10 @@ export class Connection {
     // What failed may come right by itself, which nobody asked for; anything else of the kind is late, at most.
     else if (frame.type === 'in-force' && (!this.#mayBeHeard() || !this.#isNews(frame))) return
     if (content?.revision !== frame.revision) return
-    const findings = frame.type === 'in-force' ? (frame.findings ?? []) : undefined
+    const findings = frame.type === 'in-force' && !frame.looking ? (frame.findings ?? []) : undefined
     const held = findings === undefined ? (this.#answered?.findings ?? '') : JSON.stringify(findings)
-    this.#answered = { content, failed: findings === undefined, findings: held }
-    if (findings !== undefined) {
+    this.#answered = { content, failed: frame.type === 'failed', findings: held }
+    if (frame.type === 'in-force') {
       if (this.#doubled !== undefined) await setFailed(store, host.id, content.revision, this.#doubled, now())
       else {
         const { revision, krlVersion, hash } = content
@@ -259,8 +265,8 @@ export class Connection {
   }
 
   /** What failed has come right, or what the host finds in its own configuration is something else. */
-  #isNews({ findings = [] }: Extract<hostStream.FrameToServer, { type: 'in-force' }>): boolean {
-    return this.#answered?.failed === true || this.#answered?.findings !== JSON.stringify(findings)
+  #isNews({ findings = [], looking }: Extract<hostStream.FrameToServer, { type: 'in-force' }>): boolean {
+    return this.#answered?.failed === true || (!looking && this.#answered?.findings !== JSON.stringify(findings))
   }
 
   /** A taken host must not drown the alarms of others, nor the database: whatever it says unasked is heard a few times a minute. */

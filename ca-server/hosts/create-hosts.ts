@@ -6,16 +6,17 @@ import type { HostName } from '#shared/names.ts'
 import { HostClocks } from './clocks.ts'
 import { CLOSE, Connection, type Held } from './connection.ts'
 import { hostFact, idOfName } from './facts.ts'
-import { type InForce, inForceSeal } from './in-force.ts'
+import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
-import type { Finding, Hosts, HostsDeps } from './port.ts'
+import type { Hosts, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
   type HostStream,
   numberContents,
   type OpenedStream,
+  type SaidInForce,
   selectByName,
   selectLiving,
   setConnected,
@@ -68,7 +69,7 @@ export function createHosts(given: HostsDeps): Hosts {
     inTurn: inSlices(),
     number: batched((contents: readonly ContentToNumber[]) => numberContents(store, contents), AT_ONCE),
     opened: batched((streams: readonly OpenedStream[]) => setOpened(store, streams, now()), AT_ONCE),
-    inForce: batched((said: readonly (InForce & { readonly findings: readonly Finding[] })[]) => {
+    inForce: batched((said: readonly SaidInForce[]) => {
       const sealed = said.map(one => ({ ...one, seal: inForceSeal(given.inForceKey, one) }))
       return setInForce(store, sealed, now())
     }, AT_ONCE),

@@ -185,10 +185,13 @@ export async function numberContents(
   return contents.map(({ id }) => numbers.get(id))
 }
 
+/** What a host said is in force. Without findings it has not looked, and what it found before stays. */
+export type SaidInForce = InForce & { readonly findings: readonly Finding[] | undefined }
+
 /** What hosts said is in force; one result an item. */
 export async function setInForce(
   q: Queryable,
-  hosts: readonly (InForce & { readonly seal: Uint8Array; readonly findings: readonly Finding[] })[],
+  hosts: readonly (SaidInForce & { readonly seal: Uint8Array })[],
   at: Date,
 ): Promise<true[]> {
   const { from, fields: said } = recordset(
@@ -201,7 +204,7 @@ export async function setInForce(
       hash: host.inForceHash,
       findings: host.findings,
     },
-    hosts.map(said => ({ ...said, hash: said.hash ?? null, findings: [...said.findings] })),
+    hosts.map(said => ({ ...said, hash: said.hash ?? null, findings: said.findings ? [...said.findings] : null })),
   )
   await run(
     q,
@@ -212,7 +215,7 @@ export async function setInForce(
         inForceKrl: said.krlVersion,
         inForceSeal: said.seal,
         inForceHash: said.hash,
-        findings: said.findings,
+        findings: sql`coalesce(${said.findings}, ${host.findings})`,
         message: null,
         failedRevision: null,
         connected: true,

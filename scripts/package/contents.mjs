@@ -28,7 +28,7 @@ const PKCS11_BINDING = `node_modules/${LOADED.pkcs11}/build/Release/pkcs11.node`
 export function contents({ root, bundle, programs, node, binding }) {
   const launcher = name => ({ path: `bin/${name}`, from: join(root, 'packaging', 'launcher'), mode: 0o755 })
   const bundled = paths => paths.map(path => ({ path: `dist/${path}`, from: join(bundle, path) }))
-  const { keyman, 'keyman-agent': agent, ...server } = programs
+  const { keyman, 'keyman-agent': agent, 'keyman-agent-look': look, ...server } = programs
   return {
     runtime: [
       { path: 'dist/node', from: node, mode: 0o755 },
@@ -36,7 +36,7 @@ export function contents({ root, bundle, programs, node, binding }) {
       ...tree(join(root, 'docs'), /\.md$/).map(path => ({ path: `docs/${path}`, from: join(root, 'docs', path) })),
     ],
     cli: [launcher('keyman'), ...bundled(keyman)],
-    agent: [launcher('keyman-agent'), ...bundled(agent)],
+    agent: [launcher('keyman-agent'), ...bundled(agent), ...bundled(look)],
     server: [
       launcher('keyman-server'),
       ...bundled(Object.values(server).flat()),

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { doctor } from '#agent/commands/doctor.ts'
+import { lookAround } from '#agent/sshd/look-around.ts'
 import { MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
 import { type ConfiguredHost, configuredHost } from '#test/support/configured-host.ts'
 import { newUnixUser, ownLogin, type TestSshd } from '#test/support/programs/sshd.ts'
@@ -122,6 +123,7 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     const file = join(folder, 'keys', login)
     writeFileSync(file, `# ours\n${line}command="echo \\"a b\\"",no-pty ${line}`)
     appendFileSync(file, `cert-authority,principals="a,b" ${line}not a key\n`)
+    await keys.found()
     const word = await keys.keeper.take({ type: 'current', revision: 1 })
     if (word?.type !== 'in-force') throw new Error('not in force')
     expect(word.findings?.filter(finding => finding.login === login)).toEqual([
@@ -152,8 +154,8 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     expect(await about()).toContainEqual(expect.stringMatching(/^lets-in: 1 plain key of /))
     writeFileSync(file('long'), 'x'.repeat(1024 * 1024 + 1))
     expect(await about()).toEqual([
-      expect.stringMatching(/^remark: .* could not be looked at: ELOOP/),
-      expect.stringMatching(/^remark: .* could not be looked at: it has more than 1048576 bytes/),
+      expect.stringMatching(/^remark: .* could not be read: ELOOP/),
+      expect.stringMatching(/^remark: .* could not be read: it has more than 1048576 bytes/),
     ])
   })
 
@@ -163,11 +165,29 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     expect((await keys.found()).filter(text => text.startsWith('lets-in'))).toEqual([])
   })
 
+  it.each([
+    ['one, where no block tells accounts apart', () => '', 1],
+    [
+      'one more for each that has a grant or a file of keys, where one does',
+      () => 'Match User nobody\n  X11Forwarding no',
+      2,
+    ],
+  ])('asks sshd about two hundred accounts by few questions: %s', async (_, lines, questions) => {
+    const many = await start(({ folder }) => [`AuthorizedKeysFile ${folder}/none/%u`, lines()])
+    const asked = join(many.sshd.folder, 'asked')
+    const counting = join(many.sshd.folder, 'counting-sshd')
+    writeFileSync(counting, `#!/bin/sh\necho >> ${asked}\nexec ${many.agent.config.sshd} "$@"\n`, { mode: 0o755 })
+    await lookAround({ ...many.agent.config, sshd: counting }, new Date()).found
+    expect(readFileSync(asked, 'utf8').length).toBe(questions)
+  })
+
   it('says as much as one message to the server holds, what keeps people out first, and how much more there is', async () => {
     const long = 'x'.repeat(150)
     const blocks = Array.from({ length: 100 }, (_, i) => `Match LocalPort ${60_000 + i}\n  AllowUsers ${long}`)
-    const { word } = await start(() => [blocks.join('\n')])
-    const findings = word.type === 'in-force' ? (word.findings ?? []) : []
+    const many = await start(() => [blocks.join('\n')])
+    await many.found()
+    const word = await many.keeper.take({ type: 'current', revision: 1 })
+    const findings = word?.type === 'in-force' ? (word.findings ?? []) : []
     expect(findings.at(-1)).toMatchObject({
       about: 'remark',
       message: expect.stringMatching(/^and \d+ more: keyman-agent doctor$/),

@@ -298,6 +298,29 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     again.stream.close()
   })
 
+  it('keeps what it found while it says that it has not looked yet, and nothing of it once it has found nothing', async () => {
+    const held = await byHand()
+    held.hello(0)
+    const first = await held.frame(1)
+    if (first?.type !== 'state') throw new Error('no state came')
+    const { revision } = first.state
+    const findings = [{ about: 'remark' as const, message: 'a key' }]
+    held.stream.send({ type: 'in-force', revision, findings })
+    await expect.poll(async () => (await view()).findings).toEqual(findings)
+    held.stream.close()
+    const started = await byHand()
+    started.hello(revision)
+    await started.frame(1)
+    started.stream.send({ type: 'failed', revision, message: 'not yet' })
+    await expect.poll(async () => (await view()).message).toBe('not yet')
+    started.stream.send({ type: 'in-force', revision, looking: true })
+    await expect.poll(async () => (await view()).message).toBe(undefined)
+    expect((await view()).findings).toEqual(findings)
+    started.stream.send({ type: 'in-force', revision })
+    await expect.poll(async () => (await view()).findings ?? []).toEqual([])
+    started.stream.close()
+  })
+
   it('that failed with an earlier state is waited for all the same when something is revoked', async () => {
     const { stream, hello, frame } = await byHand()
     hello(0)

@@ -6,6 +6,7 @@ import { Keeper, type Word } from '#agent/keeper/keeper.ts'
 import { createLog } from '#agent/log.ts'
 import { expiryStyle, sshdVersion } from '#agent/sshd/sshd.ts'
 import { saveMemory } from '#agent/state/memory.ts'
+import type { hostStream } from '#shared/api/index.ts'
 import { parseLogin, parseUserPrincipal } from '#shared/names.ts'
 import { newSshd, ssh, type TestSshd } from './programs/sshd.ts'
 import { pathOf } from './requires.ts'
@@ -18,6 +19,8 @@ export type ConfiguredHost = {
   readonly keeper: Keeper
   /** What the agent said of the state. */
   readonly word: Word
+  /** What a server may tell it: `alice` as this one login. */
+  state(revision: number): hostStream.DesiredState
   /** What it finds in the host's own configuration by now: `narrows: …`. */
   found(): Promise<string[]>
   /** How `alice` comes in by her certificate: 0 where she does. */
@@ -68,8 +71,9 @@ export async function configuredHost(
   const line = { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false }
   const principal = parseUserPrincipal('alice@example.com', 'principal')
   const keeper = new Keeper(agent)
-  const state = world.state(1, { principals: { [parseLogin(login, 'login')]: [{ principal, ...line }] } })
-  const word = await keeper.take({ type: 'state', state })
+  const state = (revision: number) =>
+    world.state(revision, { principals: { [parseLogin(login, 'login')]: [{ principal, ...line }] } })
+  const word = await keeper.take({ type: 'state', state: state(1) })
   if (word === undefined) throw new Error('the agent said nothing')
   await sshd.start()
   return {
@@ -77,7 +81,11 @@ export async function configuredHost(
     agent,
     keeper,
     word,
+    state,
     async found() {
+      // The one that goes on may have begun before what is asked about.
+      await keeper.lookAround()
+      await keeper.lookAround()
       const now = await keeper.take({ type: 'current', revision: 1 })
       if (now?.type !== 'in-force') throw new Error(now?.message ?? 'the agent said nothing')
       return (now.findings ?? []).map(({ about, message }) => `${about}: ${message}`)

@@ -150,6 +150,8 @@ export const frameToServer = z.discriminatedUnion('type', [
     type: z.literal('in-force'),
     revision: z.int(),
     findings: z.array(finding).max(MAX_FINDINGS).optional(),
+    /** It has not looked since it was started: what it found before stays. */
+    looking: z.literal(true).optional(),
   }),
   z.strictObject({ type: z.literal('failed'), revision: z.int(), message: hostText(500) }),
 ])
