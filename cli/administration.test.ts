@@ -168,6 +168,31 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect(JSON.stringify(records)).toContain(alias)
     await laptop.keyman(['grant', 'remove', id, '--no-wait'])
   })
+  it('a host is changed in parts, with what it is by then, and what of a change cannot be is said by its flag', async () => {
+    const host = 'changed1.keyman.localhost'
+    await laptop.keyman(['host', 'add', host, '--label', 'env=test'])
+    const change = (...args: string[]) => laptop.keyman(['host', 'change', 'changed1', ...args])
+    const changed = await change('--label', 'tier=web', '--no-label', 'env', '--alias', 'C1.keyman.localhost')
+    expect(changed).toMatchObject({ code: 0, stderr: expect.stringContaining(`Changed ${host}: labels tier=web.`) })
+    const more = await change('--address', '127.0.0.1', '--port', '2222', '--json')
+    expect(JSON.parse(more.stdout)).toMatchObject({
+      labels: { tier: 'web' },
+      aliases: ['c1.keyman.localhost'],
+      port: 2222,
+    })
+    const none = await change('--no-address', '--no-alias', 'c1.keyman.localhost')
+    expect(none.stderr).toContain('at their next keyman login or keyman ssh renew')
+    expect(await json('host', 'show', host)).not.toHaveProperty('address')
+    for (const [args, code, said] of [
+      [[], 2, 'nothing is to be changed'],
+      [['--address', '10.0.0'], 2, '--address: must be an IP address'],
+      [['--alias', 'web1.example.org'], 2, '--alias: web1.example.org does not end in a host suffix'],
+      [['--no-label', 'env'], 2, `--label: ${host} has no label env`],
+      [['--port', '2222'], 7, 'nothing would change'],
+      [['--label', 'a=1', '--no-label', 'a'], 2, 'the label a is given twice'],
+    ] as const)
+      expect(await change(...args), args.join(' ')).toMatchObject({ code, stderr: expect.stringContaining(said) })
+  })
   it('plain ssh knows by itself a host that was granted since the last renewal, and asks for none that it knows', async () => {
     await laptop.keyman(['host', 'add', 'new1.keyman.localhost', '--port', '2299', '--address', '127.0.0.1'])
     const evaluate = async (host: string) => {

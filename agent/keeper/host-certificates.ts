@@ -2,7 +2,14 @@ import { readFileSync } from 'node:fs'
 import { api } from '#shared/api/index.ts'
 import { equalBytes, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Certificate, parseCertificate, type SshPublicKey, verifyCertificate } from '#shared/ssh/index.ts'
+import {
+  type Certificate,
+  isRevoked,
+  type Krl,
+  parseCertificate,
+  type SshPublicKey,
+  verifyCertificate,
+} from '#shared/ssh/index.ts'
 import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Log } from '../log.ts'
@@ -12,6 +19,9 @@ import { sshdFiles } from '../sshd/files.ts'
 import { prove, readHostKey } from '../sshd/host-keys.ts'
 import { ensureFolder, removeFile, writeAtomically } from '../state/atomic-write.ts'
 
+/** What a certificate of this host should carry beside its own name, and the list of those that are good no more. */
+export type Names = { readonly aliases: readonly string[]; readonly revoked: Krl }
+
 type Place = {
   readonly config: AgentConfig
   readonly client: ClientKey
@@ -19,11 +29,13 @@ type Place = {
   readonly hostAuthorities: readonly SshPublicKey[]
   readonly log: Log
   readonly now: () => Date
+  /** Once the server has said so. */
+  readonly names: Names | undefined
 }
 
 /**
  * Gets or renews the certificate of each host key where one is missing, past two thirds of its time, for another key, or
- * by an authority that is no longer trusted. Says whether sshd has to read its configuration again. A key that fails is
+ * by an authority that is no longer trusted; where it was revoked, or has other names than the server says. Says whether sshd has to read its configuration again. A key that fails is
  * logged and left: plain host keys go on working.
  */
 export async function renewHostCertificates(place: Place): Promise<boolean> {
@@ -45,7 +57,8 @@ async function renewOne(place: Place, file: string): Promise<boolean> {
   const held = readCertificate(path)
   // One that cannot be read must not stay named to sshd.
   if (!held) removeFile(path)
-  if (held && stillGood(held, place, key.publicKey) && !renewalIsDue(validity(held), place.now())) return false
+  const keeps = held && stillGood(held, place, key.publicKey) && isAsToldNow(held, place)
+  if (keeps && !renewalIsDue(validity(held), place.now())) return false
   const { challenge } = await call(connection, api.login.challenge, {})
   const proof = await prove(config, key, client, 'host-key', challenge)
   const answer = await call(connection, api.hostSelf.hostCertificate, {
@@ -77,6 +90,14 @@ function stillGood(certificate: Certificate, place: Place, key: SshPublicKey): b
     notBefore.getTime() <= now.getTime() + 300_000 &&
     now < notAfter
   )
+}
+
+function isAsToldNow(certificate: Certificate, { config, names }: Place): boolean {
+  if (names === undefined) return true
+  const others = new Set<string>(certificate.principals.filter(name => name !== config.host))
+  // Of a key that was revoked no other certificate is made.
+  const isOut = isRevoked(names.revoked, certificate) && !isRevoked(names.revoked, certificate.subjectKey)
+  return !isOut && others.size === names.aliases.length && names.aliases.every(alias => others.has(alias))
 }
 
 /** SSH's half-open interval in unix seconds as times. */

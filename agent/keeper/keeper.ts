@@ -14,7 +14,7 @@ import { fingerprintIfReadable } from '../sshd/sshd.ts'
 import { loadMemory } from '../state/memory.ts'
 import { readBack } from './apply-state.ts'
 import { loadDesired } from './desired.ts'
-import { type Agent, accept, apply } from './handle-frame.ts'
+import { type Agent, accept, apply, type StateFrame } from './handle-frame.ts'
 import { filesAreAsLeft, settle } from './settle.ts'
 
 /** What this host says of itself. */
@@ -76,10 +76,7 @@ export class Keeper {
    * In its turn: does what a frame asks, and gives what became of it; nothing for a tree head alone. Throws where the server
    * is not believed, or this host's own memory is gone. `whole`: with what else decides who gets in, which is waited for.
    */
-  async take(
-    frame: hostStream.FrameToAgent,
-    { whole = false }: { readonly whole?: boolean } = {},
-  ): Promise<Word | undefined> {
+  async take(frame: StateFrame, { whole = false }: { readonly whole?: boolean } = {}): Promise<Word | undefined> {
     const state = accept(this.agent, frame)
     if (frame.type === 'log') return undefined
     let word = await this.#bring(state)

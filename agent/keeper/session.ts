@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
+import { fromBase64 } from '#shared/bytes.ts'
+import { decodeKrl } from '#shared/ssh/index.ts'
 import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import { type Connection, call } from '../server/call.ts'
@@ -51,7 +53,8 @@ export async function renewCertificates(agent: Agent, now: () => Date): Promise<
   }
   const bundle = heldBundle(loadMemory(stateFolder).bundle)
   const hostAuthorities = authorities(bundle.ssh.hostAuthorities)
-  const place = { config, client: agentIdentity, connection, hostAuthorities, log, now }
+  const { names } = agent.asked
+  const place = { config, client: agentIdentity, connection, hostAuthorities, log, now, names }
   if (await renewHostCertificates(place)) {
     // sshd reads host certificates when it starts.
     remember(stateFolder, { reloadPending: true })
@@ -114,7 +117,13 @@ export async function runSession(
     stream.send(word)
     if (needsAll) stream.close()
   })
-  take = frame =>
+  const takeNames = (frame: Extract<hostStream.FrameToAgent, { type: 'names' }>) =>
+    inTurn(stream, undefined, async () => {
+      agent.asked.names = { aliases: frame.aliases, revoked: decodeKrl(fromBase64(frame.revoked), 'revoked') }
+      if (await renewCertificates(agent, options.now)) stream.close()
+    })
+  take = frame => {
+    if (frame.type === 'names') return void takeNames(frame)
     void inTurn(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
       const word = await keeper.take(frame, { whole: options.once })
       if (!word) return
@@ -124,6 +133,7 @@ export async function runSession(
       if (word.type === 'in-force') await reportGivenUp(stateFolder, connection, log).catch(tellOf(log))
       if (options.once) stream.close()
     })
+  }
   for (const frame of early) take(frame)
   stream.send(hello)
   const clock = warnOfClock(agent, connection, options.now)
@@ -156,6 +166,7 @@ async function makeHello({ config, stateFolder, log }: Agent, now: () => Date): 
     at: now().toISOString(),
     agent: AGENT_VERSION,
     sshd: (await sshdVersion(config.sshd)).slice(0, 80),
+    names: true,
   }
 }
 

@@ -60,7 +60,7 @@ export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
 const MAX_LISTED = 3000
 
 /** Each of them, since one that took the place of another is another matter; where they are too many, a digest of all. */
-function told(all: readonly string[]): string {
+export function told(all: readonly string[]): string {
   const text = all.join('; ')
   if (text.length <= MAX_LISTED) return text
   return `${all.length}, too many to be shown, digest ${toBase64Url(createHash('sha256').update(text).digest()).slice(0, 22)}`

@@ -1,5 +1,6 @@
 /** The door of this room: may they. Grants give; `decide` is the one function that says yes or no. */
 export { type AccessDeps, createAccess } from './create-access.ts'
+export { told as listed } from './in-words.ts'
 export type {
   Access,
   Action,

@@ -53,7 +53,7 @@ const byRole = actions.filter(name => ACTIONS[name].by === 'role')
 /** Written down once more, by hand: a role gets nothing by an oversight. */
 const ADMINISTRATOR_NOT = ['owner.change', 'trust.propose', 'trust.publish']
 const IN_PLACES = [
-  ...['host.read', 'host.add', 'host.remove', 'project.read', 'project.add', 'project.remove'],
+  ...['host.read', 'host.add', 'host.change', 'host.remove', 'project.read', 'project.add', 'project.remove'],
   ...['grant.read', 'grant.add', 'grant.remove'],
 ]
 const READS = [
@@ -63,10 +63,12 @@ const READS = [
 const TABLE: Readonly<Record<string, (action: ActionName) => boolean>> = {
   owner: () => true,
   administrator: action => !ADMINISTRATOR_NOT.includes(action),
-  operator: action => [...READS, 'access.explain', 'host.add', 'host.remove', 'certificate.revoke'].includes(action),
+  operator: action =>
+    [...READS, 'access.explain', 'host.add', 'host.change', 'host.remove', 'certificate.revoke'].includes(action),
   auditor: action => action === 'audit.read',
   admin: action => IN_PLACES.includes(action),
-  editor: action => ['host.read', 'project.read', 'grant.read', 'host.add', 'host.remove'].includes(action),
+  editor: action =>
+    ['host.read', 'project.read', 'grant.read', 'host.add', 'host.change', 'host.remove'].includes(action),
   viewer: action => ['host.read', 'project.read', 'grant.read'].includes(action),
   nobody: () => false,
 }

@@ -1,6 +1,6 @@
 import type { HostCaller } from '#server/identity/index.ts'
 import { hostStream } from '#shared/api/index.ts'
-import { equalBytes, toBase64Url } from '#shared/bytes.ts'
+import { equalBytes, toBase64, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import type { HostName } from '#shared/names.ts'
@@ -10,7 +10,7 @@ import { type Content, contentFor, type NumberedContent } from './desired-state.
 import { hostId } from './facts.ts'
 import type { LogHead } from './log-head.ts'
 import { vouchedHost } from './name-host.ts'
-import type { HostChannel, HostsDeps } from './port.ts'
+import type { HostChannel, HostsDeps, LivingHost } from './port.ts'
 import {
   type ContentToNumber,
   type HostRow,
@@ -46,6 +46,8 @@ export type ConnectionEvents = {
   readonly held: Map<HostName, Held>
   /** The revision that each of them came with or was sent last, here: a row that says an older one is in force is an old one. */
   readonly told: Map<HostName, number>
+  /** The host of this name as it is now. */
+  living(name: HostName): Pick<LivingHost, 'name' | 'labels' | 'place' | 'aliases'> | undefined
   /** What time each host said it was. */
   readonly clocks: HostClocks
   /** Makes a state: those of a whole fleet are not made at once. */
@@ -82,6 +84,7 @@ export class Connection {
   #doubled: string | undefined
   #saidWrong = false
   #greeted = false
+  #wantsNames = false
   #opened: OpenedStream | undefined
   #logSize = 0n
   /** The tree head that the host came with. */
@@ -189,7 +192,6 @@ export class Connection {
     if (this.#greeted) return this.close(CLOSE.policy, 'a second hello')
     this.#greeted = true
     const { store, alarm } = this.#deps
-    // Its labels say who may log in there, for as long as the stream lasts.
     const [host] = await vouchedHost(this.#deps, this.caller.name)
     if (!host?.clientSpki || !equalBytes(host.clientSpki, this.caller.clientSpki))
       return this.close(CLOSE.policy, 'this host is gone')
@@ -223,8 +225,18 @@ export class Connection {
       const known = this.#events.held.get(host.name)
       this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
     }
+    this.#wantsNames = hello.names === true
+    await this.sendNames()
     this.#dirty = true
     await this.pump(true)
+  }
+
+  /** What its certificates are to carry: those for a name that it has lost are revoked. */
+  async sendNames(): Promise<void> {
+    if (!this.#wantsNames || !this.#host || this.#ended) return
+    const { aliases } = this.#events.living(this.#host.name) ?? this.#host
+    const { ofHosts } = await this.#deps.currentKrl()
+    await this.#send({ type: 'names', aliases: [...aliases], revoked: toBase64(ofHosts.bytes) })
   }
 
   async #answer(frame: Exclude<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {
@@ -308,7 +320,8 @@ export class Connection {
   }
 
   async #sendNewest(host: HostRow, greet: boolean): Promise<void> {
-    const content = await contentFor(this.#deps, host, this.#events.inTurn)
+    // Its labels say who may log in there.
+    const content = await contentFor(this.#deps, this.#events.living(host.name) ?? host, this.#events.inTurn)
     const same = this.#holds.hash !== undefined && equalBytes(content.hash, this.#holds.hash)
     if (same && !greet) return
     const state = same ? { ...content, revision: this.#holds.revision } : await this.#number(host, content)
@@ -338,7 +351,7 @@ export class Connection {
       if (revision !== undefined && revision > above && revision <= above + MOST_AHEAD) return { ...newest, revision }
       if (attempt === NUMBERED) break
       await this.#deps.ledger.follow()
-      newest = await contentFor(this.#deps, host, this.#events.inTurn)
+      newest = await contentFor(this.#deps, this.#events.living(host.name) ?? host, this.#events.inTurn)
     }
     if (!this.#deps.ledger.facts.has(hostId(host.id))) return undefined
     if (!this.#saidWrong)
@@ -358,14 +371,16 @@ export class Connection {
   }
 
   async #send(frame: hostStream.FrameToAgent): Promise<void> {
-    const log = frame.type === 'log' ? frame.log : await this.#newLog()
+    const log = frame.type === 'log' ? frame.log : frame.type === 'names' ? undefined : await this.#newLog()
     if (!(await this.check())) return
     if (log) {
       this.#logSize = parseCheckpoint(log.checkpoint).size
       this.#logSentAt = this.#deps.now().getTime()
     }
     try {
-      await this.#channel.send(JSON.stringify(frame.type === 'log' || !log ? frame : { ...frame, log }))
+      await this.#channel.send(
+        JSON.stringify(frame.type === 'log' || frame.type === 'names' || !log ? frame : { ...frame, log }),
+      )
     } catch {
       // The host is going, which its socket says in a moment: no fault of ours.
       this.close(CLOSE.goingAway, 'the stream has ended')

@@ -1,8 +1,10 @@
 import type { HostCaller } from '#server/identity/index.ts'
+import { canonicalJson } from '#shared/canonical-json.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
+import { changeHost, changeInWords } from './change-host.ts'
 import { HostClocks } from './clocks.ts'
 import { CLOSE, Connection, type Held } from './connection.ts'
 import { hostFact, idOfName } from './facts.ts'
@@ -10,7 +12,7 @@ import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
-import type { Hosts, HostsDeps } from './port.ts'
+import type { Hosts, HostsDeps, LivingHost } from './port.ts'
 import {
   type ContentToNumber,
   type HostStream,
@@ -76,6 +78,7 @@ export function createHosts(given: HostsDeps): Hosts {
     held: new Map<HostName, Held>(),
     told: new Map<HostName, number>(),
     clocks: new HostClocks(deps.monotonic),
+    living: (name: HostName) => snapshot.find(name),
     answered() {
       answers.resolve()
       answers = Promise.withResolvers<void>()
@@ -118,6 +121,22 @@ export function createHosts(given: HostsDeps): Hosts {
       for (const name of known.keys()) if (!snapshot.find(name)) known.delete(name)
     events.clocks.forgetUnless(name => snapshot.find(name) !== undefined)
   }
+  /** As they were when their streams were last told what they are. */
+  let before: ReadonlyMap<HostName, LivingHost> = new Map()
+  /** Whoever's labels, place or names are others is told: no other host need look whether it should have something new. */
+  function hostsChanged(): void {
+    closeGone()
+    const known = before
+    before = new Map(snapshot.all().map(host => [host.name, host]))
+    for (const connection of streams.all()) {
+      const { name } = connection.caller
+      const [was, is] = [known.get(name), before.get(name)]
+      if (!was || !is) continue
+      if (was.aliases.join() !== is.aliases.join()) connection.sendNames().catch(failed)
+      if (was.place !== is.place || canonicalJson(was.labels) !== canonicalJson(is.labels))
+        connection.changed().catch(failed)
+    }
+  }
 
   async function sweep(): Promise<void> {
     // Nobody is let in while the database cannot be read; those who are in need not all leave and come back for that.
@@ -134,7 +153,7 @@ export function createHosts(given: HostsDeps): Hosts {
   return {
     async start() {
       started = true
-      endings.push(snapshot.onChange(closeGone))
+      endings.push(snapshot.onChange(hostsChanged))
       // By the log alone, however long the rows take to be read.
       endings.push(deps.ledger.onFacts(ids => void (ids.some(id => id.startsWith('host:')) && closeGone())))
       await snapshot.start()
@@ -186,7 +205,16 @@ export function createHosts(given: HostsDeps): Hosts {
       await store.notify('revocations', '')
       return removed
     },
-    async words(on, name) {
+    async change(name, change, by) {
+      const made = await changeHost(deps, name, change, by)
+      await deps.ledger.follow()
+      await snapshot.reload()
+      await store.notify('hosts', '')
+      if (made.namesGoodUntil !== undefined) await store.notify('revocations', '')
+      return made
+    },
+    async words(on, name, change) {
+      if (change !== undefined) return changeInWords(deps, on, name, change)
       const row = await selectByName(on, name)
       if (row?.name !== name || !deps.ledger.facts.holds(hostFact(row))) {
         const id = idOfName(deps.ledger.facts, name)

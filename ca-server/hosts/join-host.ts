@@ -1,4 +1,5 @@
 import { fromBase64 } from '#shared/bytes.ts'
+import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
@@ -48,6 +49,10 @@ export async function joinHost(
     if (!(await useToken(t, hash, at)) || !(await setJoined(t, token.host.id, clientSpki, at)))
       throw spent(token.host.name)
     await bumpChange(t)
+    // Its labels, say: somebody may have changed the host since it was read.
+    const now = await selectToken(t, hash)
+    if (!now || canonicalJson(hostFact(now.host).is) !== canonicalJson(hostFact({ ...token.host, clientSpki }).is))
+      throw new KeymanError('conflict', `${token.host.name} is being changed at this moment`, { hint: 'try again' })
     await deps.ledger.appendIn(t, [
       {
         kind: 'host-joined',

@@ -4,7 +4,7 @@ import { StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
-import { type HostName, parseHostName } from '#shared/names.ts'
+import { type HostName, type Place, parseHostName } from '#shared/names.ts'
 import { goneHost, hostFact, hostId, hostNameFacts, idOfName, isNameTaken, tokenFact } from './facts.ts'
 import type { HostsDeps, HostView, NewHost } from './port.ts'
 import {
@@ -72,7 +72,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
     })
   } catch (error) {
     if (error instanceof StoreError && error.kind === 'foreign-key' && host.place !== undefined)
-      throw new KeymanError('conflict', `${host.place} was removed at this moment`, { hint: 'see keyman project list' })
+      throw removedMeanwhile(host.place)
     if (error instanceof StoreError && error.kind === 'unique') throw taken({ name, host: name })
     throw error
   }
@@ -86,14 +86,14 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
 /** Everything that the host needs stands in the token, which goes in by standard input: so no data stands in the command. */
 const JOIN_COMMAND = 'keyman-agent join --token-file -'
 
-const taken = ({ name, host }: { name: string; host: string }): KeymanError =>
+export const taken = ({ name, host }: { name: string; host: string }): KeymanError =>
   new KeymanError(
     'conflict',
     host === name ? `there is a host ${name} already` : `${name} is an alias of the host ${host} already`,
     { hint: `a living host's name is never given to a second: keyman host remove ${host} first` },
   )
 
-function checkSuffix(field: string, name: HostName, suffixes: readonly string[]): void {
+export function checkSuffix(field: string, name: HostName, suffixes: readonly string[]): void {
   if (suffixes.some(suffix => name.endsWith(`.${suffix}`))) return
   throw invalid(
     field,
@@ -101,6 +101,9 @@ function checkSuffix(field: string, name: HostName, suffixes: readonly string[])
     'the suffixes stand in the server configuration as host_suffixes',
   )
 }
+
+export const removedMeanwhile = (place: Place): KeymanError =>
+  new KeymanError('conflict', `${place} was removed at this moment`, { hint: 'see keyman project list' })
 
 /** Takes a host out. See the door. */
 export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<{ goodUntil: Date }> {

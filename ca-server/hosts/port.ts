@@ -4,8 +4,8 @@ import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
 import type { Act, HostCaller } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
-import type { hostStream, Line, schemas } from '#shared/api/index.ts'
-import type { HostName, Labels, Place } from '#shared/names.ts'
+import type { api, hostStream, Line, schemas } from '#shared/api/index.ts'
+import type { HostName, Labels, PersonIdentity, Place } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
@@ -16,6 +16,7 @@ export type HostInForce = z.infer<typeof schemas.hostInForce>
 export type { Finding } from '#shared/api/fields.ts'
 export type SignedBundle = z.infer<typeof schemas.signedBundle>
 export type NewHost = z.infer<typeof schemas.newHost>
+export type HostChange = z.infer<NonNullable<typeof api.hosts.change.body>>
 export type JoinRequest = z.infer<NonNullable<typeof hostStream.join.body>>
 export type PrincipalsLine = hostStream.PrincipalsLine
 
@@ -149,8 +150,22 @@ export interface Hosts {
    * until then whoever has not heard of it believes the host. Throws `not-found`.
    */
   remove(name: HostName, by: By): Promise<{ readonly goodUntil: Date }>
-  /** What a name stands for, as the rows say it now, for whoever is to touch a passkey for it. Throws `not-found`. */
-  words(on: Queryable, name: HostName): Promise<Line[]>
+  /**
+   * Changes all that is named, or nothing. Gives who does not get in as somebody any more; and where the host lost a name,
+   * until when whoever has not heard of it believes it by that: its certificates are revoked, and it gets new ones. Throws
+   * `not-found`, `conflict` where a living host has the name already or nothing would change, `invalid-input`.
+   */
+  change(
+    name: HostName,
+    change: HostChange,
+    by: By,
+  ): Promise<{
+    readonly host: HostView
+    readonly outside: readonly PersonIdentity[]
+    readonly namesGoodUntil: Date | undefined
+  }>
+  /** What a name stands for, as the rows say it now, for whoever is to touch a passkey for it; what becomes of it by a change. Throws as that does. */
+  words(on: Queryable, name: HostName, change?: HostChange): Promise<Line[]>
   /** Exchanges a join token, once. Throws `denied` or `expired`. */
   join(
     request: JoinRequest,

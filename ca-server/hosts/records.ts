@@ -96,6 +96,17 @@ export async function insertHost(
   )
 }
 
+export async function updateHost(
+  t: Queryable,
+  id: string,
+  { labels, place, aliases, address, port }: Pick<HostRow, 'labels' | 'place' | 'aliases' | 'address' | 'port'>,
+): Promise<void> {
+  const changed = builder
+    .update(host)
+    .set({ labels: { ...labels }, place: place ?? null, aliases: [...aliases], address: address ?? null, port })
+  await run(t, changed.where(and(eq(host.id, id), isLiving)))
+}
+
 export async function insertToken(
   t: Queryable,
   token: { hash: Uint8Array; host: string; at: Date; endsAt: Date },

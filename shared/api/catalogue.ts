@@ -64,6 +64,7 @@ const catalogue = {
 
   'host.read': place,
   'host.add': place,
+  'host.change': place,
   'host.remove': place,
   'project.read': place,
   'project.add': place,
@@ -105,9 +106,9 @@ const OWNERS_ALONE: readonly ActionName[] = ['owner.change', 'trust.propose', 't
 export const ROLES: Readonly<Record<RoleName | 'owner', readonly ActionName[]>> = {
   owner: inRoles,
   administrator: inRoles.filter(name => !OWNERS_ALONE.includes(name)),
-  operator: [...reading(inRoles), 'access.explain', 'host.add', 'host.remove', 'certificate.revoke'],
+  operator: [...reading(inRoles), 'access.explain', 'host.add', 'host.change', 'host.remove', 'certificate.revoke'],
   auditor: ['audit.read'],
   admin: inPlaces,
-  editor: [...reading(inPlaces), 'host.add', 'host.remove'],
+  editor: [...reading(inPlaces), 'host.add', 'host.change', 'host.remove'],
   viewer: reading(inPlaces),
 }

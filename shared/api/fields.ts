@@ -128,13 +128,18 @@ export const deviceName = label
     error: 'must not look like an address',
   })
 export const reason = printableLine(200)
+const labelKey = z.string().refine(isLabelKey, { error: 'must be a label key' }).meta(limits(NAMES.labelKey))
+const labelValue = z.string().refine(isLabelValue, { error: 'must be a label value' }).meta(limits(NAMES.labelValue))
 export const labels = z
-  .record(
-    z.string().refine(isLabelKey, { error: 'must be a label key' }).meta(limits(NAMES.labelKey)),
-    z.string().refine(isLabelValue, { error: 'must be a label value' }).meta(limits(NAMES.labelValue)),
-  )
+  .record(labelKey, labelValue)
   .refine(value => Object.keys(value).length <= 32, { error: 'at most 32 labels' })
   .meta({ maxProperties: 32 })
+/** As RFC 7396 says it: what is not named stays as it is, and `null` takes a label off. */
+export const labelChanges = z
+  .record(labelKey, labelValue.nullable())
+  .refine(value => Object.keys(value).length > 0, { error: 'at least one label' })
+  .refine(value => Object.keys(value).length <= 32, { error: 'at most 32 labels' })
+  .meta({ minProperties: 1, maxProperties: 32 })
 const someLabels = labels
   .refine(value => Object.keys(value).length > 0, { error: 'at least one label' })
   .meta({ minProperties: 1, maxProperties: 32 })

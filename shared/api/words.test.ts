@@ -44,6 +44,15 @@ const FULL: Record<string, Record<string, unknown>[]> = {
       tokenLifetime: 10_800,
     },
   ],
+  'hosts.change': [
+    {
+      labels: { env: 'prod', tier: 'web' },
+      addAliases: ['www.example.com'],
+      removeAliases: ['old.example.com'],
+      address: '198.51.100.7',
+      port: 2222,
+    },
+  ],
   'mandates.begin': [{ lifetime: 600 }],
   'trust.publish': [{ document: 'the whole of a trust document', signatures: [SIGNATURE] }],
   'passkeys.add': [{ name: 'phone', registration: { id: 'abc', response: { attestationObject: 'def' } } }],
@@ -92,6 +101,18 @@ describe('a request in words', () => {
       // What is otherwise in one field is otherwise in words: nothing can be slipped in.
       for (const other of full) if (other !== each) expect(inWords(body, body.parse(other), digest)).not.toEqual(lines)
     }
+  })
+
+  it('says of a change what it takes off', () => {
+    const { body } = actions.find(({ id }) => id === 'hosts.change') ?? {}
+    if (!body) throw new Error('no hosts')
+    expect(inWords(body, body.parse({ labels: { env: null, tier: 'web' }, address: null }), digest)).toEqual([
+      { name: 'Labels', value: 'env=taken off, tier=web' },
+      { name: 'Called as well', value: 'by no new name' },
+      { name: 'Called no more', value: 'keeps its names' },
+      { name: 'Reached at', value: 'taken off' },
+      { name: 'Port', value: 'as before' },
+    ])
   })
 
   it('says what is left out, too', () => {

@@ -69,6 +69,8 @@ export function inWords(schema: z.ZodType, value: unknown, digest: (secret: stri
       const text = typeof value === 'string' ? value : JSON.stringify(value)
       return `${text.length} characters, digest ${digest(text)}`
     }
+    // As a change says it: RFC 7396.
+    if (value === null) return 'taken off'
     if (typeof value === 'boolean') return value ? 'yes' : 'no'
     if (typeof value === 'number') return how === 'duration' ? formatDuration(value) : String(value)
     // Nothing reaches the page that turns what stands around it about, or is not seen.

@@ -30,6 +30,7 @@ export const RECORD_KINDS = [
   'project-removed',
   'host-added',
   'host-joined',
+  'host-changed',
   'host-removed',
   'revoked',
   'krl-pruned',

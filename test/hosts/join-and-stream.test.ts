@@ -298,6 +298,42 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     again.stream.close()
   })
 
+  it('gets certificates with its names of now by itself, once they are changed', async () => {
+    startAgent()
+    await connected()
+    const { hosts } = server.services
+    const held = () =>
+      parseCertificate(readFileSync(join(sshd.folder, 'sshd', 'ssh_host_ed25519_key-cert.pub'), 'utf8').trim())
+    const other = parseHostName('other.keyman.localhost', 'alias')
+    await hosts.change(NAME, { addAliases: [other], removeAliases: [ALIAS] }, server.by())
+    await expect.poll(() => held().principals, { timeout: 15_000 }).toEqual([NAME, other])
+    await stopAgent()
+    // While it was not there.
+    await hosts.change(NAME, { addAliases: [ALIAS], removeAliases: [other] }, server.by())
+    startAgent()
+    await expect.poll(() => held().principals, { timeout: 15_000 }).toEqual([NAME, ALIAS])
+    await stopAgent()
+  })
+
+  it('is what both say, or joins again, where its labels are changed while it joins', async () => {
+    const name = parseHostName('both.keyman.localhost', 'name')
+    const { hosts } = server.services
+    const { token } = await hosts.add(newHost(name), server.by())
+    const body = await joinBody(parseJoinToken(token).secret)
+    const connection = await trusted()
+    const [joined] = await Promise.allSettled([
+      call(connection, api.hostSelf.join, { body }),
+      ...['1', '2', '3'].map(n => hosts.change(name, { labels: { n } }, server.by())),
+    ])
+    if (joined.status === 'rejected')
+      expect(
+        await call(connection, api.hostSelf.join, { body: await joinBody(parseJoinToken(token).secret) }),
+      ).toMatchObject({ host: name })
+    expect(await hosts.show(name)).toMatchObject({ labels: { env: 'test', n: expect.stringMatching(/[123]/) } })
+    expect((await hosts.list()).map(host => host.name)).toContain(name)
+    await hosts.remove(name, server.by())
+  })
+
   it('keeps what it found while it says that it has not looked yet, and nothing of it once it has found nothing', async () => {
     const held = await byHand()
     held.hello(0)

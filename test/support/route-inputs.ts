@@ -36,6 +36,7 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'revocations.status': { params: { id: 'revocation_0123456789' } },
     'hosts.show': { params: name },
     'hosts.add': { body: labelled },
+    'hosts.change': { params: name, body: { labels: { tier: 'web' } } },
     'hosts.remove': { params: { name: 'web9.keyman.localhost' } },
     'auditTrail.list': { query: '?kind=login&actor=alice@example.com' },
     'auditTrail.show': { params: { index: '0' } },

@@ -8,11 +8,15 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseHostName } from '#shared/names.ts'
 import { byOf, personOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
+import { inForceAnswer } from './in-force.ts'
 
 export type HostRoutesDeps = {
-  readonly hosts: Pick<Hosts, 'add' | 'find' | 'list' | 'show' | 'remove' | 'words' | 'join' | 'renewClientCertificate'>
+  readonly hosts: Pick<
+    Hosts,
+    'add' | 'find' | 'list' | 'show' | 'change' | 'remove' | 'words' | 'join' | 'renewClientCertificate' | 'waitForAll'
+  >
   readonly access: Pick<Access, 'may'>
-  readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList'>
+  readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList' | 'certificatesEnd'>
 }
 
 /** Hosts: what people do with them, and what a host does for itself. */
@@ -40,6 +44,33 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
         return { ...added, endsAt: added.endsAt.toISOString() }
       },
       { takes: ({ body }) => [{ action: 'host.add', in: body.in }] },
+    ),
+    handle(
+      api.hosts.change,
+      async request => {
+        const { host, outside, namesGoodUntil } = await hosts.change(
+          nameOf(request.params),
+          request.body,
+          byOf(request),
+        )
+        const goodUntil = outside.length === 0 ? undefined : await authority.certificatesEnd(outside)
+        return {
+          ...host,
+          ...(await inForceAnswer(hosts, request.query, goodUntil, ({ name }) => name === host.name)),
+          ...(namesGoodUntil === undefined ? {} : { namesGoodUntil: namesGoodUntil.toISOString() }),
+        }
+      },
+      {
+        // By labels and place it is chosen who gets in: whoever changes these gives, and takes, on both sides.
+        takes({ params, body }) {
+          const place = hosts.find(nameOf(params))?.place
+          const places = body.in === undefined ? [place] : [place, body.in ?? undefined]
+          const gives = body.in !== undefined || body.labels !== undefined
+          const actions = gives ? (['host.change', 'grant.add'] as const) : (['host.change'] as const)
+          return places.flatMap(where => actions.map(action => ({ action, in: where })))
+        },
+        names: ({ params, body }, on) => hosts.words(on, nameOf(params), body),
+      },
     ),
     handle(
       api.hosts.remove,

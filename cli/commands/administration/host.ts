@@ -3,9 +3,10 @@ import { api } from '#shared/api/index.ts'
 import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { labelsText } from '#shared/grant-text.ts'
-import { parseHostName, parsePlace } from '#shared/names.ts'
+import { isLabelKey, parseHostName, parsePlace, printable } from '#shared/names.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
 import { asTyped, hostArgument, inFull } from '../../calls/host-argument.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
 import { parseLabels } from '../../calls/labels.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
 import { requireSession } from '../../context/context.ts'
@@ -107,16 +108,12 @@ The token works once. Undo: keyman host remove NAME`,
   },
   async run(values, positionals) {
     const [name] = take(positionals, ['NAME'])
-    const port = values.port === undefined ? 22 : Number(values.port)
-    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw usage('--port is a number from 1 to 65535')
     const body = {
       name: newName(name),
       labels: parseLabels(values.label),
       ...(values.in === undefined ? {} : { in: parsePlace(values.in, '--in') }),
-      ...(values.alias === undefined
-        ? {}
-        : { aliases: values.alias.map(alias => parseHostName(asTyped(alias), '--alias')) }),
-      port,
+      ...(values.alias === undefined ? {} : { aliases: values.alias.map(aliasOf('--alias')) }),
+      port: portOf(values.port ?? '22'),
       tokenLifetime: parseDuration(values.for ?? '1h', '--for'),
       ...(values.address === undefined ? {} : { address: values.address }),
     }
@@ -153,6 +150,97 @@ const FLAGS = {
   address: '--address',
 }
 
+const change = command({
+  help: `keyman host change: labels, project, further names, address or port of a host, all with one touch
+usage: keyman host change NAME [--label k=v …] [--no-label k …] [flags]
+
+  --label env=prod     set a label; grants choose hosts by them; repeatable
+  --no-label env       take a label off; repeatable
+  --in payments/prod   put it into a project or environment; grants choose by that, too
+  --no-in              take it out of its project
+  --alias OTHER        a further name that its certificates carry; repeatable
+  --no-alias OTHER     take a further name off; repeatable
+  --address ADDRESS    where clients reach it
+  --no-address         clients reach it by its name
+  --port 22            where its sshd listens
+${WAIT_HELP}
+  --json
+
+The page shows what is, what will be, and who gets in by it, or no more.
+example:
+  keyman host change web1.prod.example.com --label tier=web --no-label env
+Exit code 9: not every connected host has confirmed in time. More: docs/hosts.md`,
+  options: {
+    label: { type: 'string', multiple: true },
+    'no-label': { type: 'string', multiple: true },
+    in: { type: 'string' },
+    'no-in': { type: 'boolean' },
+    alias: { type: 'string', multiple: true },
+    'no-alias': { type: 'string', multiple: true },
+    address: { type: 'string' },
+    'no-address': { type: 'boolean' },
+    port: { type: 'string' },
+    ...WAIT_OPTIONS,
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    const [text] = take(positionals, ['NAME'])
+    const wait = secondsToWait(values)
+    if (values.address !== undefined && values['no-address']) throw usage('either --address or --no-address')
+    if (values.in !== undefined && values['no-in']) throw usage('either --in or --no-in')
+    const where = values['no-in'] ? null : values.in && parsePlace(values.in, '--in')
+    const address = values['no-address'] ? null : values.address
+    const labels = changedLabels(values.label, values['no-label'])
+    const body = {
+      ...(Object.keys(labels).length === 0 ? {} : { labels }),
+      ...(where === undefined ? {} : { in: where }),
+      ...(values.alias === undefined ? {} : { addAliases: values.alias.map(aliasOf('--alias')) }),
+      ...(values['no-alias'] === undefined ? {} : { removeAliases: values['no-alias'].map(aliasOf('--no-alias')) }),
+      ...(address === undefined ? {} : { address }),
+      ...(values.port === undefined ? {} : { port: portOf(values.port) }),
+    }
+    if (Object.keys(body).length === 0) throw usage('nothing is to be changed: --label, --alias, --address, --port …')
+    const name = await hostArgument(text, 'NAME')
+    const changed = await callByFlags(
+      api.hosts.change,
+      { params: { name }, body, ...waiting(wait) },
+      { ...FLAGS, addAliases: '--alias', removeAliases: '--no-alias' },
+    )
+    if (values.json) printJson(changed)
+    else {
+      remark(
+        `Changed ${changed.name}: in ${changed.in ?? 'no project'}, labels ${labelsText(changed.labels) || 'none'}.`,
+      )
+      if (body.addAliases ?? body.removeAliases ?? body.address ?? body.port ?? address === null)
+        remark("People's machines learn of names, address and port at their next keyman login or keyman ssh renew.")
+      const { namesGoodUntil } = changed
+      if (namesGoodUntil !== undefined && Date.parse(namesGoodUntil) > Date.now())
+        remark(`A laptop that does neither believes it by a name that was taken off until ${local(namesGoodUntil)}.`)
+    }
+    // Whoever gets in is another matter by labels and place alone.
+    return 'labels' in body || 'in' in body ? sayInForce(changed, wait, values.json) : EXIT.done
+  },
+})
+
+/** What takes a label off is `null`: RFC 7396. */
+function changedLabels(set: readonly string[] | undefined, remove: readonly string[] = []) {
+  const labels: Record<string, string | null> = { ...parseLabels(set) }
+  for (const key of remove) {
+    if (!isLabelKey(key)) throw usage(`--no-label: ${printable(key)} is not the key of a label`)
+    if (Object.hasOwn(labels, key)) throw usage(`the label ${key} is given twice`)
+    labels[key] = null
+  }
+  return labels
+}
+
+const aliasOf = (flag: string) => (alias: string) => parseHostName(asTyped(alias), flag)
+
+function portOf(text: string): number {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw usage('--port is a number from 1 to 65535')
+  return port
+}
+
 const remove = command({
   help: `keyman host remove: take a host out; its certificates are revoked
 usage: keyman host remove NAME [--yes] [--json]
@@ -185,4 +273,4 @@ More: docs/hosts.md`,
 const STAYS_OPEN =
   'still lets in whom it let in, and hears of no revocation any more, until you run there: keyman-agent leave'
 
-export const commands: Record<string, Command> = { list, show, add, remove }
+export const commands: Record<string, Command> = { list, show, add, change, remove }

@@ -132,6 +132,12 @@ export const frameToAgent = z.discriminatedUnion('type', [
   /** The host holds the newest state already. */
   z.strictObject({ type: z.literal('current'), revision: z.int(), log: checkpointFrame.optional() }),
   z.strictObject({ type: z.literal('log'), log: checkpointFrame }),
+  /** To hosts that want it: what its certificates are to carry beside its own name, and the list of those of hosts that are good no more. */
+  z.strictObject({
+    type: z.literal('names'),
+    aliases: z.array(hostName).max(16),
+    revoked: z.string().max(16_000_000),
+  }),
 ])
 export const frameToServer = z.discriminatedUnion('type', [
   z.strictObject({
@@ -144,6 +150,8 @@ export const frameToServer = z.discriminatedUnion('type', [
     /** What the host is run by, for whoever looks at it. */
     agent: version.max(40),
     sshd: version.max(80),
+    /** It wants to be told its names. */
+    names: z.literal(true).optional(),
   }),
   /** In force: written, read back and checked. */
   z.strictObject({

@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import { finding, hostName, labels, place, secondsUpTo, time } from '../fields.ts'
+import { finding, hostName, labelChanges, labels, place, secondsUpTo, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
+import { inForce, waits } from './in-force.ts'
 
 const machines = ['machines'] as const
 
@@ -29,33 +30,42 @@ export const host = z.object({
   findings: z.array(finding).optional(),
 })
 
+const port = z.int().min(1).max(65_535)
+const address = z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' })
+const furtherNames = z
+  .array(hostName)
+  .min(1, 'must name one')
+  .max(16, 'must be at most 16 names')
+  .meta({ uniqueItems: true })
+  .optional()
+
 export const newHost = z.strictObject({
   name: named('Host', hostName),
   /** Further names that its certificates carry, such as a CNAME: under the organisation's suffixes, and no other host's. */
-  aliases: named(
-    'Also called',
-    z
-      .array(hostName)
-      .min(1, 'must name one')
-      .max(16, 'must be at most 16 names')
-      .meta({ uniqueItems: true })
-      .optional(),
-    {
-      absent: 'no other name',
-    },
-  ),
+  aliases: named('Also called', furtherNames, { absent: 'no other name' }),
   labels: named('With the labels', labels.default({})),
   in: named('In', place.optional(), { absent: 'no project' }),
-  port: named('Port', z.int().min(1).max(65_535).default(22)),
+  port: named('Port', port.default(22)),
   /** Where clients reach it if the name does not resolve. */
-  address: named(
-    'Reached at',
-    z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' }).optional(),
-    { absent: 'its name' },
-  ),
+  address: named('Reached at', address.optional(), { absent: 'its name' }),
   /** How long the join token is good, in seconds. */
   tokenLifetime: named('The join token is good for', secondsUpTo(7 * 86_400).default(3600), { how: 'duration' }),
 })
+
+/** What is left out stays as it is. */
+const hostChange = z
+  .strictObject({
+    labels: named('Labels', labelChanges.optional(), { absent: 'as they are' }),
+    /** `null`: in no project. */
+    in: named('In', place.nullable().optional(), { absent: 'where it is' }),
+    addAliases: named('Called as well', furtherNames, { absent: 'by no new name' }),
+    removeAliases: named('Called no more', furtherNames, { absent: 'keeps its names' }),
+    /** `null`: its name. */
+    address: named('Reached at', address.nullable().optional(), { absent: 'as before' }),
+    port: named('Port', port.optional(), { absent: 'as before' }),
+  })
+  .refine(change => Object.values(change).some(value => value !== undefined), { error: 'must change something' })
+  .meta({ minProperties: 1 })
 
 export const hosts = {
   list: route({
@@ -93,6 +103,24 @@ export const hosts = {
       /** Shown once. */ token: z.string(),
       endsAt: time,
       /** What to type on the host; the token goes in by stdin. */ command: z.string(),
+    }),
+  }),
+  change: route({
+    method: 'PATCH',
+    path: '/v1/hosts/{name}',
+    params: z.object({ name: hostName }),
+    listeners: machines,
+    caller: 'person',
+    action: 'host.change',
+    touch: true,
+    mandated: true,
+    summary: 'Change labels, place, further names, address or port of a host; by labels and place grants choose it',
+    query: waits,
+    body: hostChange,
+    answer: host.extend({
+      ...inForce.shape,
+      /** Where names were taken from it: until when whoever has not heard of it believes the host by one of them. */
+      namesGoodUntil: time.optional(),
     }),
   }),
   remove: route({

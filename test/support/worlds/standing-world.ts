@@ -183,6 +183,10 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
     'revocations.create': async () => ({ body: { target: { person: victim }, wait: 0 } }),
     'revocations.own': async () => ({}),
     'hosts.add': async ({ n }) => ({ body: { name: name(n) } }),
+    'hosts.change': async round => {
+      await byRoot(api.hosts.add, { body: { name: name(round.n) } })(round)
+      return { params: { name: name(round.n) }, body: { labels: { env: 'test' } } }
+    },
     'hosts.remove': async round => {
       await byRoot(api.hosts.add, { body: { name: name(round.n) } })(round)
       return { params: { name: name(round.n) } }
