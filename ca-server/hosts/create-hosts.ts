@@ -5,12 +5,9 @@ import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
 import { changeHost, changeInWords } from './change-host.ts'
-import { HostClocks } from './clocks.ts'
-import { CLOSE, Connection, type Held } from './connection.ts'
 import { hostFact, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
-import { LogHead } from './log-head.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
 import type { Hosts, HostsDeps, LivingHost } from './port.ts'
 import {
@@ -26,10 +23,13 @@ import {
   setOpened,
   viewOf,
 } from './records.ts'
-import { inSlices } from './slices.ts'
 import { HostSnapshot } from './snapshot.ts'
-import { Streams } from './streams.ts'
-import { batched } from './together.ts'
+import { HostClocks } from './streams/clocks.ts'
+import { CLOSE, Connection, type Held } from './streams/connection.ts'
+import { LogHead } from './streams/log-head.ts'
+import { inSlices } from './streams/slices.ts'
+import { Streams } from './streams/streams.ts'
+import { batched } from './streams/together.ts'
 import { waitForAll, waitForKrl } from './wait-in-force.ts'
 
 /** Certificates end and notifications get lost: each stream is looked at this often even if nobody says anything. */

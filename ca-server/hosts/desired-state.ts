@@ -5,7 +5,7 @@ import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host
 import { toBase64 } from '#shared/bytes.ts'
 import type { HostsDeps, PrincipalsLine, SignedBundle } from './port.ts'
 import type { HostRow } from './records.ts'
-import type { InTurn } from './slices.ts'
+import type { InTurn } from './streams/slices.ts'
 
 /** What one host is to have, and a digest of it: the same content gives the same digest on every server. */
 export type Content = {

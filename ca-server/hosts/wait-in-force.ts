@@ -6,7 +6,7 @@ import { hostFact } from './facts.ts'
 import { isHeard } from './in-force.ts'
 import type { HostInForce, HostsDeps } from './port.ts'
 import { type HostRow, isConnected, isFailing, STALE_MS, selectLiving, someoneLacks } from './records.ts'
-import type { InTurn } from './slices.ts'
+import type { InTurn } from './streams/slices.ts'
 
 /** Other servers' hosts answer to those: the rows are looked at this often, and no oftener when a fleet answers at once. */
 const LOOK_AGAIN_MS = 200

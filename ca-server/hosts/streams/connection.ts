@@ -5,12 +5,10 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import type { HostName } from '#shared/names.ts'
 import { told } from '#shared/told.ts'
-import type { HostClocks } from './clocks.ts'
-import { type Content, contentFor, type NumberedContent } from './desired-state.ts'
-import { hostId } from './facts.ts'
-import type { LogHead } from './log-head.ts'
-import { vouchedHost } from './name-host.ts'
-import type { HostChannel, HostsDeps, LivingHost } from './port.ts'
+import { type Content, contentFor, type NumberedContent } from '../desired-state.ts'
+import { hostId } from '../facts.ts'
+import { vouchedHost } from '../name-host.ts'
+import type { HostChannel, HostsDeps, LivingHost } from '../port.ts'
 import {
   type ContentToNumber,
   type HostRow,
@@ -18,7 +16,9 @@ import {
   type OpenedStream,
   type SaidInForce,
   setFailed,
-} from './records.ts'
+} from '../records.ts'
+import type { HostClocks } from './clocks.ts'
+import type { LogHead } from './log-head.ts'
 import type { InTurn } from './slices.ts'
 
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
