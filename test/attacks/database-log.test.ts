@@ -113,7 +113,7 @@ describe.skipIf(!requires('postgresql'))('a database that is changed behind the 
       create view ${table} as select * from real_${table} where current_query() not like '%${statement}%';
       grant select, insert, update on ${table} to keyman_runtime;`
     const show = (table: string) => `drop view ${table}; alter table real_${table} rename to ${table};`
-    await world.sql(hide('issued_certificate', 'valid_before >') + hide('ledger_record', 'as said from'))
+    await world.sql(hide('issued_certificate', '"valid_before" >') + hide('ledger_record', 'as said from'))
     await call(bob.connection, api.session.end)
     await world.sql(show('issued_certificate') + show('ledger_record'))
     expect(await isRevokedAt(world, host, hidden.certificate)).toBe(true)

@@ -241,7 +241,7 @@ describe.skipIf(!requires('postgresql'))('rows of the database that somebody wro
       outcome(call(connection, api.passkeys.rename, { params, body: { name } }))
     // To whoever asks for somebody's passkeys it is Mallory's, as is another.
     await world.sql(`alter table passkey rename to real_passkey;
-      create view passkey as select id, case when current_query() ~ 'k.person = |set name|delete' then 'mallory@example.com' else person end as person,
+      create view passkey as select id, case when current_query() ~ '"passkey"."person" = [$]1|set "name"|delete' then 'mallory@example.com' else person end as person,
         name, credential_id, public_key, counter, transports, synced, backed_up, created_at, last_used_at from real_passkey;
       create function done() returns trigger language plpgsql as $$ begin return old; end $$;
       create trigger done instead of update or delete on passkey for each row execute function done();

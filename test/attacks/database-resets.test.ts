@@ -136,7 +136,7 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
       `select id from passkey where person = 'pam@example.com' order by created_at desc limit 1`,
     )
     await world.sql(`alter table passkey rename to real_passkey;
-      create view passkey as select * from real_passkey where id <> '${id}' or current_query() like '%credential_id = %';
+      create view passkey as select * from real_passkey where id <> '${id}' or current_query() like '%"credential_id" = %';
       grant select, insert, update, delete on passkey to keyman_runtime`)
     await expect.poll(() => outcome(enable()), { timeout: 10_000 }).not.toBe('unavailable')
     expect((await refusal(enable())).message).toContain(`that the database does not show: ${id}`)
@@ -159,7 +159,7 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
     await world.sql(`delete from enrolment_link where identity = 'pam@example.com'`)
     await world.sql(`select pg_advisory_lock(901); create sequence lies; grant usage on sequence lies to public;
       create function hold() returns trigger language plpgsql as $$ begin
-        if current_query() like 'update person set state%' then perform pg_advisory_xact_lock_shared(901); end if;
+        if current_query() like 'update "person" set "state"%' then perform pg_advisory_xact_lock_shared(901); end if;
         return null; end $$;
       create trigger hold before update on person for each statement execute function hold();
       create function let() returns trigger language plpgsql as
