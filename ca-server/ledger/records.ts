@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, gte, lt, lte, type SQL, sql } from 'drizzle-orm'
 import { z } from 'zod'
-import { builder, type Queryable, recordset, rows, run } from '#server/store/index.ts'
+import { builder, prepared, type Queryable, recordset, rows, run } from '#server/store/index.ts'
 import { issuedCertificate, ledgerRecord, serverSecret } from './tables.ts'
 import { textArray } from './write.ts'
 
@@ -140,16 +140,15 @@ export async function selectRecord(on: Queryable, index: bigint): Promise<Record
   return row
 }
 
-/** In their order, of those from `from` on before `before`. */
-export const selectLog = (on: Queryable, from: bigint, before: bigint) =>
-  rows(
-    on,
-    builder
-      .select({ index: ledgerRecord.index, record: ledgerRecord.record, seal: ledgerRecord.seal })
-      .from(ledgerRecord)
-      .where(and(gte(ledgerRecord.index, from), lt(ledgerRecord.index, before)))
-      .orderBy(asc(ledgerRecord.index)),
-  )
+const log = prepared({ from: ledgerRecord.index, before: ledgerRecord.index }, given =>
+  builder
+    .select({ index: ledgerRecord.index, record: ledgerRecord.record, seal: ledgerRecord.seal })
+    .from(ledgerRecord)
+    .where(and(gte(ledgerRecord.index, given.from), lt(ledgerRecord.index, given.before)))
+    .orderBy(asc(ledgerRecord.index)),
+)
+/** In their order, from `from` on, up to what comes before `before`. */
+export const selectLog = (on: Queryable, from: bigint, before: bigint) => rows(on, log({ from, before }))
 
 /** Whole, those of these indices that there are. */
 export function selectSealed(on: Queryable, indices: readonly bigint[]): Promise<(typeof ledgerRecord.$inferSelect)[]> {
