@@ -60,13 +60,14 @@ export function prepared<Of extends Columns, Result>(
 ): (given: { readonly [Name in keyof Of]: Held<Of[Name]> }) => Statement<Result> {
   let first: { execute(): Promise<Result> } | undefined
   const prepare = () => {
-    first ??= write(expressions(columns, (name, column) => sql`${new Param(new Placeholder(name), column)}`)).prepare(
-      '',
-    )
+    first ??= write(placeholders(columns)).prepare('')
     return first
   }
   return given => ({ prepare, given })
 }
+
+const placeholders = <Of extends Columns>(columns: Of) =>
+  expressions(columns, (name, column) => sql`${new Param(new Placeholder(name), column)}`)
 
 /** One for each of these columns; what comes out of it is parsed as what comes out of its column. */
 export function expressions<Of extends Columns>(
