@@ -164,8 +164,8 @@ export class Keeper {
       const isNews = JSON.stringify(around.findings) !== JSON.stringify(this.#around?.findings)
       this.#around = around
       this.#looking = undefined
-      // What was changed while it looked is looked at by the turn, too.
-      if (isNews || this.#lookedAt !== fingerprintIfReadable(config)) this.#lookInTurn()
+      // What was changed while it looked is looked at by the turn, too. Where nobody is told, the next word says it.
+      if (this.#tell && (isNews || this.#lookedAt !== fingerprintIfReadable(config))) this.#lookInTurn()
     })
     return this.#looking
   }

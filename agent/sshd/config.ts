@@ -59,9 +59,14 @@ const NARROWING = [
  * What narrows some connections only, by where they come from or arrive: `sshd -T -C` says of a login what holds, but not
  * for which of its connections something else does.
  */
-export function narrowsSome(config: AgentConfig): Foreign[] {
-  return settingsOf(config, ...NARROWING).filter(({ block }) => block !== undefined && asksForMoreThanWho(block))
-}
+export const narrowsSome = (config: AgentConfig): Foreign[] => settingsOfSome(config, ...NARROWING)
+
+/** The same of other files of plain keys. */
+export const keyFilesOfSome = (config: AgentConfig): Foreign[] =>
+  settingsOfSome(config, 'AuthorizedKeysFile').filter(({ value }) => value !== 'none')
+
+const settingsOfSome = (config: AgentConfig, ...keywords: readonly string[]): Foreign[] =>
+  settingsOf(config, ...keywords).filter(({ block }) => block !== undefined && asksForMoreThanWho(block))
 
 /** Every line that says one of these, in sshd's order. */
 export function settingsOf(config: AgentConfig, ...keywords: readonly string[]): Foreign[] {

@@ -7,7 +7,7 @@ import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
 import { type Account, accountProblems, findAccounts, groupsOf, ownAccounts } from './accounts.ts'
-import { asksForLogins, describeForeign, foreignSettings, narrowsSome, settingsOf } from './config.ts'
+import { asksForLogins, describeForeign, foreignSettings, keyFilesOfSome, narrowsSome, settingsOf } from './config.ts'
 import { hostCertificateFiles, sshdFiles } from './files.ts'
 import { type Homes, statIfThere } from './homes.ts'
 import {
@@ -78,13 +78,21 @@ export async function findAround(config: AgentConfig, now: Date, homes: Homes, b
     places.push(...accounts.flatMap(({ files }) => files))
     const asked = await askOfAccounts(config, accounts, ofAnybody, say)
     for (const { account, answers, isGranted } of asked) if (isGranted) await ofLogin(account, answers, now, homes, say)
+    const ofSome = keyFilesOfSome(config)
     // Side by side, so that one that does not answer keeps nobody else's from being read.
     await Promise.all(
       asked
         .filter(({ account, answers }) => letsKeysIn(answers, account))
-        .flatMap(({ account, answers }) =>
-          keyFiles(keySetting(answers), account).map(file => ofPlainKeys(account, file, homes, say)),
-        ),
+        .flatMap(({ account, answers }) => {
+          const always = keyFiles(keySetting(answers), account)
+          const forSome = ofSome.flatMap(({ value }) => keyFiles(value, account)).filter(file => !always.includes(file))
+          return [
+            ...always.map(file => ofPlainKeys(account, { file, when: '' }, homes, say)),
+            ...[...new Set(forSome)].map(file =>
+              ofPlainKeys(account, { file, when: ', for some connections' }, homes, say),
+            ),
+          ]
+        }),
     )
   } catch (error) {
     say('remark', `what else decides who gets in could not be looked at: ${told(error).message}`)
@@ -162,6 +170,10 @@ function ofEverybody(config: AgentConfig, answers: Answers, say: Say): void {
   for (const foreign of foreignSettings(config, 'now'))
     if (foreign.keyword === 'AuthorizedKeysCommand')
       say('lets-in', `plain keys are let in beside KeyMan by ${describeForeign(foreign)}`)
+  const files = keySetting(answers).split(' ')
+  for (const foreign of keyFilesOfSome(config))
+    if (foreign.value.split(' ').some(file => !files.includes(file)))
+      say('lets-in', `for some connections plain keys are let in beside KeyMan by ${describeForeign(foreign)}`)
   ofHostKeys(config, answers, say)
 }
 
@@ -172,7 +184,12 @@ async function ofLogin(account: Account, answers: Answers, now: Date, homes: Hom
     say('narrows', `${account.name} ${problem}`, { login: account.name })
 }
 
-async function ofPlainKeys(account: Account, file: string, homes: Homes, say: Say): Promise<void> {
+async function ofPlainKeys(
+  account: Account,
+  { file, when }: { readonly file: string; readonly when: string },
+  homes: Homes,
+  say: Say,
+): Promise<void> {
   const login = account.name
   try {
     const keys = await readPlainKeys(file, homes)
@@ -180,7 +197,7 @@ async function ofPlainKeys(account: Account, file: string, homes: Homes, say: Sa
     const what = keys.count === 1 ? '1 plain key' : `${keys.count} plain keys`
     const authorities = keys.authorities === 0 ? '' : `, of which authorities ${keys.authorities},`
     const fingerprints = keys.fingerprints.slice(0, MOST_FINGERPRINTS)
-    const message = `${what} of ${printable(file)}${authorities} still let in as ${login}: no grant or revocation reaches them`
+    const message = `${what} of ${printable(file)}${authorities} still let in as ${login}${when}: no grant or revocation reaches them`
     say('lets-in', message, { login, fingerprints })
   } catch (error) {
     const why = error instanceof Error ? error.message : ''

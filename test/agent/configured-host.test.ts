@@ -142,6 +142,28 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     })
   })
 
+  it.each([
+    ['for some addresses', 'Match Address 127.0.0.0/8'],
+    ['for a port', 'Match LocalPort 2222'],
+    ['for an account from an address', 'Match User * Address 127.0.0.0/8'],
+  ])('tells what lets plain keys in %s alone: the block, and the keys that are there', async (_, block) => {
+    const some = await start(({ folder }) => [
+      'AuthorizedKeysFile none',
+      `${block}\n  AuthorizedKeysFile ${folder}/%u.keys\n  AuthorizedKeysCommand /bin/nothing %u\n  AuthorizedKeysCommandUser nobody`,
+    ])
+    const lets = async () => (await some.found()).filter(text => text.startsWith('lets-in'))
+    const blocks = [
+      expect.stringMatching(/^lets-in: plain keys are let in beside KeyMan by "AuthorizedKeysCommand .*, in "Match /),
+      expect.stringMatching(/^lets-in: for some connections plain keys .* by "AuthorizedKeysFile .*, in "Match /),
+    ]
+    expect(await lets()).toEqual(blocks)
+    writeFileSync(join(some.sshd.folder, `${login}.keys`), execFileSync('cat', [`${some.sshd.hostKey}.pub`]))
+    expect(await lets()).toEqual([
+      ...blocks,
+      expect.stringMatching(`^lets-in: 1 plain key of .* still let in as ${login}, for some connections: `),
+    ])
+  })
+
   it('says what is in force whatever an account puts in the place of its keys: a link to itself, a pipe, a file too long', async () => {
     const keys = await start(({ folder }) => [
       `AuthorizedKeysFile ${folder}/%u.link ${folder}/%u.pipe ${folder}/%u.long`,
