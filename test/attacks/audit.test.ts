@@ -203,6 +203,10 @@ it('fork of the log: a machine that saw the one is told when it is shown the oth
     ...{ code: 9, stdout: '' },
     stderr: expect.stringMatching(/^Nothing was exported: the log has \d+ records, but \d+ were seen/),
   })
+  expect(await laptop.keyman(['audit', 'checkpoint'])).toMatchObject({
+    ...{ code: 9, stdout: '' },
+    stderr: expect.stringMatching(/^The log was tampered with: the log has \d+ records, but \d+ were seen/),
+  })
   await record(12)
   expect(await verify()).toMatchObject(tampered(/is not that of the checkpoint that this machine remembers/))
 })

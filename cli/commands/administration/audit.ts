@@ -226,7 +226,7 @@ Exit code 0: as it should be; 9: something was found.`,
         ...(compared ? { remark: compared } : {}),
         ...(audit.ok ? {} : { fault: audit.fault, first: String(audit.first) }),
       })
-    else if (found !== undefined) print(`The log was tampered with: ${shown(found)}.`)
+    else if (found !== undefined) print(tamperedWith(found))
     else
       print(
         `The log of ${size} records is whole${compared ? `; ${compared}` : ' and continues what this machine remembered'}.`,
@@ -251,6 +251,8 @@ async function* followedBy(
     yield record
   }
 }
+
+const tamperedWith = (found: string): string => `The log was tampered with: ${shown(found)}.`
 
 const isGood = (report: {
   notCheckable: readonly unknown[]
@@ -342,14 +344,19 @@ const checkpoint = command({
   help: `keyman audit checkpoint: the newest signed head of the log, which goes on from what this machine remembers
 usage: keyman audit checkpoint [--json]
 
-A server whose data folder is new wants it to start on an old database: docs/server.md`,
+A server whose data folder is new wants it to start on an old database: docs/server.md
+Exit code 0: as it should be; 9: the log is not the continuation of what is remembered, and nothing is given.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
     const { context } = requireSession(places, new Date())
     const memory = await compareCheckpoint(places, context)
-    if (memory.state !== 'extends') throw new KeymanError('internal', memory.message)
+    if (memory.state !== 'extends') {
+      // Not where the head is expected, which may go to a file.
+      remark(tamperedWith(memory.message))
+      return EXIT.found
+    }
     if (values.json) printJson({ checkpoint: memory.checkpoint })
     else process.stdout.write(memory.checkpoint)
     return EXIT.done
