@@ -9,7 +9,7 @@ import { onFile } from '../context/file-errors.ts'
 import { checkWritable } from '../context/files.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { call, probe } from '../server/client.ts'
-import { keyIsGone, keyIsThere } from '../session/session-key.ts'
+import { keyProblem } from '../session/session-key.ts'
 import { chooseAgent } from '../ssh/agent.ts'
 import { ownFolders, sshFiles } from '../ssh/files.ts'
 import { includeState, readBySsh } from '../ssh/include.ts'
@@ -124,8 +124,8 @@ async function session(places: Folders, context: Context | undefined): Promise<L
   const { certificate } = sessionFiles(places, context.organisation)
   if (!existsSync(certificate))
     return { ok: false, says: `no certificate: ${alive.denial ?? 'it is missing; run keyman login'}` }
-  if (!(await keyIsThere(places, context.organisation, alive)))
-    return { ok: false, says: `${keyIsGone(alive)}; run keyman login` }
+  const problem = await keyProblem(places, context.organisation, alive)
+  if (problem !== undefined) return { ok: false, says: `${problem.says}; ${problem.next}` }
   return answer instanceof Error
     ? {
         ok: true,

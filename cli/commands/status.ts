@@ -11,7 +11,7 @@ import {
   sessionFiles,
 } from '../context/context.ts'
 import { type Folders, folders } from '../context/folders.ts'
-import { keyIsGone, keyIsThere } from '../session/session-key.ts'
+import { keyProblem } from '../session/session-key.ts'
 import { signedInJson } from '../session/signed-in-json.ts'
 import { sshFiles } from '../ssh/files.ts'
 import { type Command, command, take, usage } from '../terminal/command.ts'
@@ -52,10 +52,10 @@ More: docs/login.md`,
     }
     const alive = live(session, now)
     if (values.check) {
-      const { code, says } =
-        alive && context && !(await keyIsThere(places, context.organisation, alive))
-          ? { code: EXIT.found, says: `${keyIsGone(alive)}; run keyman login` }
-          : check(alive, now, values.for)
+      const problem = alive && context && (await keyProblem(places, context.organisation, alive))
+      const { code, says } = problem
+        ? { code: EXIT.found, says: `${problem.says}; ${problem.next}` }
+        : check(alive, now, values.for)
       if (values.json) printJson({ good: code === EXIT.done, ...(says === undefined ? {} : { says }) })
       if (says !== undefined) remark(shown(says))
       return code
@@ -92,8 +92,8 @@ More: docs/login.md`,
 })
 
 async function keyLines(places: Folders, { organisation }: Context, alive: Session, now: Date): Promise<string[]> {
-  if (!(await keyIsThere(places, organisation, alive)))
-    return [`  key          ${shown(keyIsGone(alive))}: run keyman login`]
+  const problem = await keyProblem(places, organisation, alive)
+  if (problem !== undefined) return [`  key          ${shown(problem.says)}: ${problem.next}`]
   if (alive.keyIn === 'file') return [`  key          ${sessionFiles(places, organisation).key}`]
   const certificateUntil = alive.agent?.certificateUntil
   return [

@@ -4,8 +4,17 @@ import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
 import { type KeyPlace, readableSession, type Session, sessionFiles } from '../context/context.ts'
 import { readIfThere, remove, writeFile } from '../context/files.ts'
 import type { Folders } from '../context/folders.ts'
-import { addCertificateToAgent, addToAgent, agentOf, chooseAgent, holds, removeFromAgent } from '../ssh/agent.ts'
+import {
+  addCertificateToAgent,
+  addToAgent,
+  agentOf,
+  chooseAgent,
+  holds,
+  isEnded,
+  removeFromAgent,
+} from '../ssh/agent.ts'
 import { isNameable } from '../ssh/config.ts'
+import { remark, shown } from '../terminal/terminal.ts'
 import { agentComment, type LoginKeys, privateKeyFile } from './keys.ts'
 
 /** Where a session's SSH key lies, from the login to the logout. */
@@ -47,24 +56,43 @@ export async function placeKey(
 }
 type CertificateToPlace = { readonly line: string; readonly endsAt: string }
 
-/** Whether the key is still where the login put it: agents end, and so do runtime folders. */
-export async function keyIsThere(folders: Folders, organisation: string, session: Session): Promise<boolean> {
+/** Why ssh cannot use the certificate though it is good, for a person. An agent that does not answer may have the key all the same. */
+export type KeyProblem = { readonly isGone: boolean; readonly says: string; readonly next: string }
+
+/** `undefined` where the key is still where the login put it: agents end, and so do runtime folders. */
+export async function keyProblem(
+  folders: Folders,
+  organisation: string,
+  session: Session,
+): Promise<KeyProblem | undefined> {
   const files = sessionFiles(folders, organisation)
-  if (session.keyIn === 'file') return existsSync(files.key)
+  const gone = (says: string) => ({
+    isGone: true,
+    says: `the SSH key of this session is gone${says}`,
+    next: 'run keyman login',
+  })
+  if (session.keyIn === 'file') return existsSync(files.key) ? undefined : gone(': its file was removed')
   const socket = agentOf(session)
   const line = readIfThere(files.publicKey)?.trim()
-  if (socket === undefined || line === undefined) return false
-  return holds(socket, parsePublicKey(line, files.publicKey)).catch(() => false)
+  const agent = `the ssh-agent${session.agent ? ` at ${session.agent.socket}` : ''}`
+  if (socket === undefined || line === undefined) return gone(` from ${agent}`)
+  try {
+    return (await holds(socket, parsePublicKey(line, files.publicKey))) ? undefined : gone(` from ${agent}`)
+  } catch (error) {
+    // Nobody listens there any more: an agent keeps its keys in memory alone.
+    if (isEnded(error)) return gone(` from ${agent}, which has ended`)
+    const why = error instanceof Error ? error.message : ''
+    return {
+      isGone: false,
+      says: `${agent} could not be asked for the SSH key of this session: ${why}`,
+      next: 'see whether ssh-add -l answers; keyman login makes a new key',
+    }
+  }
 }
 
-/** Why ssh cannot use the certificate though it is good, for a person. */
-export const keyIsGone = (session: Session): string =>
-  session.keyIn === 'file'
-    ? 'the SSH key of this session is gone: its file was removed'
-    : `the SSH key of this session is gone from the ssh-agent${session.agent ? ` at ${session.agent.socket}` : ''}`
-
-/** Throws `not-signed-in` where the key is gone: no certificate helps without it. */
+/** Throws `not-signed-in` where the key is gone: no certificate helps without it. One that may be there is told. */
 export async function requireKey(folders: Folders, organisation: string, session: Session): Promise<void> {
-  if (await keyIsThere(folders, organisation, session)) return
-  throw new KeymanError('not-signed-in', keyIsGone(session), { hint: 'run keyman login' })
+  const problem = await keyProblem(folders, organisation, session)
+  if (problem?.isGone) throw new KeymanError('not-signed-in', problem.says, { hint: problem.next })
+  if (problem !== undefined) remark(`keyman: warning: ${shown(problem.says)}; ${problem.next}`)
 }

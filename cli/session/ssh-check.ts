@@ -9,7 +9,7 @@ import { takeTurn } from '../context/turn.ts'
 import { keymanProgram } from '../program.ts'
 import { screenOf } from '../terminal/browser.ts'
 import { openTerminal, shown } from '../terminal/terminal.ts'
-import { keyIsGone, keyIsThere } from './session-key.ts'
+import { keyProblem } from './session-key.ts'
 
 /** Not again for a minute after a refusal; a page of itself (an IDE without a terminal) at most once in ten minutes. */
 const AFTER_REFUSAL_MS = 60_000
@@ -39,13 +39,14 @@ async function check(folders: Folders, context: Context, now: () => number): Pro
   // Fifty forks of Ansible come at once: one asks, the others wait for what it gets.
   const outcome = await takeTurn(marks.turn, WAIT_FOR_OTHERS_MS, async () => {
     const held = session()
-    const usable = held !== undefined && (await keyIsThere(folders, context.organisation, held))
+    const problem = held && (await keyProblem(folders, context.organisation, held))
+    const usable = held !== undefined && problem === undefined
     if (usable && isCertified(held, now())) return GOOD
     if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
       return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
     // For a key that is gone no certificate helps: whoever is there touches the passkey once more.
     const renewed = usable && live(held, new Date(now())) ? await renew(folders, context) : undefined
-    const why = held && live(held, new Date(now())) && !usable ? keyIsGone(held) : 'not signed in'
+    const why = live(held, new Date(now())) && problem ? problem.says : 'not signed in'
     const got = renewed ?? (await loginByWhoIsThere(context, marks, now(), why))
     if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
     return got

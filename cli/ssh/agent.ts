@@ -120,6 +120,10 @@ export async function removeFromAgent(socket: string, comment: string): Promise<
   }
 }
 
+/** Whether an error says that no agent listens there any more. */
+export const isEnded = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(String(error.code))
+
 /** One message to the agent and its answer, both without the length prefix. Throws where the agent does not answer within two seconds. */
 function ask(socket: string, message: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
