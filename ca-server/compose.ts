@@ -31,7 +31,7 @@ import {
 import { openPins } from '#server/pins/index.ts'
 import { openLease, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName } from '#shared/names.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
 import type { ServerConfig } from './config/index.ts'
 import { createRateLimiter } from './http/connections/rate-limit.ts'
 import type { Log } from './log.ts'
@@ -65,7 +65,7 @@ export type ComposeOptions = {
   /** After somebody was enrolled; `npm start` gives the first administrator a login on the demo host. */
   readonly onEnrolled?: (
     services: Services,
-    person: { identity: string; owner: boolean; first: boolean },
+    person: { identity: PersonIdentity; owner: boolean; first: boolean },
   ) => Promise<void>
 }
 

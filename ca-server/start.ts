@@ -2,7 +2,7 @@ import { renameSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { insist } from '#server/store/index.ts'
-import { isLogin, isPersonIdentity, parsePersonIdentity } from '#shared/names.ts'
+import { isLogin, isPersonIdentity, type PersonIdentity, parsePersonIdentity } from '#shared/names.ts'
 import { compose, type Services } from './compose.ts'
 import type { ServerConfig } from './config/index.ts'
 import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.ts'
@@ -34,12 +34,16 @@ export type Running = {
 export async function start({ config, log, demo, checkpoint, say }: StartOptions): Promise<Running> {
   // Before anything is opened or made: it is the files that somebody just named.
   if (config.pages.tls) readPagesCertificate(config.pages.tls)
+  /** Who was enrolled before there was a demo host. */
+  let first: PersonIdentity | undefined
   const services = await compose({
     config,
     log,
     checkpoint,
     onEnrolled: async (built, person) => {
-      if (demo && person.owner && person.first) await grantDemo(built, person.identity)
+      if (!demo || !person.owner || !person.first) return
+      if (built.hosts.find(DEMO_HOST)) await grantDemo(built, person.identity)
+      else first = person.identity
     },
   })
   const ends: (() => Promise<unknown>)[] = [() => services.close()]
@@ -84,6 +88,7 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     if (demo) {
       const host = await startDemo(services, log, say)
       if (host) ends.push(() => host.stop())
+      if (host && first !== undefined) await grantDemo(services, first)
     }
     say(demo ? '  Next:  bin/keyman login   then   ssh demo' : '  Next:  keyman login')
   } catch (error) {
@@ -116,13 +121,13 @@ async function startDemo(services: Services, log: Log, say: (line: string) => vo
 }
 
 /** The first administrator of `npm start` may log in to the demo host as the user who started it. */
-async function grantDemo(services: Services, identity: string): Promise<void> {
+async function grantDemo(services: Services, who: PersonIdentity): Promise<void> {
   const login = userInfo().username
   if (!isLogin(login)) return
   await services.access.addGrant(
     {
       kind: 'login',
-      who: parsePersonIdentity(identity, 'identity'),
+      who,
       login,
       hosts: { host: DEMO_HOST },
       maxLifetime: 8 * 3600,

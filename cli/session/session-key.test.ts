@@ -39,7 +39,7 @@ describe.skipIf(!requires('ssh'))('the SSH key of a session, in an ssh-agent', (
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
   const session = (): Session => ({
-    ...{ person: 'alice@example.com', session: 'session_0123456789', administrator: false, passkeys: 2 },
+    ...{ person: 'alice@example.com', session: 'session_0123456789', owner: false, passkeys: 2 },
     ...{ startedAt: '2030-01-01T00:00:00Z', endsAt: '2030-01-01T08:00:00Z', clientEndsAt: '2030-01-01T08:00:00Z' },
     ...{ keyIn: 'agent', agent: { socket } },
   })

@@ -1,9 +1,11 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DEMO_HOST, type DemoHost, type FoundSshd, findSshd, startDemoHost } from '#server/demo/index.ts'
 import { parseLogin, parsePersonIdentity } from '#shared/names.ts'
+import { enrol } from '#test/support/people/api-person.ts'
+import { startServerProcess } from '#test/support/programs/server-process.ts'
 import { ownLogin, ssh } from '#test/support/programs/sshd.ts'
 import { requires } from '#test/support/requires.ts'
 import { newKey } from '#test/support/trust-world.ts'
@@ -11,6 +13,19 @@ import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-s
 import { insertPerson, insertSession } from '#test/support/worlds/insert-rows.ts'
 
 const ALICE = parsePersonIdentity('alice@example.com', 'test')
+
+it('a demo host that cannot be has no grant: the first administrator is enrolled, and nothing failed', async () => {
+  // Others may write there: sshd would refuse what lies below.
+  const open = mkdtempSync(join(tmpdir(), 'keyman-no-demo-'))
+  const without = await startServerProcess({ folder: open, demo: true })
+  try {
+    expect(without.output()).toContain('Demo host:  none (')
+    await enrol(without, without.administratorLink(), 'alice@example.com')
+    expect(without.output()).not.toContain('"error"')
+  } finally {
+    await without.close()
+  }
+})
 
 describe.skipIf(!requires('sshd'))('the demo host', () => {
   let server: HostsServer
