@@ -18,6 +18,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { withLock } from '../scripts/lock.mjs'
 
 const root = dirname(import.meta.dirname)
+const PROGRAMS = ['keyman', 'keyman-agent', 'keyman-server']
 let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'keyman-scripts-'))
@@ -78,11 +79,19 @@ describe.skipIf(!existsSync(join(root, 'dist', 'keyman.mjs')))('the launchers', 
   const launch = (program: string, env: NodeJS.ProcessEnv = {}) =>
     execFileSync(program, ['--version'], { encoding: 'utf8', cwd: folder, env: { ...process.env, ...env } })
 
-  it('start through a chain of symbolic links, absolute and relative, under any name', () => {
-    symlinkSync(join(root, 'bin', 'keyman'), join(folder, 'first'))
+  it.each(PROGRAMS)('start %s through a chain of symbolic links, absolute and relative, under any name', program => {
+    symlinkSync(join(root, 'bin', program), join(folder, 'first'))
     symlinkSync('first', join(folder, 'km'))
-    expect(launch(join(folder, 'km'))).toMatch(/^keyman [0-9]/)
-    expect(launch('km', { PATH: `${folder}:${process.env.PATH}` })).toMatch(/^keyman [0-9]/)
+    expect(launch(join(folder, 'km'))).toMatch(new RegExp(`^${program} [0-9]`))
+    expect(launch('km', { PATH: `${folder}:${process.env.PATH}` })).toMatch(new RegExp(`^${program} [0-9]`))
+  })
+
+  it.each(PROGRAMS)('are one file, and start %s where they were copied with the links followed', program => {
+    mkdirSync(join(folder, 'copy'))
+    cpSync(join(root, 'bin'), join(folder, 'copy', 'bin'), { recursive: true, dereference: true })
+    symlinkSync(join(root, 'dist'), join(folder, 'copy', 'dist'))
+    expect(launch(join(folder, 'copy', 'bin', program))).toMatch(new RegExp(`^${program} [0-9]`))
+    expect(readFileSync(join(root, 'bin', program))).toEqual(readFileSync(join(root, 'bin', 'launcher')))
   })
 
   it('take the Node that KEYMAN_NODE names', () => {
@@ -93,7 +102,6 @@ describe.skipIf(!existsSync(join(root, 'dist', 'keyman.mjs')))('the launchers', 
 })
 
 describe('the launchers of a clone', () => {
-  const PROGRAMS = ['keyman', 'keyman-agent', 'keyman-server']
   /** A machine with little on it. */
   const bare = () => {
     mkdirSync(join(folder, 'path'))
@@ -102,7 +110,8 @@ describe('the launchers of a clone', () => {
     return join(folder, 'path')
   }
   const clone = (...paths: string[]) => {
-    for (const path of paths) cpSync(join(root, path), join(folder, 'clone', path), { recursive: true })
+    for (const path of paths)
+      cpSync(join(root, path), join(folder, 'clone', path), { recursive: true, verbatimSymlinks: true })
     return (program: string, args: string[], env: NodeJS.ProcessEnv = {}) => {
       const { KEYMAN_NODE: _, ...rest } = process.env
       return spawnSync(join(folder, 'clone', 'bin', program), args, { encoding: 'utf8', env: { ...rest, ...env } })
