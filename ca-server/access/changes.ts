@@ -148,8 +148,7 @@ export async function changeTeam(deps: ChangeDeps, team: TeamName, members: Team
   return change(deps, 'team change', touched, by, async t => {
     const entries: Entry[] = []
     for (const person of new Set(add))
-      if (await insertMember(t, team, person, deps.now().toISOString()))
-        entries.push(teamEntry(team, person, 'added', by))
+      if (await insertMember(t, team, person, deps.now())) entries.push(teamEntry(team, person, 'added', by))
     for (const person of new Set(remove)) {
       if (!(await deleteMember(t, team, person)) && !deps.ledger.facts.has(memberId(team, person)))
         throw new KeymanError('not-found', `${person} is not in a team ${team}`, { hint: 'see `keyman team list`' })

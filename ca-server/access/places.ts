@@ -41,7 +41,7 @@ export async function addProject({ act, now, ledger }: PlaceDeps, project: NewPr
   const wanted = [project.name, ...project.environments.map(environment => `${project.name}/${environment}`)]
   await act(by, { name: 'project add' }, async t => {
     const added: string[] = []
-    for (const name of wanted) if (await insertPlace(t, parsePlace(name, 'name'), now().toISOString())) added.push(name)
+    for (const name of wanted) if (await insertPlace(t, parsePlace(name, 'name'), now())) added.push(name)
     // By the log: a row that it does not vouch for is nothing, and stands in the way of none that is.
     const isNew = wanted.filter(name => added.includes(name) || !ledger.facts.has(placeId(name)))
     if (isNew.length === 0)

@@ -1,179 +1,159 @@
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import type { PgColumn } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
-import type { Queryable } from '#server/store/index.ts'
+import { builder, eachRow, type Queryable, rows, run } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Place, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import type { PersonIdentity, Place, TeamName } from '#shared/names.ts'
 import type { Grant, Team } from './port.ts'
+import { accessGrant, place, team, teamMember } from './tables.ts'
 
-/** This room's rows: `migrations/0004_access.sql`. */
+/** The rows of this room. */
 
-const COLUMNS = 'id, kind, who, login, hosts, options, max_lifetime, role, place, ends_at, created_at, created_by'
+/** The database's word on what a kind of grant has is checked by the API's own schema: a row that does not fit gives nothing. */
+function toGrant(row: typeof accessGrant.$inferSelect | undefined): Grant | undefined {
+  if (row === undefined) return undefined
+  const { id, kind, who, createdBy, endsAt } = row
+  const gives =
+    kind === 'role'
+      ? { role: row.role, in: row.place ?? undefined }
+      : {
+          login: row.login,
+          hosts: row.place === null ? row.hosts : { ...row.hosts, in: row.place },
+          options: row.options,
+          maxLifetime: row.maxLifetime,
+        }
+  const ends = endsAt === null ? {} : { endsAt: endsAt.toISOString() }
+  const made = { createdAt: row.createdAt.toISOString(), createdBy }
+  return schemas.grant.safeParse({ id, kind, who, ...gives, ...ends, ...made }).data
+}
 
-const object = z.record(z.string(), z.unknown()).catch({})
-
-/** What stands in the database is checked by the API's own schema: a row that does not fit gives nothing. */
-const grantRow = z
-  .object({
-    id: z.string(),
-    kind: z.string(),
-    who: z.string(),
-    login: z.string().nullable(),
-    hosts: z.unknown(),
-    options: z.unknown(),
-    max_lifetime: z.int().nullable(),
-    role: z.string().nullable(),
-    place: z.string().nullable(),
-    ends_at: z.date().nullable(),
-    created_at: z.date(),
-    created_by: z.string(),
-  })
-  .transform((row, context) => {
-    // Not by `parse`: what that throws from in here, `safeParse` of the row does not catch.
-    const grant = schemas.grant.safeParse({
-      id: row.id,
-      kind: row.kind,
-      who: row.who,
-      ...(row.kind === 'role'
-        ? { role: row.role, in: row.place ?? undefined }
-        : {
-            login: row.login,
-            hosts: row.place === null ? row.hosts : { ...object.parse(row.hosts), in: row.place },
-            options: row.options,
-            maxLifetime: row.max_lifetime,
-          }),
-      ...(row.ends_at === null ? {} : { endsAt: row.ends_at.toISOString() }),
-      createdAt: row.created_at.toISOString(),
-      createdBy: row.created_by,
-    })
-    if (grant.success) return grant.data
-    context.addIssue('this is no grant')
-    return z.NEVER
-  })
+const grants = () => builder.select().from(accessGrant)
 
 /** A row that does not fit gives nothing, and is told of: it must not take away what the others give. */
 export async function selectGrants(on: Queryable, onError: (error: unknown) => void = () => {}): Promise<Grant[]> {
-  const rows = await on.query(
-    `select ${COLUMNS} from access_grant order by created_at, id`,
-    [],
-    z.looseObject({ id: z.string() }),
-  )
-  return rows.flatMap(row => {
-    const grant = grantRow.safeParse(row)
-    if (grant.success) return [grant.data]
-    onError(new KeymanError('internal', `the grant ${row.id} in the database is not well-formed and gives nothing`))
+  const found = await eachRow(on, grants().orderBy(asc(accessGrant.createdAt), asc(accessGrant.id)))
+  return found.flatMap(({ row, fits }) => {
+    const grant = toGrant(row)
+    if (grant) return [grant]
+    onError(new KeymanError('internal', `the grant ${fits.id} in the database is not well-formed and gives nothing`))
     return []
   })
 }
 
+/** Whatever it is: what is no name states something, too. */
+const sqlText = (column: PgColumn) => sql`${column}`.mapWith(z.string().parse)
+
+type Page = { readonly after: string; readonly limit: number }
+
 /** In the order of their IDs, those too that do not fit. */
 export const selectGrantPage = async (
   on: Queryable,
-  { after, limit }: { readonly after: string; readonly limit: number },
+  { after, limit }: Page,
 ): Promise<{ readonly id: string; readonly grant: Grant | undefined }[]> =>
-  (
-    await on.query(
-      `select ${COLUMNS} from access_grant where id > $1 order by id limit $2::int`,
-      [after, limit],
-      z.looseObject({ id: z.string() }),
-    )
-  ).map(row => ({ id: row.id, grant: grantRow.safeParse(row).data }))
+  (await eachRow(on, grants().where(gt(accessGrant.id, after)).orderBy(asc(accessGrant.id)).limit(limit))).map(
+    ({ row, fits }) => ({ id: fits.id ?? '', grant: toGrant(row) }),
+  )
 
 export async function selectGrant(on: Queryable, id: string): Promise<Grant | undefined> {
-  const [row] = await on.query(`select ${COLUMNS} from access_grant where id = $1`, [id], grantRow)
-  return row
+  const [found] = await eachRow(on, grants().where(eq(accessGrant.id, id)))
+  return toGrant(found?.row)
 }
 
 export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
-  const login = grant.kind === 'login' ? grant : undefined
-  const role = grant.kind === 'role' ? grant : undefined
-  // The place is a column, which the database keeps from being taken away.
-  const { in: where, ...selector } = { in: undefined, ...login?.hosts }
-  await t.execute(
-    `insert into access_grant (${COLUMNS})
-     values ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7::int, $8, $9, $10::timestamptz, $11::timestamptz, $12)`,
-    [
-      grant.id,
-      grant.kind,
-      grant.who,
-      login?.login ?? null,
-      login ? JSON.stringify(selector) : null,
-      login ? JSON.stringify(login.options) : null,
-      login?.maxLifetime ?? null,
-      role?.role ?? null,
-      role?.in ?? where ?? null,
-      grant.endsAt ?? null,
-      grant.createdAt,
-      grant.createdBy,
-    ],
+  const { id, kind, who, createdBy } = grant
+  const endsAt = grant.endsAt === undefined ? null : new Date(grant.endsAt)
+  await run(
+    t,
+    builder
+      .insert(accessGrant)
+      .values({ id, kind, who, createdAt: new Date(grant.createdAt), createdBy, endsAt, ...columnsOf(grant) }),
   )
+}
+
+function columnsOf(grant: Grant) {
+  if (grant.kind === 'role') return { role: grant.role, place: grant.in ?? null }
+  const { login, hosts, options, maxLifetime } = grant
+  // The place is a column, which the database keeps from being taken away.
+  const { in: where = null, ...selector } = { in: undefined, ...hosts }
+  return { login, hosts: selector, options, maxLifetime, place: where }
 }
 
 /** False where it was not there any more. */
 export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
-  (await t.execute('delete from access_grant where id = $1', [id])) > 0
+  (await run(t, builder.delete(accessGrant).where(eq(accessGrant.id, id)))) > 0
 
-/** Projects and environments, in the order of their names. */
-export const selectPlaces = (on: Queryable): Promise<PlaceRow[]> =>
-  on.query('select name, created_at from place order by name', [], placeRow)
+export type PlaceRow = typeof place.$inferSelect
 
-export const selectPlacePage = (
-  on: Queryable,
-  { after, limit }: { readonly after: string; readonly limit: number },
-): Promise<PlaceRow[]> =>
-  on.query('select name, created_at from place where name > $1 order by name limit $2::int', [after, limit], placeRow)
+/** Projects and environments, in the order of their names. A row that does not fit is none. */
+export const selectPlaces = async (on: Queryable): Promise<PlaceRow[]> =>
+  (await eachRow(on, builder.select().from(place).orderBy(asc(place.name)))).flatMap(({ row }) => row ?? [])
 
-const placeRow = z
-  .object({ name: z.string(), created_at: z.date() })
-  .transform(row => ({ name: row.name, createdAt: row.created_at }))
-export type PlaceRow = z.infer<typeof placeRow>
+export const selectPlacePage = (on: Queryable, { after, limit }: Page): Promise<{ name: string }[]> => {
+  const page = builder.select({ name: sqlText(place.name) }).from(place)
+  return rows(on, page.where(sql`${place.name} > ${after}`).orderBy(asc(place.name)).limit(limit))
+}
 
 /** False where it is there already. */
-export const insertPlace = async (t: Queryable, name: Place, at: string): Promise<boolean> =>
-  (await t.execute('insert into place (name, created_at) values ($1, $2::timestamptz) on conflict do nothing', [
-    name,
-    at,
-  ])) > 0
+export const insertPlace = async (t: Queryable, name: Place, createdAt: Date): Promise<boolean> =>
+  (await run(t, builder.insert(place).values({ name, createdAt }).onConflictDoNothing())) > 0
 
 export const deletePlace = (t: Queryable, name: Place): Promise<number> =>
-  t.execute('delete from place where name = $1', [name])
+  run(t, builder.delete(place).where(eq(place.name, name)))
 
-const teamRow = z.object({ name: z.string(), person: z.string().nullable() })
+export type TeamRow = { readonly name: TeamName; readonly person: PersonIdentity | null }
 
-export type TeamRow = { readonly name: string; readonly person: string | null }
+const members = () =>
+  builder
+    .select({ name: team.name, person: teamMember.person })
+    .from(team)
+    .leftJoin(teamMember, eq(teamMember.team, team.name))
 
-/** A row a member; one without a person where a team has none. */
-export const selectTeamRows = (on: Queryable): Promise<TeamRow[]> =>
-  on.query(
-    'select t.name, m.person from team t left join team_member m on m.team = t.name order by t.name, m.person',
-    [],
-    teamRow,
-  )
+/** A row a member; one without a person where a team has none. One that does not fit is nobody. */
+export const selectTeamRows = async (on: Queryable): Promise<TeamRow[]> =>
+  (await eachRow(on, members().orderBy(asc(team.name), asc(teamMember.person)))).flatMap(({ row }) => row ?? [])
 
-export const toTeams = (rows: readonly TeamRow[]): Team[] =>
-  [...Map.groupBy(rows, row => row.name)].map(([name, members]) => ({
-    name: parseTeamName(name, 'team'),
-    members: members.flatMap(({ person }) => (person === null ? [] : [parsePersonIdentity(person, 'person')])),
+export const toTeams = (found: readonly TeamRow[]): Team[] =>
+  [...Map.groupBy(found, row => row.name)].map(([name, of]) => ({
+    name,
+    members: of.flatMap(({ person }) => person ?? []),
   }))
 
 /** `undefined` where there is no such team. */
-export async function selectMembers(on: Queryable, team: string): Promise<string[] | undefined> {
-  const rows = await on.query(
-    'select t.name, m.person from team t left join team_member m on m.team = t.name where t.name = $1 order by m.person',
-    [team],
-    teamRow,
+export async function selectMembers(on: Queryable, name: TeamName): Promise<PersonIdentity[] | undefined> {
+  const found = await eachRow(on, members().where(eq(team.name, name)).orderBy(asc(teamMember.person)))
+  return found.length === 0 ? undefined : found.flatMap(({ row }) => row?.person ?? [])
+}
+
+/** In the order of their names. */
+export const selectMemberPage = (
+  on: Queryable,
+  after: { readonly team: string; readonly person: string },
+  limit: number,
+): Promise<{ team: string; person: string }[]> => {
+  const isLater = sql`(${teamMember.team}, ${teamMember.person}) > (${after.team}, ${after.person})`
+  return rows(
+    on,
+    builder
+      .select({ team: sqlText(teamMember.team), person: sqlText(teamMember.person) })
+      .from(teamMember)
+      .where(isLater)
+      .orderBy(asc(teamMember.team), asc(teamMember.person))
+      .limit(limit),
   )
-  return rows.length === 0 ? undefined : rows.flatMap(({ person }) => (person === null ? [] : [person]))
 }
 
 /** Makes the team where it is new. False where the person was a member already. */
-export async function insertMember(t: Queryable, team: string, person: string, at: string): Promise<boolean> {
-  await t.execute('insert into team (name, created_at) values ($1, $2::timestamptz) on conflict do nothing', [team, at])
-  return (
-    (await t.execute('insert into team_member (team, person) values ($1, $2) on conflict do nothing', [team, person])) >
-    0
-  )
+export async function insertMember(
+  t: Queryable,
+  name: TeamName,
+  person: PersonIdentity,
+  createdAt: Date,
+): Promise<boolean> {
+  await run(t, builder.insert(team).values({ name, createdAt }).onConflictDoNothing())
+  return (await run(t, builder.insert(teamMember).values({ team: name, person }).onConflictDoNothing())) > 0
 }
 
 /** False where the person was no member. */
-export const deleteMember = async (t: Queryable, team: string, person: string): Promise<boolean> =>
-  (await t.execute('delete from team_member where team = $1 and person = $2', [team, person])) > 0
+export const deleteMember = async (t: Queryable, name: TeamName, person: PersonIdentity): Promise<boolean> =>
+  (await run(t, builder.delete(teamMember).where(and(eq(teamMember.team, name), eq(teamMember.person, person))))) > 0

@@ -1,5 +1,6 @@
 import type { Fact, Ledger, NewerLog } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import { isPersonIdentity, isTeamName } from '#shared/names.ts'
 import { deleteGrant, deleteMember } from './records.ts'
 
 /**
@@ -16,7 +17,7 @@ export async function takeAccessIn(
   for (const id of grants) await deleteGrant(t, id.slice('grant:'.length))
   for (const id of members) {
     const [team = '', person = ''] = id.slice('member:'.length).split(' ')
-    await deleteMember(t, team, person)
+    if (isTeamName(team) && isPersonIdentity(person)) await deleteMember(t, team, person)
   }
   return [...grants, ...members].map(id => ({ id, is: null }))
 }

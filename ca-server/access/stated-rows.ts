@@ -1,11 +1,6 @@
-import { z } from 'zod'
 import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
 import { grantFact, grantId, memberFact, placeFact } from './facts.ts'
-import { selectGrantPage, selectPlacePage } from './records.ts'
-
-const memberRow = z
-  .object({ team: z.string(), person: z.string() })
-  .transform(({ team, person }) => memberFact(team, person))
+import { selectGrantPage, selectMemberPage, selectPlacePage } from './records.ts'
 
 /** Grants, members of teams, projects and environments. */
 export const accessRows: readonly StatedRows[] = [
@@ -22,13 +17,9 @@ export const accessRows: readonly StatedRows[] = [
   },
   {
     kind: 'member',
-    read(on, { after, limit } = WHOLE) {
+    async read(on, { after, limit } = WHOLE) {
       const [team = '', person = ''] = after.split(' ')
-      return on.query(
-        'select team, person from team_member where (team, person) > ($1, $2) order by team, person limit $3::int',
-        [team, person, limit],
-        memberRow,
-      )
+      return (await selectMemberPage(on, { team, person }, limit)).map(row => memberFact(row.team, row.person))
     },
   },
 ]
