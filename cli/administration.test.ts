@@ -86,6 +86,15 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect((await laptop.keyman(['grant', 'show', 'grant_0123456789'])).code).toBe(6)
     const other = await laptop.keyman([...grant, '--max', '1h'])
     expect(other.code).toBe(0)
+    const changed = await laptop.keyman([
+      ...['grant', 'change', id, '--max', '30m', '--ends', '30d'],
+      ...['--no-pty', '--no-source'],
+    ])
+    expect(changed.stderr).toContain(`Changed ${id}: alice@example.com as twice on ${web1} for at most 30m, until `)
+    expect(changed.stderr).toContain(', without a terminal.\n')
+    expect(await json('grant', 'show', id)).toMatchObject({ maxLifetime: 1800, options: { pty: false } })
+    expect((await laptop.keyman(['grant', 'change', id])).code).toBe(2)
+    expect((await laptop.keyman(['grant', 'change', id, '--pty', '--no-pty'])).code).toBe(2)
     for (const made of [id, other.stdout.trim()]) await laptop.keyman(['grant', 'remove', made, '--no-wait'])
   })
   it('projects, roles, and what is in a project; who may do what is asked as a login is', async () => {

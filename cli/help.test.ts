@@ -66,7 +66,7 @@ describe('completion', () => {
       .filter(Boolean)
   it('offers every word that there is', () => {
     expect(offered('keyman', '').sort()).toEqual(groups.map(({ word }) => word).sort())
-    expect(offered('keyman', 'grant', '')).toEqual(['list', 'show', 'add', 'remove'])
+    expect(offered('keyman', 'grant', '')).toEqual(['list', 'show', 'add', 'change', 'remove'])
     expect(offered('keyman', 'gr')).toEqual(['grant'])
   })
   it('offers the flags of a verb, and those of a command without one', () => {

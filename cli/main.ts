@@ -20,7 +20,7 @@ Administration (each change wants a touch of the passkey)
   person              list, show, invite, disable, enable
   invitation          list, remove
   team                list, show, add, remove
-  grant               list, show, add, remove: who may log in where, and roles
+  grant               list, show, add, change, remove: logins and roles
   role                list: what each role may do
   project             list, show, add, remove: projects and environments
   host                list, show, add, remove

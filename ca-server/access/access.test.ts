@@ -67,6 +67,54 @@ describe('teams and grants', () => {
     ])
   })
 
+  test('a grant gets other limits and another end, recorded as one; what its kind does not have, or another gives, is refused whole', async () => {
+    const grant = await rooms.access.addGrant(newGrant({ options: { sourceAddress: ['10.0.0.0/8'] } }), by())
+    const before = await epochsOf(rooms)
+    const endsAt = new Date(rooms.clock.now.getTime() + 3_600_500).toISOString()
+    const changed = await rooms.access.changeGrant(
+      grant.id,
+      { maxLifetime: 600, endsAt, options: { pty: false, sourceAddress: null } },
+      by(),
+    )
+    expect(changed).toMatchObject({
+      ...{ id: grant.id, who: alice, login: 'deploy', maxLifetime: 600, endsAt: `${endsAt.slice(0, 19)}.000Z` },
+      options: { pty: false, portForwarding: true },
+    })
+    expect(changed).not.toHaveProperty('options.sourceAddress')
+    expect(await rooms.access.listGrants()).toEqual([changed])
+    expect(rooms.access.principalsFor(web1)).toMatchObject({ deploy: [{ principal: alice, pty: false }] })
+    expect((await epochsOf(rooms)).get(`person:${alice}`)).not.toBe(before.get(`person:${alice}`))
+    const record = JSON.parse((await rooms.ledger.list({ limit: 1, kind: 'grant-changed' })).at(-1)?.record ?? '{}')
+    expect(record).toMatchObject({
+      target: grant.id,
+      details: { maxLifetime: 600, before: expect.stringContaining('8h') },
+    })
+    const change = (id: string, what: Parameters<typeof rooms.access.changeGrant>[1]) =>
+      refusal(rooms.access.changeGrant(id, what, by()))
+    expect(await change(grant.id, { maxLifetime: 600 })).toMatch(/^conflict: .* so already/)
+    expect(await change(grant.id, { endsAt: new Date(0).toISOString() })).toMatch(/^invalid-input: endsAt/)
+    expect(await change('grant_0123456789', { maxLifetime: 60 })).toMatch(/^not-found/)
+    const other = await rooms.access.addGrant(newGrant(), by())
+    expect(await change(grant.id, { maxLifetime: 28_800, endsAt: null, options: { pty: true } })).toMatch(
+      new RegExp(`^conflict: ${other.id} gives just this`),
+    )
+    const role = await rooms.access.addGrant(
+      schemas.newGrant.parse({ kind: 'role', who: alice, role: 'auditor' }),
+      by(),
+    )
+    expect(await change(role.id, { maxLifetime: 600 })).toMatch(/^invalid-input: maxLifetime/)
+    expect(await change(role.id, { options: { pty: true } })).toMatch(/^invalid-input: options/)
+    expect(await change(role.id, { endsAt })).toBe('accepted')
+    // As it was once is not what the log says: a row that somebody puts back is no grant.
+    await rooms.store.execute('update access_grant set ends_at = null where id = $1', [role.id])
+    expect(await change(role.id, { endsAt: null })).toMatch(/^conflict: .* not what the audit log says/)
+    await rooms.store.execute('update access_grant set ends_at = $2::timestamptz where id = $1', [
+      role.id,
+      `${endsAt.slice(0, 19)}Z`,
+    ])
+    for (const { id } of [grant, other, role]) await rooms.access.removeGrant(id, by())
+  })
+
   test('of two that give just the same one is refused, though both are asked for at the same moment; one that the log does not know is in no way of it', async () => {
     const both = await Promise.allSettled([
       rooms.access.addGrant(newGrant(), by()),

@@ -50,10 +50,7 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
     throw new KeymanError('not-found', `there is no host ${grant.hosts.host}`, { hint: 'see `keyman host list`' })
   const place = placeNamedBy(grant)
   if (place !== undefined) deps.assertIsThere(place)
-  if (grant.endsAt !== undefined && Date.parse(grant.endsAt) <= deps.now().getTime())
-    throw new KeymanError('invalid-input', `endsAt: ${grant.endsAt} has passed`, {
-      fields: [{ field: 'endsAt', message: 'must be in the future' }],
-    })
+  assertToCome(grant, deps.now())
   const added: Grant = {
     ...grant,
     id: `grant_${toBase64Url(deps.random(12))}`,
@@ -84,6 +81,14 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
   }
 }
 
+/** Throws `invalid-input` where its end has passed. */
+export function assertToCome({ endsAt }: { readonly endsAt?: string | undefined }, now: Date): void {
+  if (endsAt === undefined || Date.parse(endsAt) > now.getTime()) return
+  throw new KeymanError('invalid-input', `endsAt: ${endsAt} has passed`, {
+    fields: [{ field: 'endsAt', message: 'must be in the future' }],
+  })
+}
+
 /** There is a row that gives just the same, and the log was not asked for it since. */
 class Unheard extends Error {
   readonly id: string
@@ -97,28 +102,29 @@ const MOST_LOOKED = 8
 
 /**
  * Of two that give just the same, taking one away would take nothing away: throws where there is one. What the log does not vouch
- * for gives nothing; throws `Unheard` where it was not asked (`looked`) since there is such a row.
+ * for gives nothing; throws `Unheard` where it was not asked since there is such a row, if it says which were (`looked`).
  */
-async function refuseSame(
+export async function refuseSame(
   { ledger }: ChangeDeps,
   t: Queryable,
   added: Grant,
-  looked: ReadonlySet<string>,
+  looked?: ReadonlySet<string>,
 ): Promise<void> {
   const gives = (grant: Grant) => canonicalJson(grantFact({ ...grant, id: '' }).is)
-  const alike = (await selectGrants(t)).filter(grant => grant.who === added.who && gives(grant) === gives(added))
+  const others = (await selectGrants(t)).filter(({ id }) => id !== added.id)
+  const alike = others.filter(grant => grant.who === added.who && gives(grant) === gives(added))
   const same = alike.find(grant => ledger.facts.holds(grantFact(grant)))
   if (same)
     throw new KeymanError('conflict', `${same.id} gives just this already`, {
-      hint: `see keyman grant show ${same.id}; a grant never changes: to give something else, add another`,
+      hint: `see keyman grant show ${same.id}; keyman grant change gives it other limits or another end`,
     })
-  const unheard = alike.find(({ id }) => !looked.has(id))
+  const unheard = looked && alike.find(({ id }) => !looked.has(id))
   if (unheard && looked.size < MOST_LOOKED) throw new Unheard(unheard.id)
 }
 
 export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
   const missing = () => new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
-  // A grant never changes, so what is read before the transaction is what will be deleted; and recorded, so the log vouches for it.
+  // Whose it is never changes; and it was recorded, so the log vouches for it.
   const [grant] = await deps.ledger.vouched(
     async () => {
       const row = await selectGrant(deps.store, id)
@@ -160,7 +166,7 @@ export async function changeTeam(deps: ChangeDeps, team: TeamName, members: Team
 }
 
 /** The notification goes out with the commit. */
-const change = <T>(
+export const change = <T>(
   { act }: ChangeDeps,
   name: string,
   touched: Pick<Acting, 'teams' | 'changes'>,
@@ -173,7 +179,7 @@ const change = <T>(
     return result
   })
 
-function holders(who: string): Pick<Acting, 'teams' | 'changes'> {
+export function holders(who: string): Pick<Acting, 'teams' | 'changes'> {
   if (isPersonIdentity(who)) return { changes: [personSubject(who)] }
   const team = parseTeamName(who.replace(/^team:/, ''), 'who')
   return {
@@ -194,7 +200,7 @@ async function readTeam(t: Queryable, name: TeamName): Promise<Team> {
   return { name, members: members.filter(isPersonIdentity) }
 }
 
-const wholeSeconds = (time: string): string => new Date(Math.floor(Date.parse(time) / 1000) * 1000).toISOString()
+export const wholeSeconds = (time: string): string => new Date(Math.floor(Date.parse(time) / 1000) * 1000).toISOString()
 
 const grantEntry = (kind: 'grant-added' | 'grant-removed', grant: Grant, by: By): Entry => ({
   ...by,

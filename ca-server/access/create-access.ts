@@ -3,6 +3,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
+import { changeGrant } from './change-grant.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, memberFact } from './facts.ts'
@@ -178,6 +179,10 @@ export function createAccess(deps: AccessDeps): Access {
     },
     takes: {
       giving: grant => [want('grant.add', placeOf(grant)), ...givenBy(grant)],
+      changing(id) {
+        const grant = current().byId.get(id)
+        return [want('grant.change', grant && placeOf(grant)), ...(grant ? givenBy(grant) : [])]
+      },
       takingAway: id => [want('grant.remove', placeOfId(id))],
       being: who => powersOf(current(), who, deps.now()),
       touching: identity => (current().persons.get(identity)?.owner ? [{ action: 'owner.change' }] : []),
@@ -209,6 +214,7 @@ export function createAccess(deps: AccessDeps): Access {
 
     listGrants: () => vouchedGrants(deps),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
+    changeGrant: (id, change, by) => changed(changeGrant(changes, id, change, by)),
     removeGrant: (id, by) => changed(removeGrant(changes, id, by)),
     listTeams: () => vouchedTeams(deps),
     teamsOf: person => [...(current().persons.get(person)?.teams ?? [])],

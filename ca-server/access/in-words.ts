@@ -3,6 +3,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
+import { changeInWords } from './change-grant.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
 import type { Access, Grant } from './port.ts'
 import { selectGrant, selectGrants } from './records.ts'
@@ -20,7 +21,8 @@ export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
     }
   }
   return {
-    async grant(on, id) {
+    async grant(on, id, change) {
+      if (change !== undefined) return changeInWords({ facts }, on, id, change)
       const grant = await selectGrant(on, id)
       if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
       if (grant.id !== id || !facts.holds(grantFact(grant)))

@@ -13,6 +13,7 @@ export type LoginGrant = Extract<Grant, { readonly kind: 'login' }>
 /** What somebody may do beside what is their own. */
 export type RoleGrant = Extract<Grant, { readonly kind: 'role' }>
 export type NewGrant = z.infer<typeof schemas.newGrant>
+export type GrantChange = z.infer<typeof schemas.grantChange>
 export type Project = z.infer<typeof schemas.project>
 export type NewProject = { readonly name: Place; readonly environments: readonly Place[] }
 export type Team = z.infer<typeof schemas.team>
@@ -130,6 +131,7 @@ export interface Access {
   /** What it takes to give this, or to take away what this ID names: the right to grant there, and all that it gives. */
   readonly takes: {
     giving(grant: NewGrant): Want[]
+    changing(id: string): Want[]
     takingAway(id: string): Want[]
     /** To become this person by a link, or to come into this team. */
     being(who: PersonIdentity | `team:${string}`): Want[]
@@ -162,6 +164,11 @@ export interface Access {
   listGrants(): Promise<Grant[]>
   /** Throws `not-found` for a team or host that is not there, `conflict` where another gives just the same. Notifies `access`. */
   addGrant(grant: NewGrant, by: By): Promise<Grant>
+  /**
+   * Other limits, another end. Throws `not-found`, `invalid-input` for what its kind does not have, `conflict` where nothing would be
+   * otherwise or another gives just that.
+   */
+  changeGrant(id: string, change: GrantChange, by: By): Promise<Grant>
   /** Throws `not-found`. */
   removeGrant(id: string, by: By): Promise<void>
   listTeams(): Promise<Team[]>
@@ -171,7 +178,7 @@ export interface Access {
   /** What an ID or a name stands for, as the rows say it now, for whoever is to touch a passkey for it. */
   readonly words: {
     /** Throws `not-found`. */
-    grant(on: Queryable, id: string): Promise<Line[]>
+    grant(on: Queryable, id: string, change?: GrantChange): Promise<Line[]>
     /** What somebody has: teams, and what they and their own grants give. */
     person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
     /** Of a team that is not there yet, that it is new. */

@@ -71,6 +71,18 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
   )
 }
 
+/** What can be changed of it. */
+export async function updateGrant(t: Queryable, grant: Grant): Promise<void> {
+  const endsAt = grant.endsAt === undefined ? null : new Date(grant.endsAt)
+  await run(
+    t,
+    builder
+      .update(accessGrant)
+      .set({ endsAt, ...columnsOf(grant) })
+      .where(eq(accessGrant.id, grant.id)),
+  )
+}
+
 function columnsOf(grant: Grant) {
   if (grant.kind === 'role') return { role: grant.role, place: grant.in ?? null }
   const { login, hosts, options, maxLifetime } = grant

@@ -54,7 +54,7 @@ const byRole = actions.filter(name => ACTIONS[name].by === 'role')
 const ADMINISTRATOR_NOT = ['owner.change', 'trust.propose', 'trust.publish']
 const IN_PLACES = [
   ...['host.read', 'host.add', 'host.change', 'host.remove', 'project.read', 'project.add', 'project.remove'],
-  ...['grant.read', 'grant.add', 'grant.remove'],
+  ...['grant.read', 'grant.add', 'grant.change', 'grant.remove'],
 ]
 const READS = [
   ...['audit.read', 'person.read', 'invitation.read', 'team.read', 'session.read', 'revocation.read'],

@@ -82,9 +82,11 @@ export function selects({ hosts }: Pick<LoginGrant, 'hosts'>, host: SelectableHo
   return isThere && (hosts.labels === undefined || hasAll(hosts.labels))
 }
 
-/** What would hold with one more: for questions before a change, so the persons and their numbers are those of now. */
+/** What would hold with one more, or with one that is changed: for questions before a change, so the persons and their numbers are those of now. */
 export const withGrant = (snapshot: Snapshot, grant: Grant): Snapshot =>
-  grant.kind === 'login' ? { ...snapshot, grants: [...snapshot.grants, grant] } : snapshot
+  grant.kind === 'login'
+    ? { ...snapshot, grants: [...snapshot.grants.filter(({ id }) => id !== grant.id), grant] }
+    : snapshot
 export const withMember = (snapshot: Snapshot, team: string, person: PersonIdentity): Snapshot => ({
   ...snapshot,
   teams: new Map(snapshot.teams).set(team, [...new Set([...(snapshot.teams.get(team) ?? []), person])]),

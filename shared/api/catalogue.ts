@@ -71,6 +71,7 @@ const catalogue = {
   'project.remove': place,
   'grant.read': place,
   'grant.add': place,
+  'grant.change': place,
   'grant.remove': place,
 } as const satisfies Readonly<Record<string, Described>>
 

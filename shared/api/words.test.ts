@@ -5,6 +5,20 @@ import { named } from './words.ts'
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDs3 test'
 const SIGNATURE = '-----BEGIN SSH SIGNATURE-----'
+const LOGIN = {
+  who: 'team:sre',
+  login: 'deploy',
+  maxLifetime: 10_800,
+  endsAt: '2030-01-01T00:00:00Z',
+  options: {
+    pty: false,
+    portForwarding: false,
+    agentForwarding: true,
+    x11Forwarding: true,
+    sourceAddress: ['192.0.2.0/24', '198.51.100.7'],
+    forceCommand: 'uptime -p',
+  },
+}
 /** A body of each action with every field that it may have; several where one field excludes another. */
 const FULL: Record<string, Record<string, unknown>[]> = {
   'persons.invite': [{ identity: 'zoe@example.com', owner: true, lifetime: 7200 }],
@@ -12,21 +26,16 @@ const FULL: Record<string, Record<string, unknown>[]> = {
   'persons.reset': [{ removePasskeys: true, lifetime: 7200 }],
   'teams.addMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
   'teams.removeMembers': [{ persons: ['zoe@example.com', 'yan@example.com'] }],
-  'grants.add': [{ host: 'web1.example.com' }, { labels: { env: 'prod', tier: 'db' } }].map(hosts => ({
-    who: 'team:sre',
-    login: 'deploy',
-    hosts,
-    maxLifetime: 10_800,
-    endsAt: '2030-01-01T00:00:00Z',
-    options: {
-      pty: false,
-      portForwarding: false,
-      agentForwarding: true,
-      x11Forwarding: true,
-      sourceAddress: ['192.0.2.0/24', '198.51.100.7'],
-      forceCommand: 'uptime -p',
-    },
-  })),
+  'grants.add': [
+    ...[
+      { host: 'web1.example.com' },
+      { labels: { env: 'prod', tier: 'db' } },
+      { in: 'payments/prod', labels: { env: 'prod' } },
+    ].map(hosts => ({ kind: 'login', hosts, ...LOGIN })),
+    { kind: 'role', who: 'team:sre', role: 'viewer', in: 'payments', endsAt: '2030-01-01T00:00:00Z' },
+  ],
+  'grants.change': [{ endsAt: LOGIN.endsAt, maxLifetime: LOGIN.maxLifetime, options: LOGIN.options }],
+  'projects.add': [{ name: 'payments', environments: ['prod', 'dev'] }],
   'revocations.create': [
     { person: 'zoe@example.com' },
     { session: 'session_abcdefghijkl' },
@@ -39,6 +48,7 @@ const FULL: Record<string, Record<string, unknown>[]> = {
       name: 'web1.example.com',
       aliases: ['www.example.com'],
       labels: { env: 'prod' },
+      in: 'payments/prod',
       port: 2222,
       address: '198.51.100.7',
       tokenLifetime: 10_800,
@@ -47,6 +57,7 @@ const FULL: Record<string, Record<string, unknown>[]> = {
   'hosts.change': [
     {
       labels: { env: 'prod', tier: 'web' },
+      in: 'payments/prod',
       addAliases: ['www.example.com'],
       removeAliases: ['old.example.com'],
       address: '198.51.100.7',
@@ -63,7 +74,7 @@ const HIDDEN = ['document', 'signatures', 'registration']
 const DURATIONS = { 7200: '2h', 10800: '3h', 600: '10m' }
 
 const digest = (secret: string) => `of ${secret.length}`
-const actions = allRoutes.filter(({ action, body }) => action !== undefined && body)
+const actions = allRoutes.filter(({ touch, body }) => touch && body)
 
 /** Every key that a schema knows, in all its alternatives; a record's are whatever somebody types. */
 function keysOf(schema: unknown): string[] {
@@ -108,6 +119,7 @@ describe('a request in words', () => {
     if (!body) throw new Error('no hosts')
     expect(inWords(body, body.parse({ labels: { env: null, tier: 'web' }, address: null }), digest)).toEqual([
       { name: 'Labels', value: 'env=taken off, tier=web' },
+      { name: 'In', value: 'where it is' },
       { name: 'Called as well', value: 'by no new name' },
       { name: 'Called no more', value: 'keeps its names' },
       { name: 'Reached at', value: 'taken off' },
@@ -120,6 +132,7 @@ describe('a request in words', () => {
     if (!body) throw new Error('no grants')
     const sparse = body.parse({ who: 'zoe@example.com', login: 'root', hosts: { host: 'web1.example.com' } })
     expect(inWords(body, sparse, digest)).toEqual([
+      { name: 'Gives', value: 'login' },
       { name: 'To', value: 'zoe@example.com' },
       { name: 'Login', value: 'root' },
       { name: 'On the host', value: 'web1.example.com' },

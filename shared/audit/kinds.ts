@@ -25,6 +25,7 @@ export const RECORD_KINDS = [
   'person-reset',
   'team-changed',
   'grant-added',
+  'grant-changed',
   'grant-removed',
   'project-added',
   'project-removed',

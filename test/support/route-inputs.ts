@@ -29,6 +29,7 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'projects.add': { body: { name: 'payments' } },
     'projects.remove': { params: { project: 'nothing' } },
     'projects.removeEnvironment': { params: { project: 'nothing', environment: 'prod' } },
+    'grants.change': { params: { id: 'grant_0123456789' }, body: { maxLifetime: 60 } },
     'grants.remove': { params: { id: 'grant_0123456789' } },
     'access.may': { query: '?action=host.add' },
     'access.why': { query: `?host=${host.name}` },

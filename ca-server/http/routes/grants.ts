@@ -22,7 +22,16 @@ export type GrantRoutesDeps = {
   readonly authority: Pick<Authority, 'certificatesEnd'>
   readonly access: Pick<
     Access,
-    'listGrants' | 'addGrant' | 'removeGrant' | 'listTeams' | 'changeTeam' | 'words' | 'takes' | 'placeOf' | 'may'
+    | 'listGrants'
+    | 'addGrant'
+    | 'changeGrant'
+    | 'removeGrant'
+    | 'listTeams'
+    | 'changeTeam'
+    | 'words'
+    | 'takes'
+    | 'placeOf'
+    | 'may'
   >
 }
 
@@ -69,6 +78,19 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
         return [...whom, ...where, ...gives]
       },
     }),
+    handle(
+      api.grants.change,
+      async request => {
+        const id = request.params.id ?? ''
+        const before = (await access.listGrants()).filter(grant => grant.id === id)
+        const grant = await access.changeGrant(id, request.body, byOf(request))
+        return { grant, ...(await told(request.query, before, await personsOf(grant.who))) }
+      },
+      {
+        takes: ({ params }) => access.takes.changing(params.id ?? ''),
+        names: ({ params, body }, on) => access.words.grant(on, params.id ?? '', body),
+      },
+    ),
     handle(
       api.grants.remove,
       async request => {

@@ -173,6 +173,83 @@ async function hostsBy({ host, label, in: where }: GrantFlags): Promise<LoginHos
 const endOf = ({ ends }: GrantFlags) =>
   ends === undefined ? {} : { endsAt: parseTimeToCome(ends, '--ends', new Date()) }
 
+const change = command({
+  help: `keyman grant change: other limits or another end of a grant; whom it is to and where stays as it is
+usage: keyman grant change ID [flags] [--wait 5 | --no-wait] [--json]
+
+  --max 4h             the longest that one certificate may last
+  --ends TIME          when the grant itself ends; --no-end: never
+  --source ADDRESS     the only addresses that the login may come from; repeatable; --no-source: any
+  --command TEXT       the one command that runs; --no-command: any
+  --pty --port-forwarding --agent-forwarding --x11-forwarding
+  --no-pty --no-port-forwarding --no-agent-forwarding --no-x11-forwarding
+${WAIT_HELP}
+
+The page shows what it gives now, and then.
+Exit code 9: not every connected host has confirmed in time.`,
+  options: {
+    max: { type: 'string' },
+    ends: { type: 'string' },
+    'no-end': { type: 'boolean' },
+    source: { type: 'string', multiple: true },
+    'no-source': { type: 'boolean' },
+    command: { type: 'string' },
+    'no-command': { type: 'boolean' },
+    pty: { type: 'boolean' },
+    'no-pty': { type: 'boolean' },
+    'port-forwarding': { type: 'boolean' },
+    'no-port-forwarding': { type: 'boolean' },
+    'agent-forwarding': { type: 'boolean' },
+    'no-agent-forwarding': { type: 'boolean' },
+    'x11-forwarding': { type: 'boolean' },
+    'no-x11-forwarding': { type: 'boolean' },
+    ...WAIT_OPTIONS,
+    json: { type: 'boolean' },
+  },
+  async run(values, positionals) {
+    const [id] = take(positionals, ['ID'])
+    const wait = secondsToWait(values)
+    const options = defined({
+      pty: either('pty', values.pty, values['no-pty']),
+      portForwarding: either('port-forwarding', values['port-forwarding'], values['no-port-forwarding']),
+      agentForwarding: either('agent-forwarding', values['agent-forwarding'], values['no-agent-forwarding']),
+      x11Forwarding: either('x11-forwarding', values['x11-forwarding'], values['no-x11-forwarding']),
+      sourceAddress: orNone('source', values.source, values['no-source']),
+      forceCommand: orNone('command', values.command, values['no-command']),
+    })
+    const ends = orNone('ends', values.ends, values['no-end'])
+    const body = defined({
+      endsAt: typeof ends === 'string' ? parseTimeToCome(ends, '--ends', new Date()) : ends,
+      maxLifetime: values.max === undefined ? undefined : parseDuration(values.max, '--max'),
+      options: Object.keys(options).length === 0 ? undefined : options,
+    })
+    if (Object.keys(body).length === 0) throw usage('nothing is to be changed: --max, --ends, --source, --command …')
+    const answer = await callByFlags(api.grants.change, { params: { id }, body, ...waiting(wait) }, FLAGS)
+    if (values.json) printJson(answer)
+    else {
+      const { grant } = answer
+      const ends = grant.endsAt === undefined ? {} : { endsAt: local(grant.endsAt) }
+      remark(`Changed ${id}: ${grantText({ ...grant, ...ends })}.`)
+    }
+    return sayInForce(answer, wait, values.json)
+  },
+})
+
+const defined = (fields: object): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+
+/** `--pty` or `--no-pty`; `undefined` where neither is there. */
+function either(flag: string, yes: boolean | undefined, no: boolean | undefined): boolean | undefined {
+  if (yes && no) throw usage(`either --${flag} or --no-${flag}`)
+  return yes ? true : no ? false : undefined
+}
+
+/** What a flag gives; `null` where it is taken off. */
+function orNone<T>(flag: string, value: T | undefined, none: boolean | undefined): T | null | undefined {
+  if (value !== undefined && none) throw usage(`either --${flag} or ${flag === 'ends' ? '--no-end' : `--no-${flag}`}`)
+  return none ? null : value
+}
+
 const remove = command({
   help: `keyman grant remove: take a grant away; hosts hear of it at once
 usage: keyman grant remove ID [--wait 5 | --no-wait] [--json]
@@ -219,4 +296,4 @@ const FLAGS = {
   'options.forceCommand': '--command',
 }
 
-export const commands: Record<string, Command> = { list, show, add, remove }
+export const commands: Record<string, Command> = { list, show, add, change, remove }

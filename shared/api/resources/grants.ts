@@ -28,6 +28,16 @@ const RANGE_PATTERN = {
 
 const NO_COMMAND = { error: 'must be 1 to 500 characters of printable ASCII without ", \\ and #', abort: true }
 
+const sourceAddress = z
+  .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE).meta(RANGE_PATTERN))
+  .min(1, 'must be at least one address or network')
+  .max(32, 'must be at most 32 addresses and networks')
+const forceCommand = z
+  .string()
+  .min(1, NO_COMMAND)
+  .max(500, NO_COMMAND)
+  .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, NO_COMMAND)
+
 /** What a grant lets a session do beyond a shell. Agent forwarding is off unless a grant gives it (CVE-2023-38408). */
 export const grantOptions = z.strictObject({
   pty: named('With a terminal', z.boolean().default(true)),
@@ -35,33 +45,16 @@ export const grantOptions = z.strictObject({
   agentForwarding: named('With agent forwarding', z.boolean().default(false)),
   x11Forwarding: named('With X11 forwarding', z.boolean().default(false)),
   /** Addresses or CIDR ranges that the login may come from. */
-  sourceAddress: named(
-    'From',
-    z
-      .array(z.string().max(64, NO_RANGE).refine(isAddressRange, NO_RANGE).meta(RANGE_PATTERN))
-      .min(1, 'must be at least one address or network')
-      .max(32, 'must be at most 32 addresses and networks')
-      .optional(),
-    { absent: 'any address' },
-  ),
+  sourceAddress: named('From', sourceAddress.optional(), { absent: 'any address' }),
   /** The one command that runs. Refused are quotes, backslashes, control characters and `#`, at which sshd cuts the line that this goes into. */
-  forceCommand: named(
-    'Command',
-    z
-      .string()
-      .min(1, NO_COMMAND)
-      .max(500, NO_COMMAND)
-      .regex(/^[\x20\x21\x24-\x5b\x5d-\x7e]+$/, NO_COMMAND)
-      .optional(),
-    { how: 'text', absent: 'any' },
-  ),
+  forceCommand: named('Command', forceCommand.optional(), { how: 'text', absent: 'any' }),
 })
 
 const ends = named('The grant ends', time.optional(), { absent: 'never' })
 
 /** A login on hosts. */
 const newLoginGrant = z.strictObject({
-  kind: named('Gives a', z.literal('login').default('login')),
+  kind: named('Gives', z.literal('login').default('login')),
   who: named('To', who),
   login: named('Login', login),
   hosts: hostSelector,
@@ -84,7 +77,7 @@ const MISPLACED = {
 /** What somebody may do: a role, which is a list of actions (`catalogue.ts`). */
 const newRoleGrant = z
   .strictObject({
-    kind: named('Gives a', z.literal('role')),
+    kind: named('Gives', z.literal('role')),
     who: named('To', who),
     role: named('Role', role),
     in: named('In', place.optional(), { absent: 'the whole organisation' }),
@@ -95,6 +88,28 @@ const newRoleGrant = z
 export const newGrant = z.discriminatedUnion('kind', [newLoginGrant, newRoleGrant], {
   error: 'must be login or role',
 })
+
+/** What is left out stays as it is; `null` takes it off. */
+export const grantChange = z
+  .strictObject({
+    endsAt: named('The grant ends', time.nullable().optional(), { absent: 'as before' }),
+    maxLifetime: named('A certificate lives at most', secondsUpTo(7 * 86_400).optional(), {
+      how: 'duration',
+      absent: 'as before',
+    }),
+    options: z
+      .strictObject({
+        pty: named('With a terminal', z.boolean().optional(), { absent: 'as before' }),
+        portForwarding: named('With port forwarding', z.boolean().optional(), { absent: 'as before' }),
+        agentForwarding: named('With agent forwarding', z.boolean().optional(), { absent: 'as before' }),
+        x11Forwarding: named('With X11 forwarding', z.boolean().optional(), { absent: 'as before' }),
+        sourceAddress: named('From', sourceAddress.nullable().optional(), { absent: 'as before' }),
+        forceCommand: named('Command', forceCommand.nullable().optional(), { how: 'text', absent: 'as before' }),
+      })
+      .optional(),
+  })
+  .refine(change => Object.values(change).some(value => value !== undefined), { error: 'must change something' })
+  .meta({ minProperties: 1 })
 
 const made = { id, createdAt: time, createdBy: z.string() }
 export const grant = z.discriminatedUnion('kind', [
@@ -142,6 +157,20 @@ export const grants = {
     summary: 'Give a person or team a login on hosts, or a role',
     body: newGrant,
     answer: grant,
+  }),
+  change: route({
+    method: 'PATCH',
+    path: '/v1/grants/{id}',
+    params: z.object({ id }),
+    listeners: machines,
+    caller: 'person',
+    action: 'grant.change',
+    touch: true,
+    mandated: true,
+    summary: 'Change the limits or the end of a grant; hosts hear of it at once',
+    query: waits,
+    body: grantChange,
+    answer: z.object({ grant, ...inForce.shape }),
   }),
   remove: route({
     method: 'DELETE',

@@ -167,6 +167,11 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
       return member
     },
     'grants.add': async ({ n }) => ({ body: grant(n) }),
+    'grants.change': async round => {
+      await byRoot(api.grants.add, { body: grant(round.n) })(round)
+      const id = (await world.services.access.listGrants()).at(-1)?.id ?? ''
+      return { params: { id }, body: { maxLifetime: 600 + round.n } }
+    },
     'grants.remove': async round => {
       await byRoot(api.grants.add, { body: grant(round.n) })(round)
       return { params: { id: (await world.services.access.listGrants()).at(-1)?.id ?? '' } }
