@@ -5,7 +5,7 @@ import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { labelsText } from '#shared/grant-text.ts'
 import { type HostName, isPersonIdentity, type Labels, type PersonIdentity, parseHostName } from '#shared/names.ts'
-import { hostFact } from './facts.ts'
+import { changedNameFacts, hostFact, isNameTaken } from './facts.ts'
 import { checkSuffix, noSuchHost, removedMeanwhile, taken } from './name-host.ts'
 import type { HostChange, HostsDeps, HostView } from './port.ts'
 import { bumpChange, type HostRow, selectByName, selectTaken, updateHost, viewOf } from './records.ts'
@@ -36,9 +36,10 @@ function changeIn(deps: HostsDeps, name: HostName, change: HostChange, by: By): 
     await bumpChange(t)
     const { row, before, after } = await plan(deps, t, name, change)
     await updateHost(t, row.id, after)
-    const lost = before.aliases.some(alias => !after.aliases.includes(alias))
+    const lost = before.aliases.filter(alias => !after.aliases.includes(alias))
+    const added = after.aliases.filter(alias => !before.aliases.includes(alias))
     // One that carries a name which may be another host's at once.
-    const namesGoodUntil = lost ? (await deps.revokeHostIn(t, name, by)).goodUntil : undefined
+    const namesGoodUntil = lost.length > 0 ? (await deps.revokeHostIn(t, name, by)).goodUntil : undefined
     await deps.ledger.appendIn(t, [
       {
         ...by,
@@ -46,7 +47,7 @@ function changeIn(deps: HostsDeps, name: HostName, change: HostChange, by: By): 
         target: name,
         decision: 'allow',
         details: { before: settings(before), after: settings(after) },
-        facts: [hostFact({ ...row, ...after })],
+        facts: [hostFact({ ...row, ...after }), ...changedNameFacts(deps.ledger.facts, row.id, { added, lost })],
       },
     ])
     const { gone } = difference(deps, before, after)
@@ -129,6 +130,9 @@ async function plan(
     throw new KeymanError('conflict', `${name} is so already: nothing would change`)
   const held = await selectTaken(on, add)
   if (held) throw taken(held)
+  // A host whose row is hidden has its name all the same.
+  const hidden = add.find(alias => isNameTaken(deps.ledger.facts, alias))
+  if (hidden !== undefined) throw taken({ name: hidden, host: hidden })
   deps.assertFits(after)
   return { row, before: row, after }
 }

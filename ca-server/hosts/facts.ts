@@ -35,6 +35,18 @@ export const hostNameFacts = (host: {
   readonly name: string
   readonly aliases: readonly string[]
 }): Fact[] => [ownName(host.name, host.id), ...host.aliases.map(each => alias(each, host.id))]
+/** What a change of its further names has to say of them. */
+export const changedNameFacts = (
+  facts: Pick<Known, 'holds'>,
+  id: string,
+  { added, lost }: { readonly added: readonly string[]; readonly lost: readonly string[] },
+): Fact[] => [
+  ...added.map(name => alias(name, id)),
+  ...lost
+    .map(name => alias(name, id))
+    .filter(fact => facts.holds(fact))
+    .map(fact => ({ id: fact.id, is: null })),
+]
 type Known = Pick<Ledger['facts'], 'has' | 'holds' | 'ids'>
 /** Of one from before this was said the log knows it by its row alone. */
 function namedBy(facts: Known, name: string, of: typeof ownName): string | undefined {

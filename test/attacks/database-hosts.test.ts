@@ -142,6 +142,22 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     expect([await add(name), await add('hid.keyman.localhost')]).toEqual(['done', 'done'])
   })
 
+  it('gives no second host a further name that one got later, though that one is hidden; one that it lost is free', async () => {
+    const name = 'renamed.keyman.localhost'
+    await addHost(world, name, { aliases: ['first.keyman.localhost'] })
+    const change = (body: object) =>
+      call(world.alice.connection, api.hosts.change, { params: { name }, body: bodyOf(api.hosts.change, body) })
+    await change({ addAliases: ['later.keyman.localhost'], removeAliases: ['first.keyman.localhost'] })
+    await addHost(world, 'third.keyman.localhost')
+    await world.sql('update host set removed_at = now() where name = $1', [name])
+    const add = (name: string) => outcome(addHost(world, name))
+    expect([await add('later.keyman.localhost'), await add('first.keyman.localhost')]).toEqual(['conflict', 'done'])
+    const body = bodyOf(api.hosts.change, { addAliases: ['later.keyman.localhost'] })
+    const params = { name: 'third.keyman.localhost' }
+    expect(await outcome(call(world.alice.connection, api.hosts.change, { params, body }))).toBe('conflict')
+    await world.sql('update host set removed_at = null where name = $1', [name])
+  })
+
   it('keeps no host in that was taken out while no host could be read, and the number of changes stays; one that was not is let in', async () => {
     const [gone, stays] = [
       await joinHost(world, 'gone.keyman.localhost'),

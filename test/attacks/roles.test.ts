@@ -135,6 +135,23 @@ describe('an admin of one environment', () => {
     })
   })
 
+  it('an editor changes a port there, and neither labels nor place: by these it is chosen who gets in', async () => {
+    const ed = await newcomer('ed@example.com')
+    await give('ed@example.com', 'editor', 'payments/prod')
+    const change = (who: ApiSession, body: object) =>
+      outcome(
+        as(who, api.hosts.change, {
+          params: { name: 'pay1.keyman.localhost' },
+          body: bodyOf(api.hosts.change, body),
+        }),
+      )
+    expect([await change(ed, { port: 2222 }), await change(ed, { labels: { env: 'prod' } })]).toEqual([
+      'done',
+      'denied',
+    ])
+    expect([await change(ed, { in: null }), await change(pia, { labels: { env: 'prod' } })]).toEqual(['denied', 'done'])
+  })
+
   it.each<[string, (pia: ApiSession) => Promise<unknown>]>([
     ['in its project', pia => as(pia, api.hosts.add, host('pay2', 'payments'))],
     ['in another environment', pia => as(pia, api.hosts.add, host('pay2', 'payments/dev'))],
@@ -157,6 +174,22 @@ describe('an admin of one environment', () => {
     [
       'by removing a host elsewhere',
       pia => as(pia, api.hosts.remove, { params: { name: 'elsewhere.keyman.localhost' } }),
+    ],
+    [
+      'by taking a host of theirs elsewhere',
+      pia =>
+        as(pia, api.hosts.change, {
+          params: { name: 'pay1.keyman.localhost' },
+          body: bodyOf(api.hosts.change, { in: 'web' }),
+        }),
+    ],
+    [
+      'by taking a host from elsewhere',
+      pia =>
+        as(pia, api.hosts.change, {
+          params: { name: 'elsewhere.keyman.localhost' },
+          body: bodyOf(api.hosts.change, { in: 'payments/prod' }),
+        }),
     ],
     ['by looking at it', pia => as(pia, api.hosts.show, { params: { name: 'elsewhere.keyman.localhost' } })],
     [
