@@ -6,7 +6,7 @@ import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
 import { changeGrant } from './change-grant.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
-import { concernsAccess, grantFact, memberFact } from './facts.ts'
+import { concernsAccess, grantFact, grantId, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
 import { accessWords } from './in-words.ts'
 import { addProject, contentsOf, noSuchPlace, placeInWords, removePlace, toProjects, vouchedPlaces } from './places.ts'
@@ -266,6 +266,7 @@ const vouchedGrants = ({ store, ledger, onError }: AccessDeps): Promise<Grant[]>
   ledger.vouched(
     () => selectGrants(store, onError),
     grant => [grantFact(grant)],
+    grantId(''),
   )
 
 const vouchedTeams = async ({ store, ledger }: AccessDeps): Promise<Team[]> =>
@@ -273,5 +274,6 @@ const vouchedTeams = async ({ store, ledger }: AccessDeps): Promise<Team[]> =>
     await ledger.vouched(
       () => selectTeamRows(store),
       ({ name, person }) => (person === null ? [] : [memberFact(name, person)]),
+      'member:',
     ),
   )

@@ -5,7 +5,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
 import { changeHost, changeInWords } from './change-host.ts'
-import { hostFact, idOfName } from './facts.ts'
+import { hostFact, hostId, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
@@ -187,6 +187,7 @@ export function createHosts(given: HostsDeps): Hosts {
       const living = await deps.ledger.vouched(
         () => selectLiving(store),
         row => [hostFact(row)],
+        hostId(''),
       )
       return living.map(row => viewOf(row, now()))
     },

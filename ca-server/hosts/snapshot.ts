@@ -80,6 +80,7 @@ export class HostSnapshot {
     const rows = await ledger.vouched(
       () => selectLiving(store),
       row => [hostFact(row)],
+      hostId(''),
     )
     this.#hosts = new Map(rows.map(row => [row.name, known(row, epochs.get(hostSubject(row.name)) ?? 0n)]))
     this.#version = version

@@ -2,7 +2,7 @@ import type { SelectableHost } from '#server/access/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
 import { contentsFor } from './desired-state.ts'
-import { hostFact } from './facts.ts'
+import { hostFact, hostId } from './facts.ts'
 import { isHeard } from './in-force.ts'
 import type { HostInForce, HostsDeps } from './port.ts'
 import { type HostRow, isConnected, isFailing, STALE_MS, selectLiving, someoneLacks } from './records.ts'
@@ -84,6 +84,7 @@ const joined = async ({ ledger, store }: Waiting): Promise<HostRow[]> => {
   const living = await ledger.vouched(
     () => selectLiving(store),
     row => [hostFact(row)],
+    hostId(''),
   )
   return living.filter(row => row.joined)
 }

@@ -251,7 +251,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return (await stored([row]))[0]
     },
 
-    async vouched(read, factsOf) {
+    async vouched(read, factsOf, all) {
       if (!sequencer.isFresh()) await sequencer.integrate()
       const strange = (row: Parameters<typeof factsOf>[0]) => factsOf(row).find(fact => !follower.facts.holds(fact))
       let rows = await read()
@@ -261,6 +261,18 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
         rows = await read()
       }
       if (rows.some(strange)) await sequencer.integrate()
+      const missing = (shown: typeof rows, of: Iterable<string>): string[] => {
+        const ids = new Set(shown.flatMap(row => factsOf(row).map(({ id }) => id)))
+        return [...of].filter(id => !ids.has(id) && follower.facts.has(id))
+      }
+      let hidden = all === undefined ? [] : missing(rows, follower.facts.ids(all))
+      if (hidden.length > 0) {
+        // What was there before it was read again, and is there after it.
+        const again = await read()
+        await sequencer.integrate()
+        hidden = missing(again, hidden)
+      }
+      for (const id of hidden) tellOnce(`no ${id}`, `the database does not show ${id}, which the audit log knows`)
       return rows.filter(row => {
         const fact = strange(row)
         if (fact)

@@ -89,9 +89,14 @@ export interface Ledger {
    * Rows that the log vouches for: what `read` gives, without those that are not what the newest record about them says. Where
    * one is not, the log is followed and the rows are read again, since both may have changed meanwhile; what is still not in
    * the log then was put there by somebody else, counts for nothing, and is told as an alarm. Throws `unavailable` where the log
-   * can not be read, `internal` where it was tampered with.
+   * can not be read, `internal` where it was tampered with. `all`: the kind of whose rows `read` gives all, such as `grant:`; one that the
+   * log knows and that is not among them is told, too: the database may show it to others.
    */
-  vouched<Row>(read: () => Promise<readonly Row[]>, factsOf: (row: Row) => readonly Fact[]): Promise<Row[]>
+  vouched<Row>(
+    read: () => Promise<readonly Row[]>,
+    factsOf: (row: Row) => readonly Fact[],
+    all?: string,
+  ): Promise<Row[]>
   /** When the newest record was made that was followed: what the database says of a record beside its text is anybody's word. */
   newestAt(): Date | undefined
   /** What the log says, of what was followed last: see `assertFresh`. */

@@ -158,6 +158,24 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     await world.sql('update host set removed_at = null where name = $1', [name])
   })
 
+  it('has no revocation said to be in force everywhere but on a host that is hidden from whoever waits, unnoticed, though others see it', async () => {
+    const apart = await joinHost(world, 'apart.keyman.localhost')
+    const [{ id } = {}] = await world.sql('select id from host where name = $1', [apart.name])
+    await world.sql(`alter table host rename to real_host;
+      create view host as select * from real_host where name <> '${apart.name}' or current_query() not like '%order by "host"."name"%';
+      grant select, insert, update on host to keyman_runtime`)
+    const names = async () =>
+      (await revoke({ serial: (await issue(await logIn(world.server, world.alice.person))).serial })).hosts.map(
+        ({ name }) => name,
+      )
+    // Each connection of before is told once that the table is another.
+    await expect.poll(() => names().catch(String), { timeout: 10_000 }).toContain(host.name)
+    expect(await names()).not.toContain(apart.name)
+    await world.tells(new RegExp(`the database does not show host:${id}, which the audit log knows`))
+    await world.sql('drop view host; alter table real_host rename to host')
+    await expect.poll(() => names().catch(String), { timeout: 10_000 }).toContain(apart.name)
+  })
+
   it('keeps no host in that was taken out while no host could be read, and the number of changes stays; one that was not is let in', async () => {
     const [gone, stays] = [
       await joinHost(world, 'gone.keyman.localhost'),

@@ -2,7 +2,7 @@ import type { Entry, Fact } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity } from '#shared/names.ts'
 import type { Act, By, Enrolment } from '../port.ts'
-import { gone, goneLinks, linkFact, linkId, personId } from '../records/facts.ts'
+import { gone, goneLinks, linkFact, linkId, personFact, personId } from '../records/facts.ts'
 import { endLinks, selectOpenLinks } from '../records/link-records.ts'
 import { selectPerson } from '../records/person-records.ts'
 import { newId } from '../records/secrets.ts'
@@ -108,7 +108,9 @@ export function createInvitations(room: Room, act: Act): Invitations {
           const more = isHere ? await within(t) : []
           const entry = linkEntry('admin-link-created', link, identity, true, by, reset)
           await ledger.appendIn(t, [entry, ...more])
-          return { link: link.link, endsAt: link.endsAt, was: reset?.before }
+          // The operator is told what the log says, or nothing.
+          const was = reset?.before && ledger.facts.holds(personFact(reset.before)) ? reset.before : undefined
+          return { link: link.link, endsAt: link.endsAt, was }
         },
       )
       await room.sessions.refresh()

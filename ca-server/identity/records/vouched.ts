@@ -10,6 +10,7 @@ import {
   passkeyEnd,
   passkeyFact,
   personFact,
+  personId,
   sessionFact,
   sessionId,
   touchFact,
@@ -29,6 +30,7 @@ export const vouchedPersons = ({ deps }: Room): Promise<PersonRow[]> =>
   deps.ledger.vouched(
     () => selectPersons(deps.store),
     person => [personFact(person)],
+    personId(''),
   )
 
 export async function vouchedPerson({ deps }: Room, identity: string): Promise<PersonRow | undefined> {

@@ -259,6 +259,24 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
     ])
   })
 
+  it('hides no row from whoever reads all of them unnoticed, though it shows it to others; what another server has just taken away is not missed', async () => {
+    const [here, there] = [await open(), await open()]
+    for (const id of ['1', '2']) await say(there, [{ id: `grant:${id}`, is: { who: 'alice' } }])
+    await here.follow()
+    const [first, second] = ['1', '2'].map(id => ({ id, who: 'alice' }))
+    const all = (rows: { id: string; who: string }[]) => here.vouched(async () => rows, factsOf, 'grant:')
+    if (!first || !second) throw new Error('no rows')
+    await all([first, second])
+    // Some of them are asked for without the others.
+    await here.vouched(async () => [first], factsOf)
+    expect(alarms).toEqual([])
+    for (let n = 0; n < 2; n++) expect(await all([first])).toEqual([first])
+    expect(alarms).toEqual(['the database does not show grant:2, which the audit log knows'])
+    await say(there, [{ id: 'grant:1', is: null }])
+    await all([second])
+    expect(alarms).toHaveLength(1)
+  })
+
   it('is no alarm where another server has just changed a row', async () => {
     const [here, there] = [await open(), await open()]
     await say(there, [{ id: 'grant:1', is: { who: 'alice' } }])
