@@ -21,6 +21,12 @@ export function createPersons(room: Room, act: Act): Persons {
   /** Whether the log says the same of the person, in this state or the other. */
   const isKnown = (person: PersonRow): boolean =>
     (['active', 'disabled'] as const).some(state => ledger.facts.holds(personFact({ ...person, state })))
+  /** Whom the log knows and the database does not show: nobody is kept from being disabled by that. Throws `not-found`. */
+  const unseen = (row: PersonRow | undefined, identity: PersonIdentity): PersonRow => {
+    if (!ledger.facts.has(personId(identity))) return found(row, identity)
+    const nothing = { administrator: false, passkeys: 0, lastLoginAt: undefined, userHandle: new Uint8Array() }
+    return { ...nothing, identity, state: 'active', createdAt: deps.now() }
+  }
   /** Inside of a transaction the log can't be followed: so once more, where it may only be behind. */
   async function followed<T>(work: (isLast: boolean) => Promise<T>): Promise<T> {
     try {
@@ -40,7 +46,9 @@ export function createPersons(room: Room, act: Act): Persons {
       const attempt = (isLast: boolean) =>
         act(by, { name: 'person disable', changes: [personId(identity)] }, async t => {
           await assertNotTheLast(t, identity, by)
-          const before = found(await selectPerson(t, identity), identity)
+          const row = await selectPerson(t, identity)
+          if (row?.identity !== identity && !isLast) throw new Unknown()
+          const before = row?.identity === identity ? row : unseen(row, identity)
           if (!isKnown(before) && !isLast) throw new Unknown()
           await updateState(t, identity, 'disabled')
           const links = await endLinks(t, { identity }, deps.now())

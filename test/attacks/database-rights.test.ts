@@ -287,8 +287,34 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(await join(secret)).toBe('done')
   })
 
+  it('keeps nobody from being revoked and disabled by hiding the row from whoever asks for it; others are what they were', async () => {
+    const [kim, lea] = [await enrolled('kim@example.com'), await enrolled('lea@example.com')]
+    await world.sql(`alter table person rename to real_person; create view person as select * from real_person
+        where identity <> 'kim@example.com' or current_query() not like '%where p.identity = $1%';
+      grant select, insert, update on person to keyman_runtime`)
+    const body = bodyOf(api.revocations.create, { target: { person: 'kim@example.com' }, wait: 0 })
+    const revoke = () => outcome(call(world.alice.connection, api.revocations.create, { body }))
+    // Each connection of before is told once that the table is another.
+    await expect.poll(revoke, { timeout: 10_000 }).toBe('done')
+    expect([await isAlive(kim), await isAlive(lea)]).toEqual(['not-signed-in', 'done'])
+    const again = await logIn(world.server, kim.person)
+    expect(await isAlive(again)).toBe('done')
+    const disable = () => outcome(call(world.alice.connection, api.persons.disable, person('kim@example.com')))
+    expect(await disable()).toBe('done')
+    await world.sql('drop view person; alter table real_person rename to person')
+    await world.sql(`update person set state = 'active' where identity = 'kim@example.com'`)
+    await expect(logIn(world.server, kim.person)).rejects.toThrow()
+    expect([await isAlive(again), await isAlive(lea)]).toEqual(['not-signed-in', 'done'])
+    const nobody = call(world.alice.connection, api.persons.disable, person('nobody@example.com'))
+    expect(await outcome(nobody)).toBe('not-found')
+  })
+
   it('disables and enables nobody in the place of another, by a database that answers with the row of another', async () => {
-    const [ria, sam] = [await enrolled('ria@example.com'), await enrolled('sam@example.com')]
+    const [ria, sam, tim] = [
+      await enrolled('ria@example.com'),
+      await enrolled('sam@example.com'),
+      await enrolled('tim@example.com'),
+    ]
     await call(world.alice.connection, api.persons.disable, person('sam@example.com'))
     const answering = async (asked: string, found: string) => {
       await world.sql(`create schema if not exists lies; grant usage on schema lies to public;
@@ -304,14 +330,16 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
       await world.sql(`alter role keyman_app ${how}`)
       await world.server.restart()
     }
-    await answering('ria@example.com', 'bob@example.com')
-    expect(await outcome(call(world.alice.connection, api.persons.disable, person('ria@example.com')))).toBe('conflict')
+    await answering('ria@example.com', 'tim@example.com')
+    expect(await outcome(call(world.alice.connection, api.persons.disable, person('ria@example.com')))).toBe('done')
     await answering('ria@example.com', 'sam@example.com')
     expect(await outcome(call(world.alice.connection, api.persons.enable, person('ria@example.com')))).toBe('conflict')
     await searching('reset search_path')
     await expect(logIn(world.server, sam.person)).rejects.toThrow()
-    await call(world.alice.connection, api.persons.disable, person('ria@example.com'))
     await expect(logIn(world.server, ria.person)).rejects.toThrow()
+    // What befell his row is nothing that the log says of him.
+    await world.sql(`update person set state = 'active' where identity = 'tim@example.com'`)
+    await logIn(world.server, tim.person)
   })
 
   it('keeps no administrator from being disabled by hiding the others, as if she were the last; who is the last is kept', async () => {

@@ -41,9 +41,9 @@ export async function revoke(
   by: By,
 ): Promise<Revocation> {
   const { ledger, identity } = deps
-  // A name that was mistyped must not be answered with 'revoked'.
-  if ('person' in target) await identity.persons.show(target.person)
   await ledger.follow()
+  // A name that was mistyped must not be answered with 'revoked'. Whether somebody is here says the log, whatever the database shows.
+  if ('person' in target && !ledger.facts.has(`person:${target.person}`)) await identity.persons.show(target.person)
   let concerned: Concerned = { subjects: [], sessions: [] }
   const how = {
     name: 'revoke',
