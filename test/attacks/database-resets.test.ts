@@ -172,6 +172,9 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
     const second = await enrol(world.server, link, params.identity)
     await world.sql('select pg_advisory_unlock(901)')
     expect(await late).toBe('conflict')
+    // Nothing else is done before the log says of it that it failed.
+    const saidSo = () => world.sql(`select from ledger_record where kind = 'change-failed'`)
+    await expect.poll(saidSo, { timeout: 10_000 }).not.toEqual([])
     await expect(logIn(world.server, second)).rejects.toThrow('is disabled')
     await world.sql('drop trigger let on access_epoch')
     await yes()

@@ -288,23 +288,23 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
   })
 
   it('keeps nobody from being revoked and disabled by hiding the row from whoever asks for it; others are what they were', async () => {
-    const [kim, lea] = [await enrolled('kim@example.com'), await enrolled('lea@example.com')]
+    const [roz, wes] = [await enrolled('roz@example.com'), await enrolled('wes@example.com')]
     await world.sql(`alter table person rename to real_person; create view person as select * from real_person
-        where identity <> 'kim@example.com' or current_query() not like '%where p.identity = $1%';
+        where identity <> 'roz@example.com' or current_query() not like '%where p.identity = $1%';
       grant select, insert, update on person to keyman_runtime`)
-    const body = bodyOf(api.revocations.create, { target: { person: 'kim@example.com' }, wait: 0 })
+    const body = bodyOf(api.revocations.create, { target: { person: 'roz@example.com' }, wait: 0 })
     const revoke = () => outcome(call(world.alice.connection, api.revocations.create, { body }))
     // Each connection of before is told once that the table is another.
     await expect.poll(revoke, { timeout: 10_000 }).toBe('done')
-    expect([await isAlive(kim), await isAlive(lea)]).toEqual(['not-signed-in', 'done'])
-    const again = await logIn(world.server, kim.person)
+    expect([await isAlive(roz), await isAlive(wes)]).toEqual(['not-signed-in', 'done'])
+    const again = await logIn(world.server, roz.person)
     expect(await isAlive(again)).toBe('done')
-    const disable = () => outcome(call(world.alice.connection, api.persons.disable, person('kim@example.com')))
+    const disable = () => outcome(call(world.alice.connection, api.persons.disable, person('roz@example.com')))
     expect(await disable()).toBe('done')
     await world.sql('drop view person; alter table real_person rename to person')
-    await world.sql(`update person set state = 'active' where identity = 'kim@example.com'`)
-    await expect(logIn(world.server, kim.person)).rejects.toThrow()
-    expect([await isAlive(again), await isAlive(lea)]).toEqual(['not-signed-in', 'done'])
+    await world.sql(`update person set state = 'active' where identity = 'roz@example.com'`)
+    await expect(logIn(world.server, roz.person)).rejects.toThrow()
+    expect([await isAlive(again), await isAlive(wes)]).toEqual(['not-signed-in', 'done'])
     const nobody = call(world.alice.connection, api.persons.disable, person('nobody@example.com'))
     expect(await outcome(nobody)).toBe('not-found')
   })
