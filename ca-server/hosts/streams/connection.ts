@@ -30,7 +30,7 @@ const MAX_UNREAD = 32
 /** How often a state is made and numbered, where another server is ahead each time. */
 const NUMBERED = 3
 /** No host is told of so much in its life; after the last number that there is it could be told of nothing any more. */
-const MOST_AHEAD = 2 ** 40
+const AHEAD = 2 ** 40
 
 /** RFC 6455, section 7.4.1; 4000 and above are ours. */
 export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 4000 } as const
@@ -348,7 +348,7 @@ export class Connection {
     let newest = content
     for (let attempt = 1; ; attempt++) {
       const revision = await this.#events.number({ id: host.id, above, ...newest })
-      if (revision !== undefined && revision > above && revision <= above + MOST_AHEAD) return { ...newest, revision }
+      if (revision !== undefined && revision > above && revision <= above + AHEAD) return { ...newest, revision }
       if (attempt === NUMBERED) break
       await this.#deps.ledger.follow()
       newest = await contentFor(this.#deps, this.#events.living(host.name) ?? host, this.#events.inTurn)
