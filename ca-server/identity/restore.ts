@@ -2,6 +2,8 @@ import type { Fact, Ledger, NewerLog } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
+import { endAllMandates, refuseAllActions } from './records/action-records.ts'
+import { deleteAllChallenges } from './records/challenge-records.ts'
 import { gone, passkeyEnd, passkeyFact, passkeyId, personFact } from './records/facts.ts'
 import {
   deletePasskey,
@@ -67,9 +69,9 @@ export async function suspendAllIn(
   for (const { identity } of demoted) await updateOwner(t, identity, false)
   const passkeys = newer ? await takePasskeysIn(ledger, t, newer) : []
   await endEverything(t, at)
-  await t.execute('update mandate set ended_at = $1::timestamptz where ended_at is null', [at.toISOString()])
-  await t.execute(`update action_transaction set state = 'refused' where state in ('waiting', 'confirmed')`, [])
-  await t.execute('delete from webauthn_challenge', [])
+  await endAllMandates(t, at)
+  await refuseAllActions(t)
+  await deleteAllChallenges(t)
   return {
     suspended: suspended.map(({ identity }) => identity),
     taken: [...demoted.map(({ identity }) => `administrator:${identity}`), ...passkeys.map(({ id }) => id)],

@@ -167,3 +167,17 @@ export const endMandates = async (t: Queryable, session: string, at: Date): Prom
     .returning({ id: mandate.id, open: sql`${mandate.endsAt} > ${now}`.mapWith(z.boolean().parse) })
   return (await rows(t, ended)).flatMap(({ id, open }) => (open ? [id] : []))
 }
+
+/** Whatever is under way. */
+export const refuseAllActions = (t: Queryable): Promise<number> =>
+  run(
+    t,
+    builder
+      .update(actionTransaction)
+      .set({ state: 'refused' })
+      .where(inArray(state, ['waiting', 'confirmed'])),
+  )
+
+/** Everybody's. */
+export const endAllMandates = (t: Queryable, at: Date): Promise<number> =>
+  run(t, builder.update(mandate).set({ endedAt: at }).where(isNull(mandate.endedAt)))

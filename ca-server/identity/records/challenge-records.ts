@@ -66,3 +66,5 @@ export async function deleteChallenge(
   const { nonce, identity, userHandle } = found
   return { nonce, ...(identity === null ? {} : { identity }), ...(userHandle === null ? {} : { userHandle }) }
 }
+
+export const deleteAllChallenges = (t: Queryable): Promise<number> => run(t, builder.delete(webauthnChallenge))

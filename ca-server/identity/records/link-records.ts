@@ -93,3 +93,13 @@ export function endLinks(
     link => link.kind !== 'administrator' && link.identity === which.identity,
   )
 }
+
+/** Whatever nobody has used. */
+export const endAllLinks = (t: Queryable, at: Date): Promise<number> =>
+  run(
+    t,
+    builder
+      .update(enrolmentLink)
+      .set({ endsAt: at })
+      .where(and(isNull(usedAt), gt(endsAt, at))),
+  )

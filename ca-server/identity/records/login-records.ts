@@ -222,3 +222,13 @@ export const refuseConsented = async (t: Queryable, whose: PersonIdentity): Prom
   const refused = builder.update(login).set({ state: 'refused' }).where(isConsented).returning({ id })
   return (await rows(t, refused)).map(row => row.id)
 }
+
+/** Whatever is under way. */
+export const refuseAllLogins = (t: Queryable): Promise<number> =>
+  run(
+    t,
+    builder
+      .update(login)
+      .set({ state: 'refused' })
+      .where(inArray(state, ['waiting', 'confirmed'])),
+  )

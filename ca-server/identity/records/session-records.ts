@@ -247,3 +247,7 @@ export async function sweep(store: Store, now: Date, fence: Fence): Promise<void
   await ended(actionTransaction, actionTransaction.endsAt, '1 hour')
   await ended(personSession, endsAt, KEPT_AFTER_END)
 }
+
+/** Everybody's. */
+export const endAllSessions = (t: Queryable, at: Date): Promise<number> =>
+  run(t, builder.update(personSession).set({ endedAt: at }).where(isNull(endedAt)))
