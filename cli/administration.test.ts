@@ -182,7 +182,10 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     await laptop.keyman(['host', 'add', host, '--label', 'env=test'])
     const change = (...args: string[]) => laptop.keyman(['host', 'change', 'changed1', ...args])
     const changed = await change('--label', 'tier=web', '--no-label', 'env', '--alias', 'C1.keyman.localhost')
-    expect(changed).toMatchObject({ code: 0, stderr: expect.stringContaining(`Changed ${host}: in no project, labels tier=web.`) })
+    expect(changed).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining(`Changed ${host}: in no project, labels tier=web.`),
+    })
     const more = await change('--address', '127.0.0.1', '--port', '2222', '--json')
     expect(JSON.parse(more.stdout)).toMatchObject({
       labels: { tier: 'web' },

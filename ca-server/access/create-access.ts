@@ -2,7 +2,7 @@ import type { Act, Role } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
+import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
 import { changeGrant } from './change-grant.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
@@ -116,6 +116,16 @@ export function createAccess(deps: AccessDeps): Access {
     return decide(current(), deps.now(), subject, action)
   }
 
+  /** Whom the log knows and the database does not show may be anybody. */
+  function mayBeOwner(identity: PersonIdentity): boolean {
+    const known = current().persons.get(identity)
+    return known ? known.owner : deps.ledger.facts.has(personSubject(identity))
+  }
+  const being = (who: PersonIdentity | `team:${string}`): Want[] => [
+    ...powersOf(current(), who, deps.now()),
+    ...(isPersonIdentity(who) && mayBeOwner(who) ? [{ action: 'owner.change' } as const] : []),
+  ]
+
   /** Of one host where that host is; of labels alone nowhere less than everywhere. */
   function placeOf(grant: NewGrant | Grant): Place | undefined {
     const place = placeNamedBy(grant)
@@ -184,8 +194,8 @@ export function createAccess(deps: AccessDeps): Access {
         return [want('grant.change', grant && placeOf(grant)), ...(grant ? givenBy(grant) : [])]
       },
       takingAway: id => [want('grant.remove', placeOfId(id))],
-      being: who => powersOf(current(), who, deps.now()),
-      touching: identity => (current().persons.get(identity)?.owner ? [{ action: 'owner.change' }] : []),
+      being,
+      touching: identity => (mayBeOwner(identity) ? [{ action: 'owner.change' }] : []),
     },
     placeOf,
     places: {
@@ -204,10 +214,7 @@ export function createAccess(deps: AccessDeps): Access {
       const wants: Want[] =
         kind === 'invitation'
           ? [{ action: 'person.invite' }]
-          : [
-              { action: 'person.reset' },
-              ...(isPersonIdentity(identity) ? powersOf(current(), identity, deps.now()) : []),
-            ]
+          : [{ action: 'person.reset' }, ...(isPersonIdentity(identity) ? being(identity) : [])]
       if (owner) wants.push({ action: 'owner.change' })
       return decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants }).allow
     },

@@ -24,7 +24,7 @@ export function createPersons(room: Room, act: Act): Persons {
   /** Whom the log knows and the database does not show: nobody is kept from being disabled by that. Throws `not-found`. */
   const unseen = (row: PersonRow | undefined, identity: PersonIdentity): PersonRow => {
     if (!ledger.facts.has(personId(identity))) return found(row, identity)
-    const nothing = { administrator: false, passkeys: 0, lastLoginAt: undefined, userHandle: new Uint8Array() }
+    const nothing = { owner: false, passkeys: 0, lastLoginAt: undefined, userHandle: new Uint8Array() }
     return { ...nothing, identity, state: 'active', createdAt: deps.now() }
   }
   /** Inside of a transaction the log can't be followed: so once more, where it may only be behind. */
