@@ -163,6 +163,7 @@ function ofEverybody(config: AgentConfig, answers: Answers, say: Say): void {
     say(
       'narrows',
       `PubkeyAcceptedAlgorithms takes no Ed25519 keys: keyman login --key-type ${taken.join(' or --key-type ')}`,
+      { keyTypes: taken },
     )
   for (const foreign of narrowsSome(config))
     say('narrows', `for some connections ${describeForeign(foreign)} counts: who gets in there cannot be vouched for`)

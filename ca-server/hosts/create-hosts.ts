@@ -17,6 +17,7 @@ import {
   type OpenedStream,
   type SaidInForce,
   selectByName,
+  selectKeyTypes,
   selectLiving,
   setConnected,
   setInForce,
@@ -250,6 +251,7 @@ export function createHosts(given: HostsDeps): Hosts {
     },
 
     resolveHost: (name, clientSpki) => snapshot.resolve(name, clientSpki),
+    keyTypes: names => selectKeyTypes(store, names),
     living: () => snapshot.all(),
     find: name => snapshot.find(name),
     named: name => snapshot.find(name) ?? snapshot.all().find(host => host.aliases.includes(name)),

@@ -5,6 +5,7 @@ import type { Act, HostCaller } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { api, hostStream, Line, schemas } from '#shared/api/index.ts'
+import type { LoginKeyType } from '#shared/login-key-types.ts'
 import type { HostName, Labels, PersonIdentity, Place } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
@@ -189,6 +190,8 @@ export interface Hosts {
         readonly epochs: readonly { readonly subject: string; readonly epoch: bigint }[]
       }
     | undefined
+  /** Which types of keys these take, by their own word: of those alone that do not take all that a login makes. */
+  keyTypes(names: readonly HostName[]): Promise<ReadonlyMap<string, readonly LoginKeyType[]>>
   /** Every living host, in memory: what `access` chooses from. */
   living(): readonly LivingHost[]
   find(name: HostName): LivingHost | undefined

@@ -1,5 +1,6 @@
 import { and, asc, eq, gt, isNotNull, isNull, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import { builder, eachRow, type Queryable, recordset, rows, run } from '#server/store/index.ts'
+import type { LoginKeyType } from '#shared/login-key-types.ts'
 import type { HostName } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
 import type { Finding, HostView, NewHost } from './port.ts'
@@ -77,6 +78,31 @@ export async function selectTaken(
       .limit(1),
   )
   return row
+}
+
+/** Of these hosts, those that say which types of keys they take alone. */
+export async function selectKeyTypes(
+  q: Queryable,
+  names: readonly HostName[],
+): Promise<Map<string, readonly LoginKeyType[]>> {
+  if (names.length === 0) return new Map()
+  const wanted = recordset(
+    'wanted',
+    { name: host.name },
+    names.map(name => ({ name })),
+  )
+  const found = await eachRow(
+    q,
+    builder
+      .select({ name: host.name, findings: host.findings })
+      .from(wanted.from)
+      .innerJoin(host, and(isLiving, eq(host.name, wanted.fields.name), sql`${host.findings} @? '$[*].keyTypes'`)),
+  )
+  return new Map(
+    found.flatMap(({ row }) =>
+      (row?.findings ?? []).flatMap(({ keyTypes }) => (row && keyTypes ? [[row.name, keyTypes] as const] : [])),
+    ),
+  )
 }
 
 /** Revisions of one name go forward over removal and a new start, since an old agent's memory may still be there. */

@@ -4,13 +4,14 @@ import { api } from '#shared/api/index.ts'
 import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import type { LoginKeyType } from '#shared/login-key-types.ts'
 import { pinContext } from '../context/change-context.ts'
 import { type Context, currentContext, readableContexts, readContext, type Session } from '../context/context.ts'
 import { checkWritable } from '../context/files.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { call } from '../server/client.ts'
 import { installLogin } from '../session/install-session.ts'
-import { keyTypeHere, parseKeyType } from '../session/key-type.ts'
+import { commonKeyType, keyTypesHere, parseKeyType, refusing } from '../session/key-type.ts'
 import { signIn } from '../session/login.ts'
 import { liveSession, oneAtATime } from '../session/one-login.ts'
 import { signedInJson } from '../session/signed-in-json.ts'
@@ -79,7 +80,8 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     checkSshPaths(places, { ...found.pin, hostSuffixes, hosts: [] })
     const kept = askedType === undefined ? {} : { keyType: askedType }
     const context = await pinContext(places, { ...found.pin, hostSuffixes, ...kept })
-    const keyType = context.keyType ?? keyTypeHere()
+    const here = keyTypesHere()
+    const keyType = context.keyType ?? commonKeyType(here, context.hosts)
     const openBrowser = !values['no-browser']
     const session = await oneAtATime(places, context, async () => {
       const { keys, answer } = await signIn({
@@ -100,9 +102,11 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
     remark(`Signed in as ${shown(session.person)}; ${ends}.`)
     if (session.passkeys === 1)
       remark(`You have one passkey; lose it and you are locked out. Make a second: keyman passkey add`)
+    const now = readContext(places, context.organisation) ?? context
+    sayWhoRefuses(keyType, now, here)
     await rememberCheckpoint(places, context)
     await offerInclude(places, values['ssh-config'])
-    if (values.json) printJson(signedInJson(readContext(places, context.organisation) ?? context, session))
+    if (values.json) printJson(signedInJson(now, session))
     return EXIT.done
   },
 })
@@ -113,6 +117,21 @@ export const commands: Record<string, Command> = { '': login }
 function sayWhereCut(asked: number, { startedAt, endsAt }: Session): void {
   const given = Math.round((Date.parse(endsAt) - Date.parse(startedAt)) / 1000)
   if (given < asked - 60) remark(`You asked for ${formatDuration(asked)}; the server allows ${span(given)} at most.`)
+}
+
+/** Which hosts take a key of this type was not known before it was made, say. */
+function sayWhoRefuses(type: LoginKeyType, { hosts, keyType: asked }: Context, here: readonly LoginKeyType[]): void {
+  const names = refusing(type, hosts).map(({ name }) => name)
+  if (names.length === 0) return
+  const better = commonKeyType(here, hosts)
+  const next =
+    refusing(better, hosts).length > 0
+      ? `no type of key that this machine takes is taken by all: keyman why HOST says which is by one`
+      : asked === undefined
+        ? `the next keyman login makes one of ${better}, which all take`
+        : `keyman login --key-type ${better} makes one that all take`
+  const some = names.slice(0, 5).join(', ')
+  remark(`Keys of the type ${type} are not taken by ${shown(some)}${names.length > 5 ? ', …' : ''}: ${next}.`)
 }
 
 /** Whoever hangs keeps no login waiting. */

@@ -32,7 +32,7 @@ export type Context = Pin & {
   readonly hosts: readonly Host[]
   /** The newest checkpoint of the log that this machine has seen; the log must extend it for ever. */
   readonly checkpoint?: string
-  /** Of which type the person wants SSH keys here; else what this machine's ssh takes. */
+  /** Of which type the person wants SSH keys here; else what this machine's ssh takes, and all of these hosts. */
   readonly keyType?: LoginKeyType
 }
 
@@ -43,6 +43,8 @@ export type Host = {
   readonly port?: number
   readonly address?: string
   readonly logins: readonly string[]
+  /** By its own word, where it does not take all that a login makes. */
+  readonly keyTypes?: readonly LoginKeyType[]
 }
 
 /** What lives as long as the session: who, until when, and where the key is. Read by `keyman status`, which loads nothing else. */

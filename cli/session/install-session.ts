@@ -74,12 +74,14 @@ export const knownHost = ({
   logins,
   port,
   address,
+  keyTypes,
 }: LoginAnswer['hosts'][number]): Context['hosts'][number] => ({
   name,
   ...(aliases === undefined ? {} : { aliases }),
   logins,
   ...(port === undefined ? {} : { port }),
   ...(address === undefined ? {} : { address }),
+  ...(keyTypes === undefined ? {} : { keyTypes }),
 })
 
 function sessionOf({ session, ssh, denial, client }: LoginAnswer, place: KeyPlace): Session {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { formatDuration } from '../durations.ts'
+import { LOGIN_KEY_TYPES } from '../login-key-types.ts'
 import {
   isHostName,
   isKeyId,
@@ -169,6 +170,8 @@ export const hostText = (most: number) =>
     .string()
     .max(most)
     .refine(text => text.isWellFormed() && !text.includes('\0'), 'must have no NUL and no half of a character')
+/** Types of keys that a login makes. */
+export const keyTypes = z.array(z.enum(LOGIN_KEY_TYPES)).max(8)
 /** How many of these a host tells at once; what is more is counted in the last one. */
 export const MAX_FINDINGS = 64
 export const MAX_FINDINGS_BYTES = 12 * 1024
@@ -182,6 +185,8 @@ export const finding = z.strictObject({
   message: hostText(500),
   /** Of plain keys that let in. */
   fingerprints: z.array(fingerprint).max(16).optional(),
+  /** Where not all keys of a login are taken: those that are. */
+  keyTypes: keyTypes.optional(),
 })
 export type Finding = z.infer<typeof finding>
 export const armoredSignature = z.string().max(20_000).startsWith('-----BEGIN SSH SIGNATURE-----')

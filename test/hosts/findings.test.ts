@@ -119,11 +119,28 @@ describe.skipIf(!requires('ssh', 'sshd') || !isRoot)("what a host's own configur
     }
     beforeAll(() => sshd.start())
 
-    it('by Ed25519 does not get in', async () => {
-      expect((await signIn()).code).toBe(0)
+    it('by Ed25519 does not get in, which the login says', async () => {
+      const login = await signIn()
+      expect([login.code, login.stderr]).toEqual([
+        0,
+        expect.stringContaining(
+          `Keys of the type ed25519 are not taken by ${NAME}: the next keyman login makes one of ecdsa-p256, which all take.`,
+        ),
+      ])
       expect((await laptop.keyman(['why', NAME])).stderr).toContain(
         `But on ${NAME}: PubkeyAcceptedAlgorithms takes no Ed25519 keys: keyman login --key-type ecdsa-p256 or --key-type rsa-3072.\n`,
       )
+      expect(await plainSsh()).toContain('Permission denied')
+    })
+
+    it('of a type that nobody asked for, once the host has said what it takes, gets in', async () => {
+      const login = await signIn()
+      expect([login.code, login.stderr]).toEqual([0, expect.not.stringContaining('Keys of the type')])
+      expect(await plainSsh()).toBe('gets in')
+    })
+
+    it('by Ed25519 where somebody asks for that does not get in', async () => {
+      expect((await signIn('--key-type', 'ed25519')).stderr).toContain('keyman login --key-type ecdsa-p256 makes one')
       expect(await plainSsh()).toContain('Permission denied')
     })
 

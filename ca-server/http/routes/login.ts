@@ -13,7 +13,7 @@ export type LoginRoutesDeps = {
   readonly identity: Pick<Identity, 'proofs' | 'logins' | 'describe'>
   readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
   readonly access: Pick<Access, 'reachableBy'>
-  readonly hosts: Pick<Hosts, 'living'>
+  readonly hosts: Pick<Hosts, 'living' | 'keyTypes'>
   /** Codes of device logins that are tried, by address (RFC 8628 section 5.1). */
   readonly codeLimiter?: RateLimiter
 }
@@ -59,7 +59,7 @@ async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, c
     session,
     ...ssh,
     client: { certificate: client.pem, endsAt: client.endsAt.toISOString() },
-    hosts: reachableHosts(access, hosts.living(), caller.identity),
+    hosts: await reachableHosts(access, hosts, caller.identity),
     revokedHosts: revokedHosts(krl),
   }
 }

@@ -1,6 +1,6 @@
 import type { Access } from '#server/access/index.ts'
 import type { Authority, Krl } from '#server/authority/index.ts'
-import type { Hosts, LivingHost } from '#server/hosts/index.ts'
+import type { Hosts } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import type { PersonIdentity } from '#shared/names.ts'
@@ -10,7 +10,7 @@ import { type Handled, handle } from '../handle.ts'
 export type SshRoutesDeps = {
   readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
   readonly access: Pick<Access, 'reachableBy'>
-  readonly hosts: Pick<Hosts, 'living'>
+  readonly hosts: Pick<Hosts, 'living' | 'keyTypes'>
 }
 
 /** What a session gets: its certificates, and the hosts that it may log in to. */
@@ -31,7 +31,7 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
       return { certificate: pem, endsAt: endsAt.toISOString() }
     }),
     handle(api.session.hosts, async request => ({
-      hosts: reachableHosts(access, hosts.living(), personOf(request).identity),
+      hosts: await reachableHosts(access, hosts, personOf(request).identity),
       revokedHosts: revokedHosts(await authority.currentKrl()),
     })),
   ]
@@ -41,15 +41,20 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
 export const revokedHosts = ({ ofHosts }: Krl) => ({ base64: toBase64(ofHosts.bytes), signature: ofHosts.signature })
 
 /** The hosts of a person as the API shows them; the answer to a login has them too. */
-export function reachableHosts(
+export async function reachableHosts(
   access: Pick<Access, 'reachableBy'>,
-  living: readonly LivingHost[],
+  hosts: Pick<Hosts, 'living' | 'keyTypes'>,
   person: PersonIdentity,
 ) {
+  const living = hosts.living()
   const byName = new Map(living.map(host => [host.name, host]))
-  return access.reachableBy(person, living).map(({ name, logins }) => {
+  const reached = access.reachableBy(person, living)
+  const keyTypes = await hosts.keyTypes(reached.map(({ name }) => name))
+  return reached.map(({ name, logins }) => {
     const host = byName.get(name)
+    const taken = keyTypes.get(name)
     return {
+      ...(taken === undefined ? {} : { keyTypes: [...taken] }),
       name,
       logins,
       ...(host === undefined ? {} : { port: host.port }),

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { armoredSignature, hostName, publicKeyLine, seconds, time } from '../fields.ts'
+import { armoredSignature, hostName, keyTypes, publicKeyLine, seconds, time } from '../fields.ts'
 import { route } from '../route.ts'
 
 export const certificateAnswer = z.object({
@@ -24,6 +24,8 @@ export const reachableHost = z.object({
   /** Where it is reached if the name does not resolve by itself. */
   address: z.string().max(253).optional(),
   logins: z.array(z.string()),
+  /** By its own word: which keys it takes, where it does not take all that a login makes. */
+  keyTypes: keyTypes.optional(),
 })
 
 /** A KRL of host certificates and of keys, signed beside by the log key; a server of before does not say it. */
