@@ -204,6 +204,8 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
       [['--label', 'a=1', '--no-label', 'a'], 2, 'the label a is given twice'],
     ] as const)
       expect(await change(...args), args.join(' ')).toMatchObject({ code, stderr: expect.stringContaining(said) })
+    // What its row says by now is what the log says.
+    expect((await laptop.keyman(['audit', 'verify', '--state'])).stdout).toContain(', 0 differ, 0 not checkable.')
   })
   it('plain ssh knows by itself a host that was granted since the last renewal, and asks for none that it knows', async () => {
     await laptop.keyman(['host', 'add', 'new1.keyman.localhost', '--port', '2299', '--address', '127.0.0.1'])

@@ -23,7 +23,7 @@ Administration (each change wants a touch of the passkey)
   grant               list, show, add, change, remove: logins and roles
   role                list: what each role may do
   project             list, show, add, remove: projects and environments
-  host                list, show, add, remove
+  host                list, show, add, change, remove
   admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now
   audit               list, show, verify, export
