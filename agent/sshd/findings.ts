@@ -6,29 +6,23 @@ import { parsePublicKey } from '#shared/ssh/index.ts'
 import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
-import { type Account, accountProblems, findAccounts, groupsOf, ownAccounts } from './accounts.ts'
-import { asksForLogins, describeForeign, foreignSettings, keyFilesOfSome, narrowsSome, settingsOf } from './config.ts'
+import { type Account, accountProblems } from './accounts.ts'
+import { accountsWithFiles, askOfAccounts, keySetting, keySettings, SOMEWHERE } from './ask-accounts.ts'
+import { describeForeign, foreignSettings, keyFilesOfSome, narrowsSome } from './config.ts'
 import { hostCertificateFiles, sshdFiles } from './files.ts'
 import { type Homes, statIfThere } from './homes.ts'
 import {
   type Answers,
   accessProblems,
-  asksForGroups,
   letsKeysIn,
   showsHostCertificate,
   shutsAllOut,
   takenKeyTypes,
 } from './may-log-in.ts'
 import { keyFiles, readPlainKeys } from './plain-keys.ts'
-import { ANYBODY, askSshd, fingerprintIfReadable, loginsOf } from './sshd.ts'
+import { ANYBODY, askSshd, fingerprintIfReadable } from './sshd.ts'
 
-/** Of documentation (RFC 5737): what is said of a login is said as for a stranger's address. */
-const SOMEWHERE = '192.0.2.1'
-/** Whose plain keys are looked for. */
-const MOST_ACCOUNTS = 200
 const MOST_FINGERPRINTS = 8
-/** Each question starts an sshd. */
-const ASKED_AT_ONCE = 4
 /** In order: what keeps people out is looked for first. */
 const ORDER: readonly Finding['about'][] = ['narrows', 'lets-in', 'remark']
 
@@ -42,19 +36,6 @@ export type Found = {
 }
 
 type Say = (about: Finding['about'], message: string, more?: Omit<Finding, 'about' | 'message'>) => void
-
-type AccountWithFiles = {
-  readonly name: string
-  /** Where there is one. */
-  readonly account: Account | undefined
-  readonly isGranted: boolean
-  readonly files: readonly string[]
-  /** One of the files is there, or does not say. */
-  readonly mayHaveKeys: boolean
-}
-
-/** All that is asked of an account. */
-type Asked = { readonly account: Account; readonly answers: Answers; readonly isGranted: boolean }
 
 /**
  * What this host's own configuration says beside ours: what narrows who gets in, and what lets others in. It is told to
@@ -76,7 +57,10 @@ export async function findAround(config: AgentConfig, now: Date, homes: Homes, b
     ofEverybody(config, ofAnybody, say)
     const accounts = await accountsWithFiles(config, keySettings(config, ofAnybody), homes)
     places.push(...accounts.flatMap(({ files }) => files))
-    const asked = await askOfAccounts(config, accounts, ofAnybody, say)
+    for (const { name, account, isGranted } of accounts)
+      if (account === undefined && isGranted)
+        say('narrows', `there is no Unix account ${name} here: nobody gets in as it`, { login: name })
+    const asked = await askOfAccounts(config, accounts, ofAnybody)
     for (const { account, answers, isGranted } of asked) if (isGranted) await ofLogin(account, answers, now, homes, say)
     const ofSome = keyFilesOfSome(config)
     // Side by side, so that one that does not answer keeps nobody else's from being read.
@@ -99,61 +83,6 @@ export async function findAround(config: AgentConfig, now: Date, homes: Homes, b
   }
   const by = await stateOf(config, places, now, homes)
   return { places, by, findings: atMost(found), silent: homes.silent }
-}
-
-const keySetting = (answers: Answers): string => answers.get('authorizedkeysfile')?.[0] ?? 'none'
-
-/** Every value that `AuthorizedKeysFile` has for any connection. */
-const keySettings = (config: AgentConfig, ofAnybody: Answers): string[] => [
-  ...new Set([keySetting(ofAnybody), ...settingsOf(config, 'AuthorizedKeysFile').map(({ value }) => value)]),
-]
-
-/** Each account that a person may log in as, with the files that its plain keys may be in. */
-async function accountsWithFiles(
-  config: AgentConfig,
-  settings: readonly string[],
-  homes: Homes,
-): Promise<AccountWithFiles[]> {
-  const logins = loginsOf(config)
-  const names = [...new Set([...logins, ...ownAccounts().slice(0, MOST_ACCOUNTS)])]
-  const accounts = await findAccounts(names)
-  return Promise.all(
-    names.map(async name => {
-      const account = accounts.get(name)
-      const isGranted = logins.includes(name)
-      if (account === undefined) return { name, account, isGranted, files: [], mayHaveKeys: false }
-      const files = [...new Set(settings.flatMap(setting => keyFiles(setting, account)))]
-      const there = files.map(file => homes.ask(file, () => statIfThere(file)).catch(() => 'unreadable'))
-      const mayHaveKeys = (await Promise.all(there)).some(entry => entry !== undefined)
-      return { name, account, isGranted, files, mayHaveKeys }
-    }),
-  )
-}
-
-/** What sshd does with each of them of whom anything is to be said. One question stands for all where no block tells them apart. */
-async function askOfAccounts(
-  config: AgentConfig,
-  accounts: readonly AccountWithFiles[],
-  ofAnybody: Answers,
-  say: Say,
-): Promise<Asked[]> {
-  const each = asksForLogins(config)
-  return inTurns(accounts, ASKED_AT_ONCE, async ({ name, account, isGranted, mayHaveKeys }) => {
-    if (account === undefined && isGranted)
-      say('narrows', `there is no Unix account ${name} here: nobody gets in as it`, { login: name })
-    if (account === undefined || !(isGranted || mayHaveKeys)) return []
-    const answers = each ? await askSshd(config, name, SOMEWHERE) : ofAnybody
-    const groups = asksForGroups(answers) ? await groupsOf(name) : []
-    return [{ account: { ...account, groups }, answers, isGranted }]
-  })
-}
-
-/** In their order, a few at a time. */
-async function inTurns<T, R>(items: readonly T[], atOnce: number, ask: (item: T) => Promise<R[]>): Promise<R[]> {
-  const found: R[] = []
-  for (let i = 0; i < items.length; i += atOnce)
-    found.push(...(await Promise.all(items.slice(i, i + atOnce).map(ask))).flat())
-  return found
 }
 
 function ofEverybody(config: AgentConfig, answers: Answers, say: Say): void {
