@@ -1,6 +1,5 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { createRateLimiter } from '#server/http/connections/rate-limit.ts'
 import {
@@ -31,6 +30,7 @@ import {
   sshsigSignedData,
 } from '#shared/ssh/index.ts'
 import { assembleCertificate, encodeTbsCertificate, keyIdentifier, machineUri, toPem } from '#shared/x509/index.ts'
+import { fastFolder } from '../fast-folder.ts'
 import { Authenticator } from '../people/authenticator.ts'
 import { newPGlite } from '../programs/templates.ts'
 
@@ -77,7 +77,7 @@ export async function openIdentityWorld(
   config?: StoreConfig,
   change: Partial<IdentityDeps> = {},
 ): Promise<IdentityWorld> {
-  const folder = mkdtempSync(join(tmpdir(), 'keyman-identity-'))
+  const folder = fastFolder('keyman-identity-')
   const clock = { now: new Date('2026-03-01T12:00:00Z'), monotonic: 0 }
   const now = () => clock.now
   const store = await openStore(config ?? (await newPGlite(join(folder, 'db'))))

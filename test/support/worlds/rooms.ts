@@ -1,6 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Access, createAccess, type SelectableHost } from '#server/access/index.ts'
 import {
@@ -19,6 +18,7 @@ import { openPins } from '#server/pins/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
 import { type HostName, parsePersonIdentity } from '#shared/names.ts'
 import { formatPublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
+import { fastFolder } from '../fast-folder.ts'
 import { newPGlite } from '../programs/templates.ts'
 import { insertPerson, insertSession } from './insert-rows.ts'
 
@@ -74,7 +74,7 @@ export async function openRooms(options: RoomsOptions = {}): Promise<Rooms> {
 }
 
 async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]): Promise<Rooms> {
-  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'keyman-rooms-')))
+  const folder = options.folder ?? fastFolder('keyman-rooms-')
   const clock = { now: new Date(Math.floor(Date.now() / 1000) * 1000) }
   const now = options.now ?? (() => clock.now)
   const random = (bytes: number) => new Uint8Array(randomBytes(bytes))

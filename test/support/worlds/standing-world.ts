@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { compose, type Services } from '#server/compose.ts'
 import { loadConfig } from '#server/config/index.ts'
@@ -12,6 +11,7 @@ import { createLog } from '#server/log.ts'
 import { api, type Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
+import { fastFolder } from '../fast-folder.ts'
 import { freePort } from '../free-port.ts'
 import { Authenticator } from '../people/authenticator.ts'
 import { newPGlite } from '../programs/templates.ts'
@@ -34,7 +34,7 @@ export type StandingWorld = {
 }
 
 export async function openStandingWorld(env: Readonly<Record<string, string>> = {}): Promise<StandingWorld> {
-  const folder = mkdtempSync(join(tmpdir(), 'keyman-standing-'))
+  const folder = fastFolder('keyman-standing-')
   const port = await freePort()
   const config = loadConfig({
     env: {
