@@ -89,7 +89,7 @@ test('the root moves to another key with the signatures of both, and machines th
 
 test('where the root key is elsewhere, what changed waits to be signed', async () => {
   const { folder } = rooms
-  renameSync(rooms.trust.rootKeyFile, join(keys, 'kept-elsewhere'))
+  renameSync(rooms.trust.rootKeyFile, join(folder, 'kept-elsewhere'))
   const { createTrust } = await import('./create-trust.ts')
   const { openBundles } = await import('./verified.ts')
   const moved = await createTrust({
