@@ -52,6 +52,8 @@ export type Services = {
   readonly stated: readonly StatedRows[]
   /** What an operator should know of this set-up, a sentence each. */
   readonly remarks: readonly string[]
+  /** The same of what is in the first keystore alone, where there is a second. */
+  readonly lostWithKeystore: readonly string[]
   requestId(): string
   close(): Promise<void>
 }
@@ -72,6 +74,8 @@ export type ComposeOptions = {
 /** How often the whole log is read again; one reading is over long before the next. `docs/internals/bounds.md`. */
 const CHECK_HISTORY_MS = 3_600_000
 const SWEEP_MS = 60_000
+const LOST_WITH =
+  'the log key, or what wraps the secrets of the servers, is in the first keystore alone: without that one certificates go on after a switch to the standby keys, but no head of the log is signed, no revocation reaches a host, and no server can be started again: docs/server.md'
 const PRUNE_KRL_MS = 3_600_000
 /** For another server to make its keys. */
 const FIRST_KEYS_MS = 60_000
@@ -228,6 +232,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       onError,
     })
     const { trust } = services
+    const lostWith = standbyKeystore && (logKeystore === keystore || wrappingKeystore === keystore) ? [LOST_WITH] : []
     await keystore.health()
     await unlock()
     services.hosts = createHosts({
@@ -295,8 +300,10 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       stated: [...identityRows, ...accessRows, ...hostRows, ...authorityRows],
       requestId,
       close,
+      lostWithKeystore: lostWith,
       remarks: [
         ...remarks,
+        ...lostWith,
         ...(standbyKeystore ? [] : ['the authority keys have no standby: keystore.standby names a second keystore']),
         ...store.remarks,
         ...(await trustRemarks(trust)),

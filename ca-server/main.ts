@@ -13,6 +13,7 @@ import { checkConfig } from './operator/check-config.ts'
 import { initCommand } from './operator/init-command.ts'
 import { listAuthorityKeys } from './operator/list-authority-keys.ts'
 import { restoreCommand } from './operator/restore-command.ts'
+import { switchCommand } from './operator/switch-command.ts'
 import { start } from './start.ts'
 
 const HELP = `keyman-server: the certificate authority, its pages and its API
@@ -32,6 +33,8 @@ usage: keyman-server COMMAND [--config FILE]
         [--new]         for a new owner instead; without PERSON, of any name
   authority list        the authority keys as the keystore holds them, not as the database says, to
                         compare with what a trust bundle adds before it is signed; --json for a file
+  authority switch-to-standby [--yes]   when the keystore is lost: the standby keys sign from now on, hosts trust
+                        them already (recorded)
   restore [--yes]       after a backup of the database was put back, while no server runs: shows what
                         was lost, and with --yes takes its history up anew (docs/server.md)
         [--keep PERSON] who goes on without being confirmed; may stand several times
@@ -96,7 +99,8 @@ async function main(args: string[]): Promise<number> {
       return adminLinkCommand(config(), rest[0], values.new === true)
     case 'authority':
       if (rest[0] === 'list') return authorityList(config(), values.json === true)
-      throw new KeymanError('invalid-input', 'keyman-server authority knows: list')
+      if (rest[0] === 'switch-to-standby') return switchCommand(config(), values.yes === true)
+      throw new KeymanError('invalid-input', 'keyman-server authority knows: list, switch-to-standby')
     case 'restore':
       return restoreCommand(config(), values)
     default:
@@ -195,12 +199,13 @@ async function adoptDatabase(config: ServerConfig, yes: boolean): Promise<number
 }
 
 async function authorityList(config: ServerConfig, json: boolean): Promise<number> {
-  const keys = await listAuthorityKeys(config)
+  const { keys, away } = await listAuthorityKeys(config)
   const lines = keys.map(({ label, purpose, state, fingerprint, keystore }) =>
     [label.padEnd(12), purpose.padEnd(9), state.padEnd(12), fingerprint, keystore].join(' '),
   )
   process.stdout.write(json ? `${JSON.stringify({ keys }, undefined, 2)}\n` : lines.map(line => `${line}\n`).join(''))
-  return EXIT.done
+  for (const { message } of away) process.stderr.write(`keyman-server: error: ${message}\n`)
+  return away.length === 0 ? EXIT.done : EXIT.failed
 }
 
 /** Where a setting stands, of the configuration in force, once it has been read: what is found later names its line. */

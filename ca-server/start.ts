@@ -60,7 +60,13 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     const listening = await listen(services, log)
     ends.push(() => listening.close())
     reload = () => listening.reload()
-    ends.push(await listenForOperator(config.dataFolder, asked => adminLink(services, log, asked)))
+    ends.push(
+      await listenForOperator(config.dataFolder, asked =>
+        asked.ask === 'admin-link'
+          ? adminLink(services, log, asked)
+          : switchToStandby(services, log, asked.isConfirmed),
+      ),
+    )
     const remarks = [...services.keystore.capabilities.cannot, ...services.remarks]
     writeLocal(services, remarks)
     // The root may move while the server runs, on a disk that is full at that moment, say; another server may have moved it.
@@ -137,7 +143,11 @@ async function grantDemo(services: Services, who: PersonIdentity): Promise<void>
   )
 }
 
-async function adminLink(services: Services, log: Log, { identity, isNew }: Question): Promise<unknown> {
+async function adminLink(
+  services: Services,
+  log: Log,
+  { identity, isNew }: Extract<Question, { ask: 'admin-link' }>,
+): Promise<unknown> {
   const who = identity === undefined ? undefined : parsePersonIdentity(identity, 'identity')
   const by = { actor: { kind: 'operator' } as const, requestId: services.requestId() }
   const { link, endsAt, was } = await services.identity.enrolment.createAdminLink(who, { isNew }, by, async t =>
@@ -148,6 +158,24 @@ async function adminLink(services: Services, log: Log, { identity, isNew }: Ques
   log.error(`ALARM: at this machine's command line a link was made that makes ${who ?? 'somebody'} an owner`)
   const gives = who === undefined || isNew ? `a new owner, ${who ?? 'of any name'}` : resets(who, was)
   return { link, endsAt: endsAt.toISOString(), gives }
+}
+
+async function switchToStandby(
+  { authority, trust, requestId, ...services }: Services,
+  log: Log,
+  isConfirmed: boolean,
+): Promise<unknown> {
+  if (!isConfirmed) return { switched: await authority.standby(), isPublished: true, remarks: [] }
+  const by = { actor: { kind: 'operator' } as const, requestId: requestId() }
+  const switched = await authority.switchToStandby(by)
+  log.error(
+    `ALARM: at this machine's command line the standby keys were made the ones that sign: ${switched.map(({ to }) => to).join(', ')}`,
+  )
+  const isPublished = await trust.publishHeld().catch((error: unknown) => {
+    log.error('the trust bundle that names the switch could not be published', error)
+    return false
+  })
+  return { switched, isPublished, remarks: services.lostWithKeystore }
 }
 
 function resets(who: string, was: { owner: boolean; state: string; passkeys: number } | undefined): string {

@@ -481,6 +481,16 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
         /^local, version 3\n +root of trust +\S+ \(2 of 3\)/,
       )
     })
+    it('names the keys that sign, which authority list shows', async () => {
+      const { keys } = await json('authority', 'list')
+      expect(keys.map(({ purpose, state }: Record<string, string>) => `${purpose} ${state}`)).toEqual([
+        'ssh-user active',
+        'ssh-host active',
+        'machines active',
+      ])
+      expect((await laptop.keyman(['authority', 'list'])).stdout).toContain(keys[0].fingerprint)
+    })
+
     it('is fetched and verified by trust show; without the server that shows what is pinned, and says so', async () => {
       const path = join(bobs.home, '.config', 'keyman', 'contexts', 'local.json')
       expect(JSON.parse(readFileSync(path, 'utf8')).bundleVersion).toBe(1)

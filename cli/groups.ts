@@ -20,6 +20,7 @@ export const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<
   passkey: () => import('./commands/passkey.ts'),
   audit: () => import('./commands/administration/audit.ts'),
   trust: () => import('./commands/administration/trust.ts'),
+  authority: () => import('./commands/administration/authority.ts'),
   config: () => import('./commands/config.ts'),
   doctor: () => import('./commands/doctor.ts'),
   completion: () => import('./commands/completion.ts'),

@@ -28,6 +28,7 @@ Administration (each change wants a touch of the passkey)
   revoke              end a person's, key's or certificate's access now
   audit               list, show, verify, export
   trust               show, sign, move-root
+  authority           list: the keys that sign
 
   session             list, end
   passkey             list, add, rename, remove

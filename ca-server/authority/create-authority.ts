@@ -1,8 +1,10 @@
+import { follow } from '#server/store/index.ts'
 import { krlVersions, revokedKeyId } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
 import { KeyRing } from './keys.ts'
+import { KeystoresOfKeys } from './keystores.ts'
 import { refuseMissing, sortKeys } from './known-keys.ts'
 import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
 import { keepServerCertificate } from './machines/server-certificate.ts'
@@ -20,10 +22,12 @@ import {
   revokePersonIn,
   revokeSessionsIn,
 } from './revocation/revoke.ts'
-import { serialsOf } from './serials.ts'
-import { createSigner } from './sign.ts'
+import { type Serials, serialsOf } from './serials.ts'
+import { createSigner, oneKeystore } from './sign.ts'
+import { isSignerFact, stateOf } from './signers.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
+import { planSwitch, switchToStandby } from './switch-to-standby.ts'
 
 /** What somebody changes in the table of keys is noticed within a minute. */
 const LOOK_EVERY = 30_000
@@ -31,28 +35,51 @@ const LOOK_EVERY = 30_000
 /** Opens the authorities; at the very first start it makes their keys. */
 export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const { store, random } = deps
-  const signer = createSigner(deps.keystore, deps.ledger)
   const newRequestId = () => `req_${toBase64Url(random(12))}`
   const alarm = refusalAlarm(deps.alarm ?? (() => {}))
-  const first = await ensureAuthorityKeys({ ...deps, signer, newRequestId })
+  const onError = deps.onError ?? (() => {})
+  const { facts } = deps.ledger
+  const first = await ensureAuthorityKeys({
+    ...deps,
+    signer: createSigner(oneKeystore(deps.keystore), deps.ledger),
+    newRequestId,
+  })
   alarm(first.refused)
   let rows = first.known
   let ring = new KeyRing(rows)
   const keys = () => ring
   let machineRoots = ring.machines.map(key => key.root)
-  const keystores = deps.standbyKeystore ? [deps.keystore, deps.standbyKeystore] : [deps.keystore]
-  /** Keys that another server made come in; one that was known is never taken out or changed by what a row says now. */
+  const all = deps.standbyKeystore ? [deps.keystore, deps.standbyKeystore] : [deps.keystore]
+  const keystores = new KeystoresOfKeys(all, () => ring.active('ssh-user').label)
+  await keystores.look(rows)
+  const signer = createSigner(keystores, deps.ledger)
+  /**
+   * Keys that another server made come in; one that was known is never taken out or changed by what a row says now. Which of them signs says the
+   * sealed log.
+   */
   const reloadKeys = async (): Promise<void> => {
-    const { known, refused } = await sortKeys(await selectKeys(store), keystores, deps.verifiedBundle())
+    await deps.ledger.follow()
+    const { known, refused } = await sortKeys(await selectKeys(store), all, deps.verifiedBundle(), facts)
     alarm(refused)
     const labels = new Set(rows.map(({ label }) => label))
-    rows = [...rows, ...known.filter(({ label }) => !labels.has(label))]
+    const added = known.filter(({ label }) => !labels.has(label))
+    if (added.length > 0) await keystores.look(added)
+    rows = [...rows, ...added].map(row => ({ ...row, state: stateOf(facts, row) }))
     ring = new KeyRing(rows)
     machineRoots = ring.machines.map(key => key.root)
     refuseMissing(known, deps.verifiedBundle())
   }
-
-  const onError = deps.onError ?? (() => {})
+  const following = follow({
+    store,
+    channels: ['authority'],
+    what: 'which authority keys there are',
+    async read() {
+      await reloadKeys()
+      return true
+    },
+    everyMs: LOOK_EVERY,
+    onError,
+  })
 
   const common = {
     ...deps,
@@ -61,15 +88,23 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     newRequestId,
     isKeyRevoked: (print: string) => deps.ledger.facts.has(revokedKeyId(print)),
   }
-  const forUsers = { ...common, serials: serialsOf(common, ring.active('ssh-user').label) }
-  const forHosts = { ...common, serials: serialsOf(common, ring.active('ssh-host').label) }
+  const serials = new Map<string, Serials>()
+  /** Each key counts by itself: a serial is of the very key that signs it. */
+  const serialsBy = (label: string): Serials => {
+    const known = serials.get(label)
+    if (known) return known
+    const own = serialsOf(common, label)
+    serials.set(label, own)
+    return own
+  }
+  const issuing = { ...common, serials: serialsBy }
   const krl = krlOf({ ...common, reloadKeys })
 
   const stops: (() => void | Promise<void>)[] = []
   return {
     ready: signer.ready,
-    issueUserCertificate: (caller, request) => issueUserCertificate(forUsers, caller, request),
-    issueHostCertificate: (caller, request) => issueHostCertificate(forHosts, caller, request),
+    issueUserCertificate: (caller, request) => issueUserCertificate(issuing, caller, request),
+    issueHostCertificate: (caller, request) => issueHostCertificate(issuing, caller, request),
     issuePersonClientCertificate: (caller, origin) => issuePersonClientCertificate(common, caller, origin),
     issueHostClientCertificate: parts => issueHostClientCertificate(common, parts),
     async serverCertificate(names, onRenewed) {
@@ -94,16 +129,23 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return { ...row, krlVersion, revoked: row.certificates }
     },
     currentKrl: () => krl.current(),
-    reload: reloadKeys,
+    reload: following.read,
     trusted: () => ring.trusted,
     machineRoots: () => machineRoots,
     pruneKrl: fence =>
       pruneKrl({ ...common, fence, alarm: message => onError(new KeymanError('unavailable', message)) }),
 
+    standby: () => planSwitch({ ...common, keystores }),
+    async switchToStandby(by) {
+      const switched = await switchToStandby({ ...common, keystores }, by)
+      await following.read()
+      return switched
+    },
+
     async start() {
-      const timer = setInterval(() => void reloadKeys().catch(onError), LOOK_EVERY)
-      timer.unref()
-      stops.push(() => clearInterval(timer))
+      stops.push(deps.ledger.onFacts(ids => ids.some(isSignerFact) && following.hear()))
+      await following.start()
+      stops.push(() => following.stop())
     },
     async stop() {
       for (const stop of stops.splice(0)) await stop()

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { openKeystore } from '#server/keystore/index.ts'
 import { openRooms } from '#test/support/worlds/rooms.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
-import { createSigner } from './sign.ts'
+import { createSigner, oneKeystore } from './sign.ts'
 
 it('a keystore that lost an authority key, or is another, is seen at the start', async () => {
   const rooms = await openRooms()
@@ -20,7 +20,7 @@ it('a keystore that lost an authority key, or is another, is seen at the start',
       algorithm: 'ed25519',
       now: () => rooms.clock.now,
       random: () => new Uint8Array(8),
-      signer: createSigner(keystore, rooms.ledger),
+      signer: createSigner(oneKeystore(keystore), rooms.ledger),
       newRequestId: () => 'req_test',
       verifiedBundle: () => undefined,
     })

@@ -7,9 +7,10 @@ import { freeLabel, type SshAuthority } from './keys.ts'
 import { refuseMissing, type SortedKeys, sortKeys } from './known-keys.ts'
 import { issueRoot } from './machines/root.ts'
 import type { AuthorityDeps } from './port.ts'
-import { insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
+import { AUTHORITY_PURPOSES, insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
 import { raiseKrl } from './revocation/raise-krl.ts'
-import { createSigner, type Signer } from './sign.ts'
+import { createSigner, oneKeystore, type Signer } from './sign.ts'
+import { stateOf } from './signers.ts'
 import { CANARY_SERIAL, issueCanary } from './ssh/canary.ts'
 
 type FirstKeysDeps = Pick<
@@ -33,26 +34,39 @@ export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<SortedKe
   const { keystore, standbyKeystore, signer, ledger } = deps
   const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
   const bundle = deps.verifiedBundle()
+  const read = async () => sortKeys(await selectKeys(deps.store), keystores, bundle, ledger.facts)
   // Before anything is made: a key that somebody took out of the database must not be replaced by a new one.
-  refuseMissing((await sortKeys(await selectKeys(deps.store), keystores, bundle)).known, bundle)
-  const places: Place[] = [{ state: 'active', keystore, signer }]
-  if (standbyKeystore)
-    places.push({ state: 'standby', keystore: standbyKeystore, signer: createSigner(standbyKeystore, ledger) })
-  for (const purpose of ['ssh-user', 'ssh-host', 'machines'] as const)
-    for (const place of places) {
-      const rows = await selectKeys(deps.store)
-      const row = rows.find(held => held.purpose === purpose && held.state === place.state)
-      if (row) await checkHeld(place.keystore, row)
-      else await makeKey(deps, purpose, place)
-    }
-  return sortKeys(await selectKeys(deps.store), keystores, bundle)
+  refuseMissing((await read()).known, bundle)
+  for (const purpose of AUTHORITY_PURPOSES) {
+    const stateful = async (state: Place['state']) =>
+      (await selectKeys(deps.store)).find(held => held.purpose === purpose && stateOf(ledger.facts, held) === state)
+    const active = await stateful('active')
+    const home = active ? await holderOf(keystores, active) : keystore
+    if (!active) await makeKey(deps, purpose, { state: 'active', keystore, signer })
+    // Beside the one that signs, whichever of the two that is after a switch.
+    const beside = keystores.find(other => other !== home)
+    if (!beside) continue
+    const standby = await stateful('standby')
+    if (standby) await holderOf(keystores, standby)
+    else
+      await makeKey(deps, purpose, {
+        state: 'standby',
+        keystore: beside,
+        signer: createSigner(oneKeystore(beside), ledger),
+      })
+  }
+  return read()
 }
 
 /** A keystore that was exchanged or lost a key is seen at the start, not at the first login of the morning. */
-async function checkHeld(keystore: Keystore, row: KeyRow): Promise<void> {
-  const held = (await keystore.listKeys()).find(key => key.label === row.label)
-  if (held && equalBytes(held.spki, row.spki)) return
-  const what = held ? 'another key by the name of' : 'no key by the name of'
+async function holderOf(keystores: readonly Keystore[], row: KeyRow): Promise<Keystore> {
+  let isTaken = false
+  for (const keystore of keystores) {
+    const held = (await keystore.listKeys()).find(key => key.label === row.label)
+    if (held && equalBytes(held.spki, row.spki)) return keystore
+    isTaken ||= held !== undefined
+  }
+  const what = isTaken ? 'another key by the name of' : 'no key by the name of'
   throw new KeymanError('unavailable', `the keystore holds ${what} ${row.label}, which hosts trust`, {
     hint: 'give the server the keystore that belongs to this database, or restore both from one backup',
   })

@@ -1,15 +1,18 @@
 import { X509Certificate } from 'node:crypto'
 import type { Keystore } from '#server/keystore/index.ts'
+import type { Ledger } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, parseCertificate, publicKeyFromSpki, verifyCertificate } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
 import type { KeyRow } from './records.ts'
+import { isSigner, stateOf } from './signers.ts'
 import { CANARY_KEY_ID, CANARY_SERIAL } from './ssh/canary.ts'
 
 /**
  * Which rows are authority keys. A row alone makes none, whoever wrote it: a keystore of this server must hold the key by
- * that very label, or the newest bundle that the root of trust signed must name it.
+ * that very label, or the newest bundle that the root of trust signed must name it. Its state is the bundle's, unless the sealed log says that another
+ * key signs since.
  */
 export type SortedKeys = { readonly known: readonly KeyRow[]; readonly refused: readonly KeyRow[] }
 
@@ -17,8 +20,10 @@ export async function sortKeys(
   rows: readonly KeyRow[],
   keystores: readonly Keystore[],
   bundle: TrustBundle | undefined,
+  facts: Pick<Ledger['facts'], 'holds' | 'has'>,
 ): Promise<SortedKeys> {
-  const held = (await Promise.all(keystores.map(keystore => keystore.listKeys()))).flat()
+  // One that is away holds nothing at the moment: its keys are known by the bundle.
+  const held = (await Promise.all(keystores.map(keystore => keystore.listKeys().catch(() => [])))).flat()
   const isHeld = (row: KeyRow) =>
     // The purpose is in the label, so that a row can't make a host authority of a user authority or of the log key.
     new RegExp(`^${row.purpose}-[0-9]+$`).test(row.label) &&
@@ -29,18 +34,28 @@ export async function sortKeys(
     const labels = held.filter(({ spki }) => equalBytes(spki, row.spki)).map(({ label }) => label)
     return labels.length === 0 || labels.includes(row.label)
   }
+  const mayBe = (named: readonly string[], row: KeyRow) => {
+    const state = stateOf(facts, row)
+    const signs = isSigner(facts, row)
+    return (
+      named.includes(state) || signs === true || (signs === false && state === 'retired' && named.includes('active'))
+    )
+  }
   const known = rows.filter(row => {
     try {
       const named = statesIn(bundle, row)
       return named.length > 0
         ? // A root stands in the bundle itself; a canary that is none would have hosts refuse every list.
-          named.includes(row.state) && isItsLabel(row) && (row.purpose === 'machines' || signedItself(row))
+          mayBe(named, row) && isItsLabel(row) && (row.purpose === 'machines' || signedItself(row))
         : isHeld(row)
     } catch {
       return false
     }
   })
-  return { known, refused: rows.filter(row => !known.includes(row)) }
+  return {
+    known: known.map(row => ({ ...row, state: stateOf(facts, row) })),
+    refused: rows.filter(row => !known.includes(row)),
+  }
 }
 
 /** A key that is trusted and has no row would be forgotten by the next bundle. Throws `denied`. */
@@ -61,7 +76,8 @@ export function refuseMissing(known: readonly KeyRow[], bundle: TrustBundle | un
     )
 }
 
-function statesIn(bundle: TrustBundle | undefined, row: KeyRow): string[] {
+/** What the bundle says of this key; nothing where it does not name it. Throws for bytes that are no key. */
+export function statesIn(bundle: TrustBundle | undefined, row: KeyRow): string[] {
   if (!bundle) return []
   const text = textOf(row)
   if (row.purpose === 'machines') return bundle.x509.filter(root => root.certificate === text).map(({ state }) => state)

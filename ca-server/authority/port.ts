@@ -16,6 +16,7 @@ import type { Line, schemas } from '#shared/api/index.ts'
 import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
+import type { Switched } from './switch-to-standby.ts'
 
 /** The types of this room's door, `index.ts`. */
 
@@ -84,7 +85,16 @@ export type AuthorityDeps = {
   readonly store: Store
   readonly ledger: Pick<
     Ledger,
-    'append' | 'appendIn' | 'issue' | 'liveCertificates' | 'vouched' | 'facts' | 'follow' | 'newestAt'
+    | 'append'
+    | 'appendIn'
+    | 'issue'
+    | 'liveCertificates'
+    | 'vouched'
+    | 'facts'
+    | 'follow'
+    | 'list'
+    | 'newestAt'
+    | 'onFacts'
   >
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */
@@ -170,7 +180,10 @@ export interface Authority {
   trusted(): AuthorityKeys
   /** The machine authority's roots, PEM: the same array each time, since every request asks. */
   machineRoots(): readonly string[]
-  /** Follows notifications, takes out of the KRL each hour what ended a day ago. */
+  /** What `switchToStandby` would do. Throws as it does. */
+  standby(): Promise<Switched[]>
+  /** For when the keystore of those that sign is lost: see `switch-to-standby.ts`. */
+  switchToStandby(by: By): Promise<Switched[]>
   /** Takes off the KRL what ended long ago; once an hour, by the server whose turn it is. */
   pruneKrl(fence: Fence): Promise<unknown>
   start(): Promise<void>

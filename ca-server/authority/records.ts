@@ -1,10 +1,10 @@
-import { and, asc, desc, eq, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, ne, sql } from 'drizzle-orm'
 import { builder, type Queryable, rows, run } from '#server/store/index.ts'
-import { authorityKey, serialBlock } from './tables.ts'
+import { authorityKey, type Purpose, serialBlock } from './tables.ts'
 
 /** This room's rows for keys and serials. Those of revocation and trust stand beside their code. */
 
-export type { KeyState, Purpose } from './tables.ts'
+export { AUTHORITY_PURPOSES, type KeyState, type Purpose } from './tables.ts'
 
 const KEY = {
   label: authorityKey.label,
@@ -22,6 +22,21 @@ export const selectKeys = (on: Queryable): Promise<KeyRow[]> =>
 export const insertKey = async (t: Queryable, key: KeyRow, incarnation: string, at: string): Promise<boolean> => {
   const added = { ...key, incarnation, createdAt: new Date(at) }
   return (await run(t, builder.insert(authorityKey).values(added).onConflictDoNothing())) > 0
+}
+
+/** For people, and for servers of the last release: what counts is what the log says. */
+export async function setSigner(t: Queryable, purpose: Purpose, label: string): Promise<void> {
+  const ofPurpose = eq(authorityKey.purpose, purpose)
+  const others = and(ofPurpose, eq(authorityKey.state, 'active'), ne(authorityKey.label, label))
+  // One is active at any time: the index says so after each statement.
+  await run(t, builder.update(authorityKey).set({ state: 'retired' }).where(others))
+  await run(
+    t,
+    builder
+      .update(authorityKey)
+      .set({ state: 'active' })
+      .where(and(ofPurpose, eq(authorityKey.label, label))),
+  )
 }
 
 /** `next`: the first serial that nobody has reserved. */

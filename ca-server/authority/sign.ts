@@ -42,20 +42,30 @@ const MAX_UNDER_WAY = QUEUE_BOUND / 2
 /** How long a signature that went well, or a probe, speaks for the keystore's health. */
 const HEALTHY_FOR_MS = 5_000
 
-export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>): Signer {
+/** Where the keys are. */
+export type Keystores = {
+  /** Throws `unavailable` where no keystore of this server holds it. */
+  of(label: string): Keystore
+  /** That of the keys which sign now. */
+  active(): Keystore
+}
+
+export function createSigner(keystores: Keystores, ledger: Pick<Ledger, 'append'>): Signer {
   let underWay = 0
-  let healthyUntil = Number.NEGATIVE_INFINITY
+  const healthyUntil = new Map<Keystore, number>()
 
   const sign = async ({ key, bytes }: Signable): Promise<Uint8Array> => {
+    const keystore = keystores.of(key.label)
     const signature = await keystore.sign(key.label, bytes, key.spki)
-    healthyUntil = performance.now() + HEALTHY_FOR_MS
+    healthyUntil.set(keystore, performance.now() + HEALTHY_FOR_MS)
     return signature
   }
 
   const ready = async (): Promise<void> => {
-    if (performance.now() <= healthyUntil) return
+    const keystore = keystores.active()
+    if (performance.now() <= (healthyUntil.get(keystore) ?? Number.NEGATIVE_INFINITY)) return
     await keystore.health()
-    healthyUntil = performance.now() + HEALTHY_FOR_MS
+    healthyUntil.set(keystore, performance.now() + HEALTHY_FOR_MS)
   }
 
   return {
@@ -81,7 +91,7 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
         signable = recorded.take()
         return await sign(signable)
       } catch (error) {
-        healthyUntil = Number.NEGATIVE_INFINITY
+        healthyUntil.clear()
         // Best effort: the log already holds more than exists, this says so. One request may have asked for two signatures.
         await ledger
           .append({
@@ -103,3 +113,6 @@ export function createSigner(keystore: Keystore, ledger: Pick<Ledger, 'append'>)
     },
   }
 }
+
+/** For keys that all lie in one. */
+export const oneKeystore = (keystore: Keystore): Keystores => ({ of: () => keystore, active: () => keystore })

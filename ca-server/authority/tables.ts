@@ -5,7 +5,8 @@ import { bigint, boolean, bytea, integer, jsonbOf, text, textOf, timestamptz } f
 
 /** The tables of this room, as the migrations make them; what a column is for stands there. */
 
-const purpose = z.enum(['ssh-user', 'ssh-host', 'machines'])
+export const AUTHORITY_PURPOSES = ['ssh-user', 'ssh-host', 'machines'] as const
+const purpose = z.enum(AUTHORITY_PURPOSES)
 export type Purpose = z.infer<typeof purpose>
 const state = z.enum(['active', 'standby', 'retired'])
 export type KeyState = z.infer<typeof state>

@@ -19,9 +19,11 @@ export type ListedKey = {
 
 /**
  * What the keystores hold, read from them and not from the database: what whoever signs a trust bundle compares its keys
- * with. The states are those of the pinned bundle, which the root of trust signed.
+ * with. The states are those of the pinned bundle, which the root of trust signed. `away`: why a keystore says nothing.
  */
-export async function listAuthorityKeys(config: ServerConfig): Promise<ListedKey[]> {
+export async function listAuthorityKeys(
+  config: ServerConfig,
+): Promise<{ readonly keys: readonly ListedKey[]; readonly away: readonly KeymanError[] }> {
   // Opening a software keystore makes one where there is none.
   if (!existsSync(config.dataFolder))
     throw new KeymanError('not-found', `there is no data folder ${config.dataFolder}`, {
@@ -30,12 +32,17 @@ export async function listAuthorityKeys(config: ServerConfig): Promise<ListedKey
   const bundle = await pinnedBundle(openPins(config.dataFolder))
   const states = bundle ? authorityStates(bundle) : new Map<string, AuthorityState>()
   const listed: ListedKey[] = []
+  const away: KeymanError[] = []
   for (const [name, settings] of [
     ['keystore', config.keystore],
     ['keystore.standby', config.standbyKeystore],
   ] as const) {
     if (!settings) continue
-    const keystore = await openConfigured(name, settings)
+    const keystore = await openConfigured(name, settings).catch((error: unknown) => {
+      if (!(error instanceof KeymanError) || error.code !== 'unavailable') throw error
+      away.push(error)
+    })
+    if (!keystore) continue
     try {
       for (const { label, spki } of await keystore.listKeys()) {
         const purpose = /^(ssh-user|ssh-host|machines)-[0-9]+$/.exec(label)?.[1]
@@ -48,5 +55,5 @@ export async function listAuthorityKeys(config: ServerConfig): Promise<ListedKey
       await keystore.close()
     }
   }
-  return listed
+  return { keys: listed, away }
 }

@@ -11,6 +11,8 @@ import { lockFolder } from '#shared/folder-lock.ts'
  */
 const question = z.discriminatedUnion('ask', [
   z.strictObject({ ask: z.literal('admin-link'), identity: z.string().max(128).optional(), isNew: z.boolean() }),
+  /** Without a yes it says what would be done. */
+  z.strictObject({ ask: z.literal('switch-to-standby'), isConfirmed: z.boolean() }),
 ])
 export type Question = z.infer<typeof question>
 

@@ -38,6 +38,8 @@ export const RECORD_KINDS = [
   'serials-reserved',
   'trust-bundle',
   'authority-key-created',
+  /** The standby keys sign from here on. */
+  'authority-switched',
   'server-started',
   'server-stopped',
   /** What stood in a database of an earlier release, whose records had no seal. */

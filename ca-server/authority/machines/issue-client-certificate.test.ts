@@ -4,7 +4,7 @@ import { EpochsChanged } from '#server/ledger/index.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { KeyRing } from '../keys.ts'
 import { selectKeys } from '../records.ts'
-import { createSigner } from '../sign.ts'
+import { createSigner, oneKeystore } from '../sign.ts'
 import { issuePersonClientCertificate } from './issue-client-certificate.ts'
 
 let rooms: Rooms
@@ -27,7 +27,7 @@ async function issueAfterChanges(changes: number) {
   return issuePersonClientCertificate(
     {
       ledger,
-      signer: createSigner(rooms.keystore, ledger),
+      signer: createSigner(oneKeystore(rooms.keystore), ledger),
       keys: () => ring,
       isKeyRevoked: () => false,
       identity: rooms.identity,

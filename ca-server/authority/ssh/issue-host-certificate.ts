@@ -13,7 +13,8 @@ import { recordAndSign } from './sign-certificate.ts'
 
 export type HostCertificateDeps = Pick<AuthorityDeps, 'ledger' | 'access' | 'identity' | 'now' | 'random'> & {
   readonly keys: () => KeyRing
-  readonly serials: Serials
+  /** Of the key with this label. */
+  readonly serials: (label: string) => Serials
   readonly signer: Signer
   readonly isKeyRevoked: (fingerprint: string) => boolean
 }
@@ -48,7 +49,7 @@ export function issueHostCertificate(
     const validAfter = now - 60n
     const validBefore = now + BigInt(maxLifetime)
     const authority = deps.keys().active('ssh-host')
-    const serial = await deps.serials.next()
+    const serial = await deps.serials(authority.label).next()
     const keyId = parseKeyId(`host:${caller.name}`, 'keyId')
     const blob = await recordAndSign(deps, {
       authority,

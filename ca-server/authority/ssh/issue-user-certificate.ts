@@ -22,7 +22,8 @@ export type UserCertificateDeps = Pick<
   'ledger' | 'access' | 'identity' | 'now' | 'random' | 'defaultLifetime'
 > & {
   readonly keys: () => KeyRing
-  readonly serials: Serials
+  /** Of the key with this label. */
+  readonly serials: (label: string) => Serials
   readonly signer: Signer
   /** `SHA256:…`: whether this key was revoked. */
   readonly isKeyRevoked: (fingerprint: string) => boolean
@@ -91,7 +92,7 @@ async function issue(
   if (validBefore <= now) throw new KeymanError('not-signed-in', 'the session has ended', { hint: 'keyman login' })
   const authority = deps.keys().active('ssh-user')
   const validAfter = now - CLOCK_SKEW
-  const serial = await deps.serials.next()
+  const serial = await deps.serials(authority.label).next()
   const keyId = keyIdOf(caller)
 
   const blob = await recordAndSign(deps, {

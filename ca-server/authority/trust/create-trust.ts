@@ -52,6 +52,11 @@ export interface Trust {
   holdsRootKey(): Promise<boolean>
   /** The document that waits to be signed because this server holds other keys or addresses than were published; `undefined` if none does. */
   pending(): Promise<string | undefined>
+  /**
+   * Publishes what the server holds now, where it is another than the bundle says and the server has the root key. `false` where it has not: then
+   * it waits for a ceremony.
+   */
+  publishHeld(): Promise<boolean>
   /** The next document: what the server holds now, with these roots or those of today. */
   next(roots?: TrustRoots): Promise<string>
   /** Throws `denied` where too few roots have signed, `conflict` where it is not what the server holds now. */
@@ -95,14 +100,18 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
   }
 
   refuseForeign(deps, await newest())
-  const root = await readRootKey(rootKeyFile)
-  if (changed(current()) && root && signsAlone(root, current().roots)) {
-    const signed = signedBy(root, nextDocument(current()))
-    compareNext(current(), parseTrustDocument(signed.document), HELD_CHANGES)
-    await insert(deps, signed, current(), SERVER(deps))
-    await newest()
+  const publishHeld = async (): Promise<boolean> => {
+    const root = await readRootKey(rootKeyFile)
+    if (changed(current()) && root && signsAlone(root, current().roots)) {
+      const signed = signedBy(root, nextDocument(current()))
+      compareNext(current(), parseTrustDocument(signed.document), HELD_CHANGES)
+      await insert(deps, signed, current(), SERVER(deps))
+      await newest()
+    }
+    await agree()
+    return !changed(current())
   }
-  await agree()
+  await publishHeld()
 
   let told = current().version
   const following = follow({
@@ -128,6 +137,7 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
     onChange: following.onChange,
     start: following.start,
     stop: following.stop,
+    publishHeld,
     bundles: after => bundles.read(after),
     rootFingerprint: () => rootFingerprint(current().roots),
     async holdsRootKey() {

@@ -13,6 +13,8 @@ import {
   type TrustBundle,
   verifyTrustChain,
 } from '#shared/trust/index.ts'
+import { statesIn } from '../known-keys.ts'
+import { type KeyRow, selectKeys, setSigner } from '../records.ts'
 import { insertBundle, type StoredBundle, selectBundles } from './records.ts'
 import { readRootKey, rootKeyFileIn } from './root-key.ts'
 
@@ -89,7 +91,25 @@ export async function putBackBundleIn(t: Queryable, pins: Pick<Pins, 'read'>, at
   const before = parseTrustDocument(newest.signed.document)
   const changesRoots = rootFingerprint(before.roots) !== rootFingerprint(bundle.roots)
   await insertBundle(t, { version: bundle.version, signed, changesRoots, at: at.toISOString() })
+  await putBackStates(t, bundle)
   return [bundleFact(signed)]
+}
+
+function isActiveIn(bundle: TrustBundle, row: KeyRow): boolean {
+  try {
+    return statesIn(bundle, row).includes('active')
+  } catch {
+    // No key at all: the start tells of it.
+    return false
+  }
+}
+
+/** A backup of before a switch to the standby keys knows nothing of it. */
+async function putBackStates(t: Queryable, bundle: TrustBundle): Promise<void> {
+  for (const row of await selectKeys(t)) {
+    if (row.state === 'active' || !isActiveIn(bundle, row)) continue
+    await setSigner(t, row.purpose, row.label)
+  }
 }
 
 /** Throws `denied` for a database whose bundles do not follow from what is pinned, `unavailable` where nothing is pinned but should be. */

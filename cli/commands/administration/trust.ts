@@ -83,7 +83,8 @@ pinned here, and says so. More: docs/trust.md`,
   },
 })
 
-function pinned(): Context {
+/** Throws `not-signed-in` where there is none. */
+export function pinned(): Context {
   const context = currentContext(folders())
   if (context) return context
   throw new KeymanError('not-signed-in', 'no root of trust is pinned here yet', { hint: 'run keyman login' })
@@ -98,7 +99,7 @@ async function takeIn(held: Context): Promise<Context> {
 }
 
 /** A server that is not reached is passed over; one that says what the root has not signed is not. */
-async function newestOrPinned(held: Context): Promise<Context> {
+export async function newestOrPinned(held: Context): Promise<Context> {
   try {
     return await takeIn(held)
   } catch (error) {

@@ -1,0 +1,70 @@
+import type { By } from '#server/access/index.ts'
+import type { Ledger } from '#server/ledger/index.ts'
+import type { Store } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
+import { authorityStates, type TrustBundle } from '#shared/trust/index.ts'
+import type { KeyRing } from './keys.ts'
+import { AUTHORITY_PURPOSES, type Purpose, setSigner } from './records.ts'
+import type { Keystores } from './sign.ts'
+import { signerFact } from './signers.ts'
+
+type SwitchDeps = {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'appendIn'>
+  readonly keys: () => KeyRing
+  readonly verifiedBundle: () => TrustBundle | undefined
+  readonly keystores: Keystores
+}
+
+export type Switched = { readonly purpose: Purpose; readonly from: string; readonly to: string }
+
+/** What `switchToStandby` would do. Throws as it does. */
+export async function planSwitch(deps: Omit<SwitchDeps, 'store' | 'ledger'>): Promise<Switched[]> {
+  const ring = deps.keys()
+  const bundle = deps.verifiedBundle()
+  const trusted = bundle ? authorityStates(bundle) : new Map<string, string>()
+  const switched: Switched[] = []
+  for (const purpose of AUTHORITY_PURPOSES) {
+    const keys = purpose === 'machines' ? ring.machines : ring.ssh.filter(key => key.purpose === purpose)
+    const [from, to] = ['active', 'standby'].map(state => keys.find(key => key.state === state))
+    if (!from || !to)
+      throw new KeymanError('conflict', `there is no standby key for ${purpose}`, {
+        hint: 'keystore.standby names a second keystore; standby keys are made there when the server starts',
+      })
+    if (!trusted.has(`${purpose} ${fingerprint(publicKeyFromSpki(to.spki))}`))
+      throw new KeymanError(
+        'conflict',
+        `the standby key ${to.label} is not in the trust bundle: no host would believe it`,
+        {
+          hint: 'have the root of trust sign the bundle that waits: keyman trust sign',
+        },
+      )
+    // Before anything is changed: a switch to what can not sign would be worse than none.
+    await deps.keystores.of(to.label).health()
+    switched.push({ purpose, from: from.label, to: to.label })
+  }
+  return switched
+}
+
+/**
+ * Makes the standby keys the ones that sign: hosts and laptops trust them already. Those that signed are retired, and what they have signed stays good.
+ * Throws `conflict` where a purpose has no standby key, `unavailable` where the keystore of one does not sign.
+ */
+export async function switchToStandby(deps: SwitchDeps, by: By): Promise<Switched[]> {
+  const switched = await planSwitch(deps)
+  await deps.store.transaction({ name: 'switch to the standby keys', deadlineMs: 10_000 }, async t => {
+    for (const { purpose, to } of switched) await setSigner(t, purpose, to)
+    await deps.ledger.appendIn(t, [
+      {
+        ...by,
+        kind: 'authority-switched',
+        target: switched.map(({ to }) => to).join(' '),
+        details: Object.fromEntries(switched.map(({ purpose, from, to }) => [purpose, `${from} -> ${to}`])),
+        facts: switched.map(({ purpose, to }) => signerFact(purpose, to)),
+      },
+    ])
+    await t.execute(`select pg_notify('authority', '')`, [])
+  })
+  return switched
+}

@@ -1,0 +1,35 @@
+import { EXIT } from '#shared/exit-codes.ts'
+import { authorityStates, parseTrustDocument } from '#shared/trust/index.ts'
+import { type Command, command, take } from '../../terminal/command.ts'
+import { print, printJson, table } from '../../terminal/terminal.ts'
+import { newestOrPinned, pinned } from './trust.ts'
+
+const list = command({
+  help: `keyman authority list: the keys that sign, as the root of trust has signed them
+usage: keyman authority list [--json]
+
+active signs, standby is trusted and takes over when the active keys are lost, retired signs nothing any more:
+what it has signed stays good. What the keystores hold says keyman-server authority list, on the server.
+
+Undo: none, it only looks. More: docs/server.md`,
+  options: { json: { type: 'boolean' } },
+  async run(values, positionals) {
+    take(positionals, [])
+    const { bundle } = await newestOrPinned(pinned())
+    const keys = [...authorityStates(parseTrustDocument(bundle.document))].map(([name, state]) => {
+      const [purpose = '', print = ''] = name.split(' ')
+      return { purpose, state, fingerprint: print }
+    })
+    if (values.json) printJson({ keys })
+    else
+      print(
+        table(
+          ['FOR', 'STATE', 'KEY'],
+          keys.map(key => [key.purpose, key.state, key.fingerprint]),
+        ),
+      )
+    return EXIT.done
+  },
+})
+
+export const commands: Record<string, Command> = { list }
