@@ -10,6 +10,9 @@ const isBundled = process.env.KEYMAN_TEST_FOLDER !== undefined
 const program = (bundle: string, source: string): string =>
   isBundled ? join(root, 'dist', bundle) : join(root, source, 'main.ts')
 
+/** As in vitest.config.ts. Nothing that is measured runs with it. */
+export const NODE_FLAGS = isBundled ? ['--liftoff-only'] : []
+
 /** What Node is to run. */
 export const SERVER = program('keyman-server.mjs', 'ca-server')
 export const KEYMAN = program('keyman.mjs', 'cli')

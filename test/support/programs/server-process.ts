@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../free-port.ts'
-import { SERVER } from './programs.ts'
+import { NODE_FLAGS, SERVER } from './programs.ts'
 import { newPGlite } from './templates.ts'
 
 export type ServerProcess = {
@@ -69,8 +69,7 @@ export async function startServerProcess(
   const launch = async (): Promise<ChildProcess> => {
     said = ''
     const program = options.program ?? [SERVER]
-    // As in vitest.config.ts.
-    const line = [process.execPath, '--liftoff-only', ...program, 'start', ...(options.demo ? ['--demo'] : [])]
+    const line = [process.execPath, ...NODE_FLAGS, ...program, 'start', ...(options.demo ? ['--demo'] : [])]
     const limited = ['/bin/sh', '-c', `ulimit -n ${options.openFiles}; exec "$@"`, 'sh', ...line]
     const [command = '', ...args] = options.openFiles === undefined ? line : limited
     const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
