@@ -41,6 +41,8 @@ process.stdout.write(`${counts.passed} passed, ${counts.failed} failed${skipped}
 
 async function runTests(node, env) {
   const folder = mkdtempSync(join(inMemory() ?? tmpdir(), 'keyman-test-'))
+  // Whoever stops the tests wants the memory back, too.
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   const file = join(folder, 'results.json')
   try {
     const progress = join(root, 'scripts', 'progress-reporter.mjs')
