@@ -308,7 +308,7 @@ describe('the page', () => {
     })
     const long = invitation('guest@example.com', { lifetime: 30 * 86_400 })
     expect(await shownOf(await asked(thief, api.persons.invite, long))).toMatchObject({
-      'As administrator': 'no',
+      'As owner': 'no',
       'The link is good for': '30d',
     })
   })
@@ -321,7 +321,7 @@ describe('the page', () => {
     })
     expect(
       await shownOf(await asked(thief, api.persons.disable, { params: { identity: 'alice@example.com' } })),
-    ).toMatchObject({ 'Who alice@example.com is': expect.stringContaining('administrator, active') })
+    ).toMatchObject({ 'Who alice@example.com is': expect.stringContaining('owner, active') })
     // What is not there is said before anybody is asked to touch anything.
     expect(await outcome(call(thief, api.grants.remove, { params: { id: 'grant_0123456789' } }))).toBe('not-found')
   })

@@ -184,7 +184,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the row of a h
     await world.sql(`create table kept as select * from access_epoch;
       alter table host rename to real_host; alter table host_change rename to real_change;
       create function may_read() returns boolean language plpgsql as $$ begin
-        if current_query() like '%removed_at is null order by name%' then raise exception 'not now' using errcode = '57014'; end if;
+        if current_query() like '%"removed_at" is null order by "host"."name"%' then raise exception 'not now' using errcode = '57014'; end if;
         return true; end $$;
       create view host as select * from real_host where may_read();
       create view host_change as select version from real_change where may_read();

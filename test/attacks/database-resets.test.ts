@@ -114,7 +114,7 @@ describe.skipIf(!requires('postgresql'))('an administrator who resets another, a
       delete from enrolment_link where id in (select id from kept);
       select pg_advisory_lock(902); create sequence lies; grant usage on sequence lies to public;
       create function hold() returns trigger language plpgsql as $$ begin
-        if current_query() like 'update person set state%' then perform pg_advisory_xact_lock_shared(902); end if;
+        if current_query() like 'update "person" set "state"%' then perform pg_advisory_xact_lock_shared(902); end if;
         return null; end $$;
       create trigger hold before update on person for each statement execute function hold();
       create function let() returns trigger language plpgsql as
