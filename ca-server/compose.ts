@@ -192,7 +192,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       random,
       onError,
       persons: () => identity.persons.list(),
-      hostKnown: (name: HostName) => services.hosts.find(name) !== undefined,
+      hostNamed: (name: HostName) => services.hosts.find(name),
       hosts: () => services.hosts.living(),
     })
     const { access } = services

@@ -14,7 +14,7 @@ import {
 } from '#shared/names.ts'
 import { describe } from './decide.ts'
 import { givenTo, grantFact, grantId, memberFact, memberId } from './facts.ts'
-import type { By, Grant, NewGrant, Team, TeamChange } from './port.ts'
+import type { By, Grant, NewGrant, SelectableHost, Team, TeamChange } from './port.ts'
 import {
   deleteGrant,
   deleteMember,
@@ -32,8 +32,8 @@ export type ChangeDeps = {
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
-  /** Whether a living host has this name. */
-  readonly hostKnown: (name: HostName) => boolean
+  /** The living host of this name. */
+  readonly hostNamed: (name: HostName) => SelectableHost | undefined
   /** Throws `not-found` for a project or environment that is not there. */
   readonly assertIsThere: (place: Place) => void
   /** Throws where hosts could not be told what holds after this change: `change` makes that of what holds now. */
@@ -46,7 +46,7 @@ export type ChangeDeps = {
  * so a person who joins at the same moment is never missed, and nobody waits for the other in a circle.
  */
 export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promise<Grant> {
-  if (grant.kind === 'login' && 'host' in grant.hosts && !deps.hostKnown(grant.hosts.host))
+  if (grant.kind === 'login' && 'host' in grant.hosts && !deps.hostNamed(grant.hosts.host))
     throw new KeymanError('not-found', `there is no host ${grant.hosts.host}`, { hint: 'see `keyman host list`' })
   const place = placeNamedBy(grant)
   if (place !== undefined) deps.assertIsThere(place)

@@ -50,8 +50,8 @@ export type AccessDeps = {
   readonly random: (bytes: number) => Uint8Array
   /** Everybody who was enrolled, read from the database. */
   readonly persons: () => Promise<readonly PersonState[]>
-  /** Whether a living host has this name: a grant to one that is not there is a mistake. */
-  readonly hostKnown: (name: HostName) => boolean
+  /** The living host of this name: a grant to one that is not there is a mistake. */
+  readonly hostNamed: (name: HostName) => SelectableHost | undefined
   /** Every living host: whether a change makes more than one of them can be told. */
   readonly hosts: () => readonly SelectableHost[]
   /** Hears of a reload in the background that failed, and is tried again. */
@@ -130,8 +130,7 @@ export function createAccess(deps: AccessDeps): Access {
   function placeOf(grant: NewGrant | Grant): Place | undefined {
     const place = placeNamedBy(grant)
     if (place !== undefined || grant.kind === 'role') return place
-    const named = 'host' in grant.hosts ? grant.hosts.host : undefined
-    return deps.hosts().find(host => host.name === named)?.place
+    return 'host' in grant.hosts ? deps.hostNamed(grant.hosts.host)?.place : undefined
   }
   const contents = (place: Place) =>
     contentsOf(place, {

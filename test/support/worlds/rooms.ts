@@ -135,7 +135,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     ...(options.monotonic ? { monotonic: options.monotonic } : {}),
     random,
     persons: () => identity.persons.list(),
-    hostKnown: name => hosts.has(name),
+    hostNamed: name => (hosts.has(name) ? { name, labels: {} } : undefined),
     hosts: () => options.living ?? [],
   })
   late.access = access
