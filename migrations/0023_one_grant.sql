@@ -26,4 +26,6 @@ alter table access_grant
       and role is null
     when 'role' then role is not null and login is null and hosts is null and options is null and max_lifetime is null
     else false end);
+-- Whom it is to, what it gives and where never changes.
+grant update (ends_at, max_lifetime, options) on access_grant to keyman_runtime;
 create index access_grant_place on access_grant (place) where place is not null;

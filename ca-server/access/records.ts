@@ -74,13 +74,9 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
 /** What can be changed of it. */
 export async function updateGrant(t: Queryable, grant: Grant): Promise<void> {
   const endsAt = grant.endsAt === undefined ? null : new Date(grant.endsAt)
-  await run(
-    t,
-    builder
-      .update(accessGrant)
-      .set({ endsAt, ...columnsOf(grant) })
-      .where(eq(accessGrant.id, grant.id)),
-  )
+  const limits = grant.kind === 'login' ? { maxLifetime: grant.maxLifetime, options: grant.options } : {}
+  const changed = builder.update(accessGrant).set({ endsAt, ...limits })
+  await run(t, changed.where(eq(accessGrant.id, grant.id)))
 }
 
 function columnsOf(grant: Grant) {

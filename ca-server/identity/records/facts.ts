@@ -23,7 +23,7 @@ export const personFact = (person: {
   readonly userHandle: Uint8Array
 }): Fact => ({
   id: personId(person.identity),
-  is: { owner: person.owner, state: person.state, userHandle: toHex(person.userHandle) },
+  is: { administrator: person.owner, state: person.state, userHandle: toHex(person.userHandle) },
 })
 
 export const passkeyId = (id: string): string => `passkey:${id}`
@@ -145,7 +145,7 @@ export const linkFact = (link: {
     isFirst: link.isFirst,
     identity: link.identity,
     identityFixed: link.identityFixed,
-    owner: link.owner,
+    administrator: link.owner,
     createdBy: link.createdBy,
     endsAt: link.endsAt.toISOString(),
   },
