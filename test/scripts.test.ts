@@ -197,7 +197,7 @@ describe('npm test', () => {
   it('ends and names a test that blocks its worker', () => {
     const { status, stdout } = runTests(
       `it('waits for nothing', async () => {
-        await new Promise(resolve => setTimeout(resolve, 500))
+        await new Promise(resolve => setTimeout(resolve, 1_500))
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000)
       })`,
     )

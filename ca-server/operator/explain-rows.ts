@@ -23,8 +23,9 @@ export function explained(records: readonly string[]): (fact: Fact) => boolean {
     const { kind, target = '', details = {}, actor } = record.parse(JSON.parse(line))
     switch (kind) {
       case 'enrolled': {
-        const administrator = details.administrator === true
-        said.set(`person:${target}`, is => is.administrator === administrator && is.state === 'active')
+        // As records say it by now, and as those did that are taken over.
+        const owner = (details.owner ?? details.administrator) === true
+        said.set(`person:${target}`, is => is.administrator === owner && is.state === 'active')
         said.set('relying-party', always)
         break
       }

@@ -38,18 +38,20 @@ function keyOf(path, packages) {
  */
 export function licenceTexts(components) {
   const texts = components.map(({ name, version, licence, folder }) =>
-    [`${name} ${version} (${licence})`, ...ownTexts(folder)].join('\n\n'),
+    [`${name} ${version} (${licence})`, ...ownTexts(folder, licence)].join('\n\n'),
   )
   return `${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`
 }
 
-/** Files of that name, or what a README says under that heading. */
-function ownTexts(folder) {
+/** Files of that name, or what a README says under that heading; the text of the Apache licence is the same for everybody. */
+function ownTexts(folder, licence) {
   const names = readdirSync(folder).sort()
   const read = name => readFileSync(join(folder, name), 'utf8').trim()
   const files = names.filter(name => /^(licen[cs]e|copying|notice)/i.test(name))
   if (files.length > 0) return files.map(read)
   const readme = names.find(name => /^readme/i.test(name))
   const [, text = ''] = /^#+ licen[cs]e[^\n]*\n([\s\S]*)/im.exec(readme === undefined ? '' : read(readme)) ?? []
+  if (text.trim() === '' && licence === 'Apache-2.0')
+    return [readFileSync(join(import.meta.dirname, '..', '..', 'LICENSE'), 'utf8').trim()]
   return [text.trim()]
 }
