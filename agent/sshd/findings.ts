@@ -44,8 +44,14 @@ type Say = (about: Finding['about'], message: string, more?: Omit<Finding, 'abou
  * Homes are waited for and may never answer: so this is run in a process of its own (`look-around.ts`).
  */
 export async function findAround(config: AgentConfig, now: Date, homes: Homes, before?: Found): Promise<Found> {
-  if (before !== undefined && (await stateOf(config, before.places, now, homes)) === before.by) return before
+  if (
+    before !== undefined &&
+    [whatCounts(config, now), ...(await statesOf(before.places, homes))].join(' ') === before.by
+  )
+    return before
   const places = ['/etc/passwd', '/etc/shadow', '/etc/group', '/etc/nologin', sshdFiles(config).userAuthorities]
+  // Each state is taken before what it stands for is read: what changes meanwhile is looked at again.
+  const states = [whatCounts(config, now), ...(await statesOf(places, homes))]
   const found: Finding[] = []
   const say: Say = (about, message, { login, ...more } = {}) =>
     void found.push({
@@ -56,7 +62,9 @@ export async function findAround(config: AgentConfig, now: Date, homes: Homes, b
     const ofAnybody = await askSshd(config, ANYBODY, SOMEWHERE)
     ofEverybody(config, ofAnybody, say)
     const accounts = await accountsWithFiles(config, keySettings(config, ofAnybody), homes)
-    places.push(...accounts.flatMap(({ files }) => files))
+    const files = accounts.flatMap(account => account.files)
+    places.push(...files)
+    states.push(...(await statesOf(files, homes)))
     for (const { name, account, isGranted } of accounts)
       if (account === undefined && isGranted)
         say('narrows', `there is no Unix account ${name} here: nobody gets in as it`, { login: name })
@@ -81,8 +89,7 @@ export async function findAround(config: AgentConfig, now: Date, homes: Homes, b
   } catch (error) {
     say('remark', `what else decides who gets in could not be looked at: ${told(error).message}`)
   }
-  const by = await stateOf(config, places, now, homes)
-  return { places, by, findings: atMost(found), silent: homes.silent }
+  return { places, by: states.join(' '), findings: atMost(found), silent: homes.silent }
 }
 
 function ofEverybody(config: AgentConfig, answers: Answers, say: Say): void {
@@ -176,8 +183,12 @@ function authorityTypes(config: AgentConfig): string[] {
   }
 }
 
-async function stateOf(config: AgentConfig, places: readonly string[], now: Date, homes: Homes): Promise<string> {
-  const stats = await Promise.all(
+/** Accounts end by the day; the rest is sshd's own configuration. */
+const whatCounts = (config: AgentConfig, now: Date): string =>
+  `${now.toISOString().slice(0, 10)} ${fingerprintIfReadable(config)}`
+
+const statesOf = (places: readonly string[], homes: Homes): Promise<string[]> =>
+  Promise.all(
     places.map(async path => {
       try {
         const entry = await homes.ask(path, () => statIfThere(path))
@@ -188,9 +199,6 @@ async function stateOf(config: AgentConfig, places: readonly string[], now: Date
       }
     }),
   )
-  // Accounts end by the day.
-  return [now.toISOString().slice(0, 10), fingerprintIfReadable(config), ...stats].join(' ')
-}
 
 /** As many as go into one message to the server. */
 export function atMost(found: readonly Finding[]): Finding[] {

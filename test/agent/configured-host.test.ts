@@ -3,6 +3,8 @@ import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } f
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { doctor } from '#agent/commands/doctor.ts'
+import { type Found, findAround } from '#agent/sshd/findings.ts'
+import { type Homes, openHomes } from '#agent/sshd/homes.ts'
 import { lookAround } from '#agent/sshd/look-around.ts'
 import { MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
 import { type ConfiguredHost, configuredHost } from '#test/support/configured-host.ts'
@@ -140,6 +142,30 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
       ok: true,
       message: expect.stringContaining(`${fingerprint}`),
     })
+  })
+
+  it('looks again where something changes while it is looked at', async () => {
+    const keys = await start(({ folder }) => [`AuthorizedKeysFile ${folder}/%u.keys`])
+    const file = join(keys.sshd.folder, `${login}.keys`)
+    const line = readFileSync(`${keys.sshd.hostKey}.pub`, 'utf8')
+    const homes = openHomes()
+    const whileReading: Homes = {
+      silent: false,
+      ask: (path, look) =>
+        homes.ask(path, async () => {
+          const seen = await look()
+          // A text is what the keys are read as; a second key comes as soon as the first has been read.
+          if (path === file && typeof seen === 'string') appendFileSync(file, line)
+          return seen
+        }),
+    }
+    const count = ({ findings }: Found) => findings.find(finding => finding.login === login)?.message.split(' of ')[0]
+    writeFileSync(file, line)
+    const first = await findAround(keys.agent.config, new Date(), whileReading)
+    expect(count(first)).toBe('1 plain key')
+    const second = await findAround(keys.agent.config, new Date(), homes, first)
+    expect(count(second)).toBe('2 plain keys')
+    expect(await findAround(keys.agent.config, new Date(), homes, second)).toBe(second)
   })
 
   it.each([
