@@ -272,7 +272,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
   it('invitations are listed, and ended before anybody has used them', async () => {
     const { link } = await json('person', 'invite', 'carol@example.com', '--owner')
     const { stdout } = await laptop.keyman(['invitation', 'list'])
-    const [, id = ''] = /^(\S+) +carol@example\.com +owner +alice@example\.com +/m.exec(stdout) ?? []
+    const [, id = ''] = /^(\S+) +carol@example\.com +yes +alice@example\.com +/m.exec(stdout) ?? []
     expect((await json('invitation', 'list')).invitations).toMatchObject([{ id, identity: 'carol@example.com' }])
     const alone = await laptop.keyman(['invitation', 'remove', id])
     expect([alone.code, alone.stderr]).toEqual([2, expect.stringContaining('keyman: hint: add --yes')])
@@ -321,7 +321,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     expect((await change('bob@example.com', 'maybe')).code).toBe(2)
     expect((await change('alice@example.com', 'no')).code).toBe(7)
     expect((await change('bob@example.com', 'yes')).stderr).toContain('bob@example.com is an owner.\n')
-    expect((await laptop.keyman(['person', 'list'])).stdout).toMatch(/bob@example\.com +owner +active/)
+    expect((await laptop.keyman(['person', 'list'])).stdout).toMatch(/bob@example\.com +yes +active/)
     expect((await change('bob@example.com', 'no')).stderr).toContain('bob@example.com is no owner.\n')
   })
   it('an owner who is reset waits for the yes of another than who did it', async () => {
@@ -336,7 +336,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     const dan = await enrol(server, reset.stdout.split('\n')[0] ?? '', 'dan@example.com')
     expect(dan.identity).toBe('dan@example.com')
     const { stdout } = await laptop.keyman(['person', 'list'])
-    expect(stdout).toMatch(/dan@example\.com +owner +waits for the yes of another than alice@example\.com/)
+    expect(stdout).toMatch(/dan@example\.com +yes +waits for the yes of another than alice@example\.com/)
     const own = await laptop.keyman(['person', 'enable', 'dan@example.com'])
     expect([own.code, own.stderr]).toEqual([4, expect.stringContaining('you have reset dan@example.com yourself')])
     // Whoever administered and does no more is signed out.

@@ -159,9 +159,7 @@ describe('teams and grants', () => {
     const asked = { actor: { kind: 'person' as const, identity: bob }, requestId: 'req_try', from: '192.0.2.7' }
     await rooms.access.requireRole({ kind: 'person', identity: root }, look, by())
     const refused = rooms.access.requireRole({ kind: 'person', identity: bob }, look, asked)
-    expect(await refusal(refused)).toBe(
-      'denied: this takes a role that you do not have: person.read on the organisation',
-    )
+    expect(await refusal(refused)).toBe('denied: this takes a role that you do not have: person.read')
     const [entry] = await rooms.ledger.list({ limit: 1, kind: 'denied' })
     expect(JSON.parse(entry?.record ?? '{}')).toMatchObject({
       ...asked,

@@ -180,21 +180,30 @@ export function createAccess(deps: AccessDeps): Access {
         const reason = decision.reasons.join('; ')
         const target = wants()[0]?.action ?? 'nothing'
         await deps.ledger.append({ ...by, kind: 'denied', target, decision: 'deny', reason })
-        throw new KeymanError('denied', decision.message, { hint: 'ask an administrator' })
+        throw new KeymanError('denied', decision.message, {
+          hint: 'keyman role list names the roles that give it; ask somebody who has one, or an owner',
+        })
       }
       const held = (epochs: Role['epochs']): Role => ({ epochs, again, holds: () => decided().allow })
       const decision = decided()
       return decision.allow ? held(decision.epochs) : again()
     },
     takes: {
-      giving: grant => [want('grant.add', placeOf(grant)), ...givenBy(grant)],
-      changing(id) {
-        const grant = current().byId.get(id)
-        return [want('grant.change', grant && placeOf(grant)), ...(grant ? givenBy(grant) : [])]
-      },
+      giving: grant => [want('grant.add', placeOf(grant))],
+      changing: id => [want('grant.change', placeOfId(id))],
       takingAway: id => [want('grant.remove', placeOfId(id))],
-      being,
       touching: identity => (mayBeOwner(identity) ? [{ action: 'owner.change' }] : []),
+    },
+    gives: {
+      grant: givenBy,
+      changed(id, { endsAt }) {
+        const grant = current().byId.get(id)
+        if (!grant) return []
+        const { endsAt: before, ...rest } = grant
+        const end = endsAt === undefined ? before : (endsAt ?? undefined)
+        return givenBy(end === undefined ? rest : { ...rest, endsAt: end })
+      },
+      being,
     },
     placeOf,
     places: {

@@ -18,7 +18,7 @@ import type {
   RoleAction,
   Subject,
 } from './port.ts'
-import { missing, rolesOf, roleText, wantText } from './roles.ts'
+import { lastsText, missing, rolesOf, roleText, wantText } from './roles.ts'
 import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot, selects } from './snapshot.ts'
 
 /** Pure: may they. Everything that no rule below allows is denied, with reasons that an administrator can read. */
@@ -154,7 +154,8 @@ function byRole(snapshot: Snapshot, now: Date, person: KnownPerson, { wants }: R
   const has = held.length === 0 ? 'no role' : `only the roles ${held.map(roleText).join(', ')}`
   return deny(
     `${person.identity} has ${has}: none gives ${wantText(want)}`,
-    `this takes a role that you do not have: ${wantText(want)}`,
+    // Not where: that something is there, and in which place, is for whoever may read it.
+    `this takes a role that you do not have: ${want.action}${lastsText(want.until)}`,
   )
 }
 

@@ -31,8 +31,12 @@ export type SelectableHost = {
   readonly place?: Place | undefined
 }
 
-/** One thing to be done, and in which place: without one to the organisation itself; `anywhere`: it is asked whether there is any place at all. */
-export type Want = { readonly action: ActionName; readonly in?: Place | 'anywhere' | undefined }
+/** One thing to be done, and in which place: without one to the organisation itself; `anywhere`: it is asked whether there is any place at all. `until`: of what is given, Unix milliseconds, Infinity for good. */
+export type Want = {
+  readonly action: ActionName
+  readonly in?: Place | 'anywhere' | undefined
+  readonly until?: number
+}
 
 /** Who wants something: any `Caller` of `identity` fits, and so does a person named by an administrator who asks why. */
 export type Subject =
@@ -117,8 +121,8 @@ export interface Access {
   whyDo(
     asker: PersonIdentity,
     person: PersonIdentity,
-    want: { readonly action: ActionName; readonly in?: Place | undefined },
-  ): Omit<z.infer<typeof schemas.actionAnswer>, 'person'>
+    want: Want,
+  ): Omit<z.infer<typeof schemas.actionAnswer>, 'person' | 'in'>
   /**
    * What takes a role: `wants` says what, and is asked again when it is decided again. Who has none is refused: the try is recorded with its
    * reasons, and throws `denied` with what they may know. What comes back goes with whatever is done by it (`identity.act`).
@@ -128,15 +132,21 @@ export interface Access {
     wants: () => readonly Want[],
     by: Pick<Entry, 'actor' | 'requestId' | 'from'>,
   ): Promise<Role>
-  /** What it takes to give this, or to take away what this ID names: the right to grant there, and all that it gives. */
+  /** What it takes to give this, or to change or take away what this ID names: the right to do so there. */
   readonly takes: {
     giving(grant: NewGrant): Want[]
     changing(id: string): Want[]
     takingAway(id: string): Want[]
-    /** To become this person by a link, or to come into this team. */
-    being(who: PersonIdentity | `team:${string}`): Want[]
     /** To change whether and how this person is here. */
     touching(person: PersonIdentity): Want[]
+  }
+  /** What somebody can do by it afterwards: nobody gives what they don't have. */
+  readonly gives: {
+    grant(grant: NewGrant): Want[]
+    /** The grant of this ID, with this change. */
+    changed(id: string, change: GrantChange): Want[]
+    /** To become this person by a link, or to come into this team. */
+    being(who: PersonIdentity | `team:${string}`): Want[]
   }
   /** Projects and their environments. */
   readonly places: {

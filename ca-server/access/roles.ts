@@ -6,25 +6,36 @@ import { isLive, type KnownPerson, type Snapshot } from './snapshot.ts'
 
 /** Pure: what roles let somebody do, and where. */
 
-/** A role that somebody has; without `in` on the whole organisation. */
-type HeldRole = { readonly role: RoleName | 'owner'; readonly in?: Place | undefined; readonly via: string }
+/** A role that somebody has; without `in` on the whole organisation. `until`: when it ends, Unix milliseconds, Infinity for good. */
+type HeldRole = {
+  readonly role: RoleName | 'owner'
+  readonly in?: Place | undefined
+  readonly until: number
+  readonly via: string
+}
 
 /** By their own grants, by those of their teams, and as an owner. */
 export function rolesOf(snapshot: Snapshot, person: KnownPerson, now: Date): HeldRole[] {
   const granted = [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who =>
     liveRoles(snapshot, who, now),
   )
-  return person.owner ? [{ role: 'owner', via: person.identity }, ...granted] : granted
+  return person.owner ? [{ role: 'owner', until: Infinity, via: person.identity }, ...granted] : granted
 }
 
 const liveRoles = (snapshot: Snapshot, who: string, now: Date): HeldRole[] =>
   (snapshot.rolesTo.get(who) ?? [])
     .filter(grant => isLive(grant, now))
-    .map(({ role, in: where }) => ({ role, in: where, via: who }))
+    .map(({ role, in: where, endsAt }) => ({ role, in: where, until: endOf(endsAt), via: who }))
 
-/** Whether this role is enough. A role on a project is one on its environments; what is done to the organisation takes one on it. */
-const covers = (held: HeldRole, { action, in: where }: Want): boolean =>
+const endOf = (endsAt: string | undefined): number => (endsAt === undefined ? Infinity : Date.parse(endsAt))
+
+/**
+ * Whether this role is enough. A role on a project is one on its environments; what is done to the organisation takes one on it; what is
+ * given for longer than the role lasts takes a longer one.
+ */
+const covers = (held: HeldRole, { action, in: where, until = 0 }: Want): boolean =>
   ROLES[held.role].includes(action) &&
+  held.until >= until &&
   (held.in === undefined || where === 'anywhere' || (where !== undefined && isWithin(where, held.in)))
 
 export const rolesThatGive = (held: readonly HeldRole[], want: Want): HeldRole[] =>
@@ -35,8 +46,8 @@ export const missing = (held: readonly HeldRole[], wants: readonly Want[]): Want
   wants.find(want => !held.some(role => covers(role, want)))
 
 /** All that a role gives, one by one: nobody gives more than they have, and what they give is all of this. */
-export const allOf = ({ role, in: where }: Pick<HeldRole, 'role' | 'in'>): Want[] =>
-  ROLES[role].map(action => ({ action, ...(where === undefined ? {} : { in: where }) }))
+const allOf = ({ role, in: where, until }: Omit<HeldRole, 'via'>): Want[] =>
+  ROLES[role].map(action => ({ action, until, ...(where === undefined ? {} : { in: where }) }))
 
 /** What whoever gets the place of this person, or comes into this team, can do by it; disabled or not. */
 export function powersOf(snapshot: Snapshot, who: PersonIdentity | `team:${string}`, now: Date): Want[] {
@@ -45,8 +56,13 @@ export function powersOf(snapshot: Snapshot, who: PersonIdentity | `team:${strin
 }
 
 /** What somebody gives who gives this. */
-export const givenBy = (grant: Grant | NewGrant): Want[] => (grant.kind === 'role' ? allOf(grant) : [])
+export const givenBy = (grant: Grant | NewGrant): Want[] =>
+  grant.kind === 'role' ? allOf({ role: grant.role, in: grant.in, until: endOf(grant.endsAt) }) : []
 
-export const wantText = ({ action, in: where }: Want): string =>
-  `${action} on ${where === 'anywhere' ? 'anything' : scopeText(where)}`
+export const wantText = ({ action, in: where, until }: Want): string =>
+  `${action} on ${where === 'anywhere' ? 'anything' : scopeText(where)}${lastsText(until)}`
+export const lastsText = (until: number | undefined): string => {
+  if (until === undefined) return ''
+  return until === Infinity ? ', for good' : `, until ${new Date(until).toISOString()}`
+}
 export const roleText = ({ role, in: where, via }: HeldRole): string => `${role} on ${scopeText(where)} by ${via}`

@@ -1,8 +1,7 @@
-import type { ActionName } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName, PersonIdentity, Place } from '#shared/names.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { decide } from './decide.ts'
-import type { SelectableHost, Why } from './port.ts'
+import type { SelectableHost, Want, Why } from './port.ts'
 import { rolesOf, rolesThatGive, roleText } from './roles.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -44,16 +43,16 @@ export function whyDo(
   }: {
     readonly asker: PersonIdentity
     readonly person: PersonIdentity
-    readonly want: { readonly action: ActionName; readonly in?: Place | undefined }
+    readonly want: Want
   },
 ) {
   const looks = mayExplain(snapshot, now, asker)
   if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'do', wants: [want] })
-  if (!decision.allow) return { ...want, allowed: false, roles: [], reasons: [...decision.reasons] }
+  if (!decision.allow) return { action: want.action, allowed: false, roles: [], reasons: [...decision.reasons] }
   const known = snapshot.persons.get(person)
   const roles = known ? rolesThatGive(rolesOf(snapshot, known, now), want).map(roleText) : []
-  return { ...want, allowed: true, roles, reasons: [] }
+  return { action: want.action, allowed: true, roles, reasons: [] }
 }
 
 const mayExplain = (snapshot: Snapshot, now: Date, asker: PersonIdentity) =>

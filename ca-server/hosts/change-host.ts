@@ -6,8 +6,8 @@ import { invalid, KeymanError } from '#shared/errors.ts'
 import { labelsText } from '#shared/grant-text.ts'
 import { type HostName, isPersonIdentity, type Labels, type PersonIdentity, parseHostName } from '#shared/names.ts'
 import { changedNameFacts, hostFact, isNameTaken } from './facts.ts'
-import { checkSuffix, noSuchHost, removedMeanwhile, taken } from './name-host.ts'
-import type { HostChange, HostsDeps, HostView } from './port.ts'
+import { assertStillIn, checkSuffix, noSuchHost, removedMeanwhile, taken } from './name-host.ts'
+import type { DecidedIn, HostChange, HostsDeps, HostView, NewHost } from './port.ts'
 import { bumpChange, type HostRow, selectByName, selectTaken, updateHost, viewOf } from './records.ts'
 import { hostSubject } from './snapshot.ts'
 
@@ -19,22 +19,30 @@ export async function changeHost(
   name: HostName,
   change: HostChange,
   by: By,
+  from?: DecidedIn,
 ): Promise<{ host: HostView; outside: PersonIdentity[]; namesGoodUntil: Date | undefined }> {
   await deps.ledger.follow()
   try {
-    return await changeIn(deps, name, change, by)
+    return await changeIn(deps, name, change, by, from)
   } catch (error) {
     if (!(error instanceof StoreError) || error.kind !== 'foreign-key' || !change.in) throw error
     throw removedMeanwhile(change.in)
   }
 }
 
-function changeIn(deps: HostsDeps, name: HostName, change: HostChange, by: By): ReturnType<typeof changeHost> {
+function changeIn(
+  deps: HostsDeps,
+  name: HostName,
+  change: HostChange,
+  by: By,
+  from: DecidedIn | undefined,
+): ReturnType<typeof changeHost> {
   // What is being issued to this host for a name that it loses is found by the revocation, or is refused (invariant 2).
   return deps.act(by, { name: 'host change', changes: [hostSubject(name)] }, async t => {
     // One change of hosts after the other from here on: what is read now is what is changed.
     await bumpChange(t)
     const { row, before, after } = await plan(deps, t, name, change)
+    assertStillIn(from, row)
     await updateHost(t, row.id, after)
     const lost = before.aliases.filter(alias => !after.aliases.includes(alias))
     const added = after.aliases.filter(alias => !before.aliases.includes(alias))
@@ -59,7 +67,7 @@ function changeIn(deps: HostsDeps, name: HostName, change: HostChange, by: By): 
 export async function changeInWords(deps: Deps, on: Queryable, name: HostName, change: HostChange): Promise<Line[]> {
   const { row, before, after } = await plan(deps, on, name, change)
   const [was, is] = [settings(before), settings(after)]
-  const { gained, gone, otherwise } = difference(deps, before, after)
+  const { gained, gone, still, otherwise } = difference(deps, before, after)
   const lines: (readonly [string, string | undefined])[] = [
     ['Host', name],
     ['Known here as', row.id],
@@ -71,11 +79,21 @@ export async function changeInWords(deps: Deps, on: Queryable, name: HostName, c
             [`${word}, then`, is[field]],
           ],
     ),
+    ['Get in still', listed(still)],
     ['Get in then', listed(gained)],
     ['Get in no more', listed(gone)],
     ['Get in by other rules', listed(otherwise)],
   ]
   return lines.flatMap(([name, value]) => (value === undefined || value === '' ? [] : [{ name, value }]))
+}
+
+/** Who gets in by what is granted already, for whoever is to touch a passkey for a new host: by its labels and place, or by its very name. */
+export function addInWords(
+  { principalsFor }: Pick<Deps, 'principalsFor'>,
+  { name, labels, in: place }: NewHost,
+): Line[] {
+  const getIn = [...entries(principalsFor({ name: parseHostName(name, 'name'), labels, place })).keys()]
+  return [{ name: 'Get in there', value: listed(getIn) || 'nobody yet' }]
 }
 
 type Changeable = Pick<HostRow, 'name' | 'labels' | 'place' | 'aliases' | 'address' | 'port'>
@@ -155,6 +173,7 @@ function difference({ principalsFor }: Deps, before: Changeable, after: Changeab
   return {
     gained: names(is, name => !was.has(name)),
     gone: names(was, name => !is.has(name)),
+    still: names(is, name => was.get(name) === is.get(name)),
     otherwise: names(is, name => was.has(name) && was.get(name) !== is.get(name)),
   }
 }

@@ -4,7 +4,7 @@ import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
-import { changeHost, changeInWords } from './change-host.ts'
+import { addInWords, changeHost, changeInWords } from './change-host.ts'
 import { hostFact, hostId, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
@@ -197,8 +197,8 @@ export function createHosts(given: HostsDeps): Hosts {
       if (!row) throw noSuchHost(name)
       return viewOf(row, now())
     },
-    async remove(name, by) {
-      const removed = await removeHost(deps, name, by)
+    async remove(name, by, from) {
+      const removed = await removeHost(deps, name, by, from)
       // By what the log says, whatever became of the row.
       await deps.ledger.follow()
       // Here at once, elsewhere by the notification.
@@ -207,14 +207,15 @@ export function createHosts(given: HostsDeps): Hosts {
       await store.notify('revocations', '')
       return removed
     },
-    async change(name, change, by) {
-      const made = await changeHost(deps, name, change, by)
+    async change(name, change, by, from) {
+      const made = await changeHost(deps, name, change, by, from)
       await deps.ledger.follow()
       await snapshot.reload()
       await store.notify('hosts', '')
       if (made.namesGoodUntil !== undefined) await store.notify('revocations', '')
       return made
     },
+    addWords: host => addInWords(deps, host),
     async words(on, name, change) {
       if (change !== undefined) return changeInWords(deps, on, name, change)
       const row = await selectByName(on, name)

@@ -6,7 +6,7 @@ import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
 import { type HostName, type Place, parseHostName } from '#shared/names.ts'
 import { goneHost, hostFact, hostId, hostNameFacts, idOfName, isNameTaken, tokenFact } from './facts.ts'
-import type { HostsDeps, HostView, NewHost } from './port.ts'
+import type { DecidedIn, HostsDeps, HostView, NewHost } from './port.ts'
 import {
   bumpChange,
   type HostRow,
@@ -90,7 +90,9 @@ export const taken = ({ name, host }: { name: string; host: string }): KeymanErr
   new KeymanError(
     'conflict',
     host === name ? `there is a host ${name} already` : `${name} is an alias of the host ${host} already`,
-    { hint: `a living host's name is never given to a second: keyman host remove ${host} first` },
+    {
+      hint: `a living host's name is never given to a second: first keyman host ${host === name ? `remove ${host}` : `change ${host} --no-alias ${name}`}`,
+    },
   )
 
 export function checkSuffix(field: string, name: HostName, suffixes: readonly string[]): void {
@@ -105,8 +107,19 @@ export function checkSuffix(field: string, name: HostName, suffixes: readonly st
 export const removedMeanwhile = (place: Place): KeymanError =>
   new KeymanError('conflict', `${place} was removed at this moment`, { hint: 'see keyman project list' })
 
+/** Whoever may do something in one place has not been asked for another. Locked by nothing: who moves a host changes its epoch first. */
+export function assertStillIn(from: DecidedIn | undefined, row: Pick<HostRow, 'place'> | undefined): void {
+  if (!from || !row || row.place === from.place) return
+  throw new KeymanError('conflict', 'the host was moved to another project meanwhile', { hint: 'try again' })
+}
+
 /** Takes a host out. See the door. */
-export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promise<{ goodUntil: Date }> {
+export async function removeHost(
+  deps: HostsDeps,
+  name: HostName,
+  by: By,
+  from?: DecidedIn,
+): Promise<{ goodUntil: Date }> {
   // The one that counts: somebody may have put another of this name in its place.
   const [row] = await vouchedHost(deps, name)
   // One whose row is hidden goes by the log.
@@ -114,6 +127,7 @@ export async function removeHost(deps: HostsDeps, name: HostName, by: By): Promi
   if (id === undefined) throw noSuchHost(name)
   // Invariant 2: what is being issued to this host ends before, and is then found; or is refused.
   return deps.act(by, { name: 'host remove', changes: [hostSubject(name)] }, async t => {
+    if (row) assertStillIn(from, await selectByName(t, name))
     // By the log: a trigger may keep the row as it is, which counts for nothing from now on.
     if (!(await setRemoved(t, id, deps.now())) && !deps.ledger.facts.has(hostId(id))) throw noSuchHost(name)
     // Before anything is recorded: who adds a host takes this row first and the log's head after it.

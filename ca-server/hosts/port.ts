@@ -132,6 +132,9 @@ export type HostConnection = {
   closed(): void
 }
 
+/** The place in which it was decided that somebody may. */
+export type DecidedIn = { readonly place: Place | undefined }
+
 export interface Hosts {
   /** Loads the living hosts, and hears notifications, before anybody may call. */
   start(): Promise<void>
@@ -146,20 +149,25 @@ export interface Hosts {
   list(): Promise<HostView[]>
   /** Throws `not-found`. */
   show(name: HostName): Promise<HostView>
+  /** Who gets in on such a host by what is granted already. */
+  addWords(host: NewHost): Line[]
   /**
    * Takes a host out: its certificates are revoked and its stream closes at once. Gives when the last of them would have ended:
-   * until then whoever has not heard of it believes the host. Throws `not-found`.
+   * until then whoever has not heard of it believes the host. `from`: the place that it was decided in. Throws `not-found`, `conflict`
+   * where it is in another by now.
    */
-  remove(name: HostName, by: By): Promise<{ readonly goodUntil: Date }>
+  remove(name: HostName, by: By, from?: DecidedIn): Promise<{ readonly goodUntil: Date }>
   /**
    * Changes all that is named, or nothing. Gives who does not get in as somebody any more; and where the host lost a name,
    * until when whoever has not heard of it believes it by that: its certificates are revoked, and it gets new ones. Throws
-   * `not-found`, `conflict` where a living host has the name already or nothing would change, `invalid-input`.
+   * `not-found`, `conflict` where a living host has the name already, nothing would change, or it is in another place than `from`,
+   * `invalid-input`.
    */
   change(
     name: HostName,
     change: HostChange,
     by: By,
+    from?: DecidedIn,
   ): Promise<{
     readonly host: HostView
     readonly outside: readonly PersonIdentity[]

@@ -104,6 +104,9 @@ async function serve(
   try {
     const takes = prepared.takes().length > 0
     if (takes && !caller) throw new KeymanError('internal', `${route.action} takes a role, and nobody is known`)
+    // Ending something is free for who may; what is refused, and recorded, is nobody's for nothing.
+    if (takes && caller && isFree(gate, route, caller) && !prepared.takes().every(want => gate.may(caller, want)))
+      callers.take(bucketOf(caller), route.cost)
     const role = takes && caller ? await gate.requireRole(caller, prepared.takes, raw) : undefined
     if (!caller || !route.touch) return await prepared.run({ role })
     const consented = await gate.touches.require(caller, askedFor(options, route, raw, prepared), touch)
@@ -119,7 +122,7 @@ type Prepared = ReturnType<Handled['prepare']>
 
 const askedFor = ({ gate }: AppOptions, route: Route, raw: RawRequest, prepared: Prepared) => ({
   action: actionWords(route.action),
-  mandated: route.mandated === true,
+  mandated: route.mandated === true && prepared.gives().length === 0,
   request: requestText({ ...route, params: raw.params, query: prepared.query, body: prepared.body }),
   shown: (on: Queryable) => prepared.shown(on, gate.touches.digest),
   from: raw.from,

@@ -43,8 +43,10 @@ export type Handled = {
     /** As the schemas read them. */
     readonly query: unknown
     readonly body: unknown
-    /** What it takes to be let in, as things are at the moment; nothing for what is one's own. */
+    /** What it takes to be let in, as things are at the moment; nothing for what is one's own. What it gives, it takes too. */
     takes(): readonly Want[]
+    /** What somebody can do by it afterwards: no mandate covers that. */
+    gives(): readonly Want[]
     /** For routes that want a touch: the whole request in words, and what its IDs name. */
     shown(on: Queryable, digest: (secret: string) => string): Promise<Line[]>
     run(given: Given): Promise<unknown>
@@ -55,7 +57,7 @@ export type Handled = {
  * Pairs a route with its handler, keeping the schemas' types. The handler calls one service and shapes the answer; it
  * decides nothing. `names`: what the request's IDs and names stand for, read by this handle, which may be a transaction's. `takes`:
  * what a route whose action takes a role asks for beside; of one that is done in a place, all of it. Throws a TypeError where it
- * does not say.
+ * does not say. `gives`: what somebody can do by it afterwards.
  */
 export function handle<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
@@ -63,9 +65,11 @@ export function handle<Query, Body, Answer>(
   {
     names = async () => [],
     takes,
+    gives,
   }: {
     readonly names?: (request: ApiRequest<Query, Body>, on: Queryable) => Promise<readonly Line[]>
     readonly takes?: (request: ApiRequest<Query, Body>) => readonly Want[]
+    readonly gives?: (request: ApiRequest<Query, Body>) => readonly Want[]
   } = {},
 ): Handled {
   const { action } = route
@@ -92,8 +96,9 @@ export function handle<Query, Body, Answer>(
         ],
         takes() {
           if (described.by !== 'role') return []
-          return [...(isInPlace ? [] : [{ action }]), ...(takes?.(request) ?? [])]
+          return [...(isInPlace ? [] : [{ action }]), ...(takes?.(request) ?? []), ...(gives?.(request) ?? [])]
         },
+        gives: () => gives?.(request) ?? [],
         run: given => handler({ ...request, ...given }),
       }
     },

@@ -74,7 +74,7 @@ export async function suspendAllIn(
   await deleteAllChallenges(t)
   return {
     suspended: suspended.map(({ identity }) => identity),
-    taken: [...demoted.map(({ identity }) => `administrator:${identity}`), ...passkeys.map(({ id }) => id)],
+    taken: [...demoted.map(({ identity }) => `owner:${identity}`), ...passkeys.map(({ id }) => id)],
     facts: [
       ...[...new Set([...suspended, ...demoted])].map(person =>
         personFact({

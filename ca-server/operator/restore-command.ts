@@ -61,9 +61,7 @@ export async function restoreCommand(
         : 'These may have been disabled meanwhile, and can not sign in until an administrator has confirmed them:',
     )
     for (const identity of suspended) say(`  ${identity}`)
-    say(
-      '  keyman person enable PERSON   confirms one. No administrator among those kept? keyman-server admin-link PERSON',
-    )
+    say('  keyman person enable PERSON   confirms one. No owner among those kept? keyman-server admin-link PERSON')
   }
   say('Next: keyman-server start')
   say(`  other servers of this database: keyman-server start --checkpoint FILE, with a copy of ${checkpointFile}`)

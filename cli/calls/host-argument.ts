@@ -5,6 +5,7 @@ import { requireSession } from '../context/context.ts'
 import { folders } from '../context/folders.ts'
 import { readAliases } from '../ssh/aliases.ts'
 import { usage } from '../terminal/command.ts'
+import { may } from './may.ts'
 import { callAsPerson } from './session-call.ts'
 
 /**
@@ -16,9 +17,10 @@ export async function hostArgument(text: string, field: string): Promise<HostNam
   const declared = readAliases(folders()).find(({ alias }) => alias === typed)
   const name = parseHostName(declared?.host ?? typed, field)
   if (name.includes('.')) return name
-  const { context, session } = requireSession(folders(), new Date())
-  // Administrators mean also hosts on which they have no login themselves.
-  const known = session.owner ? (await callAsPerson(api.hosts.list)).hosts : context.hosts
+  const { context } = requireSession(folders(), new Date())
+  // Whoever may read hosts means also those on which they have no login themselves.
+  const read = (await may('host.read')) ? (await callAsPerson(api.hosts.list)).hosts : []
+  const known = [...read, ...context.hosts]
   const names = new Set(known.map(host => host.name))
   return parseHostName(wholeName(name, [...names], context.hostSuffixes), field)
 }

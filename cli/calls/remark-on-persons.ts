@@ -1,5 +1,6 @@
 import { api } from '#shared/api/index.ts'
 import { remark } from '../terminal/terminal.ts'
+import { may } from './may.ts'
 import { callAsPerson } from './session-call.ts'
 
 /**
@@ -9,10 +10,8 @@ import { callAsPerson } from './session-call.ts'
 export async function remarkOnPersons(whose: readonly string[]): Promise<void> {
   const names = whose.filter(who => !who.startsWith('team:'))
   if (names.length === 0) return
-  const persons = await callAsPerson(api.persons.list).then(
-    answer => answer.persons,
-    () => undefined,
-  )
+  const look = async () => ((await may('person.read')) ? (await callAsPerson(api.persons.list)).persons : undefined)
+  const persons = await look().catch(() => undefined)
   if (persons === undefined) return
   for (const name of names) {
     const person = persons.find(({ identity }) => identity === name)

@@ -16,8 +16,8 @@ const list = command({
   help: `keyman session list: which sessions are open, newest first
 usage: keyman session list [--person P | --everybody] [--json]
 
-  --person P   another person's (administrators)
-  --everybody  those of all persons (administrators)
+  --person P   another person's; it takes the role operator or administrator
+  --everybody  those of all persons; the same
 
 Of a machine LAST USED is its newest certificate, of a browser a request.
 PROVEN BY is the passkey that was touched last in that session.
@@ -60,7 +60,7 @@ usage: keyman session end ID [--reason TEXT] [--wait 5 | --no-wait] [--json]
 ${WAIT_HELP}
   --reason TEXT      kept in the audit log; of another person's session
 
-One's own needs no touch. Another person's is for administrators; everything
+One's own needs no touch. Another person's takes the role operator or administrator; everything
 that a person has ends by: keyman revoke --person P
 Exit code 9: not every connected host has confirmed in time.
 example:
@@ -85,7 +85,7 @@ example:
         },
         { reason: '--reason' },
       )
-    // One's own first, which needs no touch; of whatever is not, administrators decide.
+    // One's own first, which needs no touch; of whatever is not, it takes a role.
     const answer = await callAsPerson(api.sessions.end, { params: { id }, ...waiting(wait) }).catch(
       (error: unknown) => {
         if (error instanceof KeymanError && error.code === 'not-found') return ofAnother()

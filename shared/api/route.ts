@@ -29,7 +29,7 @@ export type Route<Query = unknown, Body = unknown, Answer = unknown> = {
    * once; the same request with the same touch gets the first answer.
    */
   readonly touch?: true
-  /** A mandate (`api.mandates`) covers it too. Not: what makes administrators, lets somebody in, or touches keys and trust. */
+  /** A mandate (`api.mandates`) covers it too, where it gives nobody a role. Not: what makes owners, lets somebody in, or touches keys and trust. */
   readonly mandated?: true
   readonly summary: string
   /** For how many requests of its caller it counts (default 1): a certificate lives on, and may have to be revoked. */

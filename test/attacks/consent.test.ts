@@ -423,13 +423,13 @@ describe('a mandate', () => {
   const begin = (session: ApiSession, lifetime = 600) =>
     call(session.connection, api.mandates.begin, { body: bodyOf(api.mandates.begin, { lifetime }) })
 
-  it('is asked for as what it is, is a touch of its own, and gives neither administrators, invitations, persons, passkeys nor trust', async () => {
+  it('is asked for as what it is, is a touch of its own, and gives neither roles, invitations, persons, passkeys nor trust', async () => {
     const transaction = await asked(thief, api.mandates.begin, { body: { lifetime: 600 } })
     expect(await shownOf(transaction)).toEqual({
       For: '10m',
       Allows: 'everything that you may administer but the following, from this session',
       'But not':
-        'admin, invitation remove, passkey add, passkey remove, passkey rename, person change, person disable, person enable, person invite, person reset, trust publish',
+        'admin, invitation remove, passkey add, passkey remove, passkey rename, person change, person disable, person enable, person invite, person reset, trust publish, giving a role, by a grant or a team',
     })
     const session = await logIn(world.server, alice)
     const own = untouched(session.connection)
@@ -441,6 +441,16 @@ describe('a mandate', () => {
     await asked(own, api.persons.invite, invitation('eve@example.com'))
     await asked(own, api.persons.disable, { params: { identity: 'bob@example.com' } })
     await asked(own, api.mandates.begin, { body: { lifetime: 600 } })
+    const role = { body: bodyOf(api.grants.add, { kind: 'role', who: 'team:mighty', role: 'administrator' }) }
+    const login = { body: bodyOf(api.grants.add, { who: 'team:mighty', login: 'x', hosts: { labels: { env: 'x' } } }) }
+    expect(await outcome(call(own, api.teams.addMembers, team('mighty', ['bob@example.com'])))).toBe('done')
+    expect(await outcome(call(own, api.grants.add, login))).toBe('done')
+    await asked(own, api.grants.add, role)
+    const given = await call(session.connection, api.grants.add, role)
+    // Whoever comes into the team has its role.
+    await asked(own, api.teams.addMembers, team('mighty', ['mal@example.com']))
+    await asked(own, api.grants.change, { params: { id: given.id }, body: { endsAt: null } })
+    expect(await outcome(call(own, api.grants.remove, { params: { id: given.id } }))).toBe('done')
     // Nor from any other session of the same person.
     await asked(thief, api.teams.addMembers, team('quick', ['mal@example.com']))
   })

@@ -152,6 +152,25 @@ describe('an admin of one environment', () => {
     expect([await change(ed, { in: null }), await change(pia, { labels: { env: 'prod' } })]).toEqual(['denied', 'done'])
   })
 
+  it('a role that ends gives none that lasts longer, neither to others nor to themselves', async () => {
+    const ends = new Date(Date.now() + 3_600_000).toISOString()
+    const tom = await newcomer('tom@example.com')
+    const body = (more: object) =>
+      bodyOf(api.grants.add, { kind: 'role', who: 'tom@example.com', role: 'admin', in: 'payments/dev', ...more })
+    const { id } = await as(world.alice, api.grants.add, { body: body({ endsAt: ends }) })
+    const add = (more: object) => outcome(as(tom, api.grants.add, { body: body({ who: 'bob@example.com', ...more }) }))
+    expect([await add({}), await add({ endsAt: new Date(Date.parse(ends) + 60_000).toISOString() })]).toEqual([
+      'denied',
+      'denied',
+    ])
+    expect(await add({ endsAt: new Date(Date.parse(ends) - 60_000).toISOString() })).toBe('done')
+    const change = (endsAt: string | null) => outcome(as(tom, api.grants.change, { params: { id }, body: { endsAt } }))
+    expect([await change(null), await change(new Date(Date.parse(ends) - 60_000).toISOString())]).toEqual([
+      'denied',
+      'done',
+    ])
+  })
+
   it.each<[string, (pia: ApiSession) => Promise<unknown>]>([
     ['in its project', pia => as(pia, api.hosts.add, host('pay2', 'payments'))],
     ['in another environment', pia => as(pia, api.hosts.add, host('pay2', 'payments/dev'))],

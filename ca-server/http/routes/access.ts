@@ -1,6 +1,7 @@
 import type { Access } from '#server/access/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
@@ -14,8 +15,14 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
   return [
     handle(api.access.may, async request => {
       const { identity } = personOf(request)
-      const { person = identity, ...want } = request.query
-      return { person, ...access.whyDo(identity, person, want) }
+      const { person = identity, action, in: place, anywhere } = request.query
+      if (anywhere !== undefined && place !== undefined)
+        throw new KeymanError('invalid-input', 'either in one place or anywhere', {
+          fields: [{ field: 'anywhere', message: 'not together with in' }],
+        })
+      const where = anywhere === undefined ? place : 'anywhere'
+      const answer = access.whyDo(identity, person, { action, in: where })
+      return { person, ...answer, in: place }
     }),
     handle(api.access.why, async request => {
       const caller = personOf(request)

@@ -30,6 +30,7 @@ export type GrantRoutesDeps = {
     | 'changeTeam'
     | 'words'
     | 'takes'
+    | 'gives'
     | 'placeOf'
     | 'may'
   >
@@ -65,6 +66,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
     ),
     handle(api.grants.add, async request => access.addGrant(request.body, byOf(request)), {
       takes: ({ body }) => access.takes.giving(body),
+      gives: ({ body }) => access.gives.grant(body),
       async names({ body }, on) {
         const team = /^team:(.*)$/.exec(body.who)?.[1]
         const whom =
@@ -88,6 +90,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
       },
       {
         takes: ({ params }) => access.takes.changing(params.id ?? ''),
+        gives: ({ params, body }) => access.gives.changed(params.id ?? '', body),
         names: ({ params, body }, on) => access.words.grant(on, params.id ?? '', body),
       },
     ),
@@ -112,7 +115,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
       async request =>
         access.changeTeam(teamOf(request.params), { add: request.body.persons, remove: [] }, byOf(request)),
       {
-        takes: ({ params }) => access.takes.being(`team:${teamOf(params)}`),
+        gives: ({ params }) => access.gives.being(`team:${teamOf(params)}`),
         names: ({ params }, on) => access.words.team(on, teamOf(params)),
       },
     ),

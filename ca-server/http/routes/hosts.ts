@@ -5,7 +5,7 @@ import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseHostName } from '#shared/names.ts'
+import { type Place, parseHostName } from '#shared/names.ts'
 import { byOf, personOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
 import { inForceAnswer } from './in-force.ts'
@@ -13,7 +13,17 @@ import { inForceAnswer } from './in-force.ts'
 export type HostRoutesDeps = {
   readonly hosts: Pick<
     Hosts,
-    'add' | 'find' | 'list' | 'show' | 'change' | 'remove' | 'words' | 'join' | 'renewClientCertificate' | 'waitForAll'
+    | 'add'
+    | 'addWords'
+    | 'find'
+    | 'list'
+    | 'show'
+    | 'change'
+    | 'remove'
+    | 'words'
+    | 'join'
+    | 'renewClientCertificate'
+    | 'waitForAll'
   >
   readonly access: Pick<Access, 'may'>
   readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList' | 'certificatesEnd'>
@@ -21,11 +31,11 @@ export type HostRoutesDeps = {
 
 /** Hosts: what people do with them, and what a host does for itself. */
 export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handled[] {
+  type Named = Pick<ApiRequest<unknown, unknown>, 'params'>
+  const placeOf = ({ params }: Named): Place | undefined => hosts.find(nameOf(params))?.place
   const inPlaceOf =
     (action: Want['action']) =>
-    ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>): Want[] => [
-      { action, in: hosts.find(nameOf(params))?.place },
-    ]
+    (request: Named): Want[] => [{ action, in: placeOf(request) }]
   return [
     handle(
       api.hosts.list,
@@ -43,7 +53,7 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
         const added = await hosts.add(request.body, byOf(request))
         return { ...added, endsAt: added.endsAt.toISOString() }
       },
-      { takes: ({ body }) => [{ action: 'host.add', in: body.in }] },
+      { takes: ({ body }) => [{ action: 'host.add', in: body.in }], names: async ({ body }) => hosts.addWords(body) },
     ),
     handle(
       api.hosts.change,
@@ -52,6 +62,7 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
           nameOf(request.params),
           request.body,
           byOf(request),
+          { place: placeOf(request) },
         )
         const goodUntil = outside.length === 0 ? undefined : await authority.certificatesEnd(outside)
         return {
@@ -63,7 +74,7 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
       {
         // By labels and place it is chosen who gets in: whoever changes these gives, and takes, on both sides.
         takes({ params, body }) {
-          const place = hosts.find(nameOf(params))?.place
+          const place = placeOf({ params })
           const places = body.in === undefined ? [place] : [place, body.in ?? undefined]
           const gives = body.in !== undefined || body.labels !== undefined
           const actions = gives ? (['host.change', 'grant.add'] as const) : (['host.change'] as const)
@@ -75,7 +86,9 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
     handle(
       api.hosts.remove,
       async request => {
-        const { goodUntil } = await hosts.remove(nameOf(request.params), byOf(request))
+        const { goodUntil } = await hosts.remove(nameOf(request.params), byOf(request), {
+          place: placeOf(request),
+        })
         return { goodUntil: goodUntil.toISOString() }
       },
       { takes: inPlaceOf('host.remove'), names: ({ params }, on) => hosts.words(on, nameOf(params)) },

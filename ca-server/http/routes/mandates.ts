@@ -10,7 +10,7 @@ export function mandateRoutes({ identity }: { readonly identity: Pick<Identity, 
     handle(api.mandates.begin, request => touches.beginMandate(byPersonOf(request), request.body.lifetime), {
       names: async () => [
         { name: 'Allows', value: 'everything that you may administer but the following, from this session' },
-        { name: 'But not', value: EXCEPTIONS.join(', ') },
+        { name: 'But not', value: [...EXCEPTIONS, 'giving a role, by a grant or a team'].join(', ') },
       ],
     }),
     handle(api.mandates.end, async request => {

@@ -13,7 +13,7 @@ export type PersonRoutesDeps = {
   readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
     readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink' | 'reset'>
   }
-  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words' | 'takes'>
+  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words' | 'takes' | 'gives'>
   readonly authority: Pick<Authority, 'revokePersonIn'>
   readonly hosts: Pick<Hosts, 'waitForAll'>
 }
@@ -36,7 +36,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
     }
     return { within, goodUntil: () => goodUntil }
   }
-  const being = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.takes.being(identityOf(params))
+  const being = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.gives.being(identityOf(params))
   const touching = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) =>
     access.takes.touching(identityOf(params))
   const inWords = ({ params }: ApiRequest<unknown, unknown>, on: Queryable) =>
@@ -50,7 +50,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         const invitation = await identity.enrolment.invite(request.body, byOf(request))
         return { ...invitation, endsAt: invitation.endsAt.toISOString() }
       },
-      { takes: ({ body }) => (body.owner ? [{ action: 'owner.change' }] : []) },
+      { gives: ({ body }) => (body.owner ? [{ action: 'owner.change' }] : []) },
     ),
     handle(api.persons.invitations, async () => ({
       invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({
@@ -87,7 +87,13 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         return answer(enabled)
       },
       // It is a yes to all that the person has.
-      { takes: being, names: inWords },
+      {
+        gives: being,
+        names: async (request, on) => [
+          ...(await inWords(request, on)),
+          ...(await access.words.person(on, identityOf(request.params))),
+        ],
+      },
     ),
     handle(
       api.persons.change,
@@ -111,7 +117,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
       },
       // Whoever gets the link gets all of it.
       {
-        takes: being,
+        gives: being,
         names: async (request, on) => [
           ...(await inWords(request, on)),
           ...(await access.words.person(on, identityOf(request.params))),

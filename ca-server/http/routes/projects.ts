@@ -7,7 +7,7 @@ import { type Handled, handle } from '../handle.ts'
 type Params = { readonly params: Readonly<Record<string, string>> }
 
 /** Projects and environments. */
-export function projectRoutes({ access }: { readonly access: Pick<Access, 'places' | 'may' | 'placeOf'> }): Handled[] {
+export function projectRoutes({ access }: { readonly access: Pick<Access, 'places' | 'may'> }): Handled[] {
   const { places } = access
   /** An environment is made and taken away by whoever may in the project; the project itself takes a role on the organisation. */
   const projectOf = ({ params }: Params): Place => parsePlace(params.project ?? '', 'project')

@@ -47,7 +47,7 @@ export function revocationRoutes({ authority, identity, access, hosts }: Revocat
   ]
 }
 
-/** `to`: who hears no more than a person may; without it an administrator. */
+/** `to`: who hears no more than a person may; without it somebody with a role for it. */
 export async function revocationAnswer(
   hosts: Pick<Hosts, 'waitForKrl' | 'find'>,
   { krlVersion, goodUntil, id, target, revoked, sessions }: Revocation,

@@ -15,9 +15,9 @@ usage: keyman admin [--for 10m] [--json]
   --for 10m   for how long, an hour at most
   --end       end it now; logging out ends it too
 
-One touch allows, from this session, every change of teams, grants and hosts, and revoking. Administrators,
-invitations, persons, passkeys and trust want a touch of their own all the same. What is done by it stands in
-the audit log under its ID.
+One touch allows, from this session, every change of teams, grants, projects and hosts, and revoking.
+Giving a role, owners, invitations, persons, passkeys and trust want a touch of their own all the same.
+What is done by it stands in the audit log under its ID.
 
 example:
   keyman admin --for 10m && ./name-all-hosts.sh; keyman admin --end`,

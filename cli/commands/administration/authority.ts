@@ -5,7 +5,7 @@ import { print, printJson, table } from '../../terminal/terminal.ts'
 import { newestOrPinned, pinned } from './trust.ts'
 
 const list = command({
-  help: `keyman authority list: the keys that sign, as the root of trust has signed them
+  help: `keyman authority list: the keys that sign, by the newest trust bundle that was signed
 usage: keyman authority list [--json]
 
 active signs, standby is trusted and takes over when the active keys are lost, retired signs nothing any more:

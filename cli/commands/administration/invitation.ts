@@ -20,11 +20,11 @@ Make one: keyman person invite PERSON`,
       const rows = answer.invitations.map(invitation => [
         invitation.id,
         invitation.identity || 'whoever has it',
-        invitation.owner ? 'owner' : '',
+        invitation.owner ? 'yes' : 'no',
         invitation.createdBy,
         local(invitation.endsAt),
       ])
-      print(table(['INVITATION', 'FOR', 'ROLE', 'MADE BY', 'ENDS'], rows))
+      print(table(['INVITATION', 'FOR', 'OWNER', 'MADE BY', 'ENDS'], rows))
     }
     return EXIT.done
   },

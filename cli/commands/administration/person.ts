@@ -21,13 +21,13 @@ usage: keyman person list [--json]`,
     else {
       const rows = answer.persons.map(person => [
         person.identity,
-        person.owner ? 'owner' : '',
+        person.owner ? 'yes' : 'no',
         stateOf(person),
         String(person.passkeys),
         person.teams.join(', '),
         person.lastLoginAt ? local(person.lastLoginAt) : 'never',
       ])
-      print(table(['PERSON', 'ROLE', 'STATE', 'PASSKEYS', 'TEAMS', 'LAST LOGIN'], rows))
+      print(table(['PERSON', 'OWNER', 'STATE', 'PASSKEYS', 'TEAMS', 'LAST LOGIN'], rows))
     }
     return EXIT.done
   },

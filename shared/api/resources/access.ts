@@ -54,6 +54,8 @@ export const access = {
     query: z.strictObject({
       action: z.string().max(64).refine(isActionName, { error: 'must be an action that keyman role list names' }),
       in: place.optional(),
+      /** In any place at all. */
+      anywhere: z.literal('yes').optional(),
       person: personIdentity.optional(),
     }),
     answer: actionAnswer,

@@ -4,6 +4,7 @@ import { type LoginKeys, makeLoginKeys, proveBoth } from '#cli/session/keys.ts'
 import { api, type Problem, type Route } from '#shared/api/index.ts'
 import { toBase64, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { Authenticator } from './authenticator.ts'
 
@@ -188,7 +189,7 @@ export async function inviteAndEnrol(
   options: { owner?: boolean } = {},
 ): Promise<ApiPerson> {
   const { link } = await call(owner.connection, api.persons.invite, {
-    body: api.persons.invite.body?.parse({ identity, owner: options.owner ?? false }) as never,
+    body: { identity: parsePersonIdentity(identity, 'identity'), owner: options.owner ?? false, lifetime: 86_400 },
   })
   return enrol(target, link, identity)
 }
