@@ -52,7 +52,8 @@ export async function changeInWords(
   ]
 }
 
-async function knownGrant({ facts }: Pick<Ledger, 'facts'>, on: Queryable, id: string): Promise<Grant> {
+/** Throws `not-found` where no row has that id, `conflict` where the log says otherwise of it. */
+export async function knownGrant({ facts }: Pick<Ledger, 'facts'>, on: Queryable, id: string): Promise<Grant> {
   const grant = await selectGrant(on, id)
   if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
   if (grant.id !== id || !facts.holds(grantFact(grant)))

@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
-import { KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { changeInWords } from './change-grant.ts'
+import { changeInWords, knownGrant } from './change-grant.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
 import type { Access, Grant } from './port.ts'
-import { selectGrant, selectGrants } from './records.ts'
+import { selectGrants } from './records.ts'
 
 /** The room's `words`: whoever touches a passkey for a change is shown what the log says too. */
 export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
@@ -23,12 +22,7 @@ export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
   return {
     async grant(on, id, change) {
       if (change !== undefined) return changeInWords({ facts }, on, id, change)
-      const grant = await selectGrant(on, id)
-      if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
-      if (grant.id !== id || !facts.holds(grantFact(grant)))
-        throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
-          hint: 'try again in a moment; if it stays so, somebody changed it: see the server log',
-        })
+      const grant = await knownGrant({ facts }, on, id)
       return [
         { name: 'It gives', value: grantText(grant) },
         { name: 'Made by', value: `${grant.createdBy}, ${grant.createdAt}` },
