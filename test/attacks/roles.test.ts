@@ -75,6 +75,10 @@ describe('an administrator who is no owner', () => {
   it('gives what they have', async () => {
     expect(await outcome(give('bob@example.com', 'auditor', undefined, adam))).toBe('done')
     expect(await outcome(as(adam, api.persons.invite, invite('new1@example.com')))).toBe('done')
+    expect(await outcome(as(adam, api.persons.invite, invite('new1@example.com')))).toBe('done')
+    const { invitations } = await as(adam, api.persons.invitations, {})
+    const id = invitations.find(({ identity }) => identity === 'new1@example.com')?.id ?? ''
+    expect(await outcome(as(adam, api.persons.uninvite, { params: { id } }))).toBe('done')
     expect(
       await outcome(as(adam, api.persons.reset, { ...person('bob@example.com'), body: bodyOf(api.persons.reset, {}) })),
     ).toBe('done')
@@ -92,6 +96,22 @@ describe('an administrator who is no owner', () => {
     ],
     ['disables an owner', adam => as(adam, api.persons.disable, person('alice@example.com'))],
     ['says yes to an owner', adam => as(adam, api.persons.enable, person('alice@example.com'))],
+    [
+      "puts their own invitation in an owner's place",
+      async adam => {
+        await as(world.alice, api.persons.invite, invite('new3@example.com', true))
+        return as(adam, api.persons.invite, invite('new3@example.com'))
+      },
+    ],
+    [
+      'takes the invitation of an owner away',
+      async adam => {
+        await as(world.alice, api.persons.invite, invite('new4@example.com', true))
+        const { invitations } = await as(adam, api.persons.invitations, {})
+        const id = invitations.find(({ identity }) => identity === 'new4@example.com')?.id ?? ''
+        return as(adam, api.persons.uninvite, { params: { id } })
+      },
+    ],
     ['publishes a trust bundle', adam => as(adam, api.trust.publish, { body: { document: '{}', signatures: [] } })],
   ])('nobody %s without being one', async (_, attack) => {
     const { code, message } = await refusal(attack(adam))

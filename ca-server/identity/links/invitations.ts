@@ -3,7 +3,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity } from '#shared/names.ts'
 import type { Act, By, Enrolment } from '../port.ts'
 import { gone, goneLinks, linkFact, linkId, personFact, personId } from '../records/facts.ts'
-import { endLinks, selectOpenLinks } from '../records/link-records.ts'
+import { endLinks, type LinkRow, selectOpenLinks } from '../records/link-records.ts'
 import { selectPerson } from '../records/person-records.ts'
 import { newId } from '../records/secrets.ts'
 import type { Room } from '../room.ts'
@@ -34,6 +34,7 @@ export function createInvitations(room: Room, act: Act): Invitations {
       const made = await act(by, { name: 'invite' }, async t => {
         if (await selectPerson(t, identity)) throw taken(identity)
         const ended = await endLinks(t, { identity }, now())
+        assertMayEnd(ended, by)
         const link = await makeLink(
           room,
           t,
@@ -66,6 +67,7 @@ export function createInvitations(room: Room, act: Act): Invitations {
     async endLink(id, by) {
       await act(by, { name: 'invitation remove' }, async t => {
         const ended = await endLinks(t, { id }, now())
+        assertMayEnd(ended, by)
         // By the log: its row may be hidden, and put back.
         if (ended.length === 0 && !ledger.facts.has(linkId(id)))
           throw new KeymanError('not-found', `there is no invitation ${id.slice(0, 64)} that could still be used`, {
@@ -137,6 +139,15 @@ export function createInvitations(room: Room, act: Act): Invitations {
       })
     },
   }
+}
+
+/** What makes an owner is an owner's to take away, as owners are. */
+function assertMayEnd(links: readonly LinkRow[], { standing }: By): void {
+  const owners = links.find(({ owner }) => owner)
+  if (owners && standing?.caller.owner === false)
+    throw new KeymanError('denied', `the invitation ${owners.id} makes an owner: ending it takes owner.change`, {
+      hint: 'ask an owner',
+    })
 }
 
 const linkEntry = (
