@@ -25,7 +25,7 @@ export function pathOfFlag(flag: string, given: string): string {
   throw invalid(`--${flag}`, `${printable(absolute)} ${PATH_EXPECTED}`)
 }
 
-const schema = z.strictObject({
+export const agentConfig = z.strictObject({
   version: z.literal(1),
   /** The machines' address. */
   url: z.url({ protocol: /^https$/ }),
@@ -48,13 +48,13 @@ const schema = z.strictObject({
     z.strictObject({ pidFile: path }),
   ]),
 })
-export type AgentConfig = z.infer<typeof schema>
+export type AgentConfig = z.infer<typeof agentConfig>
 
 export const configFile = (stateFolder: string): string => join(stateFolder, 'agent.json')
 
 /** Checks a configuration. Throws `invalid-input` that names file and key. */
 export function checkConfig(value: unknown, file: string): AgentConfig {
-  const result = schema.safeParse(value)
+  const result = agentConfig.safeParse(value)
   if (result.success) return result.data
   const [issue] = result.error.issues
   const key = issue?.path.join('.') ?? ''

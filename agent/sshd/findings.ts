@@ -1,11 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { type Finding, MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
+import { z } from 'zod'
+import { type Finding, finding, MAX_FINDINGS, MAX_FINDINGS_BYTES } from '#shared/api/fields.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { printable } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
-import type { AgentConfig } from '../config.ts'
+import { type AgentConfig, agentConfig } from '../config.ts'
 import { type Account, accountProblems } from './accounts.ts'
 import { accountsWithFiles, askOfAccounts, keySetting, keySettings, SOMEWHERE } from './ask-accounts.ts'
 import { describeForeign, foreignSettings, keyFilesOfSome, narrowsSome } from './config.ts'
@@ -26,14 +27,18 @@ const MOST_FINGERPRINTS = 8
 /** In order: what keeps people out is looked for first. */
 const ORDER: readonly Finding['about'][] = ['narrows', 'lets-in', 'remark']
 
-/** What was found, which holds for as long as nothing has changed in `places`. */
-export type Found = {
-  readonly places: readonly string[]
-  readonly by: string
-  readonly findings: readonly Finding[]
-  /** Some home did not answer: whoever asks again soon waits again. */
-  readonly silent: boolean
-}
+/** What was found, which holds for as long as nothing has changed in `places`; `silent`: some home did not answer, so that whoever asks again soon waits again. */
+export const foundSchema = z.object({
+  places: z.array(z.string()),
+  by: z.string(),
+  findings: z.array(finding).max(MAX_FINDINGS),
+  silent: z.boolean(),
+})
+export type Found = Readonly<z.infer<typeof foundSchema>>
+
+/** What the process is asked, as JSON; `now`: RFC 3339. */
+export const lookSchema = z.object({ config: agentConfig, now: z.iso.datetime(), before: foundSchema.optional() })
+export type Look = z.infer<typeof lookSchema>
 
 type Say = (about: Finding['about'], message: string, more?: Omit<Finding, 'about' | 'message'>) => void
 

@@ -1,14 +1,9 @@
 import { spawn } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { z } from 'zod'
-import { finding, MAX_FINDINGS } from '#shared/api/fields.ts'
 import { shownAtMost } from '#shared/text.ts'
 import type { AgentConfig } from '../config.ts'
-import { atMost, type Found } from './findings.ts'
-
-/** What the process is asked, as JSON. */
-export type Look = { readonly config: AgentConfig; readonly now: string; readonly before: Found | undefined }
+import { atMost, type Found, foundSchema, type Look } from './findings.ts'
 
 /** Longer than all homes and two hundred accounts together: past it something else does not answer. */
 const LOOK_MS = 60_000
@@ -23,14 +18,6 @@ const HOMES_AT_ONCE = 64
 const PROGRAM = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './look-process.ts' : './keyman-agent-look.mjs', import.meta.url),
 )
-
-/** Somebody may have installed another version beneath this one. */
-const answer = z.object({
-  places: z.array(z.string()),
-  by: z.string(),
-  findings: z.array(finding).max(MAX_FINDINGS),
-  silent: z.boolean(),
-})
 
 export type Looking = {
   /** Never rejects. What could not be looked at is said there, and what was found `before` stays. */
@@ -67,7 +54,8 @@ export function lookAround(config: AgentConfig, now: Date, before?: Found, lookM
   child.stdin.on('error', () => undefined)
   child.stdin.end(JSON.stringify(look))
   const found = line
-    .then((text): Found => answer.parse(JSON.parse(text)))
+    // Somebody may have installed another version beneath this one.
+    .then((text): Found => foundSchema.parse(JSON.parse(text)))
     .catch((error: unknown) => notLooked(before, error instanceof Error ? error.message : ''))
     .finally(async () => {
       clearTimeout(late)
