@@ -8,7 +8,7 @@ import { createApp, type Gate } from '#server/http/app.ts'
 import { startMachinesListener } from '#server/http/connections/listeners.ts'
 import { createRateLimiter } from '#server/http/connections/rate-limit.ts'
 import { handle } from '#server/http/handle.ts'
-import { hostStream, STREAMS_PER_HOST } from '#server/http/routes/host-stream.ts'
+import { hostStream } from '#server/http/routes/host-stream.ts'
 import { hostRoutes } from '#server/http/routes/hosts.ts'
 import { trustRoutes } from '#server/http/routes/trust.ts'
 import { createLog } from '#server/log.ts'
@@ -89,7 +89,8 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       onUpgrade: hostStream({
         hosts: services.hosts,
         strangers,
-        streams: createRateLimiter({ ...STREAMS_PER_HOST, now: () => performance.now() }),
+        // One host opens more of them here in a minute than it may: `test/attacks/host-bounds.test.ts` holds the bound itself.
+        streams: createRateLimiter({ burst: 1000, perMinute: 1000, now: () => performance.now() }),
         callerFromClientCertificate: gate.callerFromClientCertificate,
       }),
     })
