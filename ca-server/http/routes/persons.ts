@@ -36,11 +36,18 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
     }
     return { within, goodUntil: () => goodUntil }
   }
-  const being = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.gives.being(identityOf(params))
   const touching = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) =>
     access.takes.touching(identityOf(params))
   const inWords = ({ params }: ApiRequest<unknown, unknown>, on: Queryable) =>
     identity.words.person(on, identityOf(params))
+  /** Of what gives somebody all that the person has. */
+  const allOf = {
+    gives: ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.gives.being(identityOf(params)),
+    names: async (request: ApiRequest<unknown, unknown>, on: Queryable) => [
+      ...(await inWords(request, on)),
+      ...(await access.words.person(on, identityOf(request.params))),
+    ],
+  }
   return [
     handle(api.persons.list, async () => ({ persons: (await identity.persons.list()).map(answer) })),
     handle(api.persons.show, async ({ params }) => answer(await identity.persons.show(identityOf(params)))),
@@ -87,13 +94,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         return answer(enabled)
       },
       // It is a yes to all that the person has.
-      {
-        gives: being,
-        names: async (request, on) => [
-          ...(await inWords(request, on)),
-          ...(await access.words.person(on, identityOf(request.params))),
-        ],
-      },
+      allOf,
     ),
     handle(
       api.persons.change,
@@ -116,13 +117,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         return { ...reset, endsAt: reset.endsAt.toISOString(), ...answered }
       },
       // Whoever gets the link gets all of it.
-      {
-        gives: being,
-        names: async (request, on) => [
-          ...(await inWords(request, on)),
-          ...(await access.words.person(on, identityOf(request.params))),
-        ],
-      },
+      allOf,
     ),
   ]
 }

@@ -162,7 +162,9 @@ export function createLogins(room: Room, proofs: Proofs): Logins {
       }
       const seal = consentSeal(ceremonyKey, id, consented)
       const confirmed = await confirmLogin(store, { ...consented, id, seal })
-      if (!confirmed) throw tooLate('this login was answered already')
+      // Of an address that begins many, the oldest that waits gives way.
+      if (!confirmed)
+        throw tooLate('this login was answered meanwhile, has ended, or gave way to newer ones from its address')
       return login.redirect && code
         ? { person, redirectTo: redirection(login.redirect, { code: code.text }) }
         : { person }
