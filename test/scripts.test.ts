@@ -186,9 +186,16 @@ describe('npm test', () => {
   const runTests = (content: string) => {
     writeFileSync(join(folder, 'one.test.mjs'), `import { it } from 'vitest'\n${content}`)
     writeFileSync(join(folder, 'two.test.mjs'), `import { it } from 'vitest'\nit('does nothing', () => {})`)
+    // Leaves a file once vitest has told its reporters which test runs: it tells them some time after that began.
+    writeFileSync(
+      join(folder, 'told.mjs'),
+      `import { writeFileSync } from 'node:fs'
+      export default class { onTestCaseReady() { writeFileSync(${JSON.stringify(join(folder, 'told'))}, '') } }`,
+    )
     symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-    const reporter = `--reporter=${join(root, 'scripts', 'progress-reporter.mjs')}`
-    return spawnSync(process.execPath, [vitest, 'run', '--root', folder, '--pool=forks', reporter], {
+    const reporters = [join(root, 'scripts', 'progress-reporter.mjs'), join(folder, 'told.mjs')]
+    const args = ['run', '--root', folder, '--pool=forks', ...reporters.map(reporter => `--reporter=${reporter}`)]
+    return spawnSync(process.execPath, [vitest, ...args], {
       encoding: 'utf8',
       env: { ...process.env, KEYMAN_TEST_PATIENCE_MS: '6000' },
     })
@@ -196,8 +203,10 @@ describe('npm test', () => {
 
   it('ends and names a test that blocks its worker', () => {
     const { status, stdout } = runTests(
-      `it('waits for nothing', async () => {
-        await new Promise(resolve => setTimeout(resolve, 1_500))
+      `import { existsSync } from 'node:fs'
+      import { setTimeout } from 'node:timers/promises'
+      it('waits for nothing', async () => {
+        while (!existsSync(${JSON.stringify(join(folder, 'told'))})) await setTimeout(20)
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000)
       })`,
     )
