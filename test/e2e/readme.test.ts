@@ -87,7 +87,11 @@ describe.skipIf(!requires('ssh', 'sshd', 'chromium'))("the README's transcript",
         .replace(/SHA256:[A-Za-z0-9+]+/g, 'SHA256:[A-Za-z0-9+/]+')
         .replace(/client [0-9a-f ]+ …/, 'client [0-9a-f ]+ …')
         .replace(/\b(login|session|grant)_\w+(?:…)?/g, '$1_[\\w-]+')
-        .replace(/\b\d+ h \d+ min, \d\d:\d\d \w+/g, '(?:\\d+ h|8 h)(?: \\d+ min)?, \\d\\d:\\d\\d \\S+')
+        // An end that is on another day is told with its date.
+        .replace(
+          /\b\d+ h \d+ min, \d\d:\d\d \w+/g,
+          '(?:\\d+ h|8 h)(?: \\d+ min)?, (?:\\d{4}-\\d\\d-\\d\\d )?\\d\\d:\\d\\d \\S+',
+        )
         .replace(/localhost:\d+/g, 'localhost:\\d+')
         .replace(/serial \d+/, 'serial \\d+')
         .replace(/\\\/home\\\/alice\\\/(?:\\\.config)?/g, '\\S+')
