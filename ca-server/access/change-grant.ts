@@ -17,7 +17,7 @@ export async function changeGrant(deps: ChangeDeps, id: string, wanted: GrantCha
   const known = await knownGrant(deps.ledger, deps.store, id)
   return change(deps, 'grant change', holders(known.who), by, async t => {
     const before = await knownGrant(deps.ledger, t, id)
-    const after = changed(before, wanted)
+    const after = changedGrant(before, wanted)
     if (wanted.endsAt) assertToCome(after, deps.now())
     if (canonicalJson(givenTo(before)) === canonicalJson(givenTo(after)))
       throw new KeymanError('conflict', `${id} is so already: nothing would change`)
@@ -48,7 +48,7 @@ export async function changeInWords(
   const before = await knownGrant(ledger, on, id)
   return [
     { name: 'It gives now', value: grantText(before) },
-    { name: 'It gives then', value: grantText(changed(before, wanted)) },
+    { name: 'It gives then', value: grantText(changedGrant(before, wanted)) },
   ]
 }
 
@@ -64,7 +64,7 @@ export async function knownGrant({ facts }: Pick<Ledger, 'facts'>, on: Queryable
 }
 
 /** Pure: the grant as it is wanted. Throws `invalid-input` for what its kind does not have. */
-function changed(grant: Grant, { endsAt, maxLifetime, options }: GrantChange): Grant {
+export function changedGrant(grant: Grant, { endsAt, maxLifetime, options }: GrantChange): Grant {
   const { endsAt: before, ...rest } = grant
   const end = endsAt === undefined ? before : endsAt === null ? undefined : wholeSeconds(endsAt)
   const ends = end === undefined ? {} : { endsAt: end }

@@ -3,7 +3,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
-import { changeGrant } from './change-grant.ts'
+import { changedGrant, changeGrant } from './change-grant.ts'
 import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, grantId, memberFact } from './facts.ts'
@@ -33,7 +33,7 @@ import type {
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeamRows, toTeams } from './records.ts'
-import { givenBy, powersOf } from './roles.ts'
+import { EVERYTHING_GRANTED, givenBy, powersOf } from './roles.ts'
 import { makeSnapshot, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
 import { why, whyDo } from './why.ts'
 
@@ -172,9 +172,16 @@ export function createAccess(deps: AccessDeps): Access {
     may: (subject, want) => decideNow(subject, { kind: 'do', wants: [want] }).allow,
     async requireRole(subject, wants, by) {
       const decided = () => decideNow(subject, { kind: 'do', wants: wants() })
-      const again = async (): Promise<Role> => {
-        // Whoever was enrolled or given a role at this very moment, by this server or another, is told no 'no'.
-        await catchUp()
+      const held = (epochs: Role['epochs']): Role => ({
+        epochs,
+        holds: () => decided().allow,
+        // An epoch is bumped by what says nothing of who may do what, too: only a whole reading knows the new one.
+        async again() {
+          await reload()
+          return orDenied()
+        },
+      })
+      const orDenied = async (): Promise<Role> => {
         const decision = decided()
         if (decision.allow) return held(decision.epochs)
         const reason = decision.reasons.join('; ')
@@ -184,9 +191,11 @@ export function createAccess(deps: AccessDeps): Access {
           hint: 'keyman role list names the roles that give it; ask somebody who has one, or an owner',
         })
       }
-      const held = (epochs: Role['epochs']): Role => ({ epochs, again, holds: () => decided().allow })
       const decision = decided()
-      return decision.allow ? held(decision.epochs) : again()
+      if (decision.allow) return held(decision.epochs)
+      // Whoever was enrolled or given a role at this very moment, by this server or another, is told no 'no'.
+      await catchUp()
+      return orDenied()
     },
     takes: {
       giving: grant => [want('grant.add', placeOf(grant))],
@@ -198,11 +207,12 @@ export function createAccess(deps: AccessDeps): Access {
       grant: givenBy,
       changed(id, { endsAt }) {
         const grant = current().byId.get(id)
-        if (!grant) return []
-        const { endsAt: before, ...rest } = grant
-        const end = endsAt === undefined ? before : (endsAt ?? undefined)
-        return givenBy(end === undefined ? rest : { ...rest, endsAt: end })
+        return grant ? givenBy(changedGrant(grant, { endsAt })) : EVERYTHING_GRANTED
       },
+      invitation: ({ identity, owner }) => [
+        ...being(identity),
+        ...(owner ? [{ action: 'owner.change' } as const] : []),
+      ],
       being,
     },
     placeOf,
@@ -219,10 +229,8 @@ export function createAccess(deps: AccessDeps): Access {
       inWords: place => placeInWords(place, contents(place)),
     },
     maySend(sender, { kind, identity, owner }) {
-      const wants: Want[] =
-        kind === 'invitation'
-          ? [{ action: 'person.invite' }]
-          : [{ action: 'person.reset' }, ...(isPersonIdentity(identity) ? being(identity) : [])]
+      const gives = isPersonIdentity(identity) ? being(identity) : []
+      const wants: Want[] = [{ action: kind === 'invitation' ? 'person.invite' : 'person.reset' }, ...gives]
       if (owner) wants.push({ action: 'owner.change' })
       return decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants }).allow
     },

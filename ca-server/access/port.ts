@@ -143,8 +143,10 @@ export interface Access {
   /** What somebody can do by it afterwards: nobody gives what they don't have. */
   readonly gives: {
     grant(grant: NewGrant): Want[]
-    /** The grant of this ID, with this change. */
-    changed(id: string, change: GrantChange): Want[]
+    /** The grant of this ID, with this change. Of one that is not known, all that a grant may give. */
+    changed(id: string, change: Pick<GrantChange, 'endsAt'>): readonly Want[]
+    /** Whoever comes by it gets what was given to that name before, its teams' too. */
+    invitation(invited: { readonly identity: PersonIdentity; readonly owner: boolean }): Want[]
     /** To become this person by a link, or to come into this team. */
     being(who: PersonIdentity | `team:${string}`): Want[]
   }

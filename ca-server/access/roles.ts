@@ -1,6 +1,6 @@
 import { ROLES, type RoleName } from '#shared/api/index.ts'
 import { scopeText } from '#shared/grant-text.ts'
-import { isWithin, type PersonIdentity, type Place } from '#shared/names.ts'
+import { isPersonIdentity, isWithin, type PersonIdentity, type Place } from '#shared/names.ts'
 import type { Grant, NewGrant, Want } from './port.ts'
 import { isLive, type KnownPerson, type Snapshot } from './snapshot.ts'
 
@@ -15,7 +15,11 @@ type HeldRole = {
 }
 
 /** By their own grants, by those of their teams, and as an owner. */
-export function rolesOf(snapshot: Snapshot, person: KnownPerson, now: Date): HeldRole[] {
+export function rolesOf(
+  snapshot: Snapshot,
+  person: Pick<KnownPerson, 'identity' | 'owner' | 'teams'>,
+  now: Date,
+): HeldRole[] {
   const granted = [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who =>
     liveRoles(snapshot, who, now),
   )
@@ -49,10 +53,15 @@ export const missing = (held: readonly HeldRole[], wants: readonly Want[]): Want
 const allOf = ({ role, in: where, until }: Omit<HeldRole, 'via'>): Want[] =>
   ROLES[role].map(action => ({ action, until, ...(where === undefined ? {} : { in: where }) }))
 
-/** What whoever gets the place of this person, or comes into this team, can do by it; disabled or not. */
+/** What any grant at all may give: of one that is not known. */
+export const EVERYTHING_GRANTED: readonly Want[] = allOf({ role: 'administrator', until: Infinity })
+
+/** What whoever gets the place of this person, or comes into this team, can do by it; disabled, or not enrolled yet, or not. */
 export function powersOf(snapshot: Snapshot, who: PersonIdentity | `team:${string}`, now: Date): Want[] {
-  const person = [...snapshot.persons.values()].find(({ identity }) => identity === who)
-  return (person ? rolesOf(snapshot, person, now) : liveRoles(snapshot, who, now)).flatMap(allOf)
+  if (!isPersonIdentity(who)) return liveRoles(snapshot, who, now).flatMap(allOf)
+  const teams = [...snapshot.teams].filter(([, members]) => members.includes(who)).map(([team]) => team)
+  const person = snapshot.persons.get(who) ?? { identity: who, owner: false, teams }
+  return rolesOf(snapshot, person, now).flatMap(allOf)
 }
 
 /** What somebody gives who gives this. */

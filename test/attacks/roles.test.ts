@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type CallInput, call } from '#cli/server/client.ts'
 import { ACTIONS, allRoutes, api, type Route } from '#shared/api/index.ts'
 import { parseHostName, parsePlace } from '#shared/names.ts'
-import { type ApiSession, inviteAndEnrol, logIn, pageCall } from '#test/support/people/api-person.ts'
+import { type ApiSession, inviteAndEnrol, logIn, page, pageCall, touchedPage } from '#test/support/people/api-person.ts'
+import { Authenticator } from '#test/support/people/authenticator.ts'
 import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
 import {
   type AttackWorld,
@@ -44,6 +45,27 @@ const host = (name: string, where?: string) => ({
   }),
 })
 const login = (more: object) => ({ body: bodyOf(api.grants.add, { who: 'bob@example.com', login: 'deploy', ...more }) })
+
+describe('a role', () => {
+  it('goes on after a change of its person that says nothing of roles: a passkey added, all of their certificates revoked', async () => {
+    const ola = await newcomer('ola@example.com')
+    await give('ola@example.com', 'administrator')
+    const add = async (name: string) => outcome(as(ola, api.hosts.add, host(name)))
+    expect(await add('before')).toBe('done')
+    const signIn = await page(world.server, api.signIn.options)
+    const assertion = ola.person.authenticator.get(signIn.options)
+    const { cookie } = await pageCall(world.server, api.signIn.complete, { body: { assertion } })
+    const { options } = await page(world.server, api.passkeys.addOptions, { cookie })
+    const body = { name: 'second', registration: new Authenticator(world.server.pagesUrl).create(options) }
+    expect((await touchedPage(world.server, ola.person, api.passkeys.add, { cookie, body })).answer.status).toBe(201)
+    expect(await add('after-a-passkey')).toBe('done')
+    await as(world.alice, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target: { person: 'ola@example.com' }, wait: 0 }),
+    })
+    const again = await logIn(world.server, ola.person)
+    expect(await outcome(as(again, api.hosts.add, host('after-a-revocation')))).toBe('done')
+  })
+})
 
 describe('an auditor', () => {
   it('reads the log, and nothing else that takes a role', async () => {
@@ -116,6 +138,29 @@ describe('an administrator who is no owner', () => {
   ])('nobody %s without being one', async (_, attack) => {
     const { code, message } = await refusal(attack(adam))
     expect([code, message]).toEqual(['denied', expect.stringMatching(/owner\.change|trust\.publish/)])
+  })
+
+  it('invites nobody under a name that has more than they have, by its own grant or its team, nor is such an invitation good', async () => {
+    const ends = new Date(Date.now() + 3_600_000).toISOString()
+    const tim = await newcomer('tim@example.com')
+    await as(world.alice, api.grants.add, {
+      body: bodyOf(api.grants.add, { kind: 'role', who: 'tim@example.com', role: 'administrator', endsAt: ends }),
+    })
+    const open = await as(tim, api.persons.invite, invite('later@example.com'))
+    const opened = async () =>
+      (await pageCall(world.server, api.enrolment.open, { body: { secret: new URL(open.link).hash.slice(1) } })).status
+    expect(await opened()).toBe(200)
+    await give('later@example.com', 'administrator')
+    expect(await opened()).toBe(410)
+    await as(world.alice, api.teams.addMembers, {
+      params: { name: 'chiefs' },
+      body: bodyOf(api.teams.addMembers, { persons: ['chief@example.com'] }),
+    })
+    await give('team:chiefs', 'administrator')
+    for (const name of ['later@example.com', 'chief@example.com']) {
+      expect(await outcome(as(tim, api.persons.invite, invite(name)))).toBe('denied')
+      expect(await outcome(as(world.alice, api.persons.invite, invite(name)))).toBe('done')
+    }
   })
 
   it('loses with the role what they prepared by it: an invitation that was sent is good no more, and again good with the role', async () => {

@@ -57,7 +57,11 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         const invitation = await identity.enrolment.invite(request.body, byOf(request))
         return { ...invitation, endsAt: invitation.endsAt.toISOString() }
       },
-      { gives: ({ body }) => (body.owner ? [{ action: 'owner.change' }] : []) },
+      {
+        gives: ({ body }) => access.gives.invitation(body),
+        // The name may have been given something before.
+        names: ({ body }, on) => access.words.person(on, body.identity),
+      },
     ),
     handle(api.persons.invitations, async () => ({
       invitations: (await identity.enrolment.openLinks()).map(({ createdAt, endsAt, ...link }) => ({
