@@ -4,16 +4,17 @@ import { isPersonIdentity, isTeamName } from '#shared/names.ts'
 import { deleteGrant, deleteMember } from './records.ts'
 
 /**
- * A backup was put back, and an export of the log says what was taken away after it: grants and members of teams are taken away again.
- * Gives what the record has to say.
+ * A backup was put back, and an export of the log says what was taken away after it: grants and members of teams are taken away again. So is
+ * a grant that was changed: the log has what it is now by a digest alone, and the backup's may give more. Gives what the record has to say.
  */
 export async function takeAccessIn(
   ledger: Pick<Ledger, 'facts'>,
   t: Queryable,
-  { facts }: NewerLog,
+  { facts, changed }: NewerLog,
 ): Promise<readonly Fact[]> {
   const gone = (kind: string) => [...ledger.facts.ids(kind)].filter(id => !facts.has(id))
-  const [grants, members] = [gone('grant:'), gone('member:')]
+  const narrowed = [...ledger.facts.ids('grant:')].filter(id => changed.has(id))
+  const [grants, members] = [[...new Set([...gone('grant:'), ...narrowed])], gone('member:')]
   for (const id of grants) await deleteGrant(t, id.slice('grant:'.length))
   for (const id of members) {
     const [team = '', person = ''] = id.slice('member:'.length).split(' ')

@@ -42,7 +42,7 @@ export async function restoreCommand(
     say(`Nothing was changed. To go on: keyman-server restore --yes [--keep PERSON]${newer ? ' --log FILE' : ''}`)
     return EXIT.found
   }
-  const { lost, incarnation, suspended, taken, checkpointFile } = await restore(options)
+  const { lost, incarnation, suspended, taken, bare, checkpointFile } = await restore(options)
   if (!lost) {
     say(`The history ${incarnation} had been begun before; this server remembers it now. Next: keyman-server start`)
     return EXIT.done
@@ -52,6 +52,10 @@ export async function restoreCommand(
   if (taken.length > 0) {
     say('Taken away after the backup, by the export of the log, and now again:')
     for (const id of taken) say(`  ${id}`)
+  }
+  if (bare.length > 0) {
+    say('Changed after the backup, and back without labels, project and further names: give them these again')
+    for (const name of bare) say(`  ${name}`)
   }
   if (lost.newer) sayGiven(say, lost.newer, taken)
   if (suspended.length > 0) {
@@ -68,12 +72,15 @@ export async function restoreCommand(
   return EXIT.done
 }
 
-const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:']
+const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:', 'place:']
 
-/** What can't be done again from a log: it is to be given again by whoever may. */
+/** What can't be done again from a log: it is to be given again by whoever may; a grant that was changed, too, which is taken away. */
 function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly string[]): void {
   const given = [...newer.changed].filter(
-    ([id]) => GIVEN.some(kind => id.startsWith(kind)) && newer.facts.has(id) && !taken.includes(id),
+    ([id]) =>
+      GIVEN.some(kind => id.startsWith(kind)) &&
+      newer.facts.has(id) &&
+      (id.startsWith('grant:') || !taken.includes(id)),
   )
   if (given.length === 0) return
   say('Given or changed after the backup, by the export of the log, and not done again: do so where it should be')

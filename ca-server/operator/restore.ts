@@ -45,6 +45,8 @@ export type Restored = {
   readonly suspended: readonly PersonIdentity[]
   /** IDs of what was taken away after the backup, and is again. */
   readonly taken: readonly string[]
+  /** Names of hosts that were changed after the backup: they have no labels, no place and no further names. */
+  readonly bare: readonly string[]
   /** Where the first checkpoint of the new history lies, for other servers to start with. */
   readonly checkpointFile: string
 }
@@ -63,7 +65,7 @@ export const showLost = (options: RestoreOptions): Promise<Lost | undefined> =>
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const now = options.now ?? (() => new Date())
   const done = await opened(options, async ({ lost, ledger, base: { store, keystore, standbyKeystore }, pins }) => {
-    if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [] }
+    if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [], bare: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
     const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
@@ -75,11 +77,19 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       await beginIncarnation(t, incarnation, at)
       const persons = await suspendAllIn(ledger, t, { keep: options.keep, at, newer, isComplete })
       const access = newer ? await takeAccessIn(ledger, t, newer) : []
-      const hosts = newer ? await takeHostsIn(ledger, t, newer, at) : []
+      const hosts = newer ? await takeHostsIn(ledger, t, newer, at) : { gone: [], bare: [], bareNames: [] }
       await endTokensIn(t, at)
       const bundle = await putBackBundleIn(t, pins, at)
       const serials = await beginSerialsIn(ledger, t, { incarnation, held, bundle: verified, at })
-      const facts = [incarnationFact(incarnation), ...bundle, ...serials.facts, ...persons.facts, ...access, ...hosts]
+      const facts = [
+        incarnationFact(incarnation),
+        ...bundle,
+        ...serials.facts,
+        ...persons.facts,
+        ...access,
+        ...hosts.gone,
+        ...hosts.bare,
+      ]
       const { krlVersion } = serials
       const about = { lost, incarnation, krlVersion, suspended: persons.suspended, keep: options.keep }
       const entries = entriesOf(about, facts)
@@ -94,8 +104,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const last = entries.pop()
       if (last) entries.push({ ...last, facts: [...(last.facts ?? []), ...serials.raised] })
       await ledger.appendIn(t, entries)
-      const taken = [...persons.taken, ...[...access, ...hosts].map(fact => fact.id)]
-      return { suspended: persons.suspended, taken }
+      const taken = [...persons.taken, ...[...access, ...hosts.gone].map(fact => fact.id)]
+      return { suspended: persons.suspended, taken, bare: hosts.bareNames }
     })
     return { lost, incarnation, ...result }
   })

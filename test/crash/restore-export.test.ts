@@ -31,6 +31,7 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
   let laptop: Laptop
   let host: JoinedHost
   let removed: JoinedHost
+  let narrowed: string
   let hostCertificate: string
   let lostKey: string
   let early: string
@@ -91,6 +92,11 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
       params: { name: 'sre' },
       body: bodyOf(api.teams.addMembers, { persons: [ADMIN, BOB] }),
     })
+    const changeHost = (change: object) =>
+      call(connection, api.hosts.change, { params: { name: host.name }, body: bodyOf(api.hosts.change, change) })
+    await changeHost({ labels: { env: 'prod' }, addAliases: ['web.keyman.localhost'] })
+    const wide = { who: ADMIN, login: 'ops', hosts: { labels: { env: 'prod' } } }
+    narrowed = (await call(connection, api.grants.add, { body: bodyOf(api.grants.add, wide) })).id
     laptop = await openLaptop(server.folder, server.env, { agent: false })
     await login()
     await server.stop()
@@ -110,6 +116,9 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
       params: { name: 'sre' },
       body: bodyOf(api.teams.removeMembers, { persons: [BOB] }),
     })
+    const narrow = bodyOf(api.grants.change, { options: { forceCommand: 'uptime' } })
+    await call(connection, api.grants.change, { params: { id: narrowed }, body: narrow })
+    await changeHost({ labels: { env: 'dev' } })
     lostKey = sessions[1]?.keys.ssh.line ?? ''
     await call(connection, api.revocations.create, {
       body: bodyOf(api.revocations.create, { target: { publicKey: lostKey }, wait: 0 }),
@@ -192,6 +201,10 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
       expect(status, stderr).toBe(0)
       expect(stdout).toMatch(/Taken away after the backup[\s\S]*grant:grant_\S+\n[\s\S]*member:sre bob@example.com\n/)
       expect(stdout).toMatch(/These were disabled after the backup, and are again:\n {2}bob@example.com\n/)
+      expect(stdout).toMatch(
+        new RegExp(`Given or changed after the backup[\\s\\S]*grant:${narrowed} {2}record \\d+ .*uptime`),
+      )
+      expect(stdout).toMatch(/Changed after the backup, and back without labels[^\n]*\n {2}web1\.keyman\.localhost\n/)
       await world.server.restart()
       const { connection } = await logIn(world.server, world.sessions[0].person)
       const { persons } = await call(connection, api.persons.list)
@@ -201,7 +214,11 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
       ])
       expect((await call(connection, api.grants.list)).grants.map(({ who }) => who)).toEqual([ADMIN])
       expect((await call(connection, api.teams.list)).teams).toMatchObject([{ name: 'sre', members: [ADMIN] }])
-      expect((await call(connection, api.hosts.list)).hosts.map(({ name }) => name)).toEqual([host.name])
+      // By the backup she would get in as ops without any command, and where the host is no more meant.
+      const { hosts } = await call(connection, api.hosts.list)
+      expect(hosts.map(({ name, labels, aliases = [] }) => ({ name, labels, aliases }))).toEqual([
+        { name: host.name, labels: {}, aliases: [] },
+      ])
       const krl = decodeKrl(fromBase64((await call(connection, api.auditTrail.krl)).base64))
       expect(isRevoked(krl, parseCertificate(hostCertificate))).toBe(true)
       const listed = krl.fingerprints.map(bytes => `SHA256:${Buffer.from(bytes).toString('base64').replace(/=$/, '')}`)
