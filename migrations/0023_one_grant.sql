@@ -3,7 +3,11 @@
 
 create table place (
   name text collate "C" primary key check (name ~ '^[a-z][a-z0-9-]{0,38}(/[a-z][a-z0-9-]{0,38})?$'),
-  created_at timestamptz not null
+  created_at timestamptz not null,
+  -- Of an environment its project: no environment outlives that.
+  project text collate "C" generated always as (
+    case when position('/' in name) > 0 then split_part(name, '/', 1) end
+  ) stored references place (name)
 );
 grant select, insert, delete on place to keyman_runtime;
 

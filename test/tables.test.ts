@@ -82,8 +82,10 @@ function tableSql(table: PgTable): string {
       const numbered = column.generatedIdentity
         ? ` generated ${column.generatedIdentity.type === 'always' ? 'always' : 'by default'} as identity`
         : ''
+      const from = column.generated?.as
+      const generated = is(from, SQL) ? ` generated always as (${textOf(from)}) stored` : ''
       const unique = column.isUnique ? ` ${called(column.uniqueName)}unique` : ''
-      return `"${column.name}" ${column.getSQLType()}${byItself}${numbered}${column.notNull ? ' not null' : ''}${column.primary ? ' primary key' : ''}${unique}`
+      return `"${column.name}" ${column.getSQLType()}${byItself}${numbered}${generated}${column.notNull ? ' not null' : ''}${column.primary ? ' primary key' : ''}${unique}`
     }),
     ...primaryKeys.map(key => `${called(key.name)}primary key (${names(key.columns)})`),
     ...uniqueConstraints.map(unique => `${called(unique.getName())}unique (${names(unique.columns)})`),
@@ -105,11 +107,11 @@ function referencesSql(table: PgTable): string[] {
 const catalogue = (query: Rows, schema: string) =>
   query(`
     select c.relname as table, a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
-      a.attidentity as identity, pg_get_expr(d.adbin, d.adrelid) as says
+      a.attidentity as identity, a.attgenerated as generated, pg_get_expr(d.adbin, d.adrelid) as says
     from pg_class c join pg_attribute a on a.attrelid = c.oid left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
     where c.relnamespace = '${schema}'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
     union all
-    select c.relname, k.conname, 'constraint ' || k.contype::text, null, null, pg_get_constraintdef(k.oid)
+    select c.relname, k.conname, 'constraint ' || k.contype::text, null, null, null, pg_get_constraintdef(k.oid)
     from pg_class c join pg_constraint k on k.conrelid = c.oid
     where c.relnamespace = '${schema}'::regnamespace and k.contype <> 'n'
     order by 1, 3, 2`)

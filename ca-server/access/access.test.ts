@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseHostName, parsePersonIdentity, parseTeamName } from '#shared/names.ts'
+import { parseHostName, parsePersonIdentity, parsePlace, parseTeamName } from '#shared/names.ts'
 import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { insertPerson } from '#test/support/worlds/insert-rows.ts'
@@ -11,6 +11,7 @@ const alice = parsePersonIdentity('alice@example.com', 'test')
 const bob = parsePersonIdentity('bob@example.com', 'test')
 const sre = parseTeamName('sre', 'test')
 const web1 = { name: parseHostName('web1.prod.example.com', 'test'), labels: { env: 'prod' } }
+const asPlace = (name: string) => parsePlace(name, 'test')
 let requests = 0
 const by = () => ({ actor: { kind: 'operator' as const }, requestId: `req_${++requests}` })
 const newGrant = (other: Record<string, unknown> = {}) =>
@@ -71,7 +72,7 @@ describe('teams and grants', () => {
     const grant = await rooms.access.addGrant(newGrant({ options: { sourceAddress: ['10.0.0.0/8'] } }), by())
     const before = await epochsOf(rooms)
     const endsAt = new Date(rooms.clock.now.getTime() + 3_600_500).toISOString()
-    const changed = await rooms.access.changeGrant(
+    const { grant: changed } = await rooms.access.changeGrant(
       grant.id,
       { maxLifetime: 600, endsAt, options: { pty: false, sourceAddress: null } },
       by(),
@@ -272,6 +273,23 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
       }
     await Promise.all(work)
     expect(await rooms.access.listGrants()).toHaveLength(24)
+  })
+
+  test('no environment outlives its project, whichever of the two comes first', async () => {
+    const { places } = rooms.access
+    for (let i = 0; i < 40; i++) {
+      const [shop, prod] = [asPlace(`shop${i}`), asPlace(`shop${i}/prod`)]
+      await places.add({ name: shop, environments: [] }, by())
+      const removal = refusal(places.remove(shop, by()))
+      const addition = refusal(places.add({ name: shop, environments: [asPlace('prod')] }, by()))
+      const [removed, added] = await Promise.all([removal, addition])
+      const there = places.list().find(({ name }) => name === shop)
+      expect([removed, added].filter(outcome => outcome === 'accepted' || /^conflict/.test(outcome))).toHaveLength(2)
+      // Made anew after it was removed, with its environment; or kept, since there is one in it; or gone.
+      expect(there?.environments ?? []).toEqual(added === 'accepted' ? [prod] : [])
+      expect(rooms.ledger.facts.has(`place:${prod}`)).toBe(added === 'accepted')
+    }
+    await expect(rooms.store.execute(`insert into place values ('nobody/prod', now())`, [])).rejects.toThrow()
   })
 })
 

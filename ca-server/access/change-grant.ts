@@ -12,7 +12,12 @@ import { selectGrant, updateGrant } from './records.ts'
 import { withGrant } from './snapshot.ts'
 
 /** Changes the limits and the end of a grant: whom it is to, what it gives and where stays as it is. See the door. */
-export async function changeGrant(deps: ChangeDeps, id: string, wanted: GrantChange, by: By): Promise<Grant> {
+export async function changeGrant(
+  deps: ChangeDeps,
+  id: string,
+  wanted: GrantChange,
+  by: By,
+): Promise<{ readonly before: Grant; readonly grant: Grant }> {
   await deps.ledger.follow()
   const known = await knownGrant(deps.ledger, deps.store, id)
   return change(deps, 'grant change', holders(known.who), by, async t => {
@@ -34,7 +39,7 @@ export async function changeGrant(deps: ChangeDeps, id: string, wanted: GrantCha
         facts: [grantFact(after)],
       },
     ])
-    return after
+    return { before, grant: after }
   })
 }
 

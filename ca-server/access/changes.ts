@@ -21,7 +21,7 @@ import {
   insertGrant,
   insertMember,
   selectGrant,
-  selectGrants,
+  selectGrantsTo,
   selectMembers,
 } from './records.ts'
 import { personSubject, placeNamedBy, type Snapshot, withGrant, withMember } from './snapshot.ts'
@@ -111,8 +111,8 @@ export async function refuseSame(
   looked?: ReadonlySet<string>,
 ): Promise<void> {
   const gives = (grant: Grant) => canonicalJson(grantFact({ ...grant, id: '' }).is)
-  const others = (await selectGrants(t)).filter(({ id }) => id !== added.id)
-  const alike = others.filter(grant => grant.who === added.who && gives(grant) === gives(added))
+  const others = (await selectGrantsTo(t, added.who)).filter(({ id }) => id !== added.id)
+  const alike = others.filter(grant => gives(grant) === gives(added))
   const same = alike.find(grant => ledger.facts.holds(grantFact(grant)))
   if (same)
     throw new KeymanError('conflict', `${same.id} gives just this already`, {
@@ -122,7 +122,7 @@ export async function refuseSame(
   if (unheard && looked.size < MOST_LOOKED) throw new Unheard(unheard.id)
 }
 
-export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<void> {
+export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<Grant> {
   const missing = () => new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
   // Whose it is never changes; and it was recorded, so the log vouches for it.
   const [grant] = await deps.ledger.vouched(
@@ -144,6 +144,7 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
       { ...grantEntry('grant-removed', grant, by), facts: [{ id: grantId(id), is: null }] },
     ])
   })
+  return grant
 }
 
 /** All of it or nothing. */
@@ -167,7 +168,7 @@ export async function changeTeam(deps: ChangeDeps, team: TeamName, members: Team
 
 /** The notification goes out with the commit. */
 export const change = <T>(
-  { act }: ChangeDeps,
+  { act }: Pick<ChangeDeps, 'act'>,
   name: string,
   touched: Pick<Acting, 'teams' | 'changes'>,
   by: By,

@@ -65,7 +65,7 @@ export function createAccess(deps: AccessDeps): Access {
   const changes: ChangeDeps = {
     ...deps,
     assertFits: (change, field) => assertFits(change(current()), deps.hosts(), deps.now(), field),
-    assertIsThere: place => assertIsThere(place),
+    assertIsThere,
   }
 
   /** How often the log has said something of what is decided by, and how often it had when the snapshot was read. */
@@ -201,6 +201,14 @@ export function createAccess(deps: AccessDeps): Access {
       giving: grant => [want('grant.add', placeOf(grant))],
       changing: id => [want('grant.change', placeOfId(id))],
       takingAway: id => [want('grant.remove', placeOfId(id))],
+      changingHost(place, { labels, in: to }) {
+        const places = to === undefined ? [place] : [place, to ?? undefined]
+        const gives = to !== undefined || labels !== undefined
+        return places.flatMap(where => [want('host.change', where), ...(gives ? [want('grant.add', where)] : [])])
+      },
+      addingPlaces: ({ name, environments }) => [
+        want('project.add', environments.length > 0 && isThere(name) ? name : undefined),
+      ],
       touching: identity => (mayBeOwner(identity) ? [{ action: 'owner.change' }] : []),
     },
     gives: {
@@ -217,14 +225,13 @@ export function createAccess(deps: AccessDeps): Access {
     },
     placeOf,
     places: {
-      list: async () => toProjects(await vouchedPlaces(deps)),
+      list: () => toProjects(current().places),
       show: name => ({ project: projectNamed(name), ...contents(name) }),
       async add(project, by) {
         await changed(addProject(deps, project, by))
         return projectNamed(project.name)
       },
       remove: (place, by) => changed(removePlace(deps, place, () => contents(place), by)),
-      isThere,
       assertIsThere,
       inWords: place => placeInWords(place, contents(place)),
     },
@@ -244,6 +251,7 @@ export function createAccess(deps: AccessDeps): Access {
     changeTeam: (team, members, by) => changed(changeTeam(changes, team, members, by)),
     words: accessWords(deps.ledger),
 
+    catchUp,
     reload,
     onChange: listener => following.onChange(listener),
     async start() {

@@ -1,9 +1,9 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import { type Queryable, type Store, StoreError } from '#server/store/index.ts'
+import { type Store, StoreError } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { isOneSegment, isPlace, isWithin, type Place, parsePlace } from '#shared/names.ts'
-import type { ChangeDeps } from './changes.ts'
+import { type ChangeDeps, change } from './changes.ts'
 import { placeFact, placeId } from './facts.ts'
 import type { By, Grant, NewProject, Project, SelectableHost } from './port.ts'
 import { deletePlace, insertPlace, type PlaceRow, selectPlaces } from './records.ts'
@@ -11,48 +11,56 @@ import { placeNamedBy } from './snapshot.ts'
 
 /** Projects and their environments. */
 
-export type PlaceDeps = Pick<ChangeDeps, 'act' | 'now'> & {
-  readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'vouched'>
-  readonly hosts: () => readonly SelectableHost[]
-}
+type PlaceDeps = Pick<ChangeDeps, 'act' | 'now'> & { readonly ledger: Pick<Ledger, 'appendIn' | 'facts'> }
 
-export const vouchedPlaces = ({ store, ledger }: Pick<PlaceDeps, 'store' | 'ledger'>): Promise<PlaceRow[]> =>
+export const vouchedPlaces = ({
+  store,
+  ledger,
+}: {
+  readonly store: Store
+  readonly ledger: Pick<Ledger, 'vouched'>
+}): Promise<PlaceRow[]> =>
   ledger.vouched(
     () => selectPlaces(store),
     ({ name }) => [placeFact(name)],
+    placeId(''),
   )
 
 /** Pure: a project each, with the environments of it. */
-export const toProjects = (rows: readonly PlaceRow[]): Project[] =>
-  rows
+export function toProjects(rows: readonly PlaceRow[]): Project[] {
+  const within = Map.groupBy(rows, ({ name }) => name.split('/')[0] ?? name)
+  return rows
     .filter(({ name }) => isOneSegment(name))
     .map(({ name, createdAt }) => ({
       name: parsePlace(name, 'name'),
-      environments: rows
-        .map(row => row.name)
-        .filter(isPlace)
-        .filter(other => other.startsWith(`${name}/`)),
+      environments: (within.get(name) ?? []).map(row => row.name).filter(other => isPlace(other) && other !== name),
       createdAt: createdAt.toISOString(),
     }))
+}
 
 /** Makes what is new of it. Throws `conflict` where all of it is there already. */
-export async function addProject({ act, now, ledger }: PlaceDeps, project: NewProject, by: By): Promise<void> {
+export async function addProject(deps: PlaceDeps, project: NewProject, by: By): Promise<void> {
+  const { now, ledger } = deps
   const wanted = [project.name, ...project.environments.map(environment => `${project.name}/${environment}`)]
-  await act(by, { name: 'project add' }, async t => {
-    const added: string[] = []
-    for (const name of wanted) if (await insertPlace(t, parsePlace(name, 'name'), now())) added.push(name)
-    // By the log: a row that it does not vouch for is nothing, and stands in the way of none that is.
-    const isNew = wanted.filter(name => added.includes(name) || !ledger.facts.has(placeId(name)))
-    if (isNew.length === 0)
-      throw new KeymanError('conflict', `${wanted.join(', ')} ${wanted.length === 1 ? 'is' : 'are'} there already`, {
-        hint: 'see keyman project list',
-      })
-    await ledger.appendIn(t, [
-      { ...by, kind: 'project-added', target: project.name, details: { added: isNew }, facts: isNew.map(placeFact) },
-    ])
-    await tell(t)
-  })
+  try {
+    await change(deps, 'project add', {}, by, async t => {
+      const added: string[] = []
+      for (const name of wanted) if (await insertPlace(t, parsePlace(name, 'name'), now())) added.push(name)
+      // By the log: a row that it does not vouch for is nothing, and stands in the way of none that is.
+      const isNew = wanted.filter(name => added.includes(name) || !ledger.facts.has(placeId(name)))
+      if (isNew.length === 0)
+        throw new KeymanError('conflict', `${wanted.join(', ')} ${wanted.length === 1 ? 'is' : 'are'} there already`, {
+          hint: 'see keyman project list',
+        })
+      await ledger.appendIn(t, [
+        { ...by, kind: 'project-added', target: project.name, details: { added: isNew }, facts: isNew.map(placeFact) },
+      ])
+    })
+  } catch (error) {
+    if (error instanceof StoreError && error.kind === 'foreign-key')
+      throw new KeymanError('conflict', `${project.name} was removed at this moment`, { hint: 'try again' })
+    throw error
+  }
 }
 
 /** What is in a place, by what is known now. */
@@ -70,15 +78,16 @@ export function contentsOf(
 
 /** Throws `not-found`, and `conflict` where something is left in it, naming that. */
 export async function removePlace(
-  { act, ledger }: PlaceDeps,
+  deps: PlaceDeps,
   place: Place,
   left: () => ReturnType<typeof contentsOf>,
   by: By,
 ): Promise<void> {
   const refuse = (what: string): KeymanError =>
     new KeymanError('conflict', `${place} is not empty: ${what}`, { hint: 'take these out of it or away first' })
+  const { ledger } = deps
   try {
-    await act(by, { name: 'project remove' }, async t => {
+    await change(deps, 'project remove', {}, by, async t => {
       const { places, hosts, grants } = left()
       const all = [...places, ...hosts.map(({ name }) => `host ${name}`), ...grants.map(({ id }) => id)]
       const more = all.length > SHOWN ? ` and ${all.length - SHOWN} more` : ''
@@ -87,7 +96,6 @@ export async function removePlace(
       await ledger.appendIn(t, [
         { ...by, kind: 'project-removed', target: place, facts: [{ id: placeId(place), is: null }] },
       ])
-      await tell(t)
     })
   } catch (error) {
     if (error instanceof StoreError && error.kind === 'foreign-key')
@@ -113,5 +121,3 @@ export const noSuchPlace = (place: Place): KeymanError =>
   new KeymanError('not-found', `there is no ${place.includes('/') ? 'environment' : 'project'} ${place}`, {
     hint: 'see keyman project list; keyman project add makes one',
   })
-
-const tell = (t: Queryable) => t.execute(`select pg_notify('access', 'project')`, [])

@@ -15,7 +15,7 @@ export type RoleGrant = Extract<Grant, { readonly kind: 'role' }>
 export type NewGrant = z.infer<typeof schemas.newGrant>
 export type GrantChange = z.infer<typeof schemas.grantChange>
 export type Project = z.infer<typeof schemas.project>
-export type NewProject = { readonly name: Place; readonly environments: readonly Place[] }
+export type NewProject = z.infer<typeof schemas.newProject>
 export type Team = z.infer<typeof schemas.team>
 export type TeamChange = { readonly add: readonly PersonIdentity[]; readonly remove: readonly PersonIdentity[] }
 export type PrincipalsLine = hostStream.PrincipalsLine
@@ -105,7 +105,7 @@ export interface Access {
   readonly decide: Decide
   /** What a host's principals files hold: login to lines. Teams are expanded; disabled persons and ended grants are left out. */
   principalsFor(host: SelectableHost): Readonly<Record<string, readonly PrincipalsLine[]>>
-  /** Throws `invalid-input` where a host with this name and labels would have more persons than a host can be told. */
+  /** Throws `invalid-input` where a host with this name, place and labels would have more persons than a host can be told. */
   assertFits(host: SelectableHost): void
   /** The hosts where this person may log in, and as whom; hosts without any are left out. */
   reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
@@ -137,6 +137,13 @@ export interface Access {
     giving(grant: NewGrant): Want[]
     changing(id: string): Want[]
     takingAway(id: string): Want[]
+    /** Of a host that is here: by its labels and its place it is chosen who gets in, so whoever changes these gives, and takes, on both sides. */
+    changingHost(
+      place: Place | undefined,
+      change: { readonly labels?: object | undefined; readonly in?: Place | null | undefined },
+    ): Want[]
+    /** Environments take it in their project; a new project on the organisation. */
+    addingPlaces(project: NewProject): Want[]
     /** To change whether and how this person is here. */
     touching(person: PersonIdentity): Want[]
   }
@@ -152,7 +159,7 @@ export interface Access {
   }
   /** Projects and their environments. */
   readonly places: {
-    list(): Promise<Project[]>
+    list(): Project[]
     /** One with what is in it. Throws `not-found`. */
     show(project: Place): {
       readonly project: Project
@@ -163,7 +170,6 @@ export interface Access {
     add(project: NewProject, by: By): Promise<Project>
     /** Throws `not-found`, and `conflict` where something is left in it, which is named. */
     remove(place: Place, by: By): Promise<void>
-    isThere(place: Place): boolean
     /** Throws `not-found`. */
     assertIsThere(place: Place): void
     inWords(place: Place): Line[]
@@ -180,9 +186,9 @@ export interface Access {
    * Other limits, another end. Throws `not-found`, `invalid-input` for what its kind does not have, `conflict` where nothing would be
    * otherwise or another gives just that.
    */
-  changeGrant(id: string, change: GrantChange, by: By): Promise<Grant>
-  /** Throws `not-found`. */
-  removeGrant(id: string, by: By): Promise<void>
+  changeGrant(id: string, change: GrantChange, by: By): Promise<{ readonly before: Grant; readonly grant: Grant }>
+  /** Gives the one that is gone. Throws `not-found`. */
+  removeGrant(id: string, by: By): Promise<Grant>
   listTeams(): Promise<Team[]>
   teamsOf(person: PersonIdentity): string[]
   /** Throws `not-found` for somebody who is to be taken out and is not in it; then nothing was changed. */
@@ -197,6 +203,8 @@ export interface Access {
     team(on: Queryable, name: TeamName): Promise<Line[]>
   }
 
+  /** Waits until what the log says by now is decided by. */
+  catchUp(): Promise<void>
   /** Reads everything anew; several calls at once read once more, not once each. */
   reload(): Promise<void>
   /** Called after each reload. Returns what ends it. */

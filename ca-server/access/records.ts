@@ -41,6 +41,10 @@ export async function selectGrants(on: Queryable, onError: (error: unknown) => v
   })
 }
 
+/** All that are given to this person or team. One that does not fit gives nothing. */
+export const selectGrantsTo = async (on: Queryable, who: string): Promise<Grant[]> =>
+  (await eachRow(on, grants().where(eq(accessGrant.who, who)))).flatMap(({ row }) => toGrant(row) ?? [])
+
 /** Whatever it is: what is no name states something, too. */
 const sqlText = (column: PgColumn) => sql`${column}`.mapWith(z.string().parse)
 
@@ -91,11 +95,16 @@ function columnsOf(grant: Grant) {
 export const deleteGrant = async (t: Queryable, id: string): Promise<boolean> =>
   (await run(t, builder.delete(accessGrant).where(eq(accessGrant.id, id)))) > 0
 
-export type PlaceRow = typeof place.$inferSelect
+export type PlaceRow = Pick<typeof place.$inferSelect, 'name' | 'createdAt'>
 
 /** Projects and environments, in the order of their names. A row that does not fit is none. */
 export const selectPlaces = async (on: Queryable): Promise<PlaceRow[]> =>
-  (await eachRow(on, builder.select().from(place).orderBy(asc(place.name)))).flatMap(({ row }) => row ?? [])
+  (
+    await eachRow(
+      on,
+      builder.select({ name: place.name, createdAt: place.createdAt }).from(place).orderBy(asc(place.name)),
+    )
+  ).flatMap(({ row }) => row ?? [])
 
 export const selectPlacePage = (on: Queryable, { after, limit }: Page): Promise<{ name: string }[]> => {
   const page = builder.select({ name: sqlText(place.name) }).from(place)

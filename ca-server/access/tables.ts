@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { check, pgTable, primaryKey } from 'drizzle-orm/pg-core'
+import { type AnyPgColumn, check, pgTable, primaryKey } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
 import { integer, jsonbOf, text, textOf, timestamptz } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
@@ -31,6 +31,9 @@ export const place = pgTable(
   {
     name: textOf(placeName)('name').primaryKey(),
     createdAt: timestamptz('created_at').notNull(),
+    project: text('project')
+      .generatedAlwaysAs(sql`case when position('/' in name) > 0 then split_part(name, '/', 1) end`)
+      .references((): AnyPgColumn => place.name),
   },
   table => [check('place_name_check', sql`${table.name} ~ '^[a-z][a-z0-9-]{0,38}(/[a-z][a-z0-9-]{0,38})?$'`)],
 )

@@ -38,17 +38,17 @@ export type GrantRoutesDeps = {
 
 /** Grants, and the teams that they are given to. */
 export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesDeps): Handled[] {
-  /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. */
+  /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. A role lets nobody in. */
   const told = async (
     query: { readonly wait: number },
-    grants: readonly Grant[],
-    persons: readonly PersonIdentity[],
+    given: readonly Grant[],
+    persons: () => Promise<readonly PersonIdentity[]>,
   ) => {
-    const ends = [lastEnd(grants), await authority.certificatesEnd(persons)].filter(end => end !== undefined)
+    const grants = given.filter(grant => grant.kind === 'login')
+    if (grants.length === 0) return { hosts: [] }
+    const ends = [lastEnd(grants), await authority.certificatesEnd(await persons())].filter(end => end !== undefined)
     const goodUntil = ends.toSorted((a, b) => a.getTime() - b.getTime())[0]
-    return inForceAnswer(hosts, query, goodUntil, host =>
-      grants.some(grant => grant.kind === 'login' && selects(grant, host)),
-    )
+    return inForceAnswer(hosts, query, goodUntil, host => grants.some(grant => selects(grant, host)))
   }
   const personsOf = async (who: string): Promise<readonly PersonIdentity[]> => {
     if (isPersonIdentity(who)) return [who]
@@ -83,10 +83,8 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
     handle(
       api.grants.change,
       async request => {
-        const id = request.params.id ?? ''
-        const before = (await access.listGrants()).filter(grant => grant.id === id)
-        const grant = await access.changeGrant(id, request.body, byOf(request))
-        return { grant, ...(await told(request.query, before, await personsOf(grant.who))) }
+        const { before, grant } = await access.changeGrant(request.params.id ?? '', request.body, byOf(request))
+        return { grant, ...(await told(request.query, [before], () => personsOf(grant.who))) }
       },
       {
         takes: ({ params }) => access.takes.changing(params.id ?? ''),
@@ -97,11 +95,8 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
     handle(
       api.grants.remove,
       async request => {
-        const id = request.params.id ?? ''
-        const grants = (await access.listGrants()).filter(grant => grant.id === id)
-        await access.removeGrant(id, byOf(request))
-        const persons = await Promise.all(grants.map(({ who }) => personsOf(who)))
-        return told(request.query, grants, persons.flat())
+        const grant = await access.removeGrant(request.params.id ?? '', byOf(request))
+        return told(request.query, [grant], () => personsOf(grant.who))
       },
       {
         takes: ({ params }) => access.takes.takingAway(params.id ?? ''),
@@ -125,7 +120,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
         const { persons } = request.body
         const team = await access.changeTeam(teamOf(request.params), { add: [], remove: persons }, byOf(request))
         const grants = (await access.listGrants()).filter(({ who }) => who === `team:${team.name}`)
-        return { ...team, ...(await told(request.query, grants, persons)) }
+        return { ...team, ...(await told(request.query, grants, async () => persons)) }
       },
       { names: ({ params }, on) => access.words.team(on, teamOf(params)) },
     ),

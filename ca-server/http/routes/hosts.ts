@@ -25,7 +25,7 @@ export type HostRoutesDeps = {
     | 'renewClientCertificate'
     | 'waitForAll'
   >
-  readonly access: Pick<Access, 'may'>
+  readonly access: Pick<Access, 'may' | 'takes'>
   readonly authority: Pick<Authority, 'issueHostCertificate' | 'adoptList' | 'certificatesEnd'>
 }
 
@@ -72,14 +72,7 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
         }
       },
       {
-        // By labels and place it is chosen who gets in: whoever changes these gives, and takes, on both sides.
-        takes({ params, body }) {
-          const place = placeOf({ params })
-          const places = body.in === undefined ? [place] : [place, body.in ?? undefined]
-          const gives = body.in !== undefined || body.labels !== undefined
-          const actions = gives ? (['host.change', 'grant.add'] as const) : (['host.change'] as const)
-          return places.flatMap(where => actions.map(action => ({ action, in: where })))
-        },
+        takes: ({ params, body }) => access.takes.changingHost(placeOf({ params }), body),
         names: ({ params, body }, on) => hosts.words(on, nameOf(params), body),
       },
     ),

@@ -7,7 +7,7 @@ import { type Handled, handle } from '../handle.ts'
 type Params = { readonly params: Readonly<Record<string, string>> }
 
 /** Projects and environments. */
-export function projectRoutes({ access }: { readonly access: Pick<Access, 'places' | 'may'> }): Handled[] {
+export function projectRoutes({ access }: { readonly access: Pick<Access, 'places' | 'may' | 'takes'> }): Handled[] {
   const { places } = access
   /** An environment is made and taken away by whoever may in the project; the project itself takes a role on the organisation. */
   const projectOf = ({ params }: Params): Place => parsePlace(params.project ?? '', 'project')
@@ -19,8 +19,7 @@ export function projectRoutes({ access }: { readonly access: Pick<Access, 'place
       async request => {
         const caller = personOf(request)
         const mayRead = (place: Place) => access.may(caller, { action: 'project.read', in: place })
-        const all = await places.list()
-        const shown = all.map(project => ({ ...project, environments: project.environments.filter(mayRead) }))
+        const shown = places.list().map(project => ({ ...project, environments: project.environments.filter(mayRead) }))
         return { projects: shown.filter(({ name, environments }) => mayRead(name) || environments.length > 0) }
       },
       { takes: () => [{ action: 'project.read', in: 'anywhere' }] },
@@ -38,9 +37,7 @@ export function projectRoutes({ access }: { readonly access: Pick<Access, 'place
       { takes: request => [{ action: 'project.read', in: projectOf(request) }] },
     ),
     handle(api.projects.add, request => places.add(request.body, byOf(request)), {
-      takes: ({ body: { name, environments } }) => [
-        { action: 'project.add', in: environments.length > 0 && places.isThere(name) ? name : undefined },
-      ],
+      takes: ({ body }) => access.takes.addingPlaces(body),
     }),
     handle(
       api.projects.remove,
