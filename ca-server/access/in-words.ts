@@ -35,7 +35,7 @@ export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
       const { grants, hidden } = known(await selectGrants(on), grant => whose.includes(grant.who))
       return [
         { name: `Teams of ${identity}`, value: told(teams) || 'none' },
-        { name: `What ${identity} gets`, value: told([...grants.map(grantText), ...hidden]) || 'no login' },
+        { name: `What ${identity} gets`, value: told([...grants.map(grantText), ...hidden]) || 'nothing' },
       ]
     },
 

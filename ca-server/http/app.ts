@@ -73,7 +73,8 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   const cookie = options.listener === 'pages' ? getCookie(c, COOKIE) : undefined
   const identify = () => (route.caller === 'anyone' ? undefined : callerOf(options, route, c, cookie))
   let caller = await identify()
-  if (caller && !isFree(options.gate, route, caller)) options.callers.take(bucketOf(caller), route.cost)
+  const free = caller !== undefined && isFree(options.gate, route, caller)
+  if (caller && !free) options.callers.take(bucketOf(caller), route.cost)
   const body = route.body ? await readJsonBody(c) : undefined
   // A body may take its time: whoever was signed out meanwhile is not the caller any more.
   if (route.body) caller = await identify()
@@ -88,26 +89,36 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
     setCookie: value => c.header('set-cookie', cookieHeader(value), { append: true }),
   }
   const prepared = handled.prepare(raw)
-  const answer = await serve(options, route, raw, prepared, touchOf(c.req.header('keyman-touch')))
+  const answer = await serve(options, { route, raw, prepared, free, touch: touchOf(c.req.header('keyman-touch')) })
   return route.status === 204 ? c.body(null, 204) : c.json(answer, route.status ?? 200)
 }
 
 async function serve(
   options: AppOptions,
-  route: Route,
-  raw: RawRequest,
-  prepared: Prepared,
-  touch: string | undefined,
+  {
+    route,
+    raw,
+    prepared,
+    free,
+    touch,
+  }: {
+    readonly route: Route
+    readonly raw: RawRequest
+    readonly prepared: Prepared
+    /** Nothing was taken from the caller's bucket for it. */
+    readonly free: boolean
+    readonly touch: string | undefined
+  },
 ): Promise<unknown> {
   const { gate, callers } = options
   const { caller } = raw
   try {
-    const takes = prepared.takes().length > 0
-    if (takes && !caller) throw new KeymanError('internal', `${route.action} takes a role, and nobody is known`)
+    const takes = prepared.takes()
+    if (takes.length > 0 && !caller)
+      throw new KeymanError('internal', `${route.action} takes a role, and nobody is known`)
     // Ending something is free for who may; what is refused, and recorded, is nobody's for nothing.
-    if (takes && caller && isFree(gate, route, caller) && !prepared.takes().every(want => gate.may(caller, want)))
-      callers.take(bucketOf(caller), route.cost)
-    const role = takes && caller ? await gate.requireRole(caller, prepared.takes, raw) : undefined
+    if (free && caller && !takes.every(want => gate.may(caller, want))) callers.take(bucketOf(caller), route.cost)
+    const role = takes.length > 0 && caller ? await gate.requireRole(caller, prepared.takes, raw) : undefined
     if (!caller || !route.touch) return await prepared.run({ role })
     const consented = await gate.touches.require(caller, askedFor(options, route, raw, prepared), touch)
     if ('answer' in consented) return consented.answer

@@ -56,8 +56,8 @@ export type Handled = {
 /**
  * Pairs a route with its handler, keeping the schemas' types. The handler calls one service and shapes the answer; it
  * decides nothing. `names`: what the request's IDs and names stand for, read by this handle, which may be a transaction's. `takes`:
- * what a route whose action takes a role asks for beside; of one that is done in a place, all of it. Throws a TypeError where it
- * does not say. `gives`: what somebody can do by it afterwards.
+ * what it asks for beside its action; of an action that is done in a place, all of it. Throws a TypeError where such a route does
+ * not say. `gives`: what somebody can do by it afterwards.
  */
 export function handle<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
@@ -94,10 +94,11 @@ export function handle<Query, Body, Answer>(
           ...(route.body ? inWords(route.body, request.body, digest) : []),
           ...(await names(request, on)),
         ],
-        takes() {
-          if (described.by !== 'role') return []
-          return [...(isInPlace ? [] : [{ action }]), ...(takes?.(request) ?? []), ...(gives?.(request) ?? [])]
-        },
+        takes: () => [
+          ...(described.by === 'role' && !isInPlace ? [{ action }] : []),
+          ...(takes?.(request) ?? []),
+          ...(gives?.(request) ?? []),
+        ],
         gives: () => gives?.(request) ?? [],
         run: given => handler({ ...request, ...given }),
       }

@@ -46,7 +46,7 @@ export type PersonCaller = MachineCaller | BrowserCaller
 export type HostCaller = {
   readonly kind: 'host'
   readonly name: HostName
-  /** Further names that an owner listed for it. */
+  /** Further names that were listed for it by whoever may change it. */
   readonly aliases?: readonly HostName[]
   readonly clientSpki: Uint8Array
   readonly clientFingerprint: string

@@ -21,7 +21,7 @@ const ENDED = ['session:', 'link:', 'touch:', 'mandate:', 'join-token:'] as cons
 /**
  * A backup was put back: whatever somebody could go on with by it ends, and everybody is disabled but those of `keep`, since
  * any of them may have been disabled meanwhile; where nothing is unknown, those who were. What a newer log took away is taken away again:
- * passkeys, and the rights of administrators. Gives who that is, and what the record has to say.
+ * passkeys, and the rights of owners. Gives who that is, and what the record has to say.
  */
 export async function suspendAllIn(
   ledger: Pick<Ledger, 'facts'>,

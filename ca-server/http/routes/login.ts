@@ -49,17 +49,18 @@ export function loginRoutes(deps: LoginRoutesDeps): Handled[] {
 
 /** What a machine gets that has just signed in. Without any grant there is no SSH certificate; signing in works none the less. */
 async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, caller: MachineCaller, at: At) {
-  const [session, client, ssh, krl] = await Promise.all([
+  const [session, client, ssh, krl, reachable] = await Promise.all([
     identity.describe(caller),
     authority.issuePersonClientCertificate(caller, at),
     certificateOrDenial(authority, caller, at),
     authority.currentKrl(),
+    reachableHosts(access, hosts, caller.identity),
   ])
   return {
     session,
     ...ssh,
     client: { certificate: client.pem, endsAt: client.endsAt.toISOString() },
-    hosts: await reachableHosts(access, hosts, caller.identity),
+    hosts: reachable,
     revokedHosts: revokedHosts(krl),
   }
 }

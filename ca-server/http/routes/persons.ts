@@ -10,10 +10,10 @@ import { type ApiRequest, type Handled, handle } from '../handle.ts'
 import { inForceAnswer } from './in-force.ts'
 
 export type PersonRoutesDeps = {
-  readonly identity: Pick<Identity, 'persons' | 'refresh' | 'words'> & {
+  readonly identity: Pick<Identity, 'persons' | 'words'> & {
     readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink' | 'reset'>
   }
-  readonly access: Pick<Access, 'teamsOf' | 'reload' | 'words' | 'takes' | 'gives'>
+  readonly access: Pick<Access, 'teamsOf' | 'catchUp' | 'words' | 'takes' | 'gives'>
   readonly authority: Pick<Authority, 'revokePersonIn'>
   readonly hosts: Pick<Hosts, 'waitForAll'>
 }
@@ -85,7 +85,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         const by = byOf(request)
         const revoking = revokingAll(person, by)
         const disabled = await identity.persons.disable(person, by, revoking.within)
-        await Promise.all([identity.refresh(), access.reload()])
+        await access.catchUp()
         return { ...answer(disabled), ...(await inForceAnswer(hosts, request.query, revoking.goodUntil())) }
       },
       { takes: touching, names: inWords },
@@ -94,7 +94,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
       api.persons.enable,
       async request => {
         const enabled = await identity.persons.enable(identityOf(request.params), byOf(request))
-        await access.reload()
+        await access.catchUp()
         return answer(enabled)
       },
       // It is a yes to all that the person has.
@@ -104,7 +104,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
       api.persons.change,
       async request => {
         const changed = await identity.persons.change(identityOf(request.params), request.body, byOf(request))
-        await access.reload()
+        await access.catchUp()
         return answer(changed)
       },
       { names: inWords },
@@ -116,7 +116,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         const by = byOf(request)
         const revoking = revokingAll(person, by)
         const reset = await identity.enrolment.reset(person, request.body, by, revoking.within)
-        await Promise.all([identity.refresh(), access.reload()])
+        await access.catchUp()
         const answered = await inForceAnswer(hosts, request.query, revoking.goodUntil())
         return { ...reset, endsAt: reset.endsAt.toISOString(), ...answered }
       },

@@ -30,10 +30,13 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
       const { pem, endsAt } = await authority.issuePersonClientCertificate(machineOf(request), { requestId, from })
       return { certificate: pem, endsAt: endsAt.toISOString() }
     }),
-    handle(api.session.hosts, async request => ({
-      hosts: await reachableHosts(access, hosts, personOf(request).identity),
-      revokedHosts: revokedHosts(await authority.currentKrl()),
-    })),
+    handle(api.session.hosts, async request => {
+      const [reachable, krl] = await Promise.all([
+        reachableHosts(access, hosts, personOf(request).identity),
+        authority.currentKrl(),
+      ])
+      return { hosts: reachable, revokedHosts: revokedHosts(krl) }
+    }),
   ]
 }
 

@@ -34,8 +34,7 @@ import { linkDetails, loginLine, makeLink, nameOf } from './links.ts'
 
 /**
  * Somebody has lost the passkeys: all that the person has ends, and a link makes a new one for the same identity and rights. Whoever
- * makes the link could use it, so that it gives all that the person has: only an owner may, who could give as much
- * otherwise. An owner's new passkey lets nobody in before another owner has said yes to it (`person enable`).
+ * makes the link could use it, so that it gives all that the person has: only who has as much may. An owner's new passkey lets nobody in before another owner has said yes to it (`person enable`).
  */
 export function createReset(room: Room, act: Act): Pick<Enrolment, 'reset'> {
   const { deps } = room
