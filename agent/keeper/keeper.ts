@@ -156,7 +156,9 @@ export class Keeper {
     if (!this.#gone || waits) return Promise.resolve()
     this.#lookedAt = configuration
     this.#gone = false
-    const { found, gone } = lookAround(config, new Date(), always ? undefined : this.#around)
+    // Of no state that holds: all is looked at anew, and what was found stays where nobody can look.
+    const before = always && this.#around ? { ...this.#around, by: '' } : this.#around
+    const { found, gone } = lookAround(config, new Date(), before)
     void gone.then(() => {
       this.#gone = true
     })

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { doctor } from '#agent/commands/doctor.ts'
+import { Keeper } from '#agent/keeper/keeper.ts'
 import { type Found, findAround } from '#agent/sshd/findings.ts'
 import { type Homes, openHomes } from '#agent/sshd/homes.ts'
 import { lookAround } from '#agent/sshd/look-around.ts'
@@ -166,6 +167,29 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     const second = await findAround(keys.agent.config, new Date(), homes, first)
     expect(count(second)).toBe('2 plain keys')
     expect(await findAround(keys.agent.config, new Date(), homes, second)).toBe(second)
+  })
+
+  it('still says what it found where the look by the hour does not come to an end', async () => {
+    const kept = await start(() => ['AllowUsers somebody'])
+    const broken = join(kept.sshd.folder, 'broken')
+    const sshd = join(kept.sshd.folder, 'mortal-sshd')
+    const { config } = kept.agent
+    // What it kills is the process that looks, which alone asks while it is broken.
+    writeFileSync(sshd, `#!/bin/sh\n[ -e ${broken} ] && kill -9 $PPID\nexec ${config.sshd} "$@"\n`, { mode: 0o755 })
+    const keeper = new Keeper({ ...kept.agent, config: { ...config, sshd } })
+    const found = async () => {
+      const word = await keeper.take({ type: 'current', revision: 1 }, { whole: true })
+      return word?.type === 'in-force' ? (word.findings ?? []) : []
+    }
+    const known = await found()
+    expect(known).toContainEqual(expect.objectContaining({ about: 'narrows', login }))
+    writeFileSync(broken, '')
+    await keeper.lookAround({ always: true })
+    rmSync(broken)
+    const remark = 'what else decides who gets in could not be looked at: it ended without an answer'
+    expect(await found()).toEqual([...known, { about: 'remark', message: remark }])
+    await keeper.lookAround({ always: true })
+    expect(await found()).toEqual(known)
   })
 
   it.each([
