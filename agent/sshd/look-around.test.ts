@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -32,6 +34,8 @@ describe('a look around', () => {
     folder = mkdtempSync(join(tmpdir(), 'keyman-look-'))
     writeFileSync(at('sshd_config'), '')
     writeFileSync(at('silent'), '#!/bin/sh\nexec sleep 1000\n', { mode: 0o755 })
+    execFileSync('mkfifo', [at('held')])
+    writeFileSync(at('left'), `#!/bin/sh\nexec > ${at('held')}\nkill -9 $PPID\nexec sleep 1000\n`, { mode: 0o755 })
     writeFileSync(at('prompt'), '#!/bin/sh\necho hostkey none\n', { mode: 0o755 })
   })
   afterAll(() => rmSync(folder, { recursive: true }))
@@ -50,5 +54,14 @@ describe('a look around', () => {
     }
     expect(await found).toMatchObject({ findings: [known, remark], silent: true })
     await gone
+  })
+
+  it('leaves nothing running that it started, however it ended', async () => {
+    // Its end is there when nobody holds the other side any more.
+    const held = readFile(at('held'))
+    const remark = 'what else decides who gets in could not be looked at: it ended without an answer'
+    const { findings } = await lookAround(configured(at('left')), new Date()).found
+    expect(findings).toEqual([{ about: 'remark', message: remark }])
+    expect((await held).length).toBe(0)
   })
 })

@@ -34,6 +34,8 @@ export function lookAround(config: AgentConfig, now: Date, before?: Found, lookM
   const look: Look = { config, now: now.toISOString(), before }
   const child = spawn(process.execPath, [PROGRAM], {
     stdio: ['pipe', 'pipe', 'inherit'],
+    // Of a group of its own, with the programs that it asks: they end with it.
+    detached: true,
     env: { ...process.env, UV_THREADPOOL_SIZE: String(HOMES_AT_ONCE) },
   })
   const gone = new Promise<void>(resolve => {
@@ -59,10 +61,20 @@ export function lookAround(config: AgentConfig, now: Date, before?: Found, lookM
     .catch((error: unknown) => notLooked(before, error instanceof Error ? error.message : ''))
     .finally(async () => {
       clearTimeout(late)
-      child.kill('SIGKILL')
+      endGroup(child.pid)
       await Promise.race([gone, delay(KILLED_MS, undefined, { ref: false })])
     })
   return { found, gone }
+}
+
+/** Of the process and all that it started, whether or not it is there itself. */
+function endGroup(leader: number | undefined): void {
+  if (leader === undefined) return
+  try {
+    process.kill(-leader, 'SIGKILL')
+  } catch {
+    // All of it has ended.
+  }
 }
 
 function notLooked(before: Found | undefined, why: string): Found {
