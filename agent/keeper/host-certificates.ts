@@ -4,6 +4,7 @@ import { equalBytes, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   type Certificate,
+  decodeKrl,
   isRevoked,
   type Krl,
   parseCertificate,
@@ -19,9 +20,6 @@ import { sshdFiles } from '../sshd/files.ts'
 import { prove, readHostKey } from '../sshd/host-keys.ts'
 import { ensureFolder, removeFile, writeAtomically } from '../state/atomic-write.ts'
 
-/** What a certificate of this host should carry beside its own name, and the list of those that are good no more. */
-export type Names = { readonly aliases: readonly string[]; readonly revoked: Krl }
-
 type Place = {
   readonly config: AgentConfig
   readonly client: ClientKey
@@ -29,20 +27,21 @@ type Place = {
   readonly hostAuthorities: readonly SshPublicKey[]
   readonly log: Log
   readonly now: () => Date
-  /** Once the server has said so. */
-  readonly names: Names | undefined
+  /** What a certificate should carry beside its own name, once the server has said so. */
+  readonly aliases: readonly string[] | undefined
 }
 
 /**
- * Gets or renews the certificate of each host key where one is missing, past two thirds of its time, for another key, or
- * by an authority that is no longer trusted; where it was revoked, or has other names than the server says. Says whether sshd has to read its configuration again. A key that fails is
- * logged and left: plain host keys go on working.
+ * Gets or renews the certificate of each host key where one is missing, past two thirds of its time, for another key, by an
+ * authority that is no longer trusted, on the list of revoked ones that lies here, or with other names than the server says.
+ * Says whether sshd has to read its configuration again. A key that fails is logged and left: plain host keys go on working.
  */
 export async function renewHostCertificates(place: Place): Promise<boolean> {
   let changed = false
+  const krl = readKrl(sshdFiles(place.config).krl)
   for (const file of place.config.hostKeys) {
     try {
-      if (await renewOne(place, file)) changed = true
+      if (await renewOne(place, file, krl)) changed = true
     } catch (error) {
       place.log.warn(`host certificate for ${file}: ${told(error).message}`)
     }
@@ -50,14 +49,14 @@ export async function renewHostCertificates(place: Place): Promise<boolean> {
   return changed
 }
 
-async function renewOne(place: Place, file: string): Promise<boolean> {
+async function renewOne(place: Place, file: string, krl: Krl | undefined): Promise<boolean> {
   const { config, connection, client } = place
   const key = readHostKey(file)
   const path = sshdFiles(config).hostCertificate(file)
   const held = readCertificate(path)
   // One that cannot be read must not stay named to sshd.
   if (!held) removeFile(path)
-  const keeps = held && stillGood(held, place, key.publicKey) && isAsToldNow(held, place)
+  const keeps = held && stillGood(held, place, key.publicKey) && hasNames(held, place) && !isOut(held, krl)
   if (keeps && !renewalIsDue(validity(held), place.now())) return false
   const { challenge } = await call(connection, api.login.challenge, {})
   const proof = await prove(config, key, client, 'host-key', challenge)
@@ -92,19 +91,30 @@ function stillGood(certificate: Certificate, place: Place, key: SshPublicKey): b
   )
 }
 
-function isAsToldNow(certificate: Certificate, { config, names }: Place): boolean {
-  if (names === undefined) return true
+function hasNames(certificate: Certificate, { config, aliases }: Place): boolean {
+  if (aliases === undefined) return true
   const others = new Set<string>(certificate.principals.filter(name => name !== config.host))
-  // Of a key that was revoked no other certificate is made.
-  const isOut = isRevoked(names.revoked, certificate) && !isRevoked(names.revoked, certificate.subjectKey)
-  return !isOut && others.size === names.aliases.length && names.aliases.every(alias => others.has(alias))
+  return others.size === aliases.length && aliases.every(alias => others.has(alias))
 }
+
+/** Of a key that was revoked no other certificate is made. */
+const isOut = (certificate: Certificate, krl: Krl | undefined): boolean =>
+  krl !== undefined && isRevoked(krl, certificate) && !isRevoked(krl, certificate.subjectKey)
 
 /** SSH's half-open interval in unix seconds as times. */
 const validity = (certificate: Certificate) => ({
   notBefore: new Date(Number(certificate.validAfter) * 1000),
   notAfter: new Date(Number(certificate.validBefore) * 1000),
 })
+
+/** The same for the list of what is revoked: whoever keeps the files tells of that. */
+function readKrl(path: string): Krl | undefined {
+  try {
+    return decodeKrl(readFileSync(path), path)
+  } catch {
+    return undefined
+  }
+}
 
 /** `undefined` where there is none, or none that can be read. */
 export function readCertificate(path: string): Certificate | undefined {

@@ -1,8 +1,6 @@
 import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api, type hostStream } from '#shared/api/index.ts'
-import { fromBase64 } from '#shared/bytes.ts'
-import { decodeKrl } from '#shared/ssh/index.ts'
 import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import { type Connection, call } from '../server/call.ts'
@@ -53,8 +51,8 @@ export async function renewCertificates(agent: Agent, now: () => Date): Promise<
   }
   const bundle = heldBundle(loadMemory(stateFolder).bundle)
   const hostAuthorities = authorities(bundle.ssh.hostAuthorities)
-  const { names } = agent.asked
-  const place = { config, client: agentIdentity, connection, hostAuthorities, log, now, names }
+  const { aliases } = agent.asked
+  const place = { config, client: agentIdentity, connection, hostAuthorities, log, now, aliases }
   if (await renewHostCertificates(place)) {
     // sshd reads host certificates when it starts.
     remember(stateFolder, { reloadPending: true })
@@ -117,13 +115,19 @@ export async function runSession(
     stream.send(word)
     if (needsAll) stream.close()
   })
-  const takeNames = (frame: Extract<hostStream.FrameToAgent, { type: 'names' }>) =>
-    inTurn(stream, undefined, async () => {
-      agent.asked.names = { aliases: frame.aliases, revoked: decodeKrl(fromBase64(frame.revoked), 'revoked') }
+  // What is in force is so without new certificates, and the clock asks for them again.
+  const renewOrWarn = async () => {
+    try {
       if (await renewCertificates(agent, options.now)) stream.close()
-    })
+    } catch (error) {
+      log.warn(`no new certificates yet: ${told(error).message}`)
+    }
+  }
   take = frame => {
-    if (frame.type === 'names') return void takeNames(frame)
+    if (frame.type === 'names') {
+      agent.asked.aliases = frame.aliases
+      return void inTurn(stream, undefined, renewOrWarn)
+    }
     void inTurn(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
       const word = await keeper.take(frame, { whole: options.once })
       if (!word) return
@@ -131,6 +135,8 @@ export async function runSession(
       else if (options.once) why = word.message
       stream.send(word)
       if (word.type === 'in-force') await reportGivenUp(stateFolder, connection, log).catch(tellOf(log))
+      // It may have revoked those of this host.
+      if (frame.type === 'state') await renewOrWarn()
       if (options.once) stream.close()
     })
   }

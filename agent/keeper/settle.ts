@@ -8,15 +8,14 @@ import { checkCanaryRevoked, checkInUse, fingerprintOfSshd, testConfiguration } 
 import { removeFile, writeAtomically } from '../state/atomic-write.ts'
 import { loadMemory, type Memory, saveMemory } from '../state/memory.ts'
 import { canaryFile } from './apply-state.ts'
-import type { Names } from './host-certificates.ts'
 
 /** What this process knows of the last time that sshd, and the server for its time, was asked. */
 export type Asked = {
   fingerprint: string | undefined
   /** By `performance.now()`. */
   clock?: number
-  /** What the server last said of this host's names, and which certificates of hosts are revoked. */
-  names?: Names
+  /** What else than its name this host is called, as the server last said. */
+  aliases?: readonly string[]
 }
 
 type Place = { readonly config: AgentConfig; readonly stateFolder: string; readonly log: Log }

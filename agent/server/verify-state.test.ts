@@ -61,7 +61,7 @@ describe('a desired state', () => {
   })
 
   it('is refused when the canary is not revoked in its KRL, or is missing', () => {
-    const empty = world.signedKrl(world.krl(6n, [], false), 6n)
+    const empty = world.signedKrl(world.krl(6n, [], { withCanary: false }), 6n)
     expect(() => verifyState(world.state(6, { krl: empty }), memory())).toThrow(/does not revoke the canary/)
     const none = { ...world.signedKrl(world.krl(6n), 6n), canary: [] }
     expect(() => verifyState(world.state(6, { krl: none }), memory())).toThrow(/no canary/)

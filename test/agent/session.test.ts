@@ -14,8 +14,8 @@ import { sshdFiles } from '#agent/sshd/files.ts'
 import { loadMemory, saveMemory } from '#agent/state/memory.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
-import { parseLogin, parseUserPrincipal } from '#shared/names.ts'
-import { parsePublicKey } from '#shared/ssh/index.ts'
+import { parseHostName, parseLogin, parseUserPrincipal } from '#shared/names.ts'
+import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
 import { handleFrame } from '#test/support/handle-frame.ts'
 import { newSshd, type TestSshd } from '#test/support/programs/sshd.ts'
@@ -59,6 +59,7 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
       .map(frame => (frame.type === 'hello' ? `hello ${frame.revision}` : frame.type))
   const tamper = () => writeFileSync(principals, `${readFileSync(principals, 'utf8')}mallory@example.com\n`)
   const hostCertificate = () => sshdFiles(config).hostCertificate(`${sshd.hostKey}.pub`)
+  const serial = () => parseCertificate(readFileSync(hostCertificate(), 'utf8').trim()).serial
   const hostKey = () => parsePublicKey(readFileSync(`${sshd.hostKey}.pub`, 'utf8').trim())
 
   beforeAll(async () => {
@@ -269,6 +270,45 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     writeFileSync(hostCertificate(), 'damaged')
     await session({ once: true })
     expect(readFileSync(hostCertificate(), 'utf8')).toMatch(/^ssh-ed25519-cert-v01@openssh.com /)
+  })
+
+  it('gets another host certificate once its own is revoked', async () => {
+    const running = session()
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    const revoking = (version: bigint, serials: readonly bigint[]) => {
+      const bytes = world.krl(version, [], { ofHosts: serials })
+      const state = world.state(Number(version), {
+        principals: { [LOGIN]: [line] },
+        krl: world.signedKrl(bytes, version),
+      })
+      server.push({ type: 'state', state })
+    }
+    revoking(2n, [6n])
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
+    server.push({ type: 'current', revision: 2 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force', 'in-force'])
+    expect(serial()).toBe(7n)
+    revoking(3n, [6n, 7n])
+    await expect.poll(serial).toBe(8n)
+    server.drop()
+    await running
+  })
+
+  it('goes on where it cannot get certificates with the names that it is told of, and warns; where it can it gets them', async () => {
+    const running = session()
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    // Its client certificate is due, which this server does not renew.
+    ahead = 20 * 3_600_000
+    const names: hostStream.FrameToAgent = { type: 'names', aliases: [parseHostName('www.example.com', 'alias')] }
+    server.push(names)
+    await expect.poll(() => said).toContain('no new certificates yet')
+    server.push({ type: 'current', revision: 1 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
+    ahead = 0
+    server.push(names)
+    await expect.poll(serial).toBe(8n)
+    server.drop()
+    await running
   })
 
   it('ends when it is told to while it is being made', async () => {

@@ -125,18 +125,25 @@ export function newWorld(organisation = 'acme', log = newKey()) {
   }
   const canary = userCertificate(newKey().publicKey, ['canary:keyman'], 1n)
 
-  const krl = (version: bigint, revoked: readonly bigint[] = [], withCanary = true) =>
+  const krl = (
+    version: bigint,
+    revoked: readonly bigint[] = [],
+    { withCanary = true, ofHosts = [] }: { readonly withCanary?: boolean; readonly ofHosts?: readonly bigint[] } = {},
+  ) =>
     encodeKrl({
       version,
       generatedAt: seconds(new Date()),
       comment: 'test',
       certificates: [
-        {
-          authority: userAuthority.publicKey,
-          serials: (withCanary ? [1n, ...revoked] : revoked).map(serial => ({ from: serial, to: serial })),
+        { authority: userAuthority.publicKey, serials: withCanary ? [1n, ...revoked] : revoked },
+        { authority: hostAuthority.publicKey, serials: ofHosts },
+      ]
+        .filter(({ serials }) => serials.length > 0)
+        .map(({ authority, serials }) => ({
+          authority,
+          serials: serials.map(serial => ({ from: serial, to: serial })),
           keyIds: [],
-        },
-      ],
+        })),
       keys: [],
       fingerprints: [],
     })

@@ -1,6 +1,6 @@
 import type { HostCaller } from '#server/identity/index.ts'
 import { hostStream } from '#shared/api/index.ts'
-import { equalBytes, toBase64, toBase64Url } from '#shared/bytes.ts'
+import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import type { HostName } from '#shared/names.ts'
@@ -231,12 +231,11 @@ export class Connection {
     await this.pump(true)
   }
 
-  /** What its certificates are to carry: those for a name that it has lost are revoked. */
+  /** What its certificates are to carry. */
   async sendNames(): Promise<void> {
     if (!this.#wantsNames || !this.#host || this.#ended) return
     const { aliases } = this.#events.living(this.#host.name) ?? this.#host
-    const { ofHosts } = await this.#deps.currentKrl()
-    await this.#send({ type: 'names', aliases: [...aliases], revoked: toBase64(ofHosts.bytes) })
+    await this.#send({ type: 'names', aliases: [...aliases] })
   }
 
   async #answer(frame: Exclude<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {

@@ -132,12 +132,8 @@ export const frameToAgent = z.discriminatedUnion('type', [
   /** The host holds the newest state already. */
   z.strictObject({ type: z.literal('current'), revision: z.int(), log: checkpointFrame.optional() }),
   z.strictObject({ type: z.literal('log'), log: checkpointFrame }),
-  /** To hosts that want it: what its certificates are to carry beside its own name, and the list of those of hosts that are good no more. */
-  z.strictObject({
-    type: z.literal('names'),
-    aliases: z.array(hostName).max(16),
-    revoked: z.string().max(16_000_000),
-  }),
+  /** To hosts that want it: what its certificates are to carry beside its own name. */
+  z.strictObject({ type: z.literal('names'), aliases: z.array(hostName).max(16) }),
 ])
 export const frameToServer = z.discriminatedUnion('type', [
   z.strictObject({
