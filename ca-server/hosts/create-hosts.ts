@@ -1,5 +1,4 @@
 import type { HostCaller } from '#server/identity/index.ts'
-import { canonicalJson } from '#shared/canonical-json.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { hostsText } from '#shared/grant-text.ts'
@@ -9,7 +8,7 @@ import { hostFact, hostId, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
-import type { Hosts, HostsDeps, LivingHost } from './port.ts'
+import type { Hosts, HostsDeps } from './port.ts'
 import {
   type ContentToNumber,
   type HostStream,
@@ -122,21 +121,9 @@ export function createHosts(given: HostsDeps): Hosts {
       for (const name of known.keys()) if (!snapshot.find(name)) known.delete(name)
     events.clocks.forgetUnless(name => snapshot.find(name) !== undefined)
   }
-  /** As they were when their streams were last told what they are. */
-  let before: ReadonlyMap<HostName, LivingHost> = new Map()
-  /** Whoever's labels, place or names are others is told: no other host need look whether it should have something new. */
   function hostsChanged(): void {
     closeGone()
-    const known = before
-    before = new Map(snapshot.all().map(host => [host.name, host]))
-    for (const connection of streams.all()) {
-      const { name } = connection.caller
-      const [was, is] = [known.get(name), before.get(name)]
-      if (!was || !is) continue
-      if (was.aliases.join() !== is.aliases.join()) connection.sendNames().catch(failed)
-      if (was.place !== is.place || canonicalJson(was.labels) !== canonicalJson(is.labels))
-        connection.changed().catch(failed)
-    }
+    for (const connection of streams.all()) connection.hostsChanged().catch(failed)
   }
 
   async function sweep(): Promise<void> {

@@ -1,6 +1,7 @@
 import type { HostCaller } from '#server/identity/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
+import { canonicalJson } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import type { HostName } from '#shared/names.ts'
@@ -85,6 +86,9 @@ export class Connection {
   #saidWrong = false
   #greeted = false
   #wantsNames = false
+  /** What of the host counted when it was last looked what it should be told. */
+  #toldAs: string | undefined
+  #toldNames: string | undefined
   #opened: OpenedStream | undefined
   #logSize = 0n
   /** The tree head that the host came with. */
@@ -226,16 +230,8 @@ export class Connection {
       this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
     }
     this.#wantsNames = hello.names === true
-    await this.sendNames()
     this.#dirty = true
     await this.pump(true)
-  }
-
-  /** What its certificates are to carry. */
-  async sendNames(): Promise<void> {
-    if (!this.#wantsNames || !this.#host || this.#ended) return
-    const { aliases } = this.#events.living(this.#host.name) ?? this.#host
-    await this.#send({ type: 'names', aliases: [...aliases] })
   }
 
   async #answer(frame: Exclude<hostStream.FrameToServer, { type: 'hello' }>): Promise<void> {
@@ -297,6 +293,12 @@ export class Connection {
     return this.pump()
   }
 
+  /** Some host has changed. Where it is another one nothing is new here. */
+  async hostsChanged(): Promise<void> {
+    const host = this.#events.living(this.caller.name)
+    if (host && this.#toldAs !== undefined && this.#toldAs !== whatCounts(host)) await this.changed()
+  }
+
   /** Sends what is new, if the host is ready for it. `greet` also says so where nothing is. */
   async pump(greet = false): Promise<void> {
     if (this.#pumping || this.#waiting || !this.#dirty || this.#ended || !this.#host) return
@@ -304,7 +306,9 @@ export class Connection {
     try {
       while (this.#dirty && !this.#waiting && !this.#ended) {
         this.#dirty = false
+        this.#toldAs = whatCounts(this.#asItIs(this.#host))
         await this.#sendNewest(this.#host, greet)
+        await this.#sendNames(this.#host)
       }
     } catch (error) {
       this.#fail(error)
@@ -320,7 +324,7 @@ export class Connection {
 
   async #sendNewest(host: HostRow, greet: boolean): Promise<void> {
     // Its labels say who may log in there.
-    const content = await contentFor(this.#deps, this.#events.living(host.name) ?? host, this.#events.inTurn)
+    const content = await contentFor(this.#deps, this.#asItIs(host), this.#events.inTurn)
     const same = this.#holds.hash !== undefined && equalBytes(content.hash, this.#holds.hash)
     if (same && !greet) return
     const state = same ? { ...content, revision: this.#holds.revision } : await this.#number(host, content)
@@ -338,6 +342,19 @@ export class Connection {
     )
   }
 
+  /** What its certificates are to carry, where that is something else than it was told. */
+  async #sendNames(host: HostRow): Promise<void> {
+    const { aliases } = this.#asItIs(host)
+    const names = aliases.join()
+    if (!this.#wantsNames || names === this.#toldNames) return
+    await this.#send({ type: 'names', aliases: [...aliases] })
+    this.#toldNames = names
+  }
+
+  #asItIs(host: HostRow) {
+    return this.#events.living(host.name) ?? host
+  }
+
   /**
    * Undefined where the host is gone. Another server may have given it a newer KRL than this one knows; but then the log says so.
    * What is no such number is not the database's own word: the host is told all the same.
@@ -350,7 +367,7 @@ export class Connection {
       if (revision !== undefined && revision > above && revision <= above + AHEAD) return { ...newest, revision }
       if (attempt === NUMBERED) break
       await this.#deps.ledger.follow()
-      newest = await contentFor(this.#deps, this.#events.living(host.name) ?? host, this.#events.inTurn)
+      newest = await contentFor(this.#deps, this.#asItIs(host), this.#events.inTurn)
     }
     if (!this.#deps.ledger.facts.has(hostId(host.id))) return undefined
     if (!this.#saidWrong)
@@ -420,6 +437,9 @@ export class Connection {
     return setTimeout(() => this.close(CLOSE.policy, 'no answer in time'), ANSWER_MS)
   }
 }
+
+const whatCounts = ({ labels, place, aliases }: Pick<LivingHost, 'labels' | 'place' | 'aliases'>): string =>
+  canonicalJson([labels, place ?? '', aliases])
 
 function sizeOf(checkpoint: string): bigint | undefined {
   try {
