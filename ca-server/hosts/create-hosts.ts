@@ -8,7 +8,7 @@ import { hostFact, hostId, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
-import type { Hosts, HostsDeps } from './port.ts'
+import type { Hosts, HostsDeps, LivingHost } from './port.ts'
 import {
   type ContentToNumber,
   type HostStream,
@@ -96,11 +96,15 @@ export function createHosts(given: HostsDeps): Hosts {
 
   const waiting = { ...deps, inTurn: events.inTurn, told: events.told, nextAnswer: () => answers.promise }
 
-  /** Every stream looks whether its host should have something new, a few at a time. */
-  function allChanged(): void {
-    for (const connection of streams.all()) dirty.add(connection)
+  /** Every stream of these hosts looks whether they should have something new, a few at a time. */
+  function changedFor(concerns: (host: LivingHost) => boolean): void {
+    for (const connection of streams.all()) {
+      const host = snapshot.find(connection.caller.name)
+      if (host && concerns(host)) dirty.add(connection)
+    }
     while (running < AT_ONCE && dirty.size > 0) work().catch(failed)
   }
+  const allChanged = () => changedFor(() => true)
   async function work(): Promise<void> {
     running++
     try {
@@ -254,7 +258,7 @@ export function createHosts(given: HostsDeps): Hosts {
     waitForKrl: (krlVersion, seconds) => waitForKrl(waiting, krlVersion, seconds),
     waitForAll(seconds, concerns) {
       // What ends by the clock has changed nothing that anybody was told of.
-      allChanged()
+      changedFor(concerns)
       return waitForAll(waiting, seconds, concerns)
     },
   }

@@ -3,7 +3,7 @@ import type { hostStream } from '#shared/api/index.ts'
 import { type Login, parseHostName, parseLogin, parsePersonIdentity } from '#shared/names.ts'
 import { Authenticator } from '#test/support/people/authenticator.ts'
 import { type HostsServer, startHostsServer } from '#test/support/worlds/hosts-server.ts'
-import { addJoined, connectHost } from './hosts-beside.ts'
+import { addJoined, connectHost, hostsBeside } from './hosts-beside.ts'
 
 /** Of a change that revokes nothing, and so is on no list with a number: a grant or a member that is taken away. */
 const [web1, web2] = ['web1', 'web2'].map(name => parseHostName(`${name}.keyman.localhost`, 'name'))
@@ -117,6 +117,24 @@ it('is not in force because somebody puts back what its row said before the chan
   stream.hangUp()
 })
 
-it('says nothing of hosts that it does not concern', async () => {
-  expect(await server.services.hosts.waitForAll(0, ({ name }) => name === web2)).toMatchObject([{ name: web2 }])
+it('says nothing of hosts that it does not concern, nor has what they are to have made anew', async () => {
+  const { access, store } = server.services
+  const made: string[] = []
+  const hosts = await hostsBeside(server.services, {
+    principalsFor(host) {
+      made.push(host.name)
+      return access.principalsFor(host)
+    },
+  })
+  await hosts.start()
+  try {
+    const streams = [web1, web2].map(name => connectHost(hosts, name, store.incarnation))
+    for (const { inForce } of streams) await inForce
+    made.length = 0
+    expect(await hosts.waitForAll(20, ({ name }) => name === web2)).toMatchObject([{ name: web2, state: 'in-force' }])
+    expect(new Set(made)).toEqual(new Set([web2]))
+    for (const { hangUp } of streams) hangUp()
+  } finally {
+    await hosts.stop()
+  }
 })
