@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { openStream } from '#agent/server/stream.ts'
 import { call } from '#cli/server/client.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
@@ -8,6 +7,7 @@ import { type ApiPerson, logIn } from '#test/support/people/api-person.ts'
 import {
   type AttackWorld,
   bodyOf,
+  hostStreamOf,
   type JoinedHost,
   joinHost,
   openAttackWorld,
@@ -24,11 +24,8 @@ beforeAll(async () => {
 })
 afterAll(() => world?.close())
 
-async function open({ connection }: JoinedHost, onFrame: (frame: hostStream.FrameToAgent) => void = () => {}) {
-  const { url, root = '', client } = connection
-  if (!client) throw new Error('a host has a certificate')
-  const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
-  const stream = await openStream({ url, roots, client }, onFrame)
+async function open(host: JoinedHost, onFrame?: (frame: hostStream.FrameToAgent) => void) {
+  const stream = await hostStreamOf(host, onFrame)
   const hello = (revision: number, checkpoint?: string) =>
     stream.send({
       type: 'hello',

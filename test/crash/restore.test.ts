@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { checkpointToKeep } from '#agent/server/checkpoint-memory.ts'
-import { openStream } from '#agent/server/stream.ts'
 import { type VerifiedState, verifyState } from '#agent/server/verify-state.ts'
 import type { Memory } from '#agent/state/memory.ts'
 import { call } from '#cli/server/client.ts'
@@ -19,7 +18,7 @@ import { type ApiPerson, logIn, machinesConnection } from '#test/support/people/
 import { postgresPrograms } from '#test/support/programs/postgres.ts'
 import { SERVER } from '#test/support/programs/programs.ts'
 import { type ServerProcess, startServerProcess, testHome } from '#test/support/programs/server-process.ts'
-import { bodyOf, type JoinedHost, joinHost, newKeys } from '#test/support/worlds/attack-world.ts'
+import { bodyOf, hostStreamOf, type JoinedHost, joinHost, newKeys } from '#test/support/worlds/attack-world.ts'
 import { type CrashSetUp, type CrashWorld, openCrashWorld, readLedger } from '#test/support/worlds/crash-world.ts'
 
 const main = SERVER
@@ -40,11 +39,8 @@ class RememberingHost {
 
   /** Says hello, takes the state that comes, or throws what speaks against it. */
   async comeBack(): Promise<void> {
-    const { url, root = '', client } = this.#host.connection
-    if (!client) throw new Error('a host has a certificate')
-    const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
     const first = Promise.withResolvers<hostStream.FrameToAgent>()
-    const stream = await openStream({ url, roots, client }, first.resolve)
+    const stream = await hostStreamOf(this.#host, first.resolve)
     const { incarnation, revision, checkpoint } = this.memory
     stream.send({
       type: 'hello',

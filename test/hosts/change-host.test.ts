@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openStream } from '#agent/server/stream.ts'
 import { type Connection, call } from '#cli/server/client.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
@@ -10,6 +9,7 @@ import {
   addHost,
   bodyOf,
   hostCertificateOf,
+  hostStreamOf,
   type JoinedHost,
   joinHost,
   openAttackWorld,
@@ -38,14 +38,11 @@ const grant = (who: string, login: string, labels: Record<string, string>) =>
   call(owner, api.grants.add, { body: bodyOf(api.grants.add, { who, login, hosts: { labels } }) })
 
 /** A host's stream by hand: has in force whatever it is told. */
-async function connected({ connection }: JoinedHost) {
-  const { url, root = '', client } = connection
-  if (!client) throw new Error('a host has a certificate')
-  const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
+async function connected(host: JoinedHost) {
   const states: hostStream.DesiredState[] = []
   const names: Extract<hostStream.FrameToAgent, { type: 'names' }>[] = []
   const types: string[] = []
-  const stream = await openStream({ url, roots, client }, frame => {
+  const stream = await hostStreamOf(host, frame => {
     types.push(frame.type)
     if (frame.type === 'names') names.push(frame)
     if (frame.type !== 'state') return
@@ -165,6 +162,16 @@ describe('a change of a host', () => {
     const holders = await Promise.all(['web2.keyman.localhost', 'web4.keyman.localhost'].map(show))
     const taken = holders.filter(({ aliases = [] }) => aliases.some(name => name === 'one.keyman.localhost'))
     expect(taken.length).toBe([first, second].filter(each => each === 'done').length)
+  })
+
+  it('takes two names for two hosts that ask at the same moment', async () => {
+    const named = { web4: 'two.keyman.localhost', web2: 'three.keyman.localhost' }
+    const asked = Object.entries(named).map(([host, alias]) =>
+      outcome(change(`${host}.keyman.localhost`, { addAliases: [alias] })),
+    )
+    expect(await Promise.all(asked)).toEqual(['done', 'done'])
+    for (const [host, alias] of Object.entries(named))
+      expect((await show(`${host}.keyman.localhost`)).aliases).toContain(alias)
   })
 
   it('of its names is told to it, which gets certificates with them; those for a name that it lost are revoked', async () => {

@@ -3,9 +3,10 @@ import { writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { openStream, type Stream } from '#agent/server/stream.ts'
 import { type Connection, call } from '#cli/server/client.ts'
 import { type LoginKeys, makeLoginKeys, proveBoth } from '#cli/session/keys.ts'
-import { api, type Route } from '#shared/api/index.ts'
+import { api, type hostStream, type Route } from '#shared/api/index.ts'
 import { toBase64, toBase64Url } from '#shared/bytes.ts'
 import { type ErrorCode, KeymanError } from '#shared/errors.ts'
 import { parseJoinToken } from '#shared/join-token.ts'
@@ -213,6 +214,16 @@ export async function joinHost(
   })
   const connection = { ...world.stranger, client: { key: keys.client.pem, certificate: client.certificate } }
   return { name, keys, connection }
+}
+
+/** A host's stream, as its agent opens it; nothing has been said yet. */
+export async function hostStreamOf(
+  { connection: { url, root = '', client } }: Pick<JoinedHost, 'connection'>,
+  onFrame: (frame: hostStream.FrameToAgent) => void = () => {},
+): Promise<Stream> {
+  if (!client) throw new Error('a host has a certificate')
+  const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
+  return openStream({ url, roots, client }, onFrame)
 }
 
 /** The certificate that a host gets for its key, asked for as its agent does. */

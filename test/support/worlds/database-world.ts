@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { expect } from 'vitest'
-import { openStream } from '#agent/server/stream.ts'
 import { call } from '#cli/server/client.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
@@ -9,7 +8,7 @@ import { decodeKrl, isRevoked, parseCertificate } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { type ApiPerson, page, pageCall } from '../people/api-person.ts'
 import { startPostgres, type TestPostgres } from '../programs/postgres.ts'
-import { type AttackWorld, type JoinedHost, openAttackWorld } from './attack-world.ts'
+import { type AttackWorld, hostStreamOf, type JoinedHost, openAttackWorld } from './attack-world.ts'
 
 /** A running server on PostgreSQL, and somebody who may run any SQL there as its superuser, but has neither server nor keystore. */
 export type DatabaseWorld = AttackWorld & {
@@ -64,14 +63,11 @@ export async function openDatabaseWorld(): Promise<DatabaseWorld> {
 export const hashOf = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 /** A stream of a host that says that it has this revision in force, and what it is told first. */
-export async function streamOf(world: AttackWorld, { connection, name }: JoinedHost, revision: number) {
+export async function streamOf(world: AttackWorld, host: JoinedHost, revision: number) {
   const { bundles } = await call(world.stranger, api.trust.show)
   const { incarnation } = parseTrustDocument(bundles.at(-1)?.document ?? '')
-  const { url, root = '', client } = connection
-  if (!client) throw new Error('a host has a certificate')
   const first = Promise.withResolvers<hostStream.FrameToAgent>()
-  const roots = root.split(/(?<=-----END CERTIFICATE-----\n)/).filter(pem => pem.trim() !== '')
-  const stream = await openStream({ url, roots, client }, first.resolve)
+  const stream = await hostStreamOf(host, first.resolve)
   stream.send({ type: 'hello', revision, incarnation, agent: 'test', sshd: 'none' })
   const closed = stream.ended.then(why => Promise.reject(new Error(`the stream was closed: ${why}`)))
   const frame = await Promise.race([first.promise, closed])
@@ -85,7 +81,7 @@ export async function streamOf(world: AttackWorld, { connection, name }: JoinedH
     async inForce() {
       stream.send({ type: 'in-force', revision: told })
       await expect
-        .poll(async () => (await call(world.alice.connection, api.hosts.show, { params: { name } })).inForce)
+        .poll(async () => (await call(world.alice.connection, api.hosts.show, { params: { name: host.name } })).inForce)
         .toBe(told)
       stream.close()
     },
