@@ -1,7 +1,7 @@
 import type { AgentConfig } from '../config.ts'
 import { type Account, findAccounts, groupsOf, ownAccounts } from './accounts.ts'
 import { asksForLogins, settingsOf } from './config.ts'
-import { type Homes, statIfThere } from './homes.ts'
+import { ABSENT, type Homes, stateOf } from './homes.ts'
 import { type Answers, asksForGroups } from './may-log-in.ts'
 import { keyFiles } from './plain-keys.ts'
 import { askSshd, inTurns, loginsOf } from './sshd.ts'
@@ -18,9 +18,8 @@ type AccountWithFiles = {
   /** Where there is one. */
   readonly account: Account | undefined
   readonly isGranted: boolean
-  readonly files: readonly string[]
-  /** One of the files is there, or does not say. */
-  readonly mayHaveKeys: boolean
+  /** That its plain keys may be in, each with its state before anything of it was read. */
+  readonly files: readonly { readonly path: string; readonly state: string }[]
 }
 
 /** All that is asked of an account. */
@@ -47,11 +46,9 @@ export async function accountsWithFiles(
     names.map(async name => {
       const account = accounts.get(name)
       const isGranted = logins.includes(name)
-      if (account === undefined) return { name, account, isGranted, files: [], mayHaveKeys: false }
-      const files = [...new Set(settings.flatMap(setting => keyFiles(setting, account)))]
-      const there = files.map(file => homes.ask(file, () => statIfThere(file)).catch(() => 'unreadable'))
-      const mayHaveKeys = (await Promise.all(there)).some(entry => entry !== undefined)
-      return { name, account, isGranted, files, mayHaveKeys }
+      const paths = account ? new Set(settings.flatMap(setting => keyFiles(setting, account))) : []
+      const files = [...paths].map(async path => ({ path, state: await stateOf(path, homes) }))
+      return { name, account, isGranted, files: await Promise.all(files) }
     }),
   )
 }
@@ -63,7 +60,9 @@ export async function askOfAccounts(
   ofAnybody: Answers,
 ): Promise<Asked[]> {
   const each = asksForLogins(config)
-  return inTurns(accounts, async ({ name, account, isGranted, mayHaveKeys }) => {
+  return inTurns(accounts, async ({ name, account, isGranted, files }) => {
+    // One that does not say whether it is there may be.
+    const mayHaveKeys = files.some(({ state }) => state !== ABSENT)
     if (account === undefined || !(isGranted || mayHaveKeys)) return []
     const answers = each ? await askSshd(config, name, SOMEWHERE) : ofAnybody
     const groups = asksForGroups(answers) ? await groupsOf(name) : []

@@ -11,7 +11,7 @@ import { type Account, accountProblems } from './accounts.ts'
 import { accountsWithFiles, askOfAccounts, keySetting, keySettings, SOMEWHERE } from './ask-accounts.ts'
 import { describeForeign, foreignSettings, keyFilesOfSome, narrowsSome } from './config.ts'
 import { hostCertificateFiles, sshdFiles } from './files.ts'
-import { type Homes, statIfThere } from './homes.ts'
+import { type Homes, stateOf } from './homes.ts'
 import {
   type Answers,
   accessProblems,
@@ -68,8 +68,8 @@ export async function findAround(config: AgentConfig, now: Date, homes: Homes, b
     ofEverybody(config, ofAnybody, say)
     const accounts = await accountsWithFiles(config, keySettings(config, ofAnybody), homes)
     const files = accounts.flatMap(account => account.files)
-    places.push(...files)
-    states.push(...(await statesOf(files, homes)))
+    places.push(...files.map(({ path }) => path))
+    states.push(...files.map(({ state }) => state))
     for (const { name, account, isGranted } of accounts)
       if (account === undefined && isGranted)
         say('narrows', `there is no Unix account ${name} here: nobody gets in as it`, { login: name })
@@ -193,17 +193,7 @@ const whatCounts = (config: AgentConfig, now: Date): string =>
   `${now.toISOString().slice(0, 10)} ${fingerprintIfReadable(config)}`
 
 const statesOf = (places: readonly string[], homes: Homes): Promise<string[]> =>
-  Promise.all(
-    places.map(async path => {
-      try {
-        const entry = await homes.ask(path, () => statIfThere(path))
-        return entry ? `${entry.ino}:${entry.size}:${entry.mtimeMs}` : 'none'
-      } catch {
-        // Some of these are their accounts' own: a link to itself there must not keep the host from saying what is in force.
-        return 'unreadable'
-      }
-    }),
-  )
+  Promise.all(places.map(path => stateOf(path, homes)))
 
 /** As many as go into one message to the server. */
 export function atMost(found: readonly Finding[]): Finding[] {

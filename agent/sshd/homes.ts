@@ -40,6 +40,20 @@ export function openHomes(answersMs = HOME_ANSWERS_MS): Homes {
   }
 }
 
+/** Of what has none: there is nothing of that name. */
+export const ABSENT = 'none'
+
+/** What changes when it is written or replaced. Whoever looks again by it takes it before what it stands for is read. */
+export async function stateOf(path: string, homes: Homes): Promise<string> {
+  try {
+    const entry = await homes.ask(path, () => statIfThere(path))
+    return entry ? `${entry.ino}:${entry.size}:${entry.mtimeMs}` : ABSENT
+  } catch {
+    // Some of these are their accounts' own: a link to itself there must not keep the host from saying what is in force.
+    return 'unreadable'
+  }
+}
+
 /** `undefined` where there is nothing of that name. Throws where that cannot be seen. */
 export async function statIfThere(path: string): Promise<Stats | undefined> {
   try {

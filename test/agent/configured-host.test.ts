@@ -169,6 +169,26 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     expect(await findAround(keys.agent.config, new Date(), homes, second)).toBe(second)
   })
 
+  it('looks again where a file of keys comes to be as soon as it was seen that there is none, and asks of each but once', async () => {
+    const keys = await start(({ folder }) => [`AuthorizedKeysFile ${folder}/%u.keys`])
+    // Of a login that no grant names: it is asked about where it has keys.
+    const file = join(keys.sshd.folder, 'root.keys')
+    const homes = openHomes()
+    let asked = 0
+    const whileLooking: Homes = {
+      silent: false,
+      ask: async (path, look) => {
+        const seen = await homes.ask(path, look)
+        if (path === file && asked++ === 0) writeFileSync(file, readFileSync(`${keys.sshd.hostKey}.pub`))
+        return seen
+      },
+    }
+    const ofRoot = ({ findings }: Found) => findings.filter(finding => finding.login === 'root').length
+    const first = await findAround(keys.agent.config, new Date(), whileLooking)
+    expect([ofRoot(first), asked]).toEqual([0, 1])
+    expect(ofRoot(await findAround(keys.agent.config, new Date(), homes, first))).toBe(1)
+  })
+
   it('still says what it found where the look by the hour does not come to an end', async () => {
     const kept = await start(() => ['AllowUsers somebody'])
     const broken = join(kept.sshd.folder, 'broken')
