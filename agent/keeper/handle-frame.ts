@@ -11,7 +11,7 @@ import { loadDesired, saveDesired } from './desired.ts'
 import { keepGivenUp } from './given-up.ts'
 import { type Asked, remember, settle } from './settle.ts'
 
-/** All that handling a frame needs. `checkpoint` runs ahead of the one on disk by at most one frame. */
+/** This agent: what it was configured as, how it writes for its sshd, and what it knows of the last time it asked. */
 export type Agent = {
   readonly config: AgentConfig
   readonly stateFolder: string
