@@ -10,7 +10,6 @@ import { checkNotOverruled } from '../sshd/config.ts'
 import { dropInText, sshdFiles } from '../sshd/files.ts'
 import type { Found } from '../sshd/findings.ts'
 import { lookAround } from '../sshd/look-around.ts'
-import { fingerprintIfReadable } from '../sshd/sshd.ts'
 import { loadMemory } from '../state/memory.ts'
 import { readBack } from './apply-state.ts'
 import { loadDesired } from './desired.ts'
@@ -47,7 +46,7 @@ export class Keeper {
   #touched: NodeJS.Timeout | undefined
   /** What this host's own configuration says beside ours, by the last look. */
   #around: Found | undefined
-  /** Of sshd's configuration when that look began. */
+  /** Of sshd's configuration as the last turn before that look had it. */
   #lookedAt: string | undefined
   #looking: Promise<void> | undefined
   /** Until the process of the last look is gone, there is no other. */
@@ -137,7 +136,7 @@ export class Keeper {
 
   /** With what else decides who gets in here, as far as that is known: nothing that ends somebody's access waits for more. */
   #inForce(revision: number): Word {
-    if (this.#lookedAt !== fingerprintIfReadable(this.agent.config)) void this.lookAround()
+    if (this.#lookedAt !== this.agent.asked.fingerprint) void this.lookAround()
     if (this.#around === undefined) return { type: 'in-force', revision, looking: true }
     const { findings } = this.#around
     return { type: 'in-force', revision, ...(findings.length === 0 ? {} : { findings: [...findings] }) }
@@ -150,11 +149,10 @@ export class Keeper {
    */
   lookAround({ always = false }: { readonly always?: boolean } = {}): Promise<void> {
     if (this.#looking !== undefined) return this.#looking
-    const { config } = this.agent
-    const configuration = fingerprintIfReadable(config)
-    const waits = this.#around?.silent === true && this.#lookedAt === configuration && !always
+    const { config, asked } = this.agent
+    const waits = this.#around?.silent === true && this.#lookedAt === asked.fingerprint && !always
     if (!this.#gone || waits) return Promise.resolve()
-    this.#lookedAt = configuration
+    this.#lookedAt = asked.fingerprint
     this.#gone = false
     // Of no state that holds: all is looked at anew, and what was found stays where nobody can look.
     const before = always && this.#around ? { ...this.#around, by: '' } : this.#around
@@ -166,8 +164,8 @@ export class Keeper {
       const isNews = JSON.stringify(around.findings) !== JSON.stringify(this.#around?.findings)
       this.#around = around
       this.#looking = undefined
-      // What was changed while it looked is looked at by the turn, too. Where nobody is told, the next word says it.
-      if (this.#tell && (isNews || this.#lookedAt !== fingerprintIfReadable(config))) this.#lookInTurn()
+      // A turn may have seen another configuration while it looked. Where nobody is told, the next word says it.
+      if (this.#tell && (isNews || this.#lookedAt !== asked.fingerprint)) this.#lookInTurn()
     })
     return this.#looking
   }

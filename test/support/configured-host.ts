@@ -83,6 +83,8 @@ export async function configuredHost(
     word,
     state,
     async found() {
+      // As by the clock: first sshd's configuration.
+      await keeper.look()
       // The one that goes on may have begun before what is asked about.
       await keeper.lookAround()
       await keeper.lookAround()
