@@ -1,13 +1,13 @@
 import type { HostCaller } from '#server/identity/index.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { hostsText } from '#shared/grant-text.ts'
+import { labelsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
 import { addInWords, changeHost, changeInWords } from './change-host.ts'
-import { hostFact, hostId, idOfName } from './facts.ts'
+import { hostFact, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
-import { addHost, noSuchHost, removeHost, vouchedHost } from './name-host.ts'
+import { addHost, noSuchHost, removeHost } from './name-host.ts'
 import type { Hosts, HostsDeps, LivingHost } from './port.ts'
 import {
   type ContentToNumber,
@@ -17,7 +17,6 @@ import {
   type SaidInForce,
   selectByName,
   selectKeyTypes,
-  selectLiving,
   setConnected,
   setInForce,
   setOpened,
@@ -30,6 +29,7 @@ import { LogHead } from './streams/log-head.ts'
 import { inSlices } from './streams/slices.ts'
 import { Streams } from './streams/streams.ts'
 import { batched } from './streams/together.ts'
+import { vouchedHost, vouchedHosts } from './vouched.ts'
 import { waitForAll, waitForKrl } from './wait-in-force.ts'
 
 /** Certificates end and notifications get lost: each stream is looked at this often even if nobody says anything. */
@@ -176,12 +176,7 @@ export function createHosts(given: HostsDeps): Hosts {
       return added
     },
     async list() {
-      const living = await deps.ledger.vouched(
-        () => selectLiving(store),
-        row => [hostFact(row)],
-        hostId(''),
-      )
-      return living.map(row => viewOf(row, now()))
+      return (await vouchedHosts(deps)).map(row => viewOf(row, now()))
     },
     async show(name) {
       const [row] = await vouchedHost(deps, name)
@@ -190,20 +185,12 @@ export function createHosts(given: HostsDeps): Hosts {
     },
     async remove(name, by, from) {
       const removed = await removeHost(deps, name, by, from)
-      // By what the log says, whatever became of the row.
-      await deps.ledger.follow()
-      // Here at once, elsewhere by the notification.
-      await snapshot.reload()
-      await store.notify('hosts', '')
-      await store.notify('revocations', '')
+      await changed({ revoked: true })
       return removed
     },
     async change(name, change, by, from) {
       const made = await changeHost(deps, name, change, by, from)
-      await deps.ledger.follow()
-      await snapshot.reload()
-      await store.notify('hosts', '')
-      if (made.namesGoodUntil !== undefined) await store.notify('revocations', '')
+      await changed({ revoked: made.namesGoodUntil !== undefined })
       return made
     },
     addWords: host => addInWords(deps, host),
@@ -219,7 +206,7 @@ export function createHosts(given: HostsDeps): Hosts {
         ]
       }
       return [
-        { name: 'Host', value: `${name} with the labels ${hostsText({ labels: row.labels }) || 'none'}` },
+        { name: 'Host', value: `${name} with the labels ${labelsText(row.labels) || 'none'}` },
         ...(row.place === undefined ? [] : [{ name: 'In', value: row.place }]),
         ...(row.aliases.length > 0 ? [{ name: 'Also called', value: row.aliases.join(', ') }] : []),
         { name: 'Known here as', value: row.id },
@@ -263,8 +250,11 @@ export function createHosts(given: HostsDeps): Hosts {
     },
   }
 
-  async function changed(): Promise<void> {
+  /** Here at once, elsewhere by the notification: by what the log says, whatever became of the row. */
+  async function changed({ revoked = false }: { readonly revoked?: boolean } = {}): Promise<void> {
+    await deps.ledger.follow()
     await snapshot.reload()
     await store.notify('hosts', '')
+    if (revoked) await store.notify('revocations', '')
   }
 }

@@ -18,6 +18,7 @@ import {
   viewOf,
 } from './records.ts'
 import { hostSubject } from './snapshot.ts'
+import { vouchedHost } from './vouched.ts'
 
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
 export const hashOf = (secret: string): Uint8Array =>
@@ -146,18 +147,6 @@ export async function removeHost(
     return { goodUntil }
   })
 }
-
-export const vouchedHost = (
-  { ledger, store }: Pick<HostsDeps, 'ledger' | 'store'>,
-  name: HostName,
-): Promise<HostRow[]> =>
-  ledger.vouched(
-    async () => {
-      const row = await selectByName(store, name)
-      return row?.name === name ? [row] : []
-    },
-    host => [hostFact(host)],
-  )
 
 export const noSuchHost = (name: string): KeymanError =>
   new KeymanError('not-found', `there is no host ${name}`, { hint: 'keyman host list shows all hosts' })

@@ -43,6 +43,11 @@ const living = (where?: SQL) => builder.select().from(host).where(and(isLiving, 
 export const selectLiving = async (q: Queryable): Promise<HostRow[]> =>
   (await eachRow(q, living().orderBy(asc(host.name)))).flatMap(({ row }) => (row ? [toHost(row)] : []))
 
+export const selectLivingNames = async (q: Queryable): Promise<HostName[]> =>
+  (await eachRow(q, builder.select({ name: host.name }).from(host).where(isLiving))).flatMap(({ row }) =>
+    row ? [row.name] : [],
+  )
+
 /** In the order of their IDs, those too that do not fit. */
 export const selectLivingPage = async (
   q: Queryable,

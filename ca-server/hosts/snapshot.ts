@@ -2,9 +2,10 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { type Following, follow, type Store } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
-import { hostFact, hostId } from './facts.ts'
+import { hostId } from './facts.ts'
 import type { LivingHost } from './port.ts'
-import { type HostRow, selectChange, selectLiving } from './records.ts'
+import { type HostRow, selectChange, selectLivingNames } from './records.ts'
+import { vouchedHosts } from './vouched.ts'
 
 export const hostSubject = (name: HostName): string => `host:${name}`
 
@@ -74,14 +75,10 @@ export class HostSnapshot {
     // The number first: what changes after it was read is seen as a change the next time.
     const version = await selectChange(store)
     if (version === this.#version && said === this.#read) return false
-    const names = (await selectLiving(store)).map(row => hostSubject(row.name))
+    const names = (await selectLivingNames(store)).map(hostSubject)
     // Epochs before the rows that count: a change in between leaves an old epoch, which the ledger refuses.
     const epochs = names.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(names)
-    const rows = await ledger.vouched(
-      () => selectLiving(store),
-      row => [hostFact(row)],
-      hostId(''),
-    )
+    const rows = await vouchedHosts(this.#deps)
     this.#hosts = new Map(rows.map(row => [row.name, known(row, epochs.get(hostSubject(row.name)) ?? 0n)]))
     this.#version = version
     this.#read = said

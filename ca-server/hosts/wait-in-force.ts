@@ -2,11 +2,11 @@ import type { SelectableHost } from '#server/access/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
 import { contentsFor } from './desired-state.ts'
-import { hostFact, hostId } from './facts.ts'
 import { isHeard } from './in-force.ts'
 import type { HostInForce, HostsDeps } from './port.ts'
 import { type HostRow, isConnected, isFailing, STALE_MS, selectLiving, someoneLacks } from './records.ts'
 import type { InTurn } from './streams/slices.ts'
+import { vouchedHosts } from './vouched.ts'
 
 /** Other servers' hosts answer to those: the rows are looked at this often, and no oftener when a fleet answers at once. */
 const LOOK_AGAIN_MS = 200
@@ -80,14 +80,7 @@ async function untilNobodyLacks(
   }
 }
 
-const joined = async ({ ledger, store }: Waiting): Promise<HostRow[]> => {
-  const living = await ledger.vouched(
-    () => selectLiving(store),
-    row => [hostFact(row)],
-    hostId(''),
-  )
-  return living.filter(row => row.joined)
-}
+const joined = async (deps: Waiting): Promise<HostRow[]> => (await vouchedHosts(deps)).filter(row => row.joined)
 
 function inForceOf(
   { inForceKey, now }: Waiting,

@@ -8,7 +8,6 @@ import type { HostName } from '#shared/names.ts'
 import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from '../desired-state.ts'
 import { hostId } from '../facts.ts'
-import { vouchedHost } from '../name-host.ts'
 import type { HostChannel, HostsDeps, LivingHost } from '../port.ts'
 import {
   type ContentToNumber,
@@ -18,6 +17,7 @@ import {
   type SaidInForce,
   setFailed,
 } from '../records.ts'
+import { vouchedHost } from '../vouched.ts'
 import type { HostClocks } from './clocks.ts'
 import type { LogHead } from './log-head.ts'
 import type { InTurn } from './slices.ts'
