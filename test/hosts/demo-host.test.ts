@@ -1,11 +1,11 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DEMO_HOST, type DemoHost, type FoundSshd, findSshd, startDemoHost } from '#server/demo/index.ts'
 import { parseLogin, parsePersonIdentity } from '#shared/names.ts'
 import { enrol } from '#test/support/people/api-person.ts'
-import { startServerProcess } from '#test/support/programs/server-process.ts'
+import { startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { ownLogin, ssh } from '#test/support/programs/sshd.ts'
 import { requires } from '#test/support/requires.ts'
 import { newKey } from '#test/support/trust-world.ts'
@@ -27,7 +27,7 @@ it('a demo host that cannot be has no grant: the first administrator is enrolled
   }
 })
 
-describe.skipIf(!requires('sshd'))('the demo host', () => {
+describe.skipIf(!requires('ssh', 'sshd'))('the demo host', () => {
   let server: HostsServer
   let parent: string
   let folder: string
@@ -64,7 +64,7 @@ describe.skipIf(!requires('sshd'))('the demo host', () => {
   beforeAll(async () => {
     server = await startHostsServer()
     process.env.KEYMAN_KEYSTORE_PIN = '4711'
-    parent = mkdtempSync(join(homedir(), '.keyman-demo-test-'))
+    parent = testHome()
     chmodSync(parent, 0o755)
     folder = join(parent, 'demo')
     const found = await findSshd(folder, () => undefined)
