@@ -11,6 +11,7 @@ export type Requirement =
   | 'cc'
   | 'openssl'
   | 'git'
+  | 'fuse'
 export const REQUIREMENTS: Readonly<
   Record<Requirement, { readonly packages: readonly string[]; readonly find: () => string | undefined }>
 >

@@ -39,6 +39,8 @@ export const REQUIREMENTS = {
   cc: { packages: ['g++'], find: () => program('cc') && program('g++') },
   openssl: { packages: ['openssl'], find: () => program('openssl') },
   git: { packages: ['git'], find: () => program('git') },
+  // The device is the kernel's: a container has it where it is given to it (--device /dev/fuse).
+  fuse: { packages: ['mount'], find: () => program('mount') && firstFile(['/dev/fuse']) },
 }
 
 /** Names of what is not on this machine, or is named in `KEYMAN_TEST_MISSING` (to try how tests do without). */

@@ -4,12 +4,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { doctor } from '#agent/commands/doctor.ts'
 import { sshdFiles } from '#agent/sshd/files.ts'
 import { type ConfiguredHost, configuredHost } from '#test/support/configured-host.ts'
-import { canBeSilent, newSilentFolder, type SilentFolder } from '#test/support/programs/silent-folder.ts'
+import { newSilentFolder, type SilentFolder } from '#test/support/programs/silent-folder.ts'
 import { newUnixUser } from '#test/support/programs/sshd.ts'
-import { requires } from '#test/support/requires.ts'
+import { isRoot, requires } from '#test/support/requires.ts'
 
 /** As below a mount of NFS whose server is gone: real, and for root alone to make. */
-describe.skipIf(!requires('sshd') || !canBeSilent)('a home that never answers (root only)', () => {
+describe.skipIf(!requires('sshd', 'fuse') || !isRoot)('a home that never answers (root only)', () => {
   let user: ReturnType<typeof newUnixUser>
   let host: ConfiguredHost
   let silent: SilentFolder | undefined
