@@ -5,7 +5,10 @@ import { shownAtMost } from '#shared/text.ts'
 import type { AgentConfig } from '../config.ts'
 import { atMost, type Found, foundSchema, type Look } from './findings.ts'
 
-/** Longer than all homes and two hundred accounts together: past it something else does not answer. */
+/**
+ * Homes are waited for side by side, five seconds each; sshd is asked once an account, and two hundred such questions took six seconds
+ * on two busy cores. Past it something else does not answer.
+ */
 const LOOK_MS = 60_000
 
 /** A kill that works takes less. */
