@@ -195,14 +195,43 @@ describe('whatever grants there are', () => {
     )
   })
 
-  test('whoever has all that somebody else has may do whatever that one may', () => {
-    fc.assert(
-      fc.property(grants, anyWant, (some, want) => {
-        const snapshot = world(some, { team: [alice] })
-        const powers = powersOf(snapshot, alice, now)
-        if (may(snapshot, [want])) expect(powers.some(power => power.action === want.action)).toBe(true)
-        expect(may(snapshot, powers)).toBe(true)
-      }),
+  test('whoever has all that somebody else has may do whatever that one may; who lacks any of it, not all of that', () => {
+    const ends = ['2026-11-24T13:00:00Z', '2026-11-24T14:00:00Z', undefined]
+    const everyWant: Want[] = byRole.flatMap(action =>
+      [undefined, ...places.map(place)].flatMap(where =>
+        ends.map(end => ({
+          ...{ action, until: end === undefined ? Number.POSITIVE_INFINITY : Date.parse(end) },
+          ...(where === undefined ? {} : { in: where }),
+        })),
+      ),
     )
+    const roles = (who: string) =>
+      fc.array(
+        fc
+          .tuple(
+            fc.oneof(
+              fc.constantFrom(...ORGANISATION_ROLES).map(name => [name, undefined] as const),
+              fc.tuple(fc.constantFrom(...PLACE_ROLES), fc.constantFrom(...places)),
+            ),
+            fc.constantFrom(...ends),
+          )
+          .map(([[name, where], endsAt]) => role(name, where, { who, ...(endsAt === undefined ? {} : { endsAt }) })),
+        { maxLength: 3 },
+      )
+    // Says nothing where nobody has all of it, or everybody.
+    const seen = { all: 0, less: 0 }
+    fc.assert(
+      fc.property(roles(alice), roles(bob), (hers, his) => {
+        const snapshot = world([...hers, ...his])
+        const hasAll = may(snapshot, powersOf(snapshot, bob, now))
+        const lacking = everyWant.filter(
+          want => may(snapshot, [want], { kind: 'person', identity: bob }) && !may(snapshot, [want]),
+        )
+        expect(lacking.length === 0).toBe(hasAll)
+        if (his.length > 0) seen[hasAll ? 'all' : 'less']++
+      }),
+      { numRuns: 200 },
+    )
+    expect(Math.min(seen.all, seen.less)).toBeGreaterThan(5)
   })
 })
