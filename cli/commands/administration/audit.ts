@@ -165,8 +165,9 @@ and touch: that a passkey which the log gave to that person has signed just this
 what is so from then on: that it was made for its place, by somebody who could still do it. Where a record
 holds too little for that, it is not checkable, which is never counted as good.
 
-  --state  the server's rows too (persons, passkeys, teams, grants, hosts, keys, bundles, what is revoked):
-           that the log says each of them, and that none is missing, nor anything of what hosts refuse
+  --state  the server's rows too (persons, passkeys, teams, grants, projects, hosts, keys, bundles, what is
+           revoked): that the log says each of them, and that none is missing, nor anything of what hosts
+           refuse
   --json   the answer
 
 Exit code 0: as it should be; 9: something was found.`,
