@@ -64,7 +64,7 @@ export type ComposeOptions = {
   readonly now?: () => Date
   /** A checkpoint that the operator trusts, a signed note: for a server that remembers nothing of this database's log. */
   readonly checkpoint?: string | undefined
-  /** After somebody was enrolled; `npm start` gives the first administrator a login on the demo host. */
+  /** After somebody was enrolled; `npm start` gives the first owner a login on the demo host. */
   readonly onEnrolled?: (
     services: Services,
     person: { identity: PersonIdentity; owner: boolean; first: boolean },

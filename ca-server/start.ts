@@ -83,12 +83,12 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     // Whoever tries it out hears them from `keyman doctor`, beside what else there is to know.
     if (!demo) for (const remark of remarks) log.info(remark)
 
-    const link = await services.identity.enrolment.firstAdministratorLink(firstIdentity())
+    const link = await services.identity.enrolment.firstOwnerLink(firstIdentity())
     say('  KeyMan is running.')
     say(`    pages     ${config.publicUrl}`)
     say(`    machines  ${config.machines.url}`)
     say(`    data      ${config.dataFolder}`)
-    if (link !== undefined) say(`  First administrator (valid 15 minutes, once):\n    ${link}`)
+    if (link !== undefined) say(`  First owner (valid 15 minutes, once):\n    ${link}`)
     if (link !== undefined && noScreen())
       say(`  No screen here? On your laptop:  ${tunnel(config)}   then open the link there`)
     if (demo) {
@@ -126,7 +126,7 @@ async function startDemo(services: Services, log: Log, say: (line: string) => vo
   }
 }
 
-/** The first administrator of `npm start` may log in to the demo host as the user who started it. */
+/** The first owner of `npm start` may log in to the demo host as the user who started it. */
 async function grantDemo(services: Services, who: PersonIdentity): Promise<void> {
   const login = userInfo().username
   if (!isLogin(login)) return

@@ -17,7 +17,7 @@ function takeSecret(): string {
 }
 const secret = location.pathname === '/enrol' ? takeSecret() : ''
 
-/** `/enrol#SECRET`: the first administrator's link, an invitation, that of a person who was reset, or the operator's recovery link. */
+/** `/enrol#SECRET`: the first owner's link, an invitation, that of a person who was reset, or the operator's recovery link. */
 export function Enrol() {
   const { value: link, refusal } = useLoaded(async () => {
     if (!secret)

@@ -304,7 +304,7 @@ export interface Enrolment {
   /** Throws `not-found` for one that nobody could use any more. */
   endLink(id: string, by: By): Promise<void>
   /** For the server's start: a link, while no owner has a passkey; earlier ones end. */
-  firstAdministratorLink(proposal: string): Promise<string | undefined>
+  firstOwnerLink(proposal: string): Promise<string | undefined>
 }
 
 export interface Passkeys {

@@ -28,7 +28,7 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
   beforeAll(async () => {
     cluster = await startPostgres({ fsync: false })
     world = await openIdentityWorld({ engine: 'postgresql', url: cluster.url, migrationUrl: cluster.migrationUrl })
-    firstLink = (await world.identity.enrolment.firstAdministratorLink('admin@example.com')) ?? ''
+    firstLink = (await world.identity.enrolment.firstOwnerLink('admin@example.com')) ?? ''
   })
   afterAll(async () => {
     await world.close()
@@ -58,7 +58,7 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
     expect(await count('from person')).toBe(1)
   })
 
-  it("the first administrator's link is good no more once there is one who came another way", async () => {
+  it("the first owner's link is good no more once there is one who came another way", async () => {
     await expect(enrol(world, 'eve@example.com', { link: firstLink })).rejects.toMatchObject({ code: 'expired' })
     expect(await count('from person')).toBe(1)
   })

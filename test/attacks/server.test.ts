@@ -298,7 +298,7 @@ describe('secrets', () => {
       for (const [name, form] of written) if (text.includes(form)) throw new Error(`${name} stands in ${where}`)
     }
 
-    // The first administrator's link is what the server is there to say; it stands nowhere else.
+    // The first owner's link is what the server is there to say; it stands nowhere else.
     find('the output', world.server.output().replace(world.server.administratorLink(), ''))
     for (const answer of answers) find('an answer', answer)
     if (process.platform === 'linux') find('its arguments', readFileSync(`/proc/${world.server.pid}/cmdline`, 'latin1'))

@@ -68,7 +68,7 @@ for (const world of worlds) {
       await around?.close()
     })
 
-    it('the first administrator makes a passkey by the link', async () => {
+    it('the first owner makes a passkey by the link', async () => {
       expect(await person.enrol(server.administratorLink(), 'alice@example.com')).toBe('alice@example.com')
     })
     it('the link works once', async () => {

@@ -14,7 +14,7 @@ import { insertPerson, insertSession } from '#test/support/worlds/insert-rows.ts
 
 const ALICE = parsePersonIdentity('alice@example.com', 'test')
 
-it('a demo host that cannot be has no grant: the first administrator is enrolled, and nothing failed', async () => {
+it('a demo host that cannot be has no grant: the first owner is enrolled, and nothing failed', async () => {
   // Others may write there: sshd would refuse what lies below.
   const open = mkdtempSync(join(tmpdir(), 'keyman-no-demo-'))
   const without = await startServerProcess({ folder: open, demo: true })

@@ -20,7 +20,7 @@ import {
 } from './links.ts'
 import { resetIn } from './reset.ts'
 
-type Invitations = Pick<Enrolment, 'invite' | 'openLinks' | 'endLink' | 'createAdminLink' | 'firstAdministratorLink'>
+type Invitations = Pick<Enrolment, 'invite' | 'openLinks' | 'endLink' | 'createAdminLink' | 'firstOwnerLink'>
 
 /** The links by which somebody becomes a person, and an end of them. */
 export function createInvitations(room: Room, act: Act): Invitations {
@@ -119,11 +119,11 @@ export function createInvitations(room: Room, act: Act): Invitations {
       return made
     },
 
-    async firstAdministratorLink(proposal) {
+    async firstOwnerLink(proposal) {
       await ledger.follow()
       if (hasAnybody(deps)) return undefined
       const by: By = { actor: { kind: 'server' }, requestId: newId('start', random) }
-      return act(by, { name: 'first administrator' }, async t => {
+      return act(by, { name: 'first owner' }, async t => {
         const ended = await endLinks(t, { first: true }, now())
         const identity = isPersonIdentity(proposal) && proposal.length <= MAX_IDENTITY ? proposal : ''
         const link = await makeLink(

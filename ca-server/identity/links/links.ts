@@ -9,7 +9,7 @@ import { insertLink, type LinkRow, selectLink } from '../records/link-records.ts
 import { hashSecret, newId, newSecret } from '../records/secrets.ts'
 import { addSeconds, type Room } from '../room.ts'
 
-/** Of the operator's links and the first administrator's, in seconds. */
+/** Of the operator's links and the first owner's, in seconds. */
 export const ADMIN_LINK_LIFETIME = 900
 /** `identity/passkey/session_…` has to fit into a key ID of 128 characters. */
 export const MAX_IDENTITY = 90

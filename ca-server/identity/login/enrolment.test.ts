@@ -51,9 +51,9 @@ describe('enrolment', () => {
   })
   afterAll(() => world.close())
 
-  describe('of the first administrator', () => {
+  describe('of the first owner', () => {
     it('begins with a link whose secret stands after # and that lasts 15 minutes', async () => {
-      firstLink = (await world.identity.enrolment.firstAdministratorLink('root@localhost')) ?? ''
+      firstLink = (await world.identity.enrolment.firstOwnerLink('root@localhost')) ?? ''
       expect(firstLink).toMatch(/^https:\/\/keyman\.example\.com\/enrol#[A-Za-z0-9_-]{43}$/)
       expect(await world.identity.enrolment.open(secretOf(firstLink))).toMatchObject({
         kind: 'administrator',
@@ -64,7 +64,7 @@ describe('enrolment', () => {
     })
 
     it('works no more by an earlier link once there is a newer one', async () => {
-      const newer = (await world.identity.enrolment.firstAdministratorLink('root@localhost')) ?? ''
+      const newer = (await world.identity.enrolment.firstOwnerLink('root@localhost')) ?? ''
       await expect(world.identity.enrolment.open(secretOf(firstLink))).rejects.toEqual(code('expired'))
       firstLink = newer
       await world.identity.enrolment.open(secretOf(firstLink))
@@ -73,17 +73,17 @@ describe('enrolment', () => {
     it('works no more after 15 minutes', async () => {
       world.pass(901)
       await expect(world.identity.enrolment.open(secretOf(firstLink))).rejects.toEqual(code('expired'))
-      firstLink = (await world.identity.enrolment.firstAdministratorLink('not an identity')) ?? ''
+      firstLink = (await world.identity.enrolment.firstOwnerLink('not an identity')) ?? ''
       expect(await world.identity.enrolment.open(secretOf(firstLink))).toMatchObject({ identity: '' })
     })
 
-    it('makes an administrator who is signed in, once, and says so to whoever waits for it', async () => {
+    it('makes an owner who is signed in, once, and says so to whoever waits for it', async () => {
       const { who, caller, secret } = await enrol(world, 'root@localhost', { link: firstLink })
       expect(caller).toMatchObject({ identity: who, owner: true, via: 'browser' })
       expect(enrolled).toEqual([{ identity: who, owner: true, first: true }])
       await expect(world.identity.enrolment.open(secret)).rejects.toEqual(code('expired'))
       await expect(enrol(world, 'eve@localhost', { link: firstLink })).rejects.toEqual(code('expired'))
-      expect(await world.identity.enrolment.firstAdministratorLink('eve@localhost')).toBeUndefined()
+      expect(await world.identity.enrolment.firstOwnerLink('eve@localhost')).toBeUndefined()
     })
 
     it('fixes the RP ID: a server with another host in its public_url refuses to start, and says why', async () => {

@@ -160,7 +160,7 @@ export const goneLinks = (
   links.filter(link => facts.holds(linkFact(link)) || !facts.has(linkId(link.id))).map(({ id }) => gone(linkId(id)))
 
 /**
- * Which link is the newest for this identity, or for the first administrator: no older one is good, though its row was hidden from its end.
+ * Which link is the newest for this identity, or for the first owner: no older one is good, though its row was hidden from its end.
  * The operator's link for somebody comes in the place of a reset's.
  */
 export const newestLinkId = (link: {

@@ -54,7 +54,7 @@ export const useLink = async (t: Queryable, which: string, by: string, at: Date)
 }
 
 /**
- * Ends what nobody has used: of an identity that is invited or reset anew, or of the first administrator, since only the newest
+ * Ends what nobody has used: of an identity that is invited or reset anew, or of the first owner, since only the newest
  * link is good; whatever somebody made; or one. Gives them as they were.
  */
 export function endLinks(

@@ -3,7 +3,7 @@ import { label, personIdentity, secret, time, webauthnJson } from '../fields.ts'
 import { route } from '../route.ts'
 import { sessionAnswer } from './session.ts'
 
-/** Enrolment by a single-use link whose secret stands after `#`: the first administrator's, an invitation's, of somebody who was reset, or `keyman-server admin-link`. */
+/** Enrolment by a single-use link whose secret stands after `#`: the first owner's, an invitation's, of somebody who was reset, or `keyman-server admin-link`. */
 export const enrolmentKind = z.enum(['administrator', 'invitation', 'reset'])
 
 export const enrolment = {
@@ -19,8 +19,7 @@ export const enrolment = {
       kind: enrolmentKind,
       organisation: z.string(),
       identity: z.string(),
-      /** The invitation's identity cannot be changed; the first administrator's is a proposal. */ identityFixed:
-        z.boolean(),
+      /** The invitation's identity cannot be changed; the first owner's is a proposal. */ identityFixed: z.boolean(),
       /** Of a server that has no owner yet. */ first: z.boolean(),
       /** Whether it makes an owner, or makes the new passkey of one. */ owner: z.boolean(),
       /** Whether it is for a person who is here already, and has lost a passkey. */ isHere: z.boolean(),

@@ -14,7 +14,7 @@ export type ServerProcess = {
   readonly dataFolder: string
   /** What it has said so far, both streams. */
   output(): string
-  /** The link to the first administrator's page; throws where it said none. */
+  /** The link to the first owner's page; throws where it said none. */
   administratorLink(): string
   /** `kill -9`; the folder stays. */
   kill(): Promise<void>

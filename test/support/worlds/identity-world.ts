@@ -193,7 +193,7 @@ export function clientCertificate(
   )
 }
 
-/** Enrols a person by the first administrator's link, or by an invitation; gives the authenticator and the browser's cookie. */
+/** Enrols a person by the first owner's link, or by an invitation; gives the authenticator and the browser's cookie. */
 export async function enrol(
   { identity }: IdentityWorld,
   name: string,
