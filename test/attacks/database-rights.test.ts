@@ -324,6 +324,8 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     const revoke = () => outcome(call(world.alice.connection, api.revocations.create, { body }))
     // Each connection of before is told once that the table is another.
     await expect.poll(revoke, { timeout: 10_000 }).toBe('done')
+    const shown = (who: string) => outcome(call(world.alice.connection, api.persons.show, person(who)))
+    expect([await shown('roz@example.com'), await shown('wes@example.com')]).toEqual(['not-found', 'done'])
     expect([await isAlive(roz), await isAlive(wes)]).toEqual(['not-signed-in', 'done'])
     const again = await logIn(world.server, roz.person)
     expect(await isAlive(again)).toBe('done')
