@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest'
 import { openStore } from '#server/store/index.ts'
 import { anyRow } from '#test/support/contract/store.ts'
 import { startPostgres } from '#test/support/programs/postgres.ts'
+import { newPGlite } from '#test/support/programs/templates.ts'
 import { requires } from '#test/support/requires.ts'
 
 /**
@@ -31,7 +32,7 @@ type Rows = (text: string) => Promise<Record<string, unknown>[]>
 describe('tables.ts', () => {
   it('tells what the migrations made, on PGlite', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'keyman-tables-'))
-    const store = await openStore({ engine: 'pglite', folder })
+    const store = await openStore(await newPGlite(folder))
     try {
       await store.transaction({ name: 'tables', deadlineMs: 30_000 }, t => compare(text => t.query(text, [], anyRow)))
     } finally {

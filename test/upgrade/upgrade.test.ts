@@ -1,5 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
@@ -10,12 +10,12 @@ import { compose, type Services } from '#server/compose.ts'
 import { loadConfig } from '#server/config/index.ts'
 import { createLog } from '#server/log.ts'
 import { migrate, readMigrations } from '#server/store/migrate.ts'
-import { createCluster } from '#server/store/pglite/durable-fs.ts'
 import { schemas } from '#shared/api/index.ts'
 import { fromBase64Url } from '#shared/bytes.ts'
 import { parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { Authenticator } from '#test/support/people/authenticator.ts'
 import { startPostgres } from '#test/support/programs/postgres.ts'
+import { newPGlite } from '#test/support/programs/templates.ts'
 import { requires } from '#test/support/requires.ts'
 
 /** What a server of the release before had made is taken up by this one: rows, keys, and what it remembered. See README.md. */
@@ -59,8 +59,7 @@ async function intoPostgres({ adminUrl, migrationUrl }: { adminUrl: string; migr
 }
 
 async function intoPGlite(folder: string): Promise<void> {
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  await createCluster(join(folder, 'pgdata'))
+  await newPGlite(folder)
   const database = await PGlite.create(join(folder, 'pgdata'))
   await migrate(
     {
