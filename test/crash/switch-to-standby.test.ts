@@ -107,29 +107,33 @@ describe.skipIf(!requires('softhsm', 'sshd'))('an HSM that is lost while certifi
     const since = (at: number) => [
       ...new Set(outcomes.filter(one => one.at > at).map(({ kind, by }) => `${kind} ${by}`)),
     ]
-    await expect.poll(() => outcomes.length).toBeGreaterThan(30)
-    renameSync(firstToken, `${hsm.folder}/lost`)
-    const lost = performance.now()
-    await expect.poll(() => since(lost)).toContain('503 -1')
+    let [switched, settled] = [0, 0]
+    try {
+      await expect.poll(() => outcomes.length).toBeGreaterThan(30)
+      renameSync(firstToken, `${hsm.folder}/lost`)
+      const lost = performance.now()
+      await expect.poll(() => since(lost)).toContain('503 -1')
 
-    const planned = command('switch-to-standby')
-    expect(planned.status).toBe(2)
-    expect(planned.stderr).toContain('ssh-user-1 -> ssh-user-2')
-    expect(planned.stderr).toContain('nobody can be asked here')
-    const { stdout, stderr } = await promisify(execFile)(
-      process.execPath,
-      [SERVER, 'authority', 'switch-to-standby', '--yes'],
-      { env: server.env },
-    )
-    const switched = performance.now()
-    expect(stdout).toBe('ssh-user-2 ssh-host-2 machines-2\n')
-    expect(stderr).toContain('It was recorded in the audit log')
-    expect(stderr).toContain('no revocation reaches a host')
-    await expect.poll(() => since(switched).includes('certificate 1')).toBe(true)
-    const settled = performance.now()
-    await expect.poll(() => outcomes.filter(({ at }) => at > settled).length).toBeGreaterThan(100)
-    goesOn = false
-    await Promise.all(load)
+      const planned = command('switch-to-standby')
+      expect(planned.status).toBe(2)
+      expect(planned.stderr).toContain('ssh-user-1 -> ssh-user-2')
+      expect(planned.stderr).toContain('nobody can be asked here')
+      const { stdout, stderr } = await promisify(execFile)(
+        process.execPath,
+        [SERVER, 'authority', 'switch-to-standby', '--yes'],
+        { env: server.env },
+      )
+      switched = performance.now()
+      expect(stdout).toBe('ssh-user-2 ssh-host-2 machines-2\n')
+      expect(stderr).toContain('It was recorded in the audit log')
+      expect(stderr).toContain('no revocation reaches a host')
+      await expect.poll(() => since(switched).includes('certificate 1')).toBe(true)
+      settled = performance.now()
+      await expect.poll(() => outcomes.filter(({ at }) => at > settled).length).toBeGreaterThan(100)
+    } finally {
+      goesOn = false
+      await Promise.all(load)
+    }
     expect(since(settled)).toEqual(['certificate 1'])
     // Nothing was signed by the lost keys once the others did.
     expect(since(switched)).not.toContain('certificate 0')
