@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { byPerson } from '#server/identity/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseHostName, parsePersonIdentity, parsePlace, parseTeamName } from '#shared/names.ts'
@@ -175,6 +176,26 @@ describe('teams and grants', () => {
     const eve = parsePersonIdentity('eve@example.com', 'test')
     await insertPerson(rooms, { identity: eve, owner: true, at: new Date() })
     await rooms.access.requireRole({ kind: 'person', identity: eve }, () => [{ action: 'person.read' }], by())
+  })
+
+  test('a role that has ended by the clock since its person was let in does nothing more; until then it does', async () => {
+    const { now } = rooms.clock
+    const endsAt = new Date(now.getTime() + 60_000)
+    const role = { kind: 'role', who: bob, role: 'administrator', endsAt: endsAt.toISOString() }
+    const { id } = await rooms.access.addGrant(schemas.newGrant.parse(role), by())
+    const caller = await rooms.addSession(bob)
+    const held = await rooms.access.requireRole(caller, () => [{ action: 'grant.add' }], by())
+    const add = (login: string) =>
+      rooms.access.addGrant(
+        newGrant({ login }),
+        byPerson(caller, { role: held }, { requestId: `req_${login}`, from: '192.0.2.7' }),
+      )
+    const given = await add('early')
+    rooms.clock.now = endsAt
+    expect(await refusal(add('late'))).toBe('denied: this takes a role that you do not have: grant.add')
+    expect((await rooms.access.listGrants()).map(grant => grant.id).sort()).toEqual([id, given.id].sort())
+    rooms.clock.now = now
+    for (const each of [id, given.id]) await rooms.access.removeGrant(each, by())
   })
 
   test('a person in a team gets what the team has, until taken out of it; no certificate has to change', async () => {
