@@ -4,11 +4,12 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { incarnationId, openStore, type Store } from '#server/store/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
-import { encodeCheckpoint, leafHash, noteKeyId, signedNote, TreeEdge } from '#shared/merkle/index.ts'
+import { encodeCheckpoint, leafHash, noteKeyId, parseCheckpoint, signedNote, TreeEdge } from '#shared/merkle/index.ts'
 import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
 import { newPGlite } from '#test/support/programs/templates.ts'
 import { beginIncarnation, createLedger, incarnationFact, type Ledger, type LogMemory, whatIsLost } from './index.ts'
 import type { KeptHead } from './log/memory.ts'
+import type { LedgerDeps } from './port.ts'
 
 let folder: string
 let store: Store
@@ -34,7 +35,7 @@ function memoryOf(head?: KeptHead): LogMemory {
 }
 const open = (
   name: string,
-  more: { memory?: LogMemory; trusted?: string[]; sawEmpty?: boolean } = {},
+  more: Partial<Pick<LedgerDeps, 'memory' | 'trusted' | 'sawEmpty' | 'fence' | 'checkpointEveryMs'>> = {},
 ): Promise<Ledger> =>
   createLedger({ store, origin: name, logKey: { ...logKey, name }, sealKey, now: () => new Date(), ...more })
 const note = (size: bigint, name: string, root: Uint8Array = new Uint8Array(32).fill(7)) =>
@@ -112,4 +113,15 @@ it('another server, which remembers the history that was given up, takes the new
   expect(memory.head()).toMatchObject({ incarnation: id })
   // And no server goes back to the first.
   await expect(open(origin)).rejects.toMatchObject({ message: expect.stringContaining('was given up') })
+})
+
+it('a head of the history that was given up is given to nobody as the newest, though our key once signed it and it is longer', async () => {
+  const name = `${origin}-2`
+  const ledger = await open(name, { fence: () => undefined, checkpointEveryMs: 1 })
+  await ledger.append(entry())
+  await store.execute('insert into ledger_checkpoint (size, note, at) values ($1, $2, now())', [
+    99n,
+    await note(99n, origin),
+  ])
+  expect(parseCheckpoint(await ledger.checkpoint())).toMatchObject({ origin: name })
 })

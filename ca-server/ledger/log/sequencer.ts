@@ -173,7 +173,9 @@ export class Sequencer {
     // One that our key has not signed is somebody's row, and nothing to go by.
     const wrong = await this.hear(newest.note).catch((error: unknown) => error)
     if (wrong !== undefined) return
-    const { size } = parseCheckpoint(newest.note)
+    const { size, origin } = parseCheckpoint(newest.note)
+    // Of a history that was given up: no harm to this one, and no head of it.
+    if (origin !== this.#deps.origin) return
     if (size > (this.#signed?.size ?? -1n)) this.#signed = { size, note: newest.note }
   }
 
@@ -305,7 +307,8 @@ export class Sequencer {
       heads,
       given.some(({ olderBy }) => olderBy === 0),
     )
-    this.#signed = signed
+    // The newest there is may be of the history that was given up.
+    if (signed && parseCheckpoint(signed.note).origin === this.#deps.origin) this.#signed = signed
     this.#begun = true
   }
 
