@@ -53,10 +53,13 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const keystores = new KeystoresOfKeys(all, () => ring.active('ssh-user').label)
   await keystores.look(rows)
   const signer = createSigner(keystores, deps.ledger)
-  /**
-   * Keys that another server made come in; one that was known is never taken out or changed by what a row says now. Which of them signs says the
-   * sealed log.
-   */
+  /** Which of them signs says the sealed log alone: a keystore that is away keeps no switch from taking effect. */
+  const takeIn = (added: readonly KeyRow[] = []): void => {
+    rows = [...rows, ...added].map(row => ({ ...row, state: stateOf(facts, row) }))
+    ring = new KeyRing(rows)
+    machineRoots = ring.machines.map(key => key.root)
+  }
+  /** Keys that another server made come in; one that was known is never taken out or changed by what a row says now. */
   const reloadKeys = async (): Promise<void> => {
     await deps.ledger.follow()
     const { known, refused } = await sortKeys(await selectKeys(store), all, deps.verifiedBundle(), facts)
@@ -64,9 +67,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     const labels = new Set(rows.map(({ label }) => label))
     const added = known.filter(({ label }) => !labels.has(label))
     if (added.length > 0) await keystores.look(added)
-    rows = [...rows, ...added].map(row => ({ ...row, state: stateOf(facts, row) }))
-    ring = new KeyRing(rows)
-    machineRoots = ring.machines.map(key => key.root)
+    takeIn(added)
     refuseMissing(known, deps.verifiedBundle())
   }
   const following = follow({
@@ -138,12 +139,19 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     standby: () => planSwitch({ ...common, keystores }),
     async switchToStandby(by) {
       const switched = await switchToStandby({ ...common, keystores }, by)
-      await following.read()
+      await deps.ledger.follow()
+      takeIn()
       return switched
     },
 
     async start() {
-      stops.push(deps.ledger.onFacts(ids => ids.some(isSignerFact) && following.hear()))
+      const hearSwitch = (ids: readonly string[]) => {
+        if (!ids.some(isSignerFact)) return
+        takeIn()
+        // Another server's standby key may be one that this one has not heard of.
+        following.hear()
+      }
+      stops.push(deps.ledger.onFacts(hearSwitch))
       await following.start()
       stops.push(() => following.stop())
     },

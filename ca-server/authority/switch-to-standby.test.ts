@@ -3,7 +3,7 @@ import { renameSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { KeystoreConfig } from '#server/keystore/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { schemas } from '#shared/api/index.ts'
@@ -17,9 +17,12 @@ let rooms: Rooms
 let standbyKeystore: KeystoreConfig
 /** Whether the first keystore does what it is asked. */
 let isThere: boolean
+/** When it says which keys it has. */
+let answers: Promise<void>
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'keyman-switch-'))
   isThere = true
+  answers = Promise.resolve()
   const [at, keyFile] = [join(folder, 'standby'), join(folder, 'standby.key')]
   standbyKeystore = { kind: 'software', folder: at, unlock: { keyFile } }
 })
@@ -37,7 +40,11 @@ const open = (standby: KeystoreConfig | undefined = standbyKeystore) =>
     wrapKeystore: keystore => ({
       ...keystore,
       sign: (...given) => (isThere ? keystore.sign(...given) : Promise.reject(new Error('the token is gone'))),
-      listKeys: () => (isThere ? keystore.listKeys() : Promise.reject(new Error('the token is gone'))),
+      listKeys: async () => {
+        await answers
+        if (!isThere) throw new Error('the token is gone')
+        return keystore.listKeys()
+      },
       health: () => (isThere ? keystore.health() : Promise.reject(new Error('the token is gone'))),
     }),
   })
@@ -81,6 +88,33 @@ it('the standby keys sign from then on, each with serials of its own, and the ke
     { details: { 'ssh-user': 'ssh-user-1 -> ssh-user-2', 'ssh-host': 'ssh-host-1 -> ssh-host-2' } },
   ])
 }, 30_000)
+
+describe('takes effect by what the log says alone, whatever the lost keystore does not answer', () => {
+  let answer: () => void
+  let session: Session
+  beforeEach(async () => {
+    rooms = await open()
+    session = await alice()
+    const late = Promise.withResolvers<void>()
+    answer = late.resolve
+    answers = late.promise
+  })
+  afterEach(() => answer())
+
+  it('on the server where it is made', async () => {
+    await rooms.authority.switchToStandby(by())
+    expect((await issued(session)).by).toBe(1)
+  })
+
+  it('on the others', async () => {
+    const facts = [{ id: 'signer:ssh-user', is: 'ssh-user-2' }]
+    await rooms.store.transaction({ name: 'another server', deadlineMs: 5_000 }, t =>
+      rooms.ledger.appendIn(t, [{ ...by(), kind: 'authority-switched', target: 'ssh-user-2', facts }]),
+    )
+    await rooms.ledger.follow()
+    expect((await issued(session)).by).toBe(1)
+  })
+})
 
 it('is so at the next start, too, where the keystore of before may be gone or a third be the standby', async () => {
   rooms = await open()
