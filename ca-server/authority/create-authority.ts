@@ -99,7 +99,8 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     return own
   }
   const issuing = { ...common, serials: serialsBy }
-  const krl = krlOf({ ...common, reloadKeys })
+  // In turn with every other reading: of two at once each would bring the same keys in.
+  const krl = krlOf({ ...common, reloadKeys: following.read })
 
   const stops: (() => void | Promise<void>)[] = []
   return {

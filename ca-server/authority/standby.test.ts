@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
+import type { Queryable } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { revokedFact, versionFact } from '#shared/audit/index.ts'
 import { decodeKrl, isRevoked, parseCertificate, parsePublicKey, verifyCertificate } from '#shared/ssh/index.ts'
@@ -17,20 +18,44 @@ const standbyKeystore: KeystoreConfig = {
   folder: join(folder, 'standby'),
   unlock: { keyFile: join(folder, 'standby.key') },
 }
+const insertStandby = (t: Queryable, spki: Uint8Array) =>
+  t.execute(
+    `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
+     values ('ssh-host-9', 'ssh-host', 'standby', $1, null, 'x', now())`,
+    [spki],
+  )
+
 test('the KRL holds what another server revoked of a key that this one had not heard of', async () => {
   const other = join(folder, 'other')
   await mkdir(other)
   const rooms = await openRooms({ folder: other })
   const { spki } = await rooms.keystore.generateKey('ssh-host-9', 'ed25519')
   await recorded(rooms, [versionFact(9n, 1n), revokedFact({ authority: 'ssh-host-9', from: 7n, to: 7n })], t =>
-    t.execute(
-      `insert into authority_key (label, purpose, state, spki, certificate, incarnation, created_at)
-       values ('ssh-host-9', 'ssh-host', 'standby', $1, null, 'x', now())`,
-      [spki],
-    ),
+    insertStandby(t, spki),
   )
   const { certificates } = decodeKrl((await rooms.authority.currentKrl()).bytes)
   expect(certificates.map(({ serials }) => serials)).toContainEqual([{ from: 7n, to: 7n }])
+  await rooms.close()
+})
+
+test('a key that another server made comes in once, whoever reads it at the same time', async () => {
+  const other = join(folder, 'twice')
+  await mkdir(other)
+  /** So much else happens before the keystore has answered. */
+  let meanwhile = async () => {}
+  const rooms = await openRooms({
+    folder: other,
+    wrapKeystore: keystore => ({ ...keystore, listKeys: () => meanwhile().then(() => keystore.listKeys()) }),
+  })
+  const { spki } = await rooms.keystore.generateKey('ssh-host-9', 'ed25519')
+  await recorded(rooms, [versionFact(9n, 1n), revokedFact({ authority: 'ssh-host-9', from: 7n, to: 7n })], t =>
+    insertStandby(t, spki),
+  )
+  meanwhile = async () => {
+    for (let n = 0; n < 30; n++) await rooms.store.ping()
+  }
+  await Promise.all([rooms.authority.currentKrl(), rooms.authority.reload()])
+  expect(states(rooms)[1]).toEqual(['active', 'standby'])
   await rooms.close()
 })
 
