@@ -104,15 +104,14 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   try {
     let pair = await authority.serverCertificate(config.machines.names, renewed => {
       pair = renewed
-      machines.renew(roots())
+      machines.renew(authority.machineRoots())
     })
-    const roots = () => authority.trusted().machines.map(root => root.certificate)
     const machines = await startMachinesListener({
       ...proxies,
       listen: config.machines.listen,
       proxyProtocolFrom: config.machines.proxyProtocolFrom,
       tls: () => ({ cert: pair.certificate, key: pair.key }),
-      clientRoots: roots(),
+      clientRoots: authority.machineRoots(),
       app: app('machines'),
       onInternalError,
       onUpgrade: hostStream({
@@ -122,12 +121,14 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
         callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
       }),
     })
+    const stopHearing = authority.onChange(() => machines.renew(authority.machineRoots()))
     return {
       pages: pages.address,
       machines: machines.address,
       reload: () => pages.renew(),
       async close() {
         draining = true
+        stopHearing()
         await services.hosts.stop()
         await Promise.all([pages.close(), machines.close()])
       },

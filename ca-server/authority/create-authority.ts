@@ -70,13 +70,17 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     takeIn(added)
     refuseMissing(known, deps.verifiedBundle())
   }
+  const trustedNow = () => JSON.stringify(ring.trusted)
+  let told = trustedNow()
   const following = follow({
     store,
     channels: ['authority'],
     what: 'which authority keys there are',
     async read() {
       await reloadKeys()
-      return true
+      const before = told
+      told = trustedNow()
+      return told !== before
     },
     everyMs: LOOK_EVERY,
     onError,
@@ -132,6 +136,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     },
     currentKrl: () => krl.current(),
     reload: following.read,
+    onChange: following.onChange,
     trusted: () => ring.trusted,
     machineRoots: () => machineRoots,
     pruneKrl: fence =>

@@ -176,6 +176,8 @@ export interface Authority {
 
   /** Reads the authority keys anew, as each half minute by itself. Throws `denied` where one that is trusted is gone. */
   reload(): Promise<void>
+  /** Called once `trusted` is another. Gives what ends it. */
+  onChange(listener: () => void): () => void
   /** Authority keys that others are to trust. SSH keys as lines without comment, roots as PEM. */
   trusted(): AuthorityKeys
   /** The machine authority's roots, PEM: the same array each time, since every request asks. */

@@ -1,0 +1,84 @@
+import { X509Certificate } from 'node:crypto'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { call } from '#cli/server/client.ts'
+import { createAuthority, createTrust, openBundles, openLogKey } from '#server/authority/index.ts'
+import { openKeystore } from '#server/keystore/index.ts'
+import { logName } from '#server/ledger/index.ts'
+import { openPins } from '#server/pins/index.ts'
+import { api } from '#shared/api/index.ts'
+import { freePort } from '#test/support/free-port.ts'
+import { type ApiSession, enrol, logIn, sessionConnection } from '#test/support/people/api-person.ts'
+import { openStandingWorld, type StandingWorld } from '#test/support/worlds/standing-world.ts'
+import { type Listening, listen } from './listen.ts'
+import { createLog } from './log.ts'
+
+let world: StandingWorld
+let listening: Listening
+let session: ApiSession
+beforeAll(async () => {
+  world = await openStandingWorld({ KEYMAN_PAGES_LISTEN: `127.0.0.1:${await freePort()}` })
+  listening = await listen(world.services, createLog({ write: () => undefined }))
+  const { config, identity } = world.services
+  const target = { pagesUrl: config.publicUrl, machinesUrl: config.machines.url }
+  const link = await identity.enrolment.firstAdministratorLink('alice@example.com')
+  session = await logIn(target, await enrol(target, link ?? '', 'alice@example.com'))
+})
+afterAll(async () => {
+  await listening?.close()
+  await world?.close()
+})
+
+/** The authority as another server has it, whose second keystore this one has not. */
+async function authorityBeside() {
+  const { services } = world
+  const { store, ledger, keystore, identity, access, config } = services
+  const folder = join(config.dataFolder, 'standby')
+  const standbyKeystore = await openKeystore({ kind: 'software', folder, unlock: { keyFile: `${folder}.key` } })
+  const alarm = (message: string) => {
+    throw new Error(message)
+  }
+  const pins = openPins(config.dataFolder)
+  const bundles = await openBundles({ store, pins, dataFolder: config.dataFolder, alarm })
+  const common = {
+    store,
+    ledger,
+    keystore,
+    standbyKeystore,
+    identity,
+    access,
+    act: identity.act,
+    now: () => new Date(),
+    random: (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)),
+    logKey: await openLogKey(keystore, logName(config.organisation, store.incarnation)),
+    bundles,
+    verifiedBundle: () => bundles.current(),
+    organisation: config.organisation,
+    algorithm: config.authority.algorithm,
+    defaultLifetime: config.certificate.defaultLifetime,
+    publicUrl: config.publicUrl,
+    machinesUrl: config.machines.url,
+    hostSuffixes: config.hostSuffixes,
+    rootKeyFile: services.trust.rootKeyFile,
+    alarm,
+  }
+  const authority = await createAuthority(common)
+  await createTrust({ ...common, authority })
+  return { authority, close: () => standbyKeystore.close() }
+}
+
+it('lets in whom a machine authority has signed that another server made since, without a restart', async () => {
+  const { services, at } = world
+  expect(await call(session.connection, api.session.show)).toMatchObject({ person: 'alice@example.com' })
+  const beside = await authorityBeside()
+  await beside.authority.switchToStandby({ actor: { kind: 'operator' }, ...at() })
+  const certificate = session.connection.client?.certificate ?? ''
+  const caller = await services.identity.callerFromClientCertificate(new X509Certificate(certificate).raw, true)
+  if (caller.kind !== 'person' || caller.via !== 'machine') throw new Error(caller.kind)
+  const { pem } = await beside.authority.issuePersonClientCertificate(caller, at())
+  await services.trust.reload()
+  await services.authority.reload()
+  const connection = sessionConnection(session.connection, session.keys, pem)
+  expect(await call(connection, api.session.show)).toMatchObject({ person: 'alice@example.com' })
+  await beside.close()
+})
