@@ -3,8 +3,8 @@ import { krlVersions, revokedKeyId } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
+import { HeldKeys } from './held-keys.ts'
 import { KeyRing } from './keys.ts'
-import { KeystoresOfKeys } from './keystores.ts'
 import { refuseMissing, sortKeys } from './known-keys.ts'
 import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
 import { keepServerCertificate } from './machines/server-certificate.ts'
@@ -23,7 +23,7 @@ import {
   revokeSessionsIn,
 } from './revocation/revoke.ts'
 import { type Serials, serialsOf } from './serials.ts'
-import { createSigner, oneKeystore } from './sign.ts'
+import { createSigner } from './sign.ts'
 import { isSignerFact, stateOf } from './signers.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
@@ -39,20 +39,17 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const alarm = refusalAlarm(deps.alarm ?? (() => {}))
   const onError = deps.onError ?? (() => {})
   const { facts } = deps.ledger
-  const first = await ensureAuthorityKeys({
-    ...deps,
-    signer: createSigner(oneKeystore(deps.keystore), deps.ledger),
-    newRequestId,
-  })
+  const held = await HeldKeys.ask(deps.keystore, deps.standbyKeystore)
+  const first = await ensureAuthorityKeys({ ...deps, held, newRequestId })
   alarm(first.refused)
   let rows = first.known
   let ring = new KeyRing(rows)
   const keys = () => ring
   let machineRoots = ring.machines.map(key => key.root)
-  const all = deps.standbyKeystore ? [deps.keystore, deps.standbyKeystore] : [deps.keystore]
-  const keystores = new KeystoresOfKeys(all, () => ring.active('ssh-user').label)
-  await keystores.look(rows)
-  const signer = createSigner(keystores, deps.ledger)
+  const signer = createSigner(
+    { of: key => held.of(key).keystore, active: () => held.of(ring.active('ssh-user')).keystore },
+    deps.ledger,
+  )
   /** Which of them signs says the sealed log alone: a keystore that is away keeps no switch from taking effect. */
   const takeIn = (added: readonly KeyRow[] = []): void => {
     rows = [...rows, ...added].map(row => ({ ...row, state: stateOf(facts, row) }))
@@ -62,12 +59,11 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   /** Keys that another server made come in; one that was known is never taken out or changed by what a row says now. */
   const reloadKeys = async (): Promise<void> => {
     await deps.ledger.follow()
-    const { known, refused } = await sortKeys(await selectKeys(store), all, deps.verifiedBundle(), facts)
+    await held.askAgain()
+    const { known, refused } = sortKeys(await selectKeys(store), held, deps.verifiedBundle(), facts)
     alarm(refused)
     const labels = new Set(rows.map(({ label }) => label))
-    const added = known.filter(({ label }) => !labels.has(label))
-    if (added.length > 0) await keystores.look(added)
-    takeIn(added)
+    takeIn(known.filter(({ label }) => !labels.has(label)))
     refuseMissing(known, deps.verifiedBundle())
   }
   const trustedNow = () => JSON.stringify(ring.trusted)
@@ -142,9 +138,9 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     pruneKrl: fence =>
       pruneKrl({ ...common, fence, alarm: message => onError(new KeymanError('unavailable', message)) }),
 
-    standby: () => planSwitch({ ...common, keystores }),
+    standby: () => planSwitch({ ...common, held }),
     async switchToStandby(by) {
-      const switched = await switchToStandby({ ...common, keystores }, by)
+      const switched = await switchToStandby({ ...common, held }, by)
       await deps.ledger.follow()
       takeIn()
       return switched

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { openKeystore } from '#server/keystore/index.ts'
 import { openRooms } from '#test/support/worlds/rooms.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
-import { createSigner, oneKeystore } from './sign.ts'
+import { HeldKeys } from './held-keys.ts'
 
 it('a keystore that lost an authority key, or is another, is seen at the start', async () => {
   const rooms = await openRooms()
@@ -12,7 +12,7 @@ it('a keystore that lost an authority key, or is another, is seen at the start',
     folder: join(rooms.folder, 'other'),
     unlock: { keyFile: join(rooms.folder, 'other.key') },
   })
-  const start = (keystore: typeof other) =>
+  const start = async (keystore: typeof other) =>
     ensureAuthorityKeys({
       store: rooms.store,
       ledger: rooms.ledger,
@@ -20,15 +20,17 @@ it('a keystore that lost an authority key, or is another, is seen at the start',
       algorithm: 'ed25519',
       now: () => rooms.clock.now,
       random: () => new Uint8Array(8),
-      signer: createSigner(oneKeystore(keystore), rooms.ledger),
+      held: await HeldKeys.ask(keystore),
       newRequestId: () => 'req_test',
       verifiedBundle: () => undefined,
     })
   try {
-    await expect(start(other)).rejects.toThrow('the keystore holds no key by the name of ssh-user-1')
+    await expect(start(other)).rejects.toThrow(
+      'no keystore of this server (keystore) holds the key ssh-user-1, which hosts trust',
+    )
     expect(await other.listKeys()).toEqual([])
     await other.generateKey('ssh-user-1', 'ed25519')
-    await expect(start(other)).rejects.toThrow('the keystore holds another key by the name of ssh-user-1')
+    await expect(start(other)).rejects.toThrow('keystore holds another key by the name of ssh-user-1')
     const { known, refused } = await start(rooms.keystore)
     expect(known.map(({ label }) => label).sort()).toEqual(['machines-1', 'ssh-host-1', 'ssh-user-1'])
     expect(refused).toEqual([])

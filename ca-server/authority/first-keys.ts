@@ -1,13 +1,12 @@
 import type { Keystore } from '#server/keystore/index.ts'
 import { revokedFact } from '#shared/audit/index.ts'
-import { equalBytes } from '#shared/bytes.ts'
-import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
+import type { HeldKeys } from './held-keys.ts'
 import { freeLabel, type SshAuthority } from './keys.ts'
 import { refuseMissing, type SortedKeys, sortKeys } from './known-keys.ts'
 import { issueRoot } from './machines/root.ts'
 import type { AuthorityDeps } from './port.ts'
-import { AUTHORITY_PURPOSES, insertKey, type KeyRow, type Purpose, selectKeys } from './records.ts'
+import { AUTHORITY_PURPOSES, insertKey, type Purpose, selectKeys } from './records.ts'
 import { raiseKrl } from './revocation/raise-krl.ts'
 import { createSigner, oneKeystore, type Signer } from './sign.ts'
 import { stateOf } from './signers.ts'
@@ -15,11 +14,10 @@ import { CANARY_SERIAL, issueCanary } from './ssh/canary.ts'
 
 type FirstKeysDeps = Pick<
   AuthorityDeps,
-  'store' | 'ledger' | 'keystore' | 'standbyKeystore' | 'algorithm' | 'now' | 'random'
+  'store' | 'ledger' | 'keystore' | 'standbyKeystore' | 'algorithm' | 'now' | 'random' | 'verifiedBundle'
 > & {
-  readonly signer: Signer
+  readonly held: HeldKeys
   readonly newRequestId: () => string
-  readonly verifiedBundle: AuthorityDeps['verifiedBundle']
 }
 
 /** Where a key is made: the standby keys have a keystore of their own, and sign nothing but what makes them known. */
@@ -31,53 +29,43 @@ type Place = { readonly state: 'active' | 'standby'; readonly keystore: Keystore
  * the keystore that nobody uses, never one whose serial 1 is given twice.
  */
 export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<SortedKeys> {
-  const { keystore, standbyKeystore, signer, ledger } = deps
-  const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
+  const { keystore, standbyKeystore, held, ledger } = deps
   const bundle = deps.verifiedBundle()
-  const read = async () => sortKeys(await selectKeys(deps.store), keystores, bundle, ledger.facts)
+  const read = async () => sortKeys(await selectKeys(deps.store), held, bundle, ledger.facts)
+  const signers = new Map<Keystore, Signer>()
+  const signerOf = (of: Keystore): Signer => {
+    const signer = signers.get(of) ?? createSigner(oneKeystore(of), ledger)
+    signers.set(of, signer)
+    return signer
+  }
   // Before anything is made: a key that somebody took out of the database must not be replaced by a new one.
   refuseMissing((await read()).known, bundle)
   for (const purpose of AUTHORITY_PURPOSES) {
     const stateful = async (state: Place['state']) =>
-      (await selectKeys(deps.store)).find(held => held.purpose === purpose && stateOf(ledger.facts, held) === state)
+      (await selectKeys(deps.store)).find(row => row.purpose === purpose && stateOf(ledger.facts, row) === state)
+    // A keystore that was exchanged or lost a key is seen at the start, not at the first login of the morning.
     const active = await stateful('active')
-    const home = active ? await holderOf(keystores, active) : keystore
-    if (!active) await makeKey(deps, purpose, { state: 'active', keystore, signer })
+    const home = active ? held.of(active).keystore : keystore
+    if (!active) await makeKey(deps, purpose, { state: 'active', keystore, signer: signerOf(keystore) })
     // Beside the one that signs, whichever of the two that is after a switch.
-    const beside = keystores.find(other => other !== home)
+    const beside = home === keystore ? standbyKeystore : keystore
     if (!beside) continue
     const standby = await stateful('standby')
-    if (standby) await holderOf(keystores, standby)
-    else
-      await makeKey(deps, purpose, {
-        state: 'standby',
-        keystore: beside,
-        signer: createSigner(oneKeystore(beside), ledger),
-      })
+    if (standby) held.of(standby)
+    else await makeKey(deps, purpose, { state: 'standby', keystore: beside, signer: signerOf(beside) })
   }
   return read()
-}
-
-/** A keystore that was exchanged or lost a key is seen at the start, not at the first login of the morning. */
-async function holderOf(keystores: readonly Keystore[], row: KeyRow): Promise<Keystore> {
-  let isTaken = false
-  for (const keystore of keystores) {
-    const held = (await keystore.listKeys()).find(key => key.label === row.label)
-    if (held && equalBytes(held.spki, row.spki)) return keystore
-    isTaken ||= held !== undefined
-  }
-  const what = isTaken ? 'another key by the name of' : 'no key by the name of'
-  throw new KeymanError('unavailable', `the keystore holds ${what} ${row.label}, which hosts trust`, {
-    hint: 'give the server the keystore that belongs to this database, or restore both from one backup',
-  })
 }
 
 async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore, signer }: Place): Promise<void> {
   const deps = { ...given, signer }
   const { store, ledger } = deps
   const algorithm = purpose === 'machines' ? 'ecdsa-p256' : deps.algorithm
-  const label = await freeLabel(keystore, purpose, await selectKeys(store))
-  const { spki } = await keystore.generateKey(label, algorithm)
+  const inRows = (await selectKeys(store)).map(({ label }) => label)
+  const label = freeLabel(purpose, new Set([...inRows, ...deps.held.labels()]))
+  const made = await keystore.generateKey(label, algorithm)
+  deps.held.add(keystore, made)
+  const { spki } = made
   const key = { label, algorithm, spki } as const
   const requestId = deps.newRequestId()
 

@@ -88,9 +88,8 @@ export class KeyRing {
   }
 }
 
-/** A label that neither the database nor the keystore has: `ssh-user-1`, `ssh-user-2` … */
-export async function freeLabel(keystore: Keystore, purpose: Purpose, rows: readonly KeyRow[]): Promise<string> {
-  const taken = new Set([...rows, ...(await keystore.listKeys())].map(key => key.label))
+/** A label that nothing has: `ssh-user-1`, `ssh-user-2` … */
+export function freeLabel(purpose: Purpose, taken: ReadonlySet<string>): string {
   for (let n = 1; ; n++) if (!taken.has(`${purpose}-${n}`)) return `${purpose}-${n}`
 }
 

@@ -1,10 +1,10 @@
 import { X509Certificate } from 'node:crypto'
-import type { Keystore } from '#server/keystore/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, parseCertificate, publicKeyFromSpki, verifyCertificate } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
+import type { HeldKeys } from './held-keys.ts'
 import type { KeyRow } from './records.ts'
 import { isSigner, stateOf } from './signers.ts'
 import { CANARY_KEY_ID, CANARY_SERIAL } from './ssh/canary.ts'
@@ -16,22 +16,18 @@ import { CANARY_KEY_ID, CANARY_SERIAL } from './ssh/canary.ts'
  */
 export type SortedKeys = { readonly known: readonly KeyRow[]; readonly refused: readonly KeyRow[] }
 
-export async function sortKeys(
+export function sortKeys(
   rows: readonly KeyRow[],
-  keystores: readonly Keystore[],
+  held: Pick<HeldKeys, 'find' | 'labelsOf'>,
   bundle: TrustBundle | undefined,
   facts: Pick<Ledger['facts'], 'holds' | 'has'>,
-): Promise<SortedKeys> {
-  // One that is away holds nothing at the moment: its keys are known by the bundle.
-  const held = (await Promise.all(keystores.map(keystore => keystore.listKeys().catch(() => [])))).flat()
+): SortedKeys {
   const isHeld = (row: KeyRow) =>
     // The purpose is in the label, so that a row can't make a host authority of a user authority or of the log key.
-    new RegExp(`^${row.purpose}-[0-9]+$`).test(row.label) &&
-    held.some(({ label, spki }) => label === row.label && equalBytes(spki, row.spki)) &&
-    signedItself(row)
+    new RegExp(`^${row.purpose}-[0-9]+$`).test(row.label) && held.find(row) !== undefined && signedItself(row)
   // A second row of a key, by another label, would give that label's serials and revocations to it.
   const isItsLabel = (row: KeyRow) => {
-    const labels = held.filter(({ spki }) => equalBytes(spki, row.spki)).map(({ label }) => label)
+    const labels = held.labelsOf(row.spki)
     return labels.length === 0 || labels.includes(row.label)
   }
   const mayBe = (named: readonly string[], row: KeyRow) => {

@@ -45,7 +45,7 @@ const HEALTHY_FOR_MS = 5_000
 /** Where the keys are. */
 export type Keystores = {
   /** Throws `unavailable` where no keystore of this server holds it. */
-  of(label: string): Keystore
+  of(key: Pick<AuthorityKey, 'label' | 'spki'>): Keystore
   /** That of the keys which sign now. */
   active(): Keystore
 }
@@ -55,7 +55,7 @@ export function createSigner(keystores: Keystores, ledger: Pick<Ledger, 'append'
   const healthyUntil = new Map<Keystore, number>()
 
   const sign = async ({ key, bytes }: Signable): Promise<Uint8Array> => {
-    const keystore = keystores.of(key.label)
+    const keystore = keystores.of(key)
     const signature = await keystore.sign(key.label, bytes, key.spki)
     healthyUntil.set(keystore, performance.now() + HEALTHY_FOR_MS)
     return signature

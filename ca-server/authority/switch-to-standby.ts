@@ -4,9 +4,9 @@ import type { Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { authorityStates, type TrustBundle } from '#shared/trust/index.ts'
+import type { HeldKeys } from './held-keys.ts'
 import type { KeyRing } from './keys.ts'
 import { AUTHORITY_PURPOSES, type Purpose, setSigner } from './records.ts'
-import type { Keystores } from './sign.ts'
 import { signerFact } from './signers.ts'
 
 type SwitchDeps = {
@@ -14,7 +14,7 @@ type SwitchDeps = {
   readonly ledger: Pick<Ledger, 'appendIn'>
   readonly keys: () => KeyRing
   readonly verifiedBundle: () => TrustBundle | undefined
-  readonly keystores: Keystores
+  readonly held: Pick<HeldKeys, 'of'>
 }
 
 export type Switched = { readonly purpose: Purpose; readonly from: string; readonly to: string }
@@ -41,7 +41,7 @@ export async function planSwitch(deps: Omit<SwitchDeps, 'store' | 'ledger'>): Pr
         },
       )
     // Before anything is changed: a switch to what can not sign would be worse than none.
-    await deps.keystores.of(to.label).health()
+    await deps.held.of(to).keystore.health()
     switched.push({ purpose, from: from.label, to: to.label })
   }
   return switched

@@ -1,0 +1,93 @@
+import type { Keystore, KeystoreKey } from '#server/keystore/index.ts'
+import { equalBytes } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
+import type { AuthorityKey } from './sign.ts'
+
+/** `name`: the setting that names it. */
+type Place = {
+  readonly name: 'keystore' | 'keystore.standby'
+  readonly keystore: Keystore
+  held: readonly KeystoreKey[]
+  away: KeymanError | undefined
+}
+type Named = Pick<AuthorityKey, 'label' | 'spki'>
+
+/**
+ * Which of this server's keystores holds which key, by what each said when it last answered: one that is away since still counts as where its
+ * keys are.
+ */
+export class HeldKeys {
+  readonly #places: readonly Place[]
+
+  private constructor(places: readonly Place[]) {
+    this.#places = places
+  }
+
+  /** Asks each once. Throws `unavailable` where one does not answer, and says which. */
+  static async ask(keystore: Keystore, standbyKeystore?: Keystore): Promise<HeldKeys> {
+    const places: Place[] = [{ name: 'keystore', keystore, held: [], away: undefined }]
+    if (standbyKeystore) places.push({ name: 'keystore.standby', keystore: standbyKeystore, held: [], away: undefined })
+    const asked = new HeldKeys(places)
+    await asked.askAgain()
+    for (const { name, away } of places)
+      if (away)
+        throw new KeymanError(away.code, `${name} does not say which keys it holds: ${away.message}`, {
+          ...(away.hint === undefined ? {} : { hint: away.hint }),
+          cause: away,
+        })
+    return asked
+  }
+
+  async askAgain(): Promise<void> {
+    await Promise.all(
+      this.#places.map(async place => {
+        try {
+          place.held = await place.keystore.listKeys()
+          place.away = undefined
+        } catch (error) {
+          place.away = told(error)
+        }
+      }),
+    )
+  }
+
+  /** Those that did not answer when they were last asked: why, and the labels of what they held before. */
+  away(): readonly { readonly name: string; readonly why: string; readonly held: readonly string[] }[] {
+    return this.#places.flatMap(({ name, away, held }) =>
+      away ? [{ name, why: away.message, held: held.map(({ label }) => label) }] : [],
+    )
+  }
+
+  add(keystore: Keystore, key: KeystoreKey): void {
+    for (const place of this.#places) if (place.keystore === keystore) place.held = [...place.held, key]
+  }
+
+  labels(): ReadonlySet<string> {
+    return new Set(this.#places.flatMap(({ held }) => held.map(({ label }) => label)))
+  }
+  /** By which the keystores know this key. */
+  labelsOf(spki: Uint8Array): readonly string[] {
+    return this.#places.flatMap(({ held }) => held.filter(key => equalBytes(key.spki, spki)).map(({ label }) => label))
+  }
+  find({ label, spki }: Named): Pick<Place, 'name' | 'keystore'> | undefined {
+    return this.#places.find(({ held }) => held.some(key => key.label === label && equalBytes(key.spki, spki)))
+  }
+
+  /** Throws `unavailable` where no keystore of this server holds it, and says which was asked. */
+  of(key: Named): Pick<Place, 'name' | 'keystore'> {
+    const found = this.find(key)
+    if (found) return found
+    const other = this.#places.find(({ held }) => held.some(({ label }) => label === key.label))
+    const names = this.#places.map(({ name }) => name).join(', ')
+    throw new KeymanError(
+      'unavailable',
+      other
+        ? `${other.name} holds another key by the name of ${key.label}, which hosts trust`
+        : `no keystore of this server (${names}) holds the key ${key.label}, which hosts trust`,
+      {
+        hint: 'give the server the keystores that belong to this database, or restore both from one backup: docs/server.md',
+      },
+    )
+  }
+}
