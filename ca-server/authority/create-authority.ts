@@ -28,6 +28,7 @@ import { isSignerFact, stateOf } from './signers.ts'
 import { issueHostCertificate } from './ssh/issue-host-certificate.ts'
 import { issueUserCertificate } from './ssh/issue-user-certificate.ts'
 import { planSwitch, switchToStandby } from './switch-to-standby.ts'
+import { tellOfKeys } from './tell-of-keys.ts'
 
 /** What somebody changes in the table of keys is noticed within a minute. */
 const LOOK_EVERY = 30_000
@@ -36,12 +37,12 @@ const LOOK_EVERY = 30_000
 export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const { store, random } = deps
   const newRequestId = () => `req_${toBase64Url(random(12))}`
-  const alarm = refusalAlarm(deps.alarm ?? (() => {}))
   const onError = deps.onError ?? (() => {})
   const { facts } = deps.ledger
   const held = await HeldKeys.ask(deps.keystore, deps.standbyKeystore)
+  const tell = tellOfKeys(held, deps.alarm ?? (() => {}))
   const first = await ensureAuthorityKeys({ ...deps, held, newRequestId })
-  alarm(first.refused)
+  tell(first.refused)
   let rows = first.known
   let ring = new KeyRing(rows)
   const keys = () => ring
@@ -61,7 +62,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     await deps.ledger.follow()
     await held.askAgain()
     const { known, refused } = sortKeys(await selectKeys(store), held, deps.verifiedBundle(), facts)
-    alarm(refused)
+    tell(refused)
     const labels = new Set(rows.map(({ label }) => label))
     takeIn(known.filter(({ label }) => !labels.has(label)))
     refuseMissing(known, deps.verifiedBundle())
@@ -160,19 +161,5 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     async stop() {
       for (const stop of stops.splice(0)) await stop()
     },
-  }
-}
-
-/** Once for each row: they are read again and again. */
-function refusalAlarm(alarm: (message: string) => void): (refused: readonly KeyRow[]) => void {
-  const told = new Set<string>()
-  return refused => {
-    for (const { label, purpose, state } of refused) {
-      if (told.has(label)) continue
-      told.add(label)
-      alarm(
-        `ALARM: authority_key has a row ${JSON.stringify(label)} (${purpose}, ${state}) that is no key of this keystore nor of the root of trust: somebody changed the database; it counts for nothing`,
-      )
-    }
   }
 }

@@ -87,7 +87,7 @@ it('the standby keys sign from then on, each with serials of its own, and the ke
   expect(await records()).toMatchObject([
     { details: { 'ssh-user': 'ssh-user-1 -> ssh-user-2', 'ssh-host': 'ssh-host-1 -> ssh-host-2' } },
   ])
-}, 30_000)
+})
 
 describe('takes effect by what the log says alone, whatever the lost keystore does not answer', () => {
   let answer: () => void
@@ -132,7 +132,7 @@ it('is so at the next start, too, where the keystore of before may be gone or a 
   expect((await issued(session)).by).toBe(2)
   expect(await rooms.trust.publishHeld()).toBe(true)
   expect(await states()).toEqual(['retired,retired,active', 'retired,retired,active', 'retired,retired,active'])
-}, 30_000)
+})
 
 it('what a row says of who signs counts for nothing, before a switch and after it', async () => {
   rooms = await open()

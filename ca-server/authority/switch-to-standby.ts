@@ -3,6 +3,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
+import { told } from '#shared/told.ts'
 import { authorityStates, type TrustBundle } from '#shared/trust/index.ts'
 import type { HeldKeys } from './held-keys.ts'
 import type { KeyRing } from './keys.ts'
@@ -41,7 +42,12 @@ export async function planSwitch(deps: Omit<SwitchDeps, 'store' | 'ledger'>): Pr
         },
       )
     // Before anything is changed: a switch to what can not sign would be worse than none.
-    await deps.held.of(to).keystore.health()
+    const { name, keystore } = deps.held.of(to)
+    await keystore.health().catch((cause: unknown) => {
+      throw new KeymanError('unavailable', `${name}, which holds ${to.label}, does not sign: ${told(cause).message}`, {
+        cause,
+      })
+    })
     switched.push({ purpose, from: from.label, to: to.label })
   }
   return switched
