@@ -96,6 +96,28 @@ it('work that hangs while another server takes over writes nothing when it goes 
   expect(await written()).toEqual(['test:one', 'test:two'])
 })
 
+it('a server that was refused under its fence begins nothing more before it has the lease again, and says when it has', async () => {
+  let begun = 0
+  await server('one', async fence => {
+    begun++
+    await rooms.store.transaction({ name: 'work', deadlineMs: 5_000 }, fence)
+  })
+  await rooms.store.execute('update lease set ends_at = now()', [])
+  await pass(1_000)
+  await expect.poll(() => said.length).toBe(1)
+  await pass(2_000)
+  expect(begun).toBe(1)
+  await pass(500)
+  await expect
+    .poll(() => said)
+    .toEqual([
+      'one: another server does the common work by now: nothing was written under fence 1',
+      'one: this server does the common work from now on (fence 1)',
+    ])
+  await pass(500)
+  expect(begun).toBe(2)
+})
+
 it('a job that fails is told, and runs again; one that still runs is not begun twice', async () => {
   const ends = Promise.withResolvers<void>()
   let begun = 0

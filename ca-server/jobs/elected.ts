@@ -1,7 +1,7 @@
-import { type Fence, type Lease, LeaseLost } from '#server/store/index.ts'
+import { type Fence, LEASE_MS, type Lease, LeaseLost } from '#server/store/index.ts'
 
-/** A third of what the lease lasts: one that came late loses nothing. */
-const KEEP_EVERY_MS = 3_000
+/** One that came late loses nothing. */
+const KEEP_EVERY_MS = Math.floor(LEASE_MS / 3)
 
 export type ElectedJob = {
   readonly everyMs: number
@@ -35,7 +35,12 @@ export function doElected({ lease, jobs, say, onError }: ElectedDeps): {
       if (busy) return
       busy = true
       const done = work()
-        .catch(error => (error instanceof LeaseLost ? say(error.message) : onError(error)))
+        .catch(error => {
+          if (!(error instanceof LeaseLost)) return onError(error)
+          say(error.message)
+          // Having it again is news, then.
+          if (!lease.fence()) told = undefined
+        })
         .finally(() => {
           busy = false
           running.delete(done)

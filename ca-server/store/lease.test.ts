@@ -135,6 +135,16 @@ function contract(open: () => Store, change: (sql: string) => Promise<void>): vo
     expect(await written()).toBe(1)
   })
 
+  it('under which a write was refused is believed no more: nothing is begun under it, and it may be taken anew', async () => {
+    await one.take()
+    await change('update lease set ends_at = now()')
+    await expect(write(store, fenceOf(one))).rejects.toThrow(LeaseLost)
+    expect(one.fence()).toBe(undefined)
+    expect(await one.take()).toBe(1n)
+    await write(store, fenceOf(one))
+    expect(await written()).toBe(1)
+  })
+
   it('that is given back is free at once; giving back what another has by now takes nothing from it', async () => {
     await one.take()
     await one.release()

@@ -20,7 +20,7 @@ export class LeaseLost extends KeymanError {
 export type Lease = {
   /** Takes it where nobody has it, keeps it where this server has. Gives the fence, where this server has it now. */
   take(): Promise<bigint | undefined>
-  /** For the writes of what is begun now: `undefined` where another server has it, as far as this one knows. */
+  /** For the writes of what is begun now: `undefined` where another server has it, as far as this one knows, or a write was refused under it. */
   fence(): Fence | undefined
   /** So that another server need not wait for its end. */
   release(): Promise<void>
@@ -60,7 +60,9 @@ export function openLease(store: Store, name: string, holder: string): Lease {
           `select from lease where name = $1 and holder = $2 and fence = $3 and ends_at > clock_timestamp() for share`,
           [name, holder, fence],
         )
-        if (rows === 0) throw new LeaseLost(name, fence)
+        if (rows > 0) return
+        if (held === fence) held = undefined
+        throw new LeaseLost(name, fence)
       }
     },
     async release() {
