@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { KeystoreConfig } from '#server/keystore/index.ts'
+import type { Fact } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
+import type { Queryable } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { parseCertificate, parsePublicKey, verifyCertificate } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
@@ -203,10 +205,17 @@ it('keys that the root of trust has not signed yet sign nothing; once it has the
   expect((await issued(session)).by).toBe(1)
 })
 
-it('is known by the bundle alone where a backup of before was put back', async () => {
+it('is known by the bundle alone where a backup of before was put back, whatever its log says of a switch before that', async () => {
   rooms = await open()
+  const session = await alice()
   await rooms.authority.switchToStandby(by())
   await rooms.trust.publishHeld()
+  const record = (facts: readonly Fact[], t: Queryable) =>
+    rooms.ledger.appendIn(t, [{ ...by(), kind: 'restored', target: 'the backup', facts }])
+  // As the log of the backup says it.
+  const before = ['ssh-user', 'ssh-host', 'machines'].map(purpose => ({ id: `signer:${purpose}`, is: `${purpose}-1` }))
+  await rooms.store.transaction({ name: 'the backup', deadlineMs: 5_000 }, t => record(before, t))
+  await rooms.ledger.follow()
   await rooms.store.execute('delete from trust_bundle where version > 1', [])
   for (const [state, labels] of [
     ['standby', ['ssh-user-2', 'ssh-host-2', 'machines-2']],
@@ -214,8 +223,9 @@ it('is known by the bundle alone where a backup of before was put back', async (
   ] as const)
     for (const label of labels)
       await rooms.store.execute('update authority_key set state = $1 where label = $2', [state, label])
-  await rooms.store.transaction({ name: 'put back', deadlineMs: 5_000 }, t =>
-    putBackBundleIn(t, openPins(folder), rooms.clock.now),
+  expect((await issued(session)).by).toBe(0)
+  await rooms.store.transaction({ name: 'put back', deadlineMs: 5_000 }, async t =>
+    record(await putBackBundleIn(rooms.ledger, t, openPins(folder), rooms.clock.now), t),
   )
   const rows = await rooms.store.query('select label, state from authority_key order by label', [], {
     parse: row => `${Reflect.get(Object(row), 'label')} ${Reflect.get(Object(row), 'state')}`,
@@ -229,4 +239,6 @@ it('is known by the bundle alone where a backup of before was put back', async (
     'ssh-user-2 active',
   ])
   expect((await bundle()).version).toBe(2)
+  await rooms.ledger.follow()
+  expect((await issued(session)).by).toBe(1)
 })

@@ -79,7 +79,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const access = newer ? await takeAccessIn(ledger, t, newer) : []
       const hosts = newer ? await takeHostsIn(ledger, t, newer, at) : { gone: [], bare: [], bareNames: [] }
       await endTokensIn(t, at)
-      const bundle = await putBackBundleIn(t, pins, at)
+      const bundle = await putBackBundleIn(ledger, t, pins, at)
       const serials = await beginSerialsIn(ledger, t, { incarnation, held, bundle: verified, at })
       const facts = [
         incarnationFact(incarnation),

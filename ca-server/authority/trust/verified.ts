@@ -15,6 +15,7 @@ import {
 } from '#shared/trust/index.ts'
 import { statesIn } from '../known-keys.ts'
 import { type KeyRow, selectKeys, setSigner } from '../records.ts'
+import { signerFact, stateOf } from '../signers.ts'
 import { insertBundle, type StoredBundle, selectBundles } from './records.ts'
 import { readRootKey, rootKeyFileIn } from './root-key.ts'
 
@@ -80,9 +81,14 @@ export async function pinnedBundle(pins: Pick<Pins, 'read'>): Promise<TrustBundl
 
 /**
  * A backup was put back: the bundle that this server has verified last is newer than those of the database, and nobody accepts an older one
- * any more. Gives what the record has to say.
+ * any more. Gives what it wrote, which the record has to say.
  */
-export async function putBackBundleIn(t: Queryable, pins: Pick<Pins, 'read'>, at: Date): Promise<readonly Fact[]> {
+export async function putBackBundleIn(
+  { facts }: { readonly facts: Pick<Ledger['facts'], 'holds' | 'has'> },
+  t: Queryable,
+  pins: Pick<Pins, 'read'>,
+  at: Date,
+): Promise<readonly Fact[]> {
   const kept = await pins.read('trust-bundle', pin)
   if (!kept) return []
   const { signed, bundle } = ownWord({ document: kept.document, signatures: kept.signatures })
@@ -91,8 +97,7 @@ export async function putBackBundleIn(t: Queryable, pins: Pick<Pins, 'read'>, at
   const before = parseTrustDocument(newest.signed.document)
   const changesRoots = rootFingerprint(before.roots) !== rootFingerprint(bundle.roots)
   await insertBundle(t, { version: bundle.version, signed, changesRoots, at: at.toISOString() })
-  await putBackStates(t, bundle)
-  return [bundleFact(signed)]
+  return [bundleFact(signed), ...(await putBackSigners(facts, t, bundle))]
 }
 
 function isActiveIn(bundle: TrustBundle, row: KeyRow): boolean {
@@ -104,12 +109,15 @@ function isActiveIn(bundle: TrustBundle, row: KeyRow): boolean {
   }
 }
 
-/** A backup of before a switch to the standby keys knows nothing of it. */
-async function putBackStates(t: Queryable, bundle: TrustBundle): Promise<void> {
-  for (const row of await selectKeys(t)) {
-    if (row.state === 'active' || !isActiveIn(bundle, row)) continue
-    await setSigner(t, row.purpose, row.label)
-  }
+/** A backup of before a switch to the standby keys knows nothing of it, and its log may know of an older one. */
+async function putBackSigners(
+  facts: Pick<Ledger['facts'], 'holds' | 'has'>,
+  t: Queryable,
+  bundle: TrustBundle,
+): Promise<Fact[]> {
+  const signers = (await selectKeys(t)).filter(row => isActiveIn(bundle, row) && stateOf(facts, row) !== 'active')
+  for (const { purpose, label } of signers) await setSigner(t, purpose, label)
+  return signers.map(({ purpose, label }) => signerFact(purpose, label))
 }
 
 /** Throws `denied` for a database whose bundles do not follow from what is pinned, `unavailable` where nothing is pinned but should be. */
