@@ -19,7 +19,15 @@ export type Base = {
   close(): Promise<void>
 }
 
-export async function openBase(config: ServerConfig, onError: (error: unknown) => void): Promise<Base> {
+/**
+ * Throws `unavailable` where a keystore is away; with `hearAway` one of two may be, which it hears of: for the operator, who works with what is left
+ * until the configuration names the lost one no more.
+ */
+export async function openBase(
+  config: ServerConfig,
+  onError: (error: unknown) => void,
+  hearAway?: (message: string) => void,
+): Promise<Base> {
   const opened: { close(): Promise<void> }[] = []
   const close = async () => {
     for (const part of opened.toReversed()) await part.close().catch(onError)
@@ -29,9 +37,7 @@ export async function openBase(config: ServerConfig, onError: (error: unknown) =
     return part
   }
   try {
-    const keystore = keep(await openConfigured('keystore', config.keystore))
-    const standbyKeystore =
-      config.standbyKeystore && keep(await openConfigured('keystore.standby', config.standbyKeystore))
+    const { keystore, standbyKeystore } = await openKeystores(config, keep, hearAway)
     const { software, ...helpers } = await openHelperKeystore(config, keystore)
     if (software) keep(software)
     const store = keep(await openStore(storeConfig(config), onError))
@@ -40,6 +46,28 @@ export async function openBase(config: ServerConfig, onError: (error: unknown) =
     await close()
     throw error
   }
+}
+
+async function openKeystores(
+  { keystore: first, standbyKeystore: second }: ServerConfig,
+  keep: (keystore: Keystore) => Keystore,
+  hearAway: ((message: string) => void) | undefined,
+): Promise<Pick<Base, 'keystore' | 'standbyKeystore'>> {
+  const orAway = async (at: 'keystore' | 'keystore.standby', settings: KeystoreSettings) => {
+    try {
+      return keep(await openConfigured(at, settings))
+    } catch (error) {
+      if (!hearAway || !(error instanceof KeymanError) || error.code !== 'unavailable') throw error
+      hearAway(`${at} is away: ${error.message}`)
+      return error
+    }
+  }
+  if (!second) return { keystore: keep(await openConfigured('keystore', first)), standbyKeystore: undefined }
+  const [one, two] = [await orAway('keystore', first), await orAway('keystore.standby', second)]
+  if (!(one instanceof KeymanError))
+    return { keystore: one, standbyKeystore: two instanceof KeymanError ? undefined : two }
+  if (two instanceof KeymanError) throw one
+  return { keystore: two, standbyKeystore: undefined }
 }
 
 /** Opens a keystore; what it throws names the setting that is to blame. */

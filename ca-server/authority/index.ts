@@ -3,7 +3,8 @@
  * key. Also revocation, and the trust bundle that tells others which keys to trust.
  */
 export { createAuthority } from './create-authority.ts'
-export { openLogKey } from './keys.ts'
+export { HeldKeys } from './held-keys.ts'
+export { findLogKey, openLogKey } from './keys.ts'
 export type {
   Authority,
   AuthorityDeps,

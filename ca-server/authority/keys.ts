@@ -15,9 +15,23 @@ export async function ensureKey(keystore: Keystore, label: string, algorithm: Ke
   throw new KeymanError('conflict', `the key ${label} in the keystore is ${found.algorithm}, not ${algorithm}`)
 }
 
-/** The log key: Ed25519, for checkpoints and KRLs. `name`: as checkpoints and the trust bundle have it. */
+const LOG_KEY = 'log-1'
+
+/** The log key: Ed25519, for checkpoints and KRLs; made where there is none. `name`: as checkpoints and the trust bundle have it. */
 export async function openLogKey(keystore: Keystore, name: string): Promise<LogKey> {
-  const { label, spki } = await ensureKey(keystore, 'log-1', 'ed25519')
+  return logKeyOf(keystore, await ensureKey(keystore, LOG_KEY, 'ed25519'), name)
+}
+
+/** The same of a log that there is already. Throws `unavailable` where its key is not there: another one would help nobody. */
+export async function findLogKey(keystore: Keystore, name: string): Promise<LogKey> {
+  const found = (await keystore.listKeys()).find(({ label }) => label === LOG_KEY)
+  if (found) return logKeyOf(keystore, found, name)
+  throw new KeymanError('unavailable', `the keystore holds no log key (${LOG_KEY}): without it no history goes on`, {
+    hint: 'give this server the keystore that the log key is in, from its backup: docs/server.md',
+  })
+}
+
+function logKeyOf(keystore: Keystore, { label, spki }: KeystoreKey, name: string): LogKey {
   const key = publicKeyFromSpki(spki)
   if (key.type !== 'ssh-ed25519') throw new KeymanError('internal', 'the log key is not Ed25519')
   return { name, publicKey: key.point, sign: data => keystore.sign(label, data, spki) }

@@ -22,6 +22,7 @@ export async function restoreCommand(
     ...(log === undefined ? {} : { exported: () => linesOf(log) }),
     checkpoint: values.checkpoint === undefined ? undefined : readFileSync(values.checkpoint, 'utf8'),
     keep: (values.keep ?? []).map(name => parsePersonIdentity(name, 'keep')),
+    hearAway: (message: string) => void process.stderr.write(`keyman-server: ${message}\n`),
   }
   const say = (line: string) => process.stdout.write(`${line}\n`)
   if (values.yes !== true) {

@@ -2,7 +2,14 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { takeAccessIn } from '#server/access/index.ts'
-import { adoptRevokedIn, beginSerialsIn, openLogKey, pinnedBundle, putBackBundleIn } from '#server/authority/index.ts'
+import {
+  adoptRevokedIn,
+  beginSerialsIn,
+  findLogKey,
+  HeldKeys,
+  pinnedBundle,
+  putBackBundleIn,
+} from '#server/authority/index.ts'
 import { endTokensIn, takeHostsIn } from '#server/hosts/index.ts'
 import { suspendAllIn } from '#server/identity/index.ts'
 import {
@@ -36,6 +43,8 @@ export type RestoreOptions = {
   readonly exported?: (() => AsyncIterable<string>) | undefined
   /** Persons who go on without being confirmed: whoever confirms the others. */
   readonly keep: readonly PersonIdentity[]
+  /** Hears of a keystore that is away, without which it goes on. */
+  readonly hearAway?: (message: string) => void
   readonly now?: () => Date
 }
 export type Restored = {
@@ -68,8 +77,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [], bare: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
-    const keystores = standbyKeystore ? [keystore, standbyKeystore] : [keystore]
-    const held = (await Promise.all(keystores.map(each => each.listKeys()))).flat().map(({ label }) => label)
+    const held = await HeldKeys.ask(keystore, standbyKeystore)
     const verified = await pinnedBundle(pins)
     const { newer, isComplete } = lost
     const result = await store.transaction({ name: 'restore', deadlineMs: 300_000 }, async t => {
@@ -155,14 +163,14 @@ const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
 /** Opens what a server opens, while none runs on this data folder, and finds what was lost. */
 async function opened<T>(
-  { config, checkpoint, exported, now = () => new Date() }: RestoreOptions,
+  { config, checkpoint, exported, hearAway = () => {}, now = () => new Date() }: RestoreOptions,
   work: (parts: Parts) => Promise<T>,
 ): Promise<T> {
   checkDataFolder(config.dataFolder)
   const unlock = lockFolder(`the data folder ${config.dataFolder}`, join(config.dataFolder, 'operator.lock'))
   try {
     const pins = openPins(config.dataFolder)
-    const base = await openBase(config, () => {})
+    const base = await openBase(config, () => {}, hearAway)
     try {
       const { store } = base
       if (await isEmptyLog(store))
@@ -197,7 +205,7 @@ type Parts = {
 /** `keeping`: what it says is remembered from now on. */
 async function openLog(base: Base, config: ServerConfig, now: () => Date, keeping = false) {
   const { store, logKeystore, wrappingKeystore: keystore } = base
-  const logKey = await openLogKey(logKeystore, logName(config.organisation, store.incarnation))
+  const logKey = await findLogKey(logKeystore, logName(config.organisation, store.incarnation))
   const sealKey = await openSealKey({ store, keystore, random, now })
   const memory = await openLogMemory(openPins(config.dataFolder))
   // Nothing of the history that was given up is remembered any more.
@@ -208,7 +216,12 @@ async function openLog(base: Base, config: ServerConfig, now: () => Date, keepin
 
 /** Signs the first checkpoint of the history that was begun, and remembers it in place of the old. */
 async function rememberAnew(config: ServerConfig, now: () => Date): Promise<string> {
-  const base = await openBase(config, () => {})
+  // Which keystore is away was said when this began.
+  const base = await openBase(
+    config,
+    () => {},
+    () => {},
+  )
   try {
     const { ledger } = await openLog(base, config, now, true)
     const note = await ledger.checkpoint()

@@ -12,7 +12,12 @@ beforeAll(async () => {
 })
 afterAll(() => rooms.close())
 
-const begin = (number: number, held: readonly string[]) => {
+const begin = (number: number, labels: readonly string[]) => {
+  const held = {
+    find: ({ label }: { label: string }) =>
+      labels.includes(label) ? { name: 'keystore' as const, keystore: rooms.keystore } : undefined,
+    labelsOf: () => labels,
+  }
   const incarnation = incarnationId(number, crypto.randomUUID())
   return rooms.store.transaction({ name: 'restore', deadlineMs: 10_000 }, async t => {
     const { krlVersion, facts } = await beginSerialsIn(rooms.ledger, t, { incarnation, held, at: new Date() })
