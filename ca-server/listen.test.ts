@@ -71,7 +71,8 @@ it('lets in whom a machine authority has signed that another server made since, 
   const { services, at } = world
   expect(await call(session.connection, api.session.show)).toMatchObject({ person: 'alice@example.com' })
   const beside = await authorityBeside()
-  await beside.authority.switchToStandby({ actor: { kind: 'operator' }, ...at() })
+  const labels = (await beside.authority.standby()).map(({ to }) => to)
+  await beside.authority.switchToStandby({ actor: { kind: 'operator' }, ...at() }, labels)
   const certificate = session.connection.client?.certificate ?? ''
   const caller = await services.identity.callerFromClientCertificate(new X509Certificate(certificate).raw, true)
   if (caller.kind !== 'person' || caller.via !== 'machine') throw new Error(caller.kind)

@@ -62,9 +62,7 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     reload = () => listening.reload()
     ends.push(
       await listenForOperator(config.dataFolder, asked =>
-        asked.ask === 'admin-link'
-          ? adminLink(services, log, asked)
-          : switchToStandby(services, log, asked.isConfirmed),
+        asked.ask === 'admin-link' ? adminLink(services, log, asked) : switchToStandby(services, log, asked.confirmed),
       ),
     )
     const remarks = [...services.keystore.capabilities.cannot, ...services.remarks]
@@ -163,11 +161,11 @@ async function adminLink(
 async function switchToStandby(
   { authority, trust, requestId, ...services }: Services,
   log: Log,
-  isConfirmed: boolean,
+  confirmed: readonly string[] | undefined,
 ): Promise<unknown> {
-  if (!isConfirmed) return { switched: await authority.standby(), isPublished: true, remarks: [] }
+  if (!confirmed) return { switched: await authority.standby(), isPublished: true, remarks: [] }
   const by = { actor: { kind: 'operator' } as const, requestId: requestId() }
-  const switched = await authority.switchToStandby(by)
+  const switched = await authority.switchToStandby(by, confirmed)
   log.error(
     `ALARM: at this machine's command line the standby keys were made the ones that sign: ${switched.map(({ to }) => to).join(', ')}`,
   )

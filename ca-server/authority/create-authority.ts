@@ -140,8 +140,8 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       pruneKrl({ ...common, fence, alarm: message => onError(new KeymanError('unavailable', message)) }),
 
     standby: () => planSwitch({ ...common, held }),
-    async switchToStandby(by) {
-      const switched = await switchToStandby({ ...common, held }, by)
+    async switchToStandby(by, confirmed) {
+      const switched = await switchToStandby({ ...common, held }, by, confirmed)
       await deps.ledger.follow()
       takeIn()
       return switched

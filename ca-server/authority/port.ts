@@ -184,8 +184,8 @@ export interface Authority {
   machineRoots(): readonly string[]
   /** What `switchToStandby` would do. Throws as it does. */
   standby(): Promise<Switched[]>
-  /** For when the keystore of those that sign is lost: see `switch-to-standby.ts`. */
-  switchToStandby(by: By): Promise<Switched[]>
+  /** For when the keystore of those that sign is lost: see `switch-to-standby.ts`. `confirmed`: labels of the keys that somebody has looked at. */
+  switchToStandby(by: By, confirmed: readonly string[]): Promise<Switched[]>
   /** Takes off the KRL what ended long ago; once an hour, by the server whose turn it is. */
   pruneKrl(fence: Fence): Promise<unknown>
   start(): Promise<void>

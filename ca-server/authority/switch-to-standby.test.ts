@@ -69,6 +69,12 @@ async function issued(session: Session) {
   const keys = (await bundle()).ssh.userAuthorities.map(({ key }) => parsePublicKey(key))
   return { by: keys.findIndex(key => verifyCertificate(parsed, [key])), serial: parsed.serial }
 }
+/** As whoever has looked at the plan does it. */
+const switched = async () =>
+  rooms.authority.switchToStandby(
+    by(),
+    (await rooms.authority.standby()).map(({ to }) => to),
+  )
 const records = async () =>
   (await rooms.ledger.list({ limit: 100, kind: 'authority-switched' })).map(({ record }) => JSON.parse(record))
 
@@ -78,7 +84,7 @@ it('the standby keys sign from then on, each with serials of its own, and the ke
   expect(await issued(session)).toEqual({ by: 0, serial: 2n })
   isThere = false
   await expect(issued(session)).rejects.toThrow()
-  expect(await rooms.authority.standby()).toEqual(await rooms.authority.switchToStandby(by()))
+  expect(await rooms.authority.standby()).toEqual(await switched())
   expect(await issued(session)).toEqual({ by: 1, serial: 2n })
   expect(await issued(session)).toEqual({ by: 1, serial: 3n })
   expect(await rooms.trust.publishHeld()).toBe(true)
@@ -104,7 +110,7 @@ describe('takes effect by what the log says alone, whatever the lost keystore do
   afterEach(() => answer())
 
   it('on the server where it is made', async () => {
-    await rooms.authority.switchToStandby(by())
+    await switched()
     expect((await issued(session)).by).toBe(1)
   })
 
@@ -121,7 +127,7 @@ describe('takes effect by what the log says alone, whatever the lost keystore do
 it('is so at the next start, too, where the keystore of before may be gone or a third be the standby', async () => {
   rooms = await open()
   const session = await alice()
-  await rooms.authority.switchToStandby(by())
+  await switched()
   await rooms.trust.publishHeld()
   await rooms.close()
   // The same set-up: the keystore that was the first gets the new standby keys.
@@ -130,7 +136,7 @@ it('is so at the next start, too, where the keystore of before may be gone or a 
   expect((await issued(session)).by).toBe(1)
   expect((await rooms.keystore.listKeys()).map(({ label }) => label)).toContain('ssh-user-3')
   // And back.
-  await rooms.authority.switchToStandby(by())
+  await switched()
   expect((await issued(session)).by).toBe(2)
   expect(await rooms.trust.publishHeld()).toBe(true)
   expect(await states()).toEqual(['retired,retired,active', 'retired,retired,active', 'retired,retired,active'])
@@ -151,7 +157,7 @@ it('what a row says of who signs counts for nothing, before a switch and after i
   expect((await issued(session)).by).toBe(0)
   await rooms.store.execute(`update authority_key set state = 'standby' where label = 'ssh-user-2'`, [])
   await rooms.store.execute(`update authority_key set state = 'active' where label = 'ssh-user-1'`, [])
-  await rooms.authority.switchToStandby(by())
+  await switched()
   expect((await issued(session)).by).toBe(1)
   await rooms.store.execute(`update authority_key set state = 'retired' where label = 'ssh-user-2'`, [])
   await rooms.store.execute(`update authority_key set state = 'active' where label = 'ssh-user-1'`, [])
@@ -159,16 +165,29 @@ it('what a row says of who signs counts for nothing, before a switch and after i
   expect((await issued(session)).by).toBe(1)
 })
 
+it('makes none but those keys the signers that somebody has looked at', async () => {
+  rooms = await open()
+  const session = await alice()
+  for (const confirmed of [[], ['ssh-user-2', 'ssh-host-2', 'machines-3']])
+    await expect(rooms.authority.switchToStandby(by(), confirmed)).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('the standby keys are ssh-user-2 ssh-host-2 machines-2 by now'),
+    })
+  expect([await records(), (await issued(session)).by]).toEqual([[], 0])
+  await rooms.authority.switchToStandby(by(), ['ssh-user-2', 'ssh-host-2', 'machines-2'])
+  expect((await issued(session)).by).toBe(1)
+})
+
 it('is refused where there is no standby: nothing is changed', async () => {
   rooms = await openRooms({ folder })
-  await expect(rooms.authority.switchToStandby(by())).rejects.toMatchObject({
+  await expect(switched()).rejects.toMatchObject({
     code: 'conflict',
     message: 'there is no standby key for ssh-user',
   })
   expect(await records()).toEqual([])
   await rooms.close()
   rooms = await open()
-  await rooms.authority.switchToStandby(by())
+  await switched()
   expect(await records()).toHaveLength(1)
 })
 
@@ -181,7 +200,7 @@ it('keys that the root of trust has not signed yet sign nothing; once it has the
   renameSync(root, away)
   rooms = await open()
   expect(await states()).toEqual(['active', 'active', 'active'])
-  await expect(rooms.authority.switchToStandby(by())).rejects.toMatchObject({
+  await expect(switched()).rejects.toMatchObject({
     code: 'conflict',
     message: expect.stringContaining('ssh-user-2 is not in the trust bundle'),
   })
@@ -195,7 +214,7 @@ it('keys that the root of trust has not signed yet sign nothing; once it has the
     await rooms.trust.publish({ document, signatures: [signature] }, by())
   }
   await ceremony()
-  await rooms.authority.switchToStandby(by())
+  await switched()
   expect(await rooms.trust.publishHeld()).toBe(false)
   expect(await states()).toEqual(['active,standby', 'active,standby', 'active,standby'])
   expect((await issued(session)).by).toBe(1)
@@ -208,7 +227,7 @@ it('keys that the root of trust has not signed yet sign nothing; once it has the
 it('is known by the bundle alone where a backup of before was put back, whatever its log says of a switch before that', async () => {
   rooms = await open()
   const session = await alice()
-  await rooms.authority.switchToStandby(by())
+  await switched()
   await rooms.trust.publishHeld()
   const record = (facts: readonly Fact[], t: Queryable) =>
     rooms.ledger.appendIn(t, [{ ...by(), kind: 'restored', target: 'the backup', facts }])

@@ -55,17 +55,22 @@ export async function planSwitch(deps: Omit<SwitchDeps, 'store' | 'ledger'>): Pr
 
 /**
  * Makes the standby keys the ones that sign: hosts and laptops trust them already. Those that signed are retired, and what they have signed stays good.
- * Throws `conflict` where a purpose has no standby key, `unavailable` where the keystore of one does not sign.
+ * Throws `conflict` where a purpose has no standby key or they are not those that were `confirmed`, `unavailable` where the keystore of one does not sign.
  */
-export async function switchToStandby(deps: SwitchDeps, by: By): Promise<Switched[]> {
+export async function switchToStandby(deps: SwitchDeps, by: By, confirmed: readonly string[]): Promise<Switched[]> {
   const switched = await planSwitch(deps)
+  const labels = switched.map(({ to }) => to).join(' ')
+  if (labels !== confirmed.join(' '))
+    throw new KeymanError('conflict', `the standby keys are ${labels} by now, not ${confirmed.join(' ')}`, {
+      hint: 'look at them once more: keyman-server authority switch-to-standby',
+    })
   await deps.store.transaction({ name: 'switch to the standby keys', deadlineMs: 10_000 }, async t => {
     for (const { purpose, to } of switched) await setSigner(t, purpose, to)
     await deps.ledger.appendIn(t, [
       {
         ...by,
         kind: 'authority-switched',
-        target: switched.map(({ to }) => to).join(' '),
+        target: labels,
         details: Object.fromEntries(switched.map(({ purpose, from, to }) => [purpose, `${from} -> ${to}`])),
         facts: switched.map(({ purpose, to }) => signerFact(purpose, to)),
       },

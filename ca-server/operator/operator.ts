@@ -11,8 +11,11 @@ import { lockFolder } from '#shared/folder-lock.ts'
  */
 const question = z.discriminatedUnion('ask', [
   z.strictObject({ ask: z.literal('admin-link'), identity: z.string().max(128).optional(), isNew: z.boolean() }),
-  /** Without a yes it says what would be done. */
-  z.strictObject({ ask: z.literal('switch-to-standby'), isConfirmed: z.boolean() }),
+  /** `confirmed`: the labels of the keys that somebody has looked at. Without it says what would be done. */
+  z.strictObject({
+    ask: z.literal('switch-to-standby'),
+    confirmed: z.array(z.string().max(63)).max(8).readonly().optional(),
+  }),
 ])
 export type Question = z.infer<typeof question>
 

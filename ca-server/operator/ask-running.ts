@@ -1,0 +1,30 @@
+import { createInterface } from 'node:readline/promises'
+import type { z } from 'zod'
+import { KeymanError } from '#shared/errors.ts'
+import type { ServerConfig } from '../config/index.ts'
+import { askServer, type Question } from './operator.ts'
+
+/** What commands have in common that ask the running server, and a person whether it is meant. */
+
+/** Throws `unavailable` where no server runs on this data folder. */
+export async function askRunning<Answer>(
+  { dataFolder }: Pick<ServerConfig, 'dataFolder'>,
+  asked: Question,
+  answer: z.ZodType<Answer>,
+): Promise<Answer> {
+  const said = await askServer(dataFolder, asked)
+  if (said !== undefined) return answer.parse(said)
+  throw new KeymanError('unavailable', `no server runs on ${dataFolder}`, {
+    hint: 'start it first: keyman-server start',
+  })
+}
+
+/** Whether somebody is there to be asked. */
+export const canAsk = (): boolean => process.stdin.isTTY && process.stderr.isTTY
+
+/** Whether the person typed just what was shown. */
+export async function typed(shown: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  const answer = await lines.question(`Type ${shown} to go on: `).finally(() => lines.close())
+  return answer.trim() === shown
+}
