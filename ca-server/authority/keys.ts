@@ -51,7 +51,7 @@ export type MachinesAuthority = AuthorityKey & {
   readonly root: string
 }
 
-/** All authority keys, as the database names them. */
+/** The authority keys that count (`known-keys.ts`), each with the state that the sealed log gives it. */
 export class KeyRing {
   readonly ssh: readonly SshAuthority[]
   readonly machines: readonly MachinesAuthority[]

@@ -130,7 +130,7 @@ export interface Authority {
    * was made from changed three times meanwhile, `unavailable`.
    */
   issueUserCertificate(caller: MachineCaller, request: UserCertificateRequest): Promise<IssuedSshCertificate>
-  /** For the host's own exact name, 30 days. Throws `denied`, `expired` for a challenge that was used. */
+  /** For the host's own exact name and its aliases, 30 days. Throws `denied`, `expired` for a challenge that was used. */
   issueHostCertificate(caller: HostCaller, request: HostCertificateRequest): Promise<IssuedSshCertificate>
   /** For the session's client key, until the session ends. Throws `denied` for a key that was revoked. */
   issuePersonClientCertificate(caller: MachineCaller, origin: Origin): Promise<IssuedClientCertificate>
@@ -148,9 +148,9 @@ export interface Authority {
    */
   serverCertificate(names: readonly string[], onRenewed: (pair: ServerCertificate) => void): Promise<ServerCertificate>
 
-  /** Throws `not-found` for a person who is none, and where nothing that lives has this key ID or serial. */
   /** Whose certificates a revocation of this would end, as the rows say it now, for whoever is to touch a passkey for it. */
   words(on: Queryable, target: RevocationTarget): Promise<Line[]>
+  /** Throws `not-found` for a person who is none, and where nothing that lives has this key ID or serial. */
   revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
   /**
    * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person on the lists. Gives
@@ -180,7 +180,7 @@ export interface Authority {
   onChange(listener: () => void): () => void
   /** Authority keys that others are to trust. SSH keys as lines without comment, roots as PEM. */
   trusted(): AuthorityKeys
-  /** The machine authority's roots, PEM: the same array each time, since every request asks. */
+  /** The machine authority's roots, PEM: of the last reading, since every request asks. */
   machineRoots(): readonly string[]
   /** What `switchToStandby` would do. Throws as it does. */
   standby(): Promise<Switched[]>

@@ -10,7 +10,7 @@ export const KEPT_AFTER_END = 30n * 86_400n
 export const MAX_CLOCKS_APART = 60n
 /** Intervals of one record. */
 const AT_ONCE = 500
-/** Of servers that prune at the same moment one does it; the others find nothing left. */
+/** Others raise the KRL's version meanwhile by a revocation, or by pruning under a lease that they had before. */
 const ATTEMPTS = 3
 
 export type PruneDeps = {

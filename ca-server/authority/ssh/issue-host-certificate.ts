@@ -19,7 +19,7 @@ export type HostCertificateDeps = Pick<AuthorityDeps, 'ledger' | 'access' | 'ide
   readonly isKeyRevoked: (fingerprint: string) => boolean
 }
 
-/** See `Authority.issueHostCertificate`. The one principal is the caller's own name; the request names no name at all. */
+/** See `Authority.issueHostCertificate`. The principals are those of the decision: the request names no name at all. */
 export function issueHostCertificate(
   deps: HostCertificateDeps,
   caller: HostCaller,
