@@ -85,16 +85,7 @@ export type AuthorityDeps = {
   readonly store: Store
   readonly ledger: Pick<
     Ledger,
-    | 'append'
-    | 'appendIn'
-    | 'issue'
-    | 'liveCertificates'
-    | 'vouched'
-    | 'facts'
-    | 'follow'
-    | 'list'
-    | 'newestAt'
-    | 'onFacts'
+    'append' | 'appendIn' | 'issue' | 'liveCertificates' | 'vouched' | 'facts' | 'follow' | 'newestAt' | 'onFacts'
   >
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */

@@ -18,7 +18,7 @@ export type { Parameter, Queryable, RowParser, Store, StoreConfig } from './port
 export { type CheckedPostgres, checkPostgres } from './postgresql/check-postgresql.ts'
 export * from './tables/columns.ts'
 export { recordset } from './tables/recordset.ts'
-export { builder, eachRow, prepared, rows, run, type Statement } from './tables/statement.ts'
+export { builder, eachRow, prepared, rows, run } from './tables/statement.ts'
 export { afterCommit, assertOutsideTransaction, unlessCommitted } from './transaction-guard.ts'
 
 /**

@@ -17,7 +17,7 @@ import type { Parameter, Queryable, RowParser } from '../port.ts'
  */
 
 /** What is to be run, of `builder` or of `prepared`. */
-export type Statement<Result = unknown> = {
+type Statement<Result = unknown> = {
   prepare(name: string): { execute(): Promise<Result> }
   readonly given?: Values
 }
