@@ -70,19 +70,23 @@ usage: keyman grant show ID [--json]`,
   },
 })
 
-const GRANT_FLAGS = {
+/** What says something of a login, and nothing of a role. */
+const LOGIN_FLAGS = {
   label: { type: 'string', multiple: true },
-  in: { type: 'string' },
-  role: { type: 'string' },
   host: { type: 'string' },
   max: { type: 'string' },
-  ends: { type: 'string' },
   'no-pty': { type: 'boolean' },
   'no-port-forwarding': { type: 'boolean' },
   'agent-forwarding': { type: 'boolean' },
   'x11-forwarding': { type: 'boolean' },
   source: { type: 'string', multiple: true },
   command: { type: 'string' },
+} as const satisfies Options
+const GRANT_FLAGS = {
+  ...LOGIN_FLAGS,
+  in: { type: 'string' },
+  role: { type: 'string' },
+  ends: { type: 'string' },
   json: { type: 'boolean' },
 } as const satisfies Options
 type GrantFlags = Values<typeof GRANT_FLAGS>
@@ -130,9 +134,9 @@ Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman gra
 /** What `--role` is given with. */
 function roleBody(values: GrantFlags, positionals: readonly string[]) {
   const [who] = take(positionals, ['WHO'])
-  const none = [values.label, values.host, values.max, values.source, values.command]
-  if (none.some(value => value !== undefined))
-    throw usage('a role is given with WHO, --role, --in and --ends alone: the other flags are of logins')
+  const ofLogins = Object.keys(LOGIN_FLAGS).find(flag => Object.hasOwn(values, flag))
+  if (ofLogins !== undefined)
+    throw usage(`--${ofLogins} is of logins: a role is given with WHO, --role, --in and --ends alone`)
   return {
     kind: 'role',
     who,
