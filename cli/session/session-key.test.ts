@@ -78,6 +78,14 @@ describe.skipIf(!requires('ssh'))('the SSH key of a session, in an ssh-agent', (
     await expect(requireKey(places, 'acme', session())).rejects.toMatchObject({ code: 'not-signed-in' })
   })
 
+  it('whose public half was removed is gone, whatever the agent has: the refusal names the file', async () => {
+    const path = sessionFiles(places, 'acme').publicKey
+    rmSync(path)
+    const found = await problem()
+    writeFile(path, `${ssh.line}\n`, 0o644)
+    expect(found).toMatchObject({ isGone: true, says: `the SSH key of this session is gone: ${path} was removed` })
+  })
+
   it.each([
     ['that says nothing', () => undefined],
     ['that hangs up', connection => connection.end()],

@@ -75,7 +75,9 @@ export async function keyProblem(
   const socket = agentOf(session)
   const line = readIfThere(files.publicKey)?.trim()
   const agent = `the ssh-agent${session.agent ? ` at ${session.agent.socket}` : ''}`
-  if (socket === undefined || line === undefined) return gone(` from ${agent}`)
+  // By it ssh and a renewal name the key, whatever the agent has.
+  if (line === undefined) return gone(`: ${files.publicKey} was removed`)
+  if (socket === undefined) return gone(` from ${agent}`)
   try {
     return (await holds(socket, parsePublicKey(line, files.publicKey))) ? undefined : gone(` from ${agent}`)
   } catch (error) {

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { KEYMAN } from '#test/support/programs/programs.ts'
 import { type Session, sessionFiles, writeContext, writeSession } from '../context/context.ts'
 import { type Folders, folders } from '../context/folders.ts'
+import { makeLoginKeys } from './keys.ts'
 import { checkBeforeSsh } from './ssh-check.ts'
 
 const parent = mkdtempSync(join(tmpdir(), 'keyman-ssh-check-'))
@@ -153,6 +155,49 @@ describe('before ssh, with nothing left of the certificate', () => {
     })
     await check({ terminal: true })
     expect(asked()).toBe(1)
+  })
+  describe('with the key in an ssh-agent that hangs up', () => {
+    let agent: Server
+    /** A session whose key may be there, for all that can be found out. */
+    const inAgent = (certified: boolean) => {
+      const socket = join(env.HOME ?? '', 'agent')
+      const { keyIn: _, ...held } = session(Date.now() + HOUR, certified)
+      writeSession(places, 'acme', { ...held, keyIn: 'agent', agent: { socket } })
+      writeFileSync(sessionFiles(places, 'acme').publicKey, `${makeLoginKeys('keyman:acme').ssh.line}\n`)
+      agent = createServer(
+        connection =>
+          void connection
+            .on('error', () => undefined)
+            .resume()
+            .end(),
+      )
+      return new Promise<string>(resolve => agent.listen(socket, () => resolve(socket)))
+    }
+    afterEach(() => new Promise(resolve => agent.close(resolve)))
+
+    it('says yes and why ssh may fail, and asks nobody for a login', async () => {
+      const socket = await inAgent(true)
+      expect(await check({ terminal: true })).toEqual({
+        code: 0,
+        said:
+          `keyman: warning: the ssh-agent at ${socket} could not be asked for the SSH key of this session: ` +
+          'the ssh-agent hung up; see whether ssh-add -l answers; keyman login makes a new key\n',
+      })
+      expect(asked()).toBe(0)
+    })
+    it('renews within the session, as with a key that is there', async () => {
+      await inAgent(false)
+      const { code, said } = await check({ terminal: true })
+      expect([code, said]).toEqual([3, expect.stringContaining('keyman: https://127.0.0.1:1 is not reached')])
+      expect(asked()).toBe(0)
+    })
+    it('that has ended, asks the person again', async () => {
+      await inAgent(true)
+      await new Promise(resolve => agent.close(resolve))
+      expect((await check()).said).toContain(', which has ended, and nobody is here to ask; run keyman login first\n')
+      await check({ terminal: true })
+      expect(asked()).toBe(1)
+    })
   })
   it('knows no organisation, and says what to do', async () => {
     rmSync(places.config, { recursive: true })

@@ -17,7 +17,9 @@ const BETWEEN_PAGES_MS = 600_000
 const WAIT_FOR_OTHERS_MS = 60_000
 
 /** `says`: one line for the person. `refused`: that nobody is asked again for a minute. */
-type Outcome = { readonly good: true } | { readonly good: false; readonly says: string; readonly refused?: true }
+type Outcome =
+  | { readonly good: true; readonly says?: string }
+  | { readonly good: false; readonly says: string; readonly refused?: true }
 const GOOD: Outcome = { good: true }
 const no = (says: string): Outcome => ({ good: false, says })
 const refused = (says: string): Outcome => ({ good: false, says, refused: true })
@@ -29,7 +31,7 @@ const refused = (says: string): Outcome => ({ good: false, says, refused: true }
 export async function checkBeforeSsh(folders: Folders, say: (line: string) => void): Promise<boolean> {
   const context = currentContext(folders)
   const outcome = context ? await check(folders, context, Date.now) : no('not signed in; run keyman login')
-  if (!outcome.good) say(`keyman: ${shown(outcome.says)}`)
+  if (outcome.says !== undefined) say(`keyman: ${shown(outcome.says)}`)
   return outcome.good
 }
 
@@ -40,13 +42,16 @@ async function check(folders: Folders, context: Context, now: () => number): Pro
   const outcome = await takeTurn(marks.turn, WAIT_FOR_OTHERS_MS, async () => {
     const held = session()
     const problem = held && (await keyProblem(folders, context.organisation, held))
-    const usable = held !== undefined && problem === undefined
-    if (usable && isCertified(held, now())) return GOOD
+    const isGone = problem?.isGone === true
+    const usable = held !== undefined && !isGone
+    // A key that may be there is left to ssh to try: a vault that is locked, say, asks the person only then.
+    if (usable && isCertified(held, now()))
+      return problem ? { good: true, says: `warning: ${problem.says}; ${problem.next}` } : GOOD
     if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
       return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
     // For a key that is gone no certificate helps: whoever is there touches the passkey once more.
     const renewed = usable && live(held, new Date(now())) ? await renew(folders, context) : undefined
-    const why = live(held, new Date(now())) && problem ? problem.says : 'not signed in'
+    const why = live(held, new Date(now())) && isGone ? problem.says : 'not signed in'
     const got = renewed ?? (await loginByWhoIsThere(context, marks, now(), why))
     if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
     return got
