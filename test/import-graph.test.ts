@@ -45,7 +45,13 @@ const HOMES: Readonly<Record<string, readonly (string | RegExp)[]>> = {
 /** What a file that calls itself pure may use of Node: no disk, no network, no other process, no clock of its own. */
 const PURE_BUILTINS = ['node:crypto', 'node:util', 'node:buffer', 'node:assert', 'node:url', 'node:path']
 
-type Import = { readonly from: string; readonly to: string; readonly typeOnly: boolean }
+type Import = {
+  readonly from: string
+  readonly to: string
+  readonly typeOnly: boolean
+  /** Loaded when the file is, not when something in it asks for it. */
+  readonly atOnce: boolean
+}
 
 const files = ['shared', ...PROGRAMS].flatMap(folder =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
@@ -59,11 +65,14 @@ const subpaths: Readonly<Record<string, string>> = JSON.parse(readFileSync(join(
 export function importsOf(file: string, text: string): Import[] {
   const statement = /^\s*(?:import|export)\b( type\b)?(?:[^'"`;]*?\bfrom)?\s*'([^']+)'/gm
   const call = /\bimport\(()\s*['"`]([^'"`]+)['"`]/g
-  return [...text.matchAll(statement), ...text.matchAll(call)].map(match => ({
-    from: file,
-    to: resolve(file, match[2] ?? ''),
-    typeOnly: Boolean(match[1]),
-  }))
+  const found = (matches: Iterable<RegExpExecArray>, atOnce: boolean) =>
+    [...matches].map(([, typeOnly, to = '']) => ({
+      from: file,
+      to: resolve(file, to),
+      typeOnly: Boolean(typeOnly),
+      atOnce: atOnce && !typeOnly,
+    }))
+  return [...found(text.matchAll(statement), true), ...found(text.matchAll(call), false)]
 }
 
 function resolve(file: string, specifier: string): string {
@@ -90,7 +99,7 @@ function roomOf(path: string): string {
   return inner === undefined ? room.replace(/\.ts$/, '') : room
 }
 /** Where two files that lie in neighbouring folders part: `agent/sshd` and `agent/state`. Undefined where one lies above the other. */
-function neighbours({ from, to }: Import): [string, string] | undefined {
+function neighbours({ from, to }: Pick<Import, 'from' | 'to'>): [string, string] | undefined {
   const [a, b] = [from.split('/'), to.split('/')]
   let depth = 0
   while (depth < a.length - 1 && depth < b.length - 1 && a[depth] === b[depth]) depth++
@@ -152,9 +161,9 @@ describe('imports go one way', () => {
         return leadsTo(next, to, seen)
       })
     expect([...ways.keys()].filter(folder => leadsTo(folder, folder))).toEqual([])
-    const backwards = neighbours({ from: 'agent/sshd/a.ts', to: 'agent/state/deep/b.ts', typeOnly: false })
+    const backwards = neighbours({ from: 'agent/sshd/a.ts', to: 'agent/state/deep/b.ts' })
     expect(backwards).toEqual(['agent/sshd', 'agent/state'])
-    expect(neighbours({ from: 'agent/sshd/a.ts', to: 'agent/b.ts', typeOnly: false })).toBeUndefined()
+    expect(neighbours({ from: 'agent/sshd/a.ts', to: 'agent/b.ts' })).toBeUndefined()
   })
 
   it('a folder is seen in one look: at most some twenty files, tests apart', () => {
@@ -181,6 +190,12 @@ describe('imports go one way', () => {
     expect(show(vendors.filter(({ from, to }) => !homes(to)?.some(home => isAt(home, from))))).toEqual([])
   })
 
+  it('keyman status, which prompts run again and again, loads no vendor package: zod takes as long as all the rest', () => {
+    const loaded = ['cli/main.ts', 'cli/commands/status.ts'].flatMap(file => reachedFrom(file, edge => edge.atOnce))
+    expect(loaded.map(({ to }) => to)).toContain('cli/session/session-key.ts')
+    expect(show(loaded.filter(({ to }) => vendors.some(edge => edge.to === to)))).toEqual([])
+  })
+
   it('a file that calls itself pure imports nothing that reaches a disk, a network or a process', () => {
     const isPure = (file: string) => {
       const [comment = ''] = /\/\*[\s\S]*?\*\/|\/\/.*/.exec(texts.get(file) ?? '') ?? []
@@ -194,11 +209,11 @@ describe('imports go one way', () => {
   })
 })
 
-function reachedFrom(file: string, seen = new Set<string>()): Import[] {
+function reachedFrom(file: string, follows = (edge: Import) => !edge.typeOnly, seen = new Set<string>()): Import[] {
   if (seen.has(file)) return []
   seen.add(file)
-  const direct = imports.filter(edge => edge.from === file && !edge.typeOnly)
-  return [...direct, ...direct.flatMap(({ to }) => (texts.has(to) ? reachedFrom(to, seen) : []))]
+  const direct = imports.filter(edge => edge.from === file && follows(edge))
+  return [...direct, ...direct.flatMap(({ to }) => (texts.has(to) ? reachedFrom(to, follows, seen) : []))]
 }
 
 function isUsedByApi(path: string): boolean {

@@ -1,6 +1,7 @@
 import type { hostStream } from '#shared/api/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { KRL_NAMESPACE } from '#shared/namespaces.ts'
 import {
   type Certificate,
   decodeKrl,
@@ -15,7 +16,6 @@ import {
   verifySshsig,
 } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
-import { KRL_NAMESPACE } from '#shared/trust/index.ts'
 import type { Memory } from '../state/memory.ts'
 import { type Trust, verifyBundles } from './trust.ts'
 

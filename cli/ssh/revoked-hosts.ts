@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { REVOKED_HOSTS_NAMESPACE } from '#shared/namespaces.ts'
 import { decodeKrl, ed25519Key, encodeKrl, type Krl, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
-import { REVOKED_HOSTS_NAMESPACE } from '#shared/trust/index.ts'
 import { writeFile } from '../context/files.ts'
 
 /** The log key of the pinned bundle, base64, and what a list of the pinned history has as its comment. */

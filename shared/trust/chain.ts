@@ -1,8 +1,8 @@
 import { utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
+import { TRUST_NAMESPACE } from '../namespaces.ts'
 import { parsePublicKey, parseSshsig, verifySshsig } from '../ssh/index.ts'
 import { parseTrustDocument, type TrustBundle, type TrustRoots } from './document.ts'
-import { TRUST_NAMESPACE } from './namespaces.ts'
 import { rootFingerprint } from './roots.ts'
 
 export type SignedBundle = {

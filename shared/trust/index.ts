@@ -22,5 +22,4 @@ export {
   type TrustBundle,
   type TrustRoots,
 } from './document.ts'
-export { KRL_NAMESPACE, REVOKED_HOSTS_NAMESPACE, TRUST_NAMESPACE } from './namespaces.ts'
 export { rootFingerprint } from './roots.ts'

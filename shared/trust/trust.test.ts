@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { concat, toBase64, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
+import { TRUST_NAMESPACE } from '../namespaces.ts'
 import {
   armorSshsig,
   decodePublicKey,
@@ -23,7 +24,6 @@ import {
   parseTrustDocument,
   rootFingerprint,
   type SignedBundle,
-  TRUST_NAMESPACE,
   type TrustBundle,
   verifyTrustChain,
 } from './index.ts'

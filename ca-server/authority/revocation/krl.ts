@@ -1,6 +1,7 @@
 import { krlVersions, merged, readRevoked, revokedKeys, revokedSessionKeys } from '#shared/audit/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { KRL_NAMESPACE, REVOKED_HOSTS_NAMESPACE } from '#shared/namespaces.ts'
 import {
   armorSshsig,
   ed25519Key,
@@ -9,7 +10,6 @@ import {
   encodeSshsig,
   sshsigSignedData,
 } from '#shared/ssh/index.ts'
-import { KRL_NAMESPACE, REVOKED_HOSTS_NAMESPACE } from '#shared/trust/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Krl } from '../port.ts'
 import { CANARY_SERIAL } from '../ssh/canary.ts'

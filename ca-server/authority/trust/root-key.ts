@@ -3,6 +3,7 @@ import { lstat, mkdir, open, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { TRUST_NAMESPACE } from '#shared/namespaces.ts'
 import {
   armorSshsig,
   decodeOpensshPrivateKey,
@@ -15,7 +16,6 @@ import {
   sshsigSignedData,
   toPrivateKeyObject,
 } from '#shared/ssh/index.ts'
-import { TRUST_NAMESPACE } from '#shared/trust/index.ts'
 
 /**
  * The software root key that the first start makes: an OpenSSH private key file, so that it can be moved to where it

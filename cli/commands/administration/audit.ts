@@ -24,8 +24,9 @@ import {
   verifyInclusion,
 } from '#shared/merkle/index.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
+import { KRL_NAMESPACE } from '#shared/namespaces.ts'
 import { decodeKrl, ed25519Key, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
-import { KRL_NAMESPACE, parseTrustDocument } from '#shared/trust/index.ts'
+import { parseTrustDocument } from '#shared/trust/index.ts'
 import { hostArgument } from '../../calls/host-argument.ts'
 import { parseTimeBefore } from '../../calls/parse-time.ts'
 import { callAsPerson } from '../../calls/session-call.ts'

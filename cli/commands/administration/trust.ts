@@ -3,6 +3,7 @@ import { api } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
+import { TRUST_NAMESPACE } from '#shared/namespaces.ts'
 import {
   armorSshsig,
   decodeOpensshPrivateKey,
@@ -21,7 +22,6 @@ import {
   rootFingerprint,
   type SignedBundle,
   signaturesFor,
-  TRUST_NAMESPACE,
   type TrustBundle,
   type TrustRoots,
   unprovenRoots,
