@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { api } from '#shared/api/index.ts'
+import { freePort } from '#test/support/free-port.ts'
 import { type ApiPerson, confirm, enrol, page } from '#test/support/people/api-person.ts'
 import { type Laptop, openLaptop, type Result } from '#test/support/people/laptop.ts'
 import { SERVER } from '#test/support/programs/programs.ts'
@@ -258,6 +260,29 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
       2,
       'keyman: error: NAME: web2 is not the whole name of a host\nkeyman: hint: try web2.keyman.localhost\n',
     ])
+  })
+  it('a command that asks several times does so over one connection', async () => {
+    const path = join(laptop.home, 'config', 'keyman', 'contexts', 'local.json')
+    const known = readFileSync(path, 'utf8')
+    const machines = new URL(JSON.parse(known).machinesUrl)
+    const target = Number(machines.port)
+    let connections = 0
+    const between = createServer(socket => {
+      connections++
+      const way = connect(target, '127.0.0.1')
+      for (const each of [socket, way]) each.on('error', () => each.destroy())
+      socket.pipe(way).pipe(socket)
+    })
+    machines.port = String(await freePort())
+    await new Promise<void>(resolve => between.listen(Number(machines.port), '127.0.0.1', resolve))
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(known), machinesUrl: machines.origin }))
+    const made = await laptop.keyman(['grant', 'add', 'alcie@example.com', 'relayed', '--host', 'web1'])
+    writeFileSync(path, known)
+    between.close()
+    // It asks for the host's whole name, for the grant, and whether there is such a person.
+    expect(made.stderr).toContain('Nobody called alcie@example.com has a passkey here yet')
+    expect([made.code, connections]).toEqual([0, 1])
+    await laptop.keyman(['grant', 'remove', made.stdout.trim(), '--no-wait'])
   })
   it('a team is shown by itself', async () => {
     await laptop.keyman(['team', 'add', 'sre', 'alice@example.com'])
