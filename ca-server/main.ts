@@ -28,7 +28,7 @@ usage: keyman-server COMMAND [--config FILE]
                         log, shows what is there, and seals it. Stop all servers first
   check-config          check file and variables, open what they name (files, ports, token, database), and say
                         all that is wrong, with its line and what to do; changes nothing
-  admin-link PERSON     a link, good once for 15 minutes, with which PERSON makes a new passkey and is an
+  admin-link PERSON     a link, good once for 15 minutes, with which PERSON makes a new passkey and is
                         an owner: the recovery when nobody can sign in any more (recorded)
         [--new]         for a new owner instead; without PERSON, of any name
   authority list        the authority keys as the keystore holds them, not as the database says, to

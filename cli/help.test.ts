@@ -1,4 +1,6 @@
 import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { bash, fish } from './commands/completion.ts'
 import { GROUPS } from './groups.ts'
@@ -47,6 +49,16 @@ const otherCommands = (help: string): string[] =>
     .filter(({ name }) => help.split('\n').some(line => line.includes(`keyman ${name} `)))
     .flatMap(({ command }) => Object.keys(command.options))
     .concat(/keyman-agent join --token-file/.test(help) ? ['token-file'] : [])
+
+it("keyman's own help names each verb of each group", () => {
+  const help = readFileSync(join(import.meta.dirname, '..', 'bin', 'help', 'keyman.txt'), 'utf8')
+  const told = [...help.matchAll(/^ {2}(\w+) {2,}(\w[\w, -]*)/gm)].flatMap(([, word, verbs]) => {
+    const group = groups.find(group => group.word === word && !('' in group.commands))
+    return group && verbs ? [{ word, verbs: verbs.split(', '), has: Object.keys(group.commands) }] : []
+  })
+  expect(told.length).toBeGreaterThan(10)
+  for (const { word, verbs, has } of told) expect(verbs, word).toEqual(has)
+})
 
 describe('completion', () => {
   /** What bash offers where the last of these words is being typed. */

@@ -17,7 +17,7 @@ Every day
   ssh alias           a short name of your own for a host
 
 Administration (each change wants a touch of the passkey)
-  person              list, show, invite, disable, enable
+  person              list, show, invite, disable, enable, change, reset
   invitation          list, remove
   team                list, show, add, remove
   grant               list, show, add, change, remove: logins and roles
@@ -26,7 +26,7 @@ Administration (each change wants a touch of the passkey)
   host                list, show, add, change, remove
   admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now
-  audit               list, show, verify, export
+  audit               list, show, verify, checkpoint, export
   trust               show, sign, move-root
   authority           list: the keys that sign
 

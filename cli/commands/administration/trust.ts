@@ -27,13 +27,13 @@ import {
   unprovenRoots,
 } from '#shared/trust/index.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
-import { type Context, currentContext } from '../../context/context.ts'
 import { readGiven, writeFile } from '../../context/files.ts'
 import { folders } from '../../context/folders.ts'
 import { refreshSshFiles } from '../../ssh/files.ts'
+import { newestOrPinned, takeIn } from '../../ssh/take-in-trust.ts'
 import { type Command, command, take, usage } from '../../terminal/command.ts'
 import { print, printJson, remark, shown } from '../../terminal/terminal.ts'
-import { followTrust, pinPublished } from '../../trust/follow-trust.ts'
+import { pinPublished } from '../../trust/follow-trust.ts'
 import { confirmChanges, type Expected, expectedFrom, REVIEW_OPTIONS, showChanges } from '../../trust/review-bundle.ts'
 
 const show = command({
@@ -59,7 +59,7 @@ pinned here, and says so. More: docs/trust.md`,
   },
   async run(values, positionals) {
     take(positionals, [])
-    const context = await newestOrPinned(pinned())
+    const context = await newestOrPinned()
     const bundle = parseTrustDocument(context.bundle.document)
     if (values.next !== undefined) {
       const differences = showChanges(bundle, readGiven(values.next, '--next'), expectedFrom(values))
@@ -82,32 +82,6 @@ pinned here, and says so. More: docs/trust.md`,
     return EXIT.done
   },
 })
-
-/** Throws `not-signed-in` where there is none. */
-export function pinned(): Context {
-  const context = currentContext(folders())
-  if (context) return context
-  throw new KeymanError('not-signed-in', 'no root of trust is pinned here yet', { hint: 'run keyman login' })
-}
-
-/** What ssh reads follows from the bundle, so it is written anew with it. */
-async function takeIn(held: Context): Promise<Context> {
-  const places = folders()
-  const context = await followTrust(places, held)
-  if (context.bundleVersion > held.bundleVersion) refreshSshFiles(places)
-  return context
-}
-
-/** A server that is not reached is passed over; one that says what the root has not signed is not. */
-export async function newestOrPinned(held: Context): Promise<Context> {
-  try {
-    return await takeIn(held)
-  } catch (error) {
-    if (!(error instanceof KeymanError) || error.code !== 'unavailable') throw error
-    remark(`${shown(error.message)}. This is what is pinned here; there may be a newer one.`)
-    return held
-  }
-}
 
 /** `ssh-keygen -Y verify` reads one signature a file: the first is FILE, the others FILE.2, FILE.3 … */
 function writeSignatures(file: string, signatures: readonly string[]): void {
@@ -204,7 +178,7 @@ More: docs/trust.md`,
 
 /** Whoever signs it elsewhere looks at it there, too: `keyman trust show --next`. */
 async function write(document: string, out: string, expected: Expected, json: boolean | undefined): Promise<number> {
-  const context = await takeIn(pinned())
+  const context = await takeIn()
   showChanges(parseTrustDocument(context.bundle.document), document, expected)
   writeFile(out, document, 0o644)
   remark(`Wrote ${out}. Look at it: keyman trust show --next ${out}`)
@@ -230,7 +204,7 @@ async function publish(
   expected: Expected,
   json: boolean | undefined,
 ): Promise<number> {
-  const context = await takeIn(pinned())
+  const context = await takeIn()
   const before = parseTrustDocument(context.bundle.document)
   await confirmChanges(showChanges(before, document, expected), expected)
   const signed = { document, signatures: sign() }
