@@ -1,5 +1,6 @@
 import { formatDuration } from '#shared/durations.ts'
 import { grantText, hostsText, labelsText } from '#shared/grant-text.ts'
+import { selects } from '#shared/host-selector.ts'
 import type {
   Action,
   AllowedLogin,
@@ -19,7 +20,7 @@ import type {
   Subject,
 } from './port.ts'
 import { lastsText, missing, rolesOf, roleText, wantText } from './roles.ts'
-import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot, selects } from './snapshot.ts'
+import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot } from './snapshot.ts'
 
 /** Pure: may they. Everything that no rule below allows is denied, with reasons that an administrator can read. */
 

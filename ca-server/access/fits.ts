@@ -1,10 +1,11 @@
 import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host-stream.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { selects } from '#shared/host-selector.ts'
 import type { HostName } from '#shared/names.ts'
 import type { LoginGrant, SelectableHost } from './port.ts'
 import { expand, line } from './principals.ts'
-import { isLive, type Snapshot, selects } from './snapshot.ts'
+import { isLive, type Snapshot } from './snapshot.ts'
 
 /** Pure: whether what hosts are to have goes into what one host can be told. Asked before a change, which is refused if not. */
 

@@ -23,6 +23,5 @@ export type {
   Why,
 } from './port.ts'
 export { takeAccessIn } from './restore.ts'
-export { selects } from './snapshot.ts'
 export { accessRows } from './stated-rows.ts'
 export { place } from './tables.ts'

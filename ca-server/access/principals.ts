@@ -1,6 +1,7 @@
+import { selects } from '#shared/host-selector.ts'
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
 import type { LoginGrant, PrincipalsLine, SelectableHost } from './port.ts'
-import { isLive, type Snapshot, selects } from './snapshot.ts'
+import { isLive, type Snapshot } from './snapshot.ts'
 
 /** Pure: what a host's principals files hold. */
 

@@ -1,5 +1,5 @@
-import { isWithin, type PersonIdentity, type Place } from '#shared/names.ts'
-import type { Grant, LoginGrant, NewGrant, PersonState, RoleGrant, SelectableHost, Team } from './port.ts'
+import type { PersonIdentity, Place } from '#shared/names.ts'
+import type { Grant, LoginGrant, NewGrant, PersonState, RoleGrant, Team } from './port.ts'
 import type { PlaceRow } from './records.ts'
 
 /** Pure: what decisions read, as it stood at one moment; a new one replaces it whole. */
@@ -69,18 +69,6 @@ export function liveGrantsOf(snapshot: Snapshot, person: KnownPerson, now: Date)
 
 export const isLive = (grant: Pick<Grant, 'endsAt'>, now: Date): boolean =>
   grant.endsAt === undefined || Date.parse(grant.endsAt) > now.getTime()
-
-/** A selector without any label selects nothing: by an oversight it must not mean every host. */
-export function selects({ hosts }: Pick<LoginGrant, 'hosts'>, host: SelectableHost): boolean {
-  if ('host' in hosts) return hosts.host === host.name
-  const hasAll = (labels: Readonly<Record<string, string>>): boolean => {
-    const wanted = Object.entries(labels)
-    return wanted.length > 0 && wanted.every(([key, value]) => host.labels[key] === value)
-  }
-  if (!('in' in hosts)) return hasAll(hosts.labels)
-  const isThere = host.place !== undefined && isWithin(host.place, hosts.in)
-  return isThere && (hosts.labels === undefined || hasAll(hosts.labels))
-}
 
 /** What would hold with one more, or with one that is changed: for questions before a change, so the persons and their numbers are those of now. */
 export const withGrant = (snapshot: Snapshot, grant: Grant): Snapshot =>

@@ -1,10 +1,11 @@
-import { type Access, type Grant, selects } from '#server/access/index.ts'
+import type { Access, Grant } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { api, type Line, ROLES } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { selects } from '#shared/host-selector.ts'
 import {
   isPersonIdentity,
   type PersonIdentity,

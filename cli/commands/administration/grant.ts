@@ -5,7 +5,8 @@ import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { grantText, hostsText, optionsText, scopeText } from '#shared/grant-text.ts'
-import { isWithin, type Labels, type Place, parsePlace, printable } from '#shared/names.ts'
+import { selects } from '#shared/host-selector.ts'
+import { parsePlace, printable } from '#shared/names.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
 import { hostArgument } from '../../calls/host-argument.ts'
 import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
@@ -91,7 +92,6 @@ const GRANT_FLAGS = {
 } as const satisfies Options
 type GrantFlags = Values<typeof GRANT_FLAGS>
 type LoginHosts = z.infer<typeof hostSelector>
-type Labelled = { readonly labels: Labels; readonly in?: Place | undefined }
 
 const add = command({
   help: `keyman grant add: let a person or team log in on hosts, or give them a role
@@ -279,10 +279,7 @@ async function remarkUnlessChosen(chosen: Exclude<LoginHosts, { readonly host: s
     answer => answer.hosts,
     () => undefined,
   )
-  const hasAll = (host: Labelled) =>
-    Object.entries(chosen.labels ?? {}).every(([key, value]) => host.labels[key] === value)
-  const isThere = (host: Labelled) => !('in' in chosen) || (host.in !== undefined && isWithin(host.in, chosen.in))
-  if (hosts && !hosts.some(host => hasAll(host) && isThere(host)))
+  if (hosts && !hosts.some(host => selects({ hosts: chosen }, { ...host, place: host.in })))
     remark(`No host ${'in' in chosen ? 'is in' : 'has'} ${hostsText(chosen)} yet: keyman host list`)
 }
 
