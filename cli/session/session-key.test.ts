@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { startSshAgent } from '#test/support/programs/ssh-agent.ts'
 import { requires } from '#test/support/requires.ts'
 import { type Session, sessionFiles } from '../context/context.ts'
 import { writeFile } from '../context/files.ts'
@@ -45,8 +46,7 @@ describe.skipIf(!requires('ssh'))('the SSH key of a session, in an ssh-agent', (
   })
   const problem = () => keyProblem(places, 'acme', session())
   const real = async () => {
-    agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: ['ignore', 'pipe', 'ignore'] })
-    await new Promise(resolve => agent?.stdout?.once('data', resolve))
+    agent = await startSshAgent(socket)
   }
   /** One that does with a question what this does. */
   const odd = (answer: (connection: Socket) => void) =>

@@ -1,10 +1,11 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync } from 'node:child_process'
 import { chownSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseCertificate } from '#shared/ssh/index.ts'
+import { startSshAgent } from '#test/support/programs/ssh-agent.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
 import { newWorld } from '#test/support/trust-world.ts'
 import { makeLoginKeys } from '../session/keys.ts'
@@ -37,8 +38,7 @@ describe.skipIf(!requires('ssh'))('a real ssh-agent', () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'keyman-agent-'))
     socket = join(folder, 'sock')
-    agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: ['ignore', 'pipe', 'ignore'] })
-    await new Promise(resolve => agent.stdout?.once('data', resolve))
+    agent = await startSshAgent(socket)
   })
   afterAll(() => {
     agent.kill()

@@ -1,4 +1,4 @@
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startSshAgent } from '#test/support/programs/ssh-agent.ts'
 import { newSshd, ownLogin } from '#test/support/programs/sshd.ts'
 import { requires } from '#test/support/requires.ts'
 import { folders } from '../context/folders.ts'
@@ -688,8 +689,7 @@ describe.each(['/bin/sh', '/bin/bash'].filter(existsSync))('the check script und
     const valid = `${now + 600}\n${now + 1200}\n`
     const asked = { status: 3, stderr: '', called: 'ssh check --context acme\n' }
     const socket = join(script, '..', 'agent')
-    const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: ['ignore', 'pipe', 'ignore'] })
-    await once(agent.stdout, 'data')
+    const agent = await startSshAgent(socket)
     const { ssh } = makeLoginKeys('keyman:acme')
     where({ agent: socket, publicKey: ssh.line.split(' ')[1] ?? '' })
     expect(run(valid)).toEqual(asked)

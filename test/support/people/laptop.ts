@@ -1,7 +1,8 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { KEYMAN } from '../programs/programs.ts'
+import { startSshAgent } from '../programs/ssh-agent.ts'
 
 export type Result = { readonly code: number; readonly stdout: string; readonly stderr: string }
 
@@ -46,7 +47,7 @@ export async function openLaptop(
   writeFileSync(launcher, `#!/bin/sh\nexec '${process.execPath}' '${KEYMAN}' "$@"\n`, {
     mode: 0o755,
   })
-  const agent = options.agent === false ? undefined : await startAgent(join(home, 'agent.sock'))
+  const agent = options.agent === false ? undefined : await startSshAgent(join(home, 'agent.sock'))
   const env: NodeJS.ProcessEnv = {
     ...base,
     HOME: home,
@@ -135,17 +136,6 @@ export async function openLaptop(
     },
   }
   return laptop
-}
-
-async function startAgent(socket: string): Promise<ChildProcess> {
-  const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: ['ignore', 'pipe', 'ignore'] })
-  process.once('exit', () => agent.kill())
-  // It prints its environment once it listens.
-  await new Promise<void>((resolve, reject) => {
-    agent.stdout?.once('data', () => resolve())
-    agent.once('error', reject)
-  })
-  return agent
 }
 
 /** The content of a file as soon as it is there. */
