@@ -21,7 +21,7 @@ beforeAll(async () => {
   listening = await listen(world.services, createLog({ write: () => undefined }))
   const { config, identity } = world.services
   const target = { pagesUrl: config.publicUrl, machinesUrl: config.machines.url }
-  const link = await identity.enrolment.firstAdministratorLink('alice@example.com')
+  const link = await identity.enrolment.firstOwnerLink('alice@example.com')
   session = await logIn(target, await enrol(target, link ?? '', 'alice@example.com'))
 })
 afterAll(async () => {
