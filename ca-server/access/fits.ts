@@ -1,8 +1,8 @@
 import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host-stream.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { selects } from '#shared/host-selector.ts'
 import type { HostName } from '#shared/names.ts'
+import { grantsOn } from './choosing.ts'
 import type { LoginGrant, SelectableHost } from './port.ts'
 import { expand, line } from './principals.ts'
 import { isLive, type Snapshot } from './snapshot.ts'
@@ -18,7 +18,7 @@ export function assertFits(snapshot: Snapshot, hosts: Iterable<SelectableHost>, 
   if (isSmall(snapshot, grants)) return
   const known = new Set<string>()
   for (const host of hosts) {
-    const chosen = grants.filter(grant => selects(grant, host))
+    const chosen = grantsOn(grants, host)
     const key = chosen.map(grant => grant.id).join()
     if (known.has(key)) continue
     known.add(key)

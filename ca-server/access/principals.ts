@@ -1,5 +1,5 @@
-import { selects } from '#shared/host-selector.ts'
 import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
+import { grantsOn } from './choosing.ts'
 import type { LoginGrant, PrincipalsLine, SelectableHost } from './port.ts'
 import { isLive, type Snapshot } from './snapshot.ts'
 
@@ -12,7 +12,7 @@ const made = new WeakMap<Snapshot, Map<string, Files>>()
 
 /** Login to lines. Hosts that the same grants choose get the very same object. */
 export function principalsFor(snapshot: Snapshot, host: SelectableHost, now: Date): Files {
-  const chosen = snapshot.grants.filter(grant => isLive(grant, now) && selects(grant, host))
+  const chosen = grantsOn(snapshot.grants, host).filter(grant => isLive(grant, now))
   const known = made.get(snapshot) ?? new Map<string, Files>()
   made.set(snapshot, known)
   const key = chosen.map(grant => grant.id).join()
