@@ -102,6 +102,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
     ...(tls ? { tls: () => readPagesCertificate(tls) } : {}),
   })
   try {
+    const roots = authority.machineRoots()
     let pair = await authority.serverCertificate(config.machines.names, renewed => {
       pair = renewed
       machines.renew(authority.machineRoots())
@@ -111,7 +112,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
       listen: config.machines.listen,
       proxyProtocolFrom: config.machines.proxyProtocolFrom,
       tls: () => ({ cert: pair.certificate, key: pair.key }),
-      clientRoots: authority.machineRoots(),
+      clientRoots: roots,
       app: app('machines'),
       onInternalError,
       onUpgrade: hostStream({
@@ -122,6 +123,8 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
       }),
     })
     const stopHearing = authority.onChange(() => machines.renew(authority.machineRoots()))
+    // One may have come while the listener was started.
+    if (authority.machineRoots() !== roots) machines.renew(authority.machineRoots())
     return {
       pages: pages.address,
       machines: machines.address,

@@ -91,13 +91,13 @@ export class KeyRing {
 
   active(purpose: 'ssh-user' | 'ssh-host'): SshAuthority {
     const key = this.ssh.find(k => k.purpose === purpose && k.state === 'active')
-    if (!key) throw new KeymanError('internal', `there is no active ${purpose} authority key`)
+    if (!key) throw notHeardOf(purpose)
     return key
   }
 
   activeMachines(): MachinesAuthority {
     const key = this.machines.find(k => k.state === 'active')
-    if (!key) throw new KeymanError('internal', 'there is no active machine authority key')
+    if (!key) throw notHeardOf('machine')
     return key
   }
 }
@@ -112,3 +112,9 @@ export function publicHalfOfNewKey(): SshPublicKey {
   const { publicKey } = generateKeyPairSync('ed25519')
   return publicKeyFromSpki(publicKey.export({ format: 'der', type: 'spki' }))
 }
+
+/** The log says that another key signs, and its row was not read yet: another server made it, and switched to it. */
+const notHeardOf = (purpose: string): KeymanError =>
+  new KeymanError('unavailable', `this server has not read yet which ${purpose} authority key signs now`, {
+    retryAfter: 1,
+  })
