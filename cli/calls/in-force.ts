@@ -34,8 +34,7 @@ export function sayInForce(
   isJson = false,
   next: readonly string[] = [],
 ): number {
-  const open = hosts.length > 0 ? [CONNECTIONS_GO_ON] : []
-  if (!isJson) for (const line of [...open, ...next]) remark(line)
+  if (!isJson) for (const line of [CONNECTIONS_GO_ON, ...next]) remark(line)
   if (wait === undefined) return EXIT.done
   const lacking = hosts.filter(host => host.state !== 'in-force')
   if (!isJson && hosts.length > 0)

@@ -235,7 +235,7 @@ Exit code 9: not every connected host has confirmed in time.`,
       const ends = grant.endsAt === undefined ? {} : { endsAt: local(grant.endsAt) }
       remark(`Changed ${id}: ${grantText({ ...grant, ...ends })}.`)
     }
-    return sayInForce(answer, wait, values.json)
+    return sayWhere(answer, wait, values.json)
   },
 })
 
@@ -268,9 +268,13 @@ Exit code 9: not every connected host has confirmed in time.`,
     const answer = await callAsPerson(api.grants.remove, { params: { id }, ...waiting(wait) })
     if (values.json) printJson(answer)
     else remark(`Removed ${id}.`)
-    return sayInForce(answer, wait, values.json)
+    return sayWhere(answer, wait, values.json)
   },
 })
+
+/** A grant that is for no host, as that of a role, has let nobody in. */
+const sayWhere: typeof sayInForce = (answer, ...rest) =>
+  answer.hosts.length === 0 ? EXIT.done : sayInForce(answer, ...rest)
 
 /** A label may be mistyped; or its hosts come later. */
 async function remarkUnlessChosen(chosen: Exclude<LoginHosts, { readonly host: string }>): Promise<void> {
