@@ -4,7 +4,7 @@ import type { Line } from '#shared/api/index.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { assertToCome, type ChangeDeps, change, holders, refuseSame, wholeSeconds } from './changes.ts'
+import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, refuseSame, wholeSeconds } from './changes.ts'
 import { describe } from './decide.ts'
 import { givenTo, grantFact } from './facts.ts'
 import type { By, Grant, GrantChange } from './port.ts'
@@ -58,9 +58,9 @@ export async function changeInWords(
 }
 
 /** Throws `not-found` where no row has that id, `conflict` where the log says otherwise of it. */
-export async function knownGrant({ facts }: Pick<Ledger, 'facts'>, on: Queryable, id: string): Promise<Grant> {
+async function knownGrant({ facts }: Pick<Ledger, 'facts'>, on: Queryable, id: string): Promise<Grant> {
   const grant = await selectGrant(on, id)
-  if (!grant) throw new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
+  if (!grant) throw noSuchGrant(id)
   if (grant.id !== id || !facts.holds(grantFact(grant)))
     throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
       hint: 'try again in a moment; if it stays so, somebody changed it: see the server log',

@@ -13,22 +13,14 @@ import {
   type TeamName,
 } from '#shared/names.ts'
 import { describe } from './decide.ts'
-import { givenTo, grantFact, grantId, memberFact, memberId } from './facts.ts'
+import { givenTo, grantFact, memberFact, memberId } from './facts.ts'
 import type { By, Grant, NewGrant, SelectableHost, Team, TeamChange } from './port.ts'
-import {
-  deleteGrant,
-  deleteMember,
-  insertGrant,
-  insertMember,
-  selectGrant,
-  selectGrantsTo,
-  selectMembers,
-} from './records.ts'
+import { deleteMember, insertGrant, insertMember, selectGrantsTo, selectMembers } from './records.ts'
 import { personSubject, placeNamedBy, type Snapshot, withGrant, withMember } from './snapshot.ts'
 
 export type ChangeDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'vouched'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'vouched' | 'recordOf'>
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
@@ -66,7 +58,15 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
       await change(deps, 'grant add', holders(added.who), by, async t => {
         await refuseSame(deps, t, added, looked)
         await insertGrant(t, added)
-        await deps.ledger.appendIn(t, [{ ...grantEntry('grant-added', added, by), facts: [grantFact(added)] }])
+        await deps.ledger.appendIn(t, [
+          {
+            ...by,
+            kind: 'grant-added',
+            target: added.id,
+            details: { ...givenTo(added), words: describe(added) },
+            facts: [grantFact(added)],
+          },
+        ])
       })
       return added
     } catch (error) {
@@ -120,31 +120,6 @@ export async function refuseSame(
     })
   const unheard = looked && alike.find(({ id }) => !looked.has(id))
   if (unheard && looked.size < MOST_LOOKED) throw new Unheard(unheard.id)
-}
-
-export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<Grant> {
-  const missing = () => new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
-  // Whose it is never changes; and it was recorded, so the log vouches for it.
-  const [grant] = await deps.ledger.vouched(
-    async () => {
-      const row = await selectGrant(deps.store, id)
-      return row?.id === id ? [row] : []
-    },
-    row => [grantFact(row)],
-  )
-  if (!grant && deps.ledger.facts.has(grantId(id)))
-    throw new KeymanError('conflict', `what the database says of the grant ${id} is not what the audit log says`, {
-      hint: 'somebody changed or hid it: see the server log',
-    })
-  if (!grant) throw missing()
-  await change(deps, 'grant remove', holders(grant.who), by, async t => {
-    // By the log: a trigger may keep the row, which counts for nothing from now on.
-    if (!(await deleteGrant(t, id)) && !deps.ledger.facts.has(grantId(id))) throw missing()
-    await deps.ledger.appendIn(t, [
-      { ...grantEntry('grant-removed', grant, by), facts: [{ id: grantId(id), is: null }] },
-    ])
-  })
-  return grant
 }
 
 /** All of it or nothing. */
@@ -201,14 +176,11 @@ async function readTeam(t: Queryable, name: TeamName): Promise<Team> {
   return { name, members: members.filter(isPersonIdentity) }
 }
 
+export const noSuchGrant = (id: string): KeymanError =>
+  new KeymanError('not-found', `there is no grant ${id}`, { hint: 'see `keyman grant list`' })
+
 export const wholeSeconds = (time: string): string => new Date(Math.floor(Date.parse(time) / 1000) * 1000).toISOString()
 
-const grantEntry = (kind: 'grant-added' | 'grant-removed', grant: Grant, by: By): Entry => ({
-  ...by,
-  kind,
-  target: grant.id,
-  details: { ...givenTo(grant), words: describe(grant) },
-})
 const teamEntry = (team: TeamName, person: PersonIdentity, change: 'added' | 'removed', by: By): Entry => ({
   ...by,
   kind: 'team-changed',

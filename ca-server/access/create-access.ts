@@ -4,7 +4,7 @@ import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
 import { changedGrant, changeGrant } from './change-grant.ts'
-import { addGrant, type ChangeDeps, changeTeam, removeGrant } from './changes.ts'
+import { addGrant, type ChangeDeps, changeTeam } from './changes.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, grantId, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
@@ -33,6 +33,7 @@ import type {
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeamRows, toTeams } from './records.ts'
+import { removeGrant } from './remove-grant.ts'
 import { EVERYTHING_GRANTED, givenBy, powersOf } from './roles.ts'
 import { makeSnapshot, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
 import { why, whyDo } from './why.ts'
@@ -41,7 +42,7 @@ export type AccessDeps = {
   readonly store: Store
   readonly ledger: Pick<
     Ledger,
-    'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow' | 'facts' | 'assertFresh'
+    'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow' | 'facts' | 'recordOf' | 'assertFresh'
   >
   readonly act: Act
   readonly now: () => Date

@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto'
 import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { changeInWords, knownGrant } from './change-grant.ts'
+import { changeInWords } from './change-grant.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
 import type { Access, Grant } from './port.ts'
 import { selectGrants } from './records.ts'
+import { removalInWords } from './remove-grant.ts'
 
 /** The room's `words`: whoever touches a passkey for a change is shown what the log says too. */
-export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
+export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access['words'] {
+  const { facts } = ledger
   /** Those that the log vouches for; and what it knows beside all of these, which may be anybody's: a row that is hidden now is put back later. */
   function known(rows: readonly Grant[], isMeant: (grant: Grant) => boolean) {
     const vouched = rows.filter(grant => facts.holds(grantFact(grant)))
@@ -20,14 +22,8 @@ export function accessWords({ facts }: Pick<Ledger, 'facts'>): Access['words'] {
     }
   }
   return {
-    async grant(on, id, change) {
-      if (change !== undefined) return changeInWords({ facts }, on, id, change)
-      const grant = await knownGrant({ facts }, on, id)
-      return [
-        { name: 'It gives', value: grantText(grant) },
-        { name: 'Made by', value: `${grant.createdBy}, ${grant.createdAt}` },
-      ]
-    },
+    grant: (on, id, change) =>
+      change === undefined ? removalInWords(ledger, on, id) : changeInWords(ledger, on, id, change),
 
     async person(on, identity) {
       const teams = teamsOf(facts.ids, identity)

@@ -187,8 +187,8 @@ export interface Access {
    * otherwise or another gives just that.
    */
   changeGrant(id: string, change: GrantChange, by: By): Promise<{ readonly before: Grant; readonly grant: Grant }>
-  /** Gives the one that is gone. Throws `not-found`. */
-  removeGrant(id: string, by: By): Promise<Grant>
+  /** By the log, whatever became of its row. Gives what it gave, where its row or its record shows what the log says. Throws `not-found`. */
+  removeGrant(id: string, by: By): Promise<NewGrant | undefined>
   listTeams(): Promise<Team[]>
   teamsOf(person: PersonIdentity): string[]
   /** Throws `not-found` for somebody who is to be taken out and is not in it; then nothing was changed. */

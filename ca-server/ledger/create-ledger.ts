@@ -6,7 +6,7 @@ import {
   type Store,
   unlessCommitted,
 } from '#server/store/index.ts'
-import { endOf, type Fact, passkeyOfId } from '#shared/audit/index.ts'
+import { endOf, type Fact, passkeyOfId, readRecord } from '#shared/audit/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index.ts'
@@ -291,6 +291,11 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       saidAt: id => follower.facts.saidAt(id),
       isOlder: (id, than) => follower.facts.isOlder(id, than),
       ids: kind => follower.facts.ids(kind),
+    },
+    async recordOf(on, id) {
+      const index = follower.facts.saidAt(id)
+      const row = index === undefined ? undefined : await selectRecord(on, index)
+      return row && readRecord(row.record)
     },
     onFacts: listener => follower.onFacts(listener),
     follow: async () => void (await sequencer.integrate()),

@@ -1,5 +1,5 @@
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
-import type { Fact } from '#shared/audit/index.ts'
+import type { AuditRecord, Fact } from '#shared/audit/index.ts'
 import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
 import type { LogMemory } from './log/memory.ts'
 import type { LogKey } from './log/sequencer.ts'
@@ -113,6 +113,8 @@ export interface Ledger {
     /** All IDs that there are of this kind, such as `grant:`. */
     ids(kind: string): Iterable<string>
   }
+  /** The record that said the newest of it, as the database shows it: what stands in it is anybody's word until `facts.holds` it. */
+  recordOf(on: Queryable, id: string): Promise<AuditRecord | undefined>
   /** Hears which facts were set, each time the log has been followed. Gives what ends it. */
   onFacts(listener: (ids: readonly string[]) => void): () => void
   /** Reads what is committed. Throws `internal` where the log was tampered with. */

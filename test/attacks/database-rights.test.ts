@@ -137,8 +137,12 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await world.sql(`create table kept_grant as select * from access_grant;
       update access_grant set who = 'somebody@example.com', login = 'nothing';
       update person set administrator = true where identity = 'zoe@example.com'`)
-    expect(await ask(removal())).toBe('conflict')
-    expect(await outcome(call(connection, api.grants.remove, { params: { id } }))).toBe('conflict')
+    const asked = await ask(removal())
+    expect(asked).toContain(`${id}: the database does not say what the audit log says of it`)
+    expect(asked).toContain('zoe@example.com as deploy on env=test')
+    expect(asked).not.toContain('somebody@example.com')
+    const changing = { params: { id }, body: bodyOf(api.grants.change, { maxLifetime: 60 }) }
+    expect(await outcome(call(connection, api.grants.change, changing))).toBe('conflict')
     expect(await ask(disabling())).toContain('unknown: the database does not say')
     await world.sql(`update access_grant g set who = k.who, login = k.login from kept_grant k where k.id = g.id;
       update person set administrator = false where identity = 'zoe@example.com'; drop table kept_grant`)
@@ -151,9 +155,44 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(shown).not.toContain('nobody@example.com')
     await world.sql(`delete from team_member where person = 'nobody@example.com'`)
     await call(connection, api.teams.removeMembers, members('crew', ['mallory@example.com']))
-    expect(await ask(removal())).toContain('zoe@example.com')
+    const shownAgain = await ask(removal())
+    expect(shownAgain).toContain('zoe@example.com as deploy on env=test')
+    expect(shownAgain).not.toContain('the database does not say')
     await call(connection, api.grants.remove, { params: { id } })
     expect(await certificate(zoe)).toBe('denied')
+  })
+
+  it('keeps no grant from its removal by hiding or altering its row, or the team that it is to; one that is not removed is there again', async () => {
+    const { connection } = world.alice
+    const [zed, ann, joy] = [
+      await enrolled('zed@example.com'),
+      await enrolled('ann@example.com'),
+      await enrolled('joy@example.com'),
+    ]
+    await call(connection, api.teams.addMembers, members('night', ['zed@example.com']))
+    const [hidden, altered, kept] = [
+      await call(connection, api.grants.add, grant('team:night')),
+      await call(connection, api.grants.add, grant('ann@example.com')),
+      await call(connection, api.grants.add, grant('joy@example.com')),
+    ]
+    const certificates = async () => [await certificate(zed), await certificate(ann), await certificate(joy)]
+    expect(await certificates()).toEqual(['done', 'done', 'done'])
+    await world.sql(`create table kept_grant as select * from access_grant;
+      create table kept_member as select * from team_member where team = 'night';
+      create table kept_team as select * from team where name = 'night';
+      delete from access_grant where id in ('${hidden.id}', '${kept.id}');
+      update access_grant set login = 'root', who = 'joy@example.com' where id = '${altered.id}';
+      delete from team_member where team = 'night'; delete from team where name = 'night'`)
+    for (const { id } of [hidden, altered])
+      expect(await outcome(call(connection, api.grants.remove, { params: { id } }))).toBe('done')
+    await world.sql(`insert into team select * from kept_team; insert into team_member select * from kept_member;
+      delete from access_grant where id = '${altered.id}';
+      insert into access_grant select * from kept_grant on conflict do nothing;
+      drop table kept_grant, kept_member, kept_team`)
+    await change()
+    expect(await certificates()).toEqual(['denied', 'denied', 'done'])
+    expect(await outcome(call(connection, api.grants.remove, { params: { id: hidden.id } }))).toBe('not-found')
+    await world.sql(`delete from access_grant where id in ('${hidden.id}', '${altered.id}')`)
   })
 
   it('takes no removal of a grant, member or host back by a trigger that swallows it', async () => {

@@ -1,0 +1,90 @@
+import type { Ledger } from '#server/ledger/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { type Line, schemas } from '#shared/api/index.ts'
+import { grantText } from '#shared/grant-text.ts'
+import { isPersonIdentity, parseTeamName } from '#shared/names.ts'
+import { type ChangeDeps, change, noSuchGrant } from './changes.ts'
+import { givenTo, grantFact, grantId, membersOf } from './facts.ts'
+import type { By, NewGrant } from './port.ts'
+import { deleteGrant, selectGrant, selectMembers } from './records.ts'
+import { personSubject } from './snapshot.ts'
+
+/**
+ * Takes a grant away that the log has, whatever became of its row: one that is hidden now would come back when it is put back. See
+ * the door.
+ */
+export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<NewGrant | undefined> {
+  const { ledger, store } = deps
+  // Whose it is never changes; and it was recorded, so the log vouches for it.
+  const [row] = await ledger.vouched(
+    async () => {
+      const row = await selectGrant(store, id)
+      return row?.id === id ? [row] : []
+    },
+    row => [grantFact(row)],
+  )
+  if (!row && !ledger.facts.has(grantId(id))) throw noSuchGrant(id)
+  const said = row ?? (await recordedGrant(ledger, store, id))
+  await change(deps, 'grant remove', holdersOf(ledger, said?.who), by, async t => {
+    // By the log: a trigger may keep the row, which counts for nothing from now on.
+    if (!(await deleteGrant(t, id)) && !ledger.facts.has(grantId(id))) throw noSuchGrant(id)
+    const details = {
+      ...(said ? { ...givenTo(said), words: `grant ${id}: ${grantText(said)}` } : {}),
+      ...(row ? {} : { row: 'hidden or altered' }),
+    }
+    await ledger.appendIn(t, [
+      { ...by, kind: 'grant-removed', target: id, details, facts: [{ id: grantId(id), is: null }] },
+    ])
+  })
+  return said
+}
+
+/** Of somebody or a team: those too whom the log has in the team and the database does not show. Where nobody knows whose it is: everybody. */
+function holdersOf({ facts }: Pick<Ledger, 'facts'>, who: string | undefined): Parameters<typeof change>[2] {
+  if (who === undefined) return { changes: async () => [...facts.ids(personSubject(''))] }
+  if (isPersonIdentity(who)) return { changes: [personSubject(who)] }
+  const team = parseTeamName(who.replace(/^team:/, ''), 'who')
+  return {
+    teams: [`team:${team}`],
+    // A new statement sees the members as they are under the team's lock.
+    changes: async t => [...((await selectMembers(t, team)) ?? []), ...membersOf(facts.ids, team)].map(personSubject),
+  }
+}
+
+/** What a grant gives that the database does not show as the log has it, by its record: `undefined` where that is not shown either. */
+async function recordedGrant(
+  { recordOf, facts }: Pick<Ledger, 'recordOf' | 'facts'>,
+  on: Queryable,
+  id: string,
+): Promise<NewGrant | undefined> {
+  const details = (await recordOf(on, grantId(id)))?.details
+  if (typeof details !== 'object' || details === null) return undefined
+  // Beside what it gives there are words for whoever reads the log.
+  const { words: _, before: __, ...said } = { words: undefined, before: undefined, ...details }
+  const grant = schemas.newGrant.safeParse({ kind: 'role' in said ? 'role' : 'login', ...said }).data
+  // The text is the database's word; what it says is the log's where this holds.
+  return grant && facts.holds({ id: grantId(id), is: givenTo(grant) }) ? grant : undefined
+}
+
+/** What is taken away, for whoever is to touch a passkey for it. */
+export async function removalInWords(
+  ledger: Pick<Ledger, 'facts' | 'recordOf'>,
+  on: Queryable,
+  id: string,
+): Promise<Line[]> {
+  const row = await selectGrant(on, id)
+  if (row?.id === id && ledger.facts.holds(grantFact(row)))
+    return [
+      { name: 'It gives', value: grantText(row) },
+      { name: 'Made by', value: `${row.createdBy}, ${row.createdAt}` },
+    ]
+  if (!ledger.facts.has(grantId(id))) throw noSuchGrant(id)
+  const said = await recordedGrant(ledger, on, id)
+  return [
+    { name: 'Grant', value: `${id}: the database does not say what the audit log says of it` },
+    {
+      name: 'It gives',
+      value: said ? grantText(said) : 'unknown: the database does not show the record of it either',
+    },
+  ]
+}
