@@ -7,6 +7,7 @@ import { addInWords, changeHost, changeInWords } from './change-host.ts'
 import { hostFact, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
+import { viewsOf } from './join-remarks.ts'
 import { addHost, noSuchHost, removeHost } from './name-host.ts'
 import type { Hosts, HostsDeps, LivingHost } from './port.ts'
 import {
@@ -20,7 +21,6 @@ import {
   setConnected,
   setInForce,
   setOpened,
-  viewOf,
 } from './records.ts'
 import { HostSnapshot } from './snapshot.ts'
 import { HostClocks } from './streams/clocks.ts'
@@ -176,12 +176,12 @@ export function createHosts(given: HostsDeps): Hosts {
       return added
     },
     async list() {
-      return (await vouchedHosts(deps)).map(row => viewOf(row, now()))
+      return viewsOf(deps, await vouchedHosts(deps))
     },
     async show(name) {
-      const [row] = await vouchedHost(deps, name)
-      if (!row) throw noSuchHost(name)
-      return viewOf(row, now())
+      const [host] = await viewsOf(deps, await vouchedHost(deps, name))
+      if (!host) throw noSuchHost(name)
+      return host
     },
     async remove(name, by, from) {
       const removed = await removeHost(deps, name, by, from)

@@ -4,7 +4,7 @@ import { StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
-import { type HostName, type Place, parseHostName } from '#shared/names.ts'
+import { type HostName, type Place, parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { goneHost, hostFact, hostId, hostNameFacts, idOfName, isNameTaken, tokenFact } from './facts.ts'
 import type { DecidedIn, HostsDeps, HostView, NewHost } from './port.ts'
 import {
@@ -38,6 +38,8 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
   const id = `host_${toBase64Url(deps.random(16))}`
   const secret = toBase64Url(deps.random(32))
+  const maker = by.actor.kind === 'person' ? parsePersonIdentity(by.actor.identity, 'actor') : undefined
+  const token = { hash: hashOf(secret), host: id, endsAt, maker }
   try {
     await deps.ledger.follow()
     await deps.act(by, { name: 'host add' }, async t => {
@@ -48,7 +50,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
       const hidden = [name, ...aliases].find(each => isNameTaken(deps.ledger.facts, each))
       if (hidden !== undefined) throw taken({ name: hidden, host: hidden })
       await insertHost(t, id, host, at)
-      await insertToken(t, { hash: hashOf(secret), host: id, at, endsAt })
+      await insertToken(t, { ...token, at })
       const details = {
         ...(aliases.length > 0 ? { aliases: [...aliases] } : {}),
         labels: { ...host.labels },
@@ -63,11 +65,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
           target: name,
           decision: 'allow',
           details,
-          facts: [
-            hostFact({ ...host, id }),
-            ...hostNameFacts({ id, name, aliases }),
-            tokenFact({ hash: hashOf(secret), host: id, endsAt }),
-          ],
+          facts: [hostFact({ ...host, id }), ...hostNameFacts({ id, name, aliases }), tokenFact(token)],
         },
       ])
     })
@@ -80,8 +78,8 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const row = await selectByName(deps.store, name)
   if (!row) throw new KeymanError('conflict', `${name} was removed again meanwhile`)
   const view: HostView = viewOf(row, deps.now())
-  const token = formatJoinToken({ url: deps.machinesUrl, fingerprint: deps.rootFingerprint(), name, secret })
-  return { host: view, token, endsAt, command: JOIN_COMMAND }
+  const text = formatJoinToken({ url: deps.machinesUrl, fingerprint: deps.rootFingerprint(), name, secret })
+  return { host: view, token: text, endsAt, command: JOIN_COMMAND }
 }
 
 /** Everything that the host needs stands in the token, which goes in by standard input: so no data stands in the command. */

@@ -1,8 +1,8 @@
 import type { z } from 'zod'
 import type { By, SelectableHost } from '#server/access/index.ts'
 import type { IssuedClientCertificate, Krl } from '#server/authority/index.ts'
-import type { Act, HostCaller } from '#server/identity/index.ts'
-import type { Ledger } from '#server/ledger/index.ts'
+import type { Act, HostCaller, Role } from '#server/identity/index.ts'
+import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { api, hostStream, Line, schemas } from '#shared/api/index.ts'
 import type { LoginKeyType } from '#shared/login-key-types.ts'
@@ -40,7 +40,7 @@ export type HostsDeps = {
     Ledger,
     | 'append'
     | 'appendIn'
-    | 'bumpEpochs'
+    | 'takeEpochs'
     | 'readEpochs'
     | 'checkpoint'
     | 'consistencyProof'
@@ -69,6 +69,14 @@ export type HostsDeps = {
   readonly assertFits: (host: SelectableHost) => void
   /** `access.places.assertIsThere`: throws `not-found`. */
   readonly assertIsThere: (place: Place) => void
+  /** `access.may`: whether this person may add a host there at the moment. */
+  readonly mayAdd: (maker: PersonIdentity, place: Place | undefined) => boolean
+  /** `access.requireRole` for that. Throws `denied`, and the try is recorded. */
+  readonly roleToAdd: (
+    maker: PersonIdentity,
+    place: Place | undefined,
+    by: Pick<Entry, 'actor' | 'requestId' | 'from'>,
+  ) => Promise<Role>
   /** `authority.currentKrl`. */
   readonly currentKrl: () => Promise<Krl>
   /** The signed bundle in force, and those before it that changed the root, oldest first. */
@@ -175,7 +183,7 @@ export interface Hosts {
   }>
   /** What a name stands for, as the rows say it now, for whoever is to touch a passkey for it; what becomes of it by a change. Throws as that does. */
   words(on: Queryable, name: HostName, change?: HostChange): Promise<Line[]>
-  /** Exchanges a join token, once. Throws `denied` or `expired`. */
+  /** Exchanges a join token, once, while whoever added the host may still do so. Throws `denied` or `expired`. */
   join(
     request: JoinRequest,
     by: { readonly requestId: string; readonly from: string },

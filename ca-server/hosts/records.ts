@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, isNotNull, isNull, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import { builder, eachRow, type Queryable, recordset, rows, run } from '#server/store/index.ts'
 import type { LoginKeyType } from '#shared/login-key-types.ts'
-import type { HostName } from '#shared/names.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
 import type { Finding, HostView, NewHost } from './port.ts'
 import { host, hostChange, joinToken } from './tables.ts'
@@ -138,23 +138,50 @@ export async function updateHost(
   await run(t, changed.where(and(eq(host.id, id), isLiving)))
 }
 
-export async function insertToken(
-  t: Queryable,
-  token: { hash: Uint8Array; host: string; at: Date; endsAt: Date },
-): Promise<void> {
-  const { hash, host, at, endsAt } = token
-  await run(t, builder.insert(joinToken).values({ hash, host, createdAt: at, endsAt }))
+/** `host`: its ID. `maker`: the person who added it, where it was one and the token says so. */
+export type TokenRow = {
+  readonly hash: Uint8Array
+  readonly host: string
+  readonly endsAt: Date
+  readonly used: boolean
+  readonly maker: PersonIdentity | undefined
+}
+const toToken = ({ hash, host, endsAt, usedAt, madeBy }: typeof joinToken.$inferSelect): TokenRow => ({
+  hash,
+  host,
+  endsAt,
+  used: usedAt !== null,
+  maker: madeBy ?? undefined,
+})
+
+export async function insertToken(t: Queryable, token: Omit<TokenRow, 'used'> & { readonly at: Date }): Promise<void> {
+  const { hash, host, at, endsAt, maker } = token
+  await run(t, builder.insert(joinToken).values({ hash, host, createdAt: at, endsAt, madeBy: maker ?? null }))
 }
 
 /** What a token is for, used or not; `undefined` for one that was never given or whose host was removed. */
 export async function selectToken(
   q: Queryable,
   hash: Uint8Array,
-): Promise<{ host: HostRow; endsAt: Date; used: boolean } | undefined> {
+): Promise<(Omit<TokenRow, 'host'> & { readonly host: HostRow }) | undefined> {
   const [token] = await rows(q, builder.select().from(joinToken).where(eq(joinToken.hash, hash)))
   if (token === undefined) return undefined
   const [row] = await rows(q, living(eq(host.id, token.host)))
-  return row && { host: toHost(row), endsAt: token.endsAt, used: token.usedAt !== null }
+  return row && { ...toToken(token), host: toHost(row) }
+}
+
+/** Of the hosts with these IDs. */
+export async function selectTokensOf(q: Queryable, ids: readonly string[]): Promise<TokenRow[]> {
+  if (ids.length === 0) return []
+  const wanted = recordset(
+    'wanted',
+    { host: joinToken.host },
+    ids.map(host => ({ host })),
+  )
+  const isWanted = sql`${joinToken.host} in (select ${wanted.fields.host} from ${wanted.from})`
+  return (await eachRow(q, builder.select().from(joinToken).where(isWanted))).flatMap(({ row }) =>
+    row ? [toToken(row)] : [],
+  )
 }
 
 const isUnused = isNull(joinToken.usedAt)

@@ -24,7 +24,7 @@ const factsOfRecord = z.looseObject({
     session: z.string().optional(),
     consent: z.string().optional(),
   }),
-  /** By whose invitation somebody was enrolled. */
+  /** By whose invitation somebody was enrolled, or a host joined. */
   details: z.looseObject({ invitedBy: z.string().optional() }).optional(),
   /** IDs of the passkeys that a yes to somebody who was reset is a yes to. */
   confirmed: z.array(z.string()).optional(),

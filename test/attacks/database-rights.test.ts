@@ -323,6 +323,14 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
       outcome(call(world.stranger, api.hostSelf.join, { body: await joinBody(world.stranger, token, newKeys()) }))
     expect(await join('A'.repeat(43))).toBe('denied')
     await world.tells(/join-token:\S+ in the database is not what the audit log says/)
+    // Nor is one somebody else's, or nobody's: whoever made it may have lost what it takes.
+    const maker = (who: string) =>
+      world.sql(`update join_token set made_by = ${who} where hash = $1`, [hashOf(`keyman-join-v1\n${secret}`)])
+    for (const who of ["'bob@example.com'", 'null']) {
+      await maker(who)
+      expect(await join(secret)).toBe('denied')
+    }
+    await maker("'alice@example.com'")
     expect(await join(secret)).toBe('done')
   })
 

@@ -18,7 +18,9 @@ import {
 import { Authenticator } from '#test/support/people/authenticator.ts'
 import {
   type AttackWorld,
+  addHost,
   bodyOf,
+  joinBody,
   openAttackWorld,
   outcome,
   refusal,
@@ -122,6 +124,28 @@ describe('an invitation', () => {
     await call(world.alice.connection, api.persons.uninvite, { params: { id } })
     await expect(enrol(world.server, link, 'late@example.com')).rejects.toThrow('expired')
     expect(await outcome(call(world.alice.connection, api.persons.uninvite, { params: { id } }))).toBe('not-found')
+  })
+})
+
+describe('a join token', () => {
+  it('by somebody who is revoked, or disabled, before it is used: good no more; one that they make after it is, as is one of another', async () => {
+    const session = await logIn(
+      world.server,
+      await inviteAndEnrol(world.server, world.alice, 'una@example.com', { owner: true }),
+    )
+    const join = async (secret: string) =>
+      outcome(call(world.stranger, api.hostSelf.join, { body: await joinBody(world.stranger, secret) }))
+    const add = async (alice: ApiSession, name: string) => (await addHost({ alice }, `${name}.keyman.localhost`)).secret
+    const [revoked, others] = [await add(session, 'una1'), await add(world.alice, 'una2')]
+    await call(world.alice.connection, api.revocations.create, {
+      body: bodyOf(api.revocations.create, { target: { person: 'una@example.com' }, wait: 0 }),
+    })
+    expect([await join(revoked), await join(others)]).toEqual(['denied', 'done'])
+    const again = await logIn(world.server, session.person)
+    const [after, disabled] = [await add(again, 'una3'), await add(again, 'una4')]
+    expect(await join(after)).toBe('done')
+    await call(world.alice.connection, api.persons.disable, { params: { identity: 'una@example.com' } })
+    expect(await join(disabled)).toBe('denied')
   })
 })
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type CallInput, call } from '#cli/server/client.ts'
 import { ACTIONS, allRoutes, api, type Route } from '#shared/api/index.ts'
+import { parseJoinToken } from '#shared/join-token.ts'
 import { parseHostName, parsePlace } from '#shared/names.ts'
 import { type ApiSession, inviteAndEnrol, logIn, page, pageCall, touchedPage } from '#test/support/people/api-person.ts'
 import { Authenticator } from '#test/support/people/authenticator.ts'
@@ -8,6 +9,7 @@ import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
 import {
   type AttackWorld,
   bodyOf,
+  joinBody,
   joinHost,
   machineCall,
   openAttackWorld,
@@ -305,5 +307,55 @@ describe('a project', () => {
     await remove()
     expect(await outcome(as(world.alice, api.hosts.add, host('shop2', 'shop')))).toBe('not-found')
     expect(await outcome(give('bob@example.com', 'viewer', 'shop'))).toBe('not-found')
+  })
+})
+
+describe('somebody who may add hosts', () => {
+  const join = async (secret: string) =>
+    call(world.stranger, api.hostSelf.join, { body: await joinBody(world.stranger, secret) })
+  const shown = (name: string) => as(world.alice, api.hosts.show, { params: { name: `${name}.keyman.localhost` } })
+  const added = async (who: ApiSession, name: string, where?: string) =>
+    parseJoinToken((await as(who, api.hosts.add, host(name, where))).token).secret
+
+  it('loses with the role the join tokens that they made: good no more, recorded, and shown; again good with the role', async () => {
+    const lou = await newcomer('lou@example.com')
+    const { id } = await give('lou@example.com', 'operator')
+    const [early, late] = [await added(lou, 'lou1'), await added(lou, 'lou2')]
+    expect(await outcome(join(early))).toBe('done')
+    await as(world.alice, api.grants.remove, { params: { id } })
+    expect(await refusal(join(late))).toMatchObject({
+      code: 'denied',
+      message: expect.stringContaining('the join token of lou2.keyman.localhost is good no more'),
+      hint: expect.stringContaining('keyman host remove lou2.keyman.localhost, then keyman host add'),
+    })
+    const { records } = await as(world.alice, api.auditTrail.list, { query: { kind: 'denied', limit: 1 } })
+    expect(JSON.parse(records.at(-1)?.record ?? '{}')).toMatchObject({
+      actor: { kind: 'host', name: 'lou2.keyman.localhost' },
+      target: 'host.add',
+      reason: expect.stringContaining('lou@example.com has no role'),
+    })
+    expect((await shown('lou2')).message).toMatch(/^whoever made its join token may not add hosts there any more/)
+    const { hosts } = await as(world.alice, api.hosts.list, {})
+    const remarked = hosts.filter(({ name, message }) => name.startsWith('lou') && message !== undefined)
+    expect(remarked.map(({ name }) => name)).toEqual(['lou2.keyman.localhost'])
+    // A flood of tries is no flood of records.
+    const tries = await Promise.all(Array.from({ length: 40 }, () => outcome(join(late))))
+    expect(new Set(tries)).toEqual(new Set(['denied', 'too-many-requests']))
+    await give('lou@example.com', 'operator')
+    expect((await shown('lou2')).message).toBe(undefined)
+  })
+
+  it('in one place adds none elsewhere by a host that is moved there, whose role it was; in that place it joins', async () => {
+    const gil = await newcomer('gil@example.com')
+    await give('gil@example.com', 'editor', 'payments')
+    const [moved, stays] = [await added(gil, 'gil1', 'payments/prod'), await added(gil, 'gil2', 'payments/prod')]
+    const change = (name: string, where: string) =>
+      as(world.alice, api.hosts.change, {
+        params: { name: `${name}.keyman.localhost` },
+        body: bodyOf(api.hosts.change, { in: parsePlace(where, 'in') }),
+      })
+    await change('gil1', 'web')
+    await change('gil2', 'payments/dev')
+    expect([await outcome(join(moved)), await outcome(join(stays))]).toEqual(['denied', 'done'])
   })
 })

@@ -29,6 +29,9 @@ export async function hostsBeside(
     principalsFor: host => access.principalsFor(host),
     assertFits: host => access.assertFits(host),
     assertIsThere: place => access.places.assertIsThere(place),
+    mayAdd: (identity, place) => access.may({ kind: 'person', identity }, { action: 'host.add', in: place }),
+    roleToAdd: (identity, place, by) =>
+      access.requireRole({ kind: 'person', identity }, () => [{ action: 'host.add', in: place }], by),
     currentKrl: () => authority.currentKrl(),
     trustBundles: async () =>
       (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),

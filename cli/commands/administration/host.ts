@@ -58,7 +58,7 @@ usage: keyman host show NAME [--json]`,
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
       if (host.agent) print(`  agent      ${shown(host.agent)}`)
       if (host.sshd) print(`  sshd       ${shown(host.sshd)}`)
-      if (host.message) print(`  says       ${shown(host.message)}`)
+      if (host.message) print(`  ${host.state === 'invited' ? 'joins      ' : 'says       '}${shown(host.message)}`)
       for (const { about, message, fingerprints = [] } of host.findings ?? []) {
         print(`  ${ABOUT[about]}${shown(message)}`)
         for (const fingerprint of fingerprints) print(`             ${shown(fingerprint)}`)
