@@ -16,6 +16,24 @@ export function isAddressRange(text: string): boolean {
   return bytes.every((byte, i) => (byte & (0xff >> Math.min(8, Math.max(0, Number(bits) - 8 * i)))) === 0)
 }
 
+/** An IPv4 address in the form of IPv6, `::ffff:192.0.2.7` (RFC 4291 section 2.5.5.2). */
+export const isMappedV4 = (bytes: Uint8Array): boolean =>
+  bytes.length === 16 &&
+  bytes.subarray(0, 10).every(byte => byte === 0) &&
+  bytes.subarray(10, 12).every(byte => byte === 0xff)
+
+/** The one text of an address: of IPv6 that of RFC 5952 section 4, the longest run of zeros as `::`, the first of two. */
+export function ipAddressText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.')
+  const text = Array.from({ length: 8 }, (_, i) => groupAt(bytes, i).toString(16)).join(':')
+  const [longest, ...others] = text.matchAll(/\b0(:0)+\b/g)
+  if (!longest) return text
+  const { 0: zeros, index } = others.reduce((a, b) => (b[0].length > a[0].length ? b : a), longest)
+  return `${text.slice(0, index).replace(/:$/, '')}::${text.slice(index + zeros.length).replace(/^:/, '')}`
+}
+
+const groupAt = (bytes: Uint8Array, i: number): number => ((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)
+
 function parseV4(text: string): Uint8Array | undefined {
   const parts = text.split('.')
   if (parts.length !== 4 || !parts.every(part => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) < 256))
@@ -61,6 +79,5 @@ function groups(text: string, mayEndInV4: boolean): number[] | undefined {
 export function addressKey(address: string): string {
   const bytes = address.includes(':') ? parseIpAddress(address.split('%')[0] ?? '') : undefined
   if (!bytes) return address
-  const isMapped = bytes.subarray(0, 10).every(byte => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff
-  return isMapped ? bytes.subarray(12).join('.') : `${bytes.subarray(0, 8).toHex()}/64`
+  return isMappedV4(bytes) ? bytes.subarray(12).join('.') : `${bytes.subarray(0, 8).toHex()}/64`
 }
