@@ -67,3 +67,18 @@ test('a role says which, and where', () => {
   expect(() => role({ role: 'viewer' })).toThrow('of a project or environment')
   expect(() => role({ role: 'auditor', in: 'payments' })).toThrow('of the organisation')
 })
+
+test('no field of names for TLS certificates changes without the words', () => {
+  const names = (more: object = {}) => {
+    const base = { kind: 'names', id: 'grant_0123456789', who: 'team:sre', profile: 'server', wildcards: false }
+    const made = { createdAt: '2026-12-01T00:00:00.000Z', createdBy: 'root@example.com' }
+    const whole = { ...base, ...made, names: ['*.example.com', '10.0.0.0/8'], maxLifetime: 90 * 86_400, ...more }
+    return grantText(schemas.grant.parse(whole))
+  }
+  expect(names()).toBe(
+    'team:sre the names *.example.com 10.0.0.0/8 for server certificates on the organisation for at most 90d',
+  )
+  const changes = [{ who: 'team:ops' }, { names: ['*.example.com'] }, { profile: 'both' }, { wildcards: true }]
+  const others = [{ maxLifetime: 60 }, { in: 'payments' }, { endsAt: '2027-01-01T00:00:00.000Z' }]
+  expect(new Set([{}, ...changes, ...others].map(more => names(more))).size).toBe(8)
+})

@@ -59,10 +59,28 @@ export function grantText(grant: GrantInWords): string {
 }
 
 /** What it gives, and where; `as deploy on env=prod for at most 8h`, `the role operator on the organisation`. */
-const givesText = (grant: GrantInWords): string =>
-  grant.kind === 'role'
-    ? `the role ${grant.role} on ${scopeText(grant.in)}`
-    : `as ${grant.login} on ${hostsText(grant.hosts)} for at most ${formatDuration(grant.maxLifetime)}`
+function givesText(grant: GrantInWords): string {
+  if (grant.kind === 'role') return `the role ${grant.role} on ${scopeText(grant.in)}`
+  if (grant.kind === 'names') return namesText(grant)
+  return `as ${grant.login} on ${hostsText(grant.hosts)} for at most ${formatDuration(grant.maxLifetime)}`
+}
+
+/** `the names *.example.com, with wildcards, for server certificates on payments/prod for at most 90d`. */
+export function namesText({ names, wildcards, profile, in: where, maxLifetime }: NamesInWords): string {
+  const how = `${wildcards ? ', with wildcards,' : ''} for ${PROFILE_TEXT[profile]} certificates`
+  return `the names ${names.join(' ')}${how} on ${scopeText(where)} for at most ${formatDuration(maxLifetime)}`
+}
+
+export const PROFILE_TEXT = { server: 'server', client: 'client', both: 'server and client' } as const
+
+/** As `shared/api` has it. */
+type NamesInWords = {
+  readonly names: readonly string[]
+  readonly wildcards: boolean
+  readonly profile: keyof typeof PROFILE_TEXT
+  readonly in?: string | undefined
+  readonly maxLifetime: number
+}
 
 type GrantInWords = { readonly who: string; readonly endsAt?: string | undefined } & (
   | {
@@ -73,4 +91,5 @@ type GrantInWords = { readonly who: string; readonly endsAt?: string | undefined
       readonly options: GrantOptionsInWords
     }
   | { readonly kind: 'role'; readonly role: string; readonly in?: string | undefined }
+  | ({ readonly kind: 'names' } & NamesInWords)
 )

@@ -5,7 +5,7 @@ import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, refuseSame, wholeSeconds } from './changes.ts'
-import { describe } from './decide.ts'
+import { describe } from './describe.ts'
 import { givenTo, grantFact } from './facts.ts'
 import type { By, Grant, GrantChange } from './port.ts'
 import { selectGrant, updateGrant } from './records.ts'
@@ -88,6 +88,10 @@ export function changedGrant(grant: Grant, { endsAt, maxLifetime, options }: Gra
         ...(forceCommand ? { forceCommand } : {}),
       },
     }
+  }
+  if (rest.kind === 'names') {
+    if (options !== undefined) throw invalid('options', 'names let nobody log in: they have no options')
+    return { ...rest, ...ends, maxLifetime: maxLifetime ?? rest.maxLifetime }
   }
   if (maxLifetime !== undefined) throw invalid('maxLifetime', 'a role has no certificate that lives for so long')
   if (options !== undefined) throw invalid('options', 'a role lets nobody log in: it has no options')

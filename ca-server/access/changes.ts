@@ -12,7 +12,7 @@ import {
   parseTeamName,
   type TeamName,
 } from '#shared/names.ts'
-import { describe } from './decide.ts'
+import { describe } from './describe.ts'
 import { givenTo, grantFact, memberFact, memberId } from './facts.ts'
 import type { By, Grant, NewGrant, SelectableHost, Team, TeamChange } from './port.ts'
 import { deleteMember, insertGrant, insertMember, selectGrantsTo, selectMembers } from './records.ts'

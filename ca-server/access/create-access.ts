@@ -16,12 +16,12 @@ import type {
   CertificateAction,
   CertificateLimits,
   Decision,
+  Given,
   Grant,
   HostCertificateAction,
   HostCertificateLimits,
   LoginAction,
   LoginLimits,
-  NewGrant,
   NoLimits,
   PersonState,
   Project,
@@ -29,6 +29,8 @@ import type {
   SelectableHost,
   Subject,
   Team,
+  TlsCertificateAction,
+  TlsCertificateLimits,
   Want,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
@@ -112,6 +114,7 @@ export function createAccess(deps: AccessDeps): Access {
   function decideNow(subject: Subject, action: LoginAction): Decision<LoginLimits>
   function decideNow(subject: Subject, action: HostCertificateAction): Decision<HostCertificateLimits>
   function decideNow(subject: Subject, action: RoleAction): Decision<NoLimits>
+  function decideNow(subject: Subject, action: TlsCertificateAction): Decision<TlsCertificateLimits>
   function decideNow(subject: Subject, action: Action): Decision
   function decideNow(subject: Subject, action: Action): Decision {
     return decide(current(), deps.now(), subject, action)
@@ -128,9 +131,9 @@ export function createAccess(deps: AccessDeps): Access {
   ]
 
   /** Of one host where that host is; of labels alone nowhere less than everywhere. */
-  function placeOf(grant: NewGrant | Grant): Place | undefined {
+  function placeOf(grant: Given): Place | undefined {
     const place = placeNamedBy(grant)
-    if (place !== undefined || grant.kind === 'role') return place
+    if (place !== undefined || grant.kind !== 'login') return place
     return 'host' in grant.hosts ? deps.hostNamed(grant.hosts.host)?.place : undefined
   }
   const contents = (place: Place) =>

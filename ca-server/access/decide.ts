@@ -1,15 +1,13 @@
-import { formatDuration } from '#shared/durations.ts'
-import { grantText, hostsText, labelsText } from '#shared/grant-text.ts'
+import { labelsText } from '#shared/grant-text.ts'
 import { selects } from '#shared/host-selector.ts'
+import { deny, describe } from './describe.ts'
 import type {
   Action,
   AllowedLogin,
   CertificateAction,
   CertificateLimits,
   Decision,
-  Deny,
   Extension,
-  Grant,
   HostCertificateAction,
   HostCertificateLimits,
   LoginAction,
@@ -18,9 +16,12 @@ import type {
   NoLimits,
   RoleAction,
   Subject,
+  TlsCertificateAction,
+  TlsCertificateLimits,
 } from './port.ts'
 import { lastsText, missing, rolesOf, roleText, wantText } from './roles.ts'
 import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot } from './snapshot.ts'
+import { tlsCertificate } from './tls-names.ts'
 
 /** Pure: may they. Everything that no rule below allows is denied, with reasons that an administrator can read. */
 
@@ -40,6 +41,12 @@ export function decide(
   action: HostCertificateAction,
 ): Decision<HostCertificateLimits>
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: RoleAction): Decision<NoLimits>
+export function decide(
+  snapshot: Snapshot,
+  now: Date,
+  subject: Subject,
+  action: TlsCertificateAction,
+): Decision<TlsCertificateLimits>
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision {
   if (action.kind === 'ssh-host-certificate') return hostCertificate(subject)
@@ -54,6 +61,8 @@ export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: 
       return login(snapshot, now, person, action)
     case 'do':
       return byRole(snapshot, now, person, action)
+    case 'tls-certificate':
+      return tlsCertificate(snapshot, now, person, action)
     default:
       return deny('this action is not known')
   }
@@ -169,11 +178,3 @@ function hostCertificate(subject: Subject): Decision<HostCertificateLimits> {
     epochs: [],
   }
 }
-
-/** `grant grant_x: deploy on env=demo for at most 8h`. */
-export const describe = (grant: Grant): string =>
-  grant.kind === 'role'
-    ? `grant ${grant.id}: ${grantText(grant)}`
-    : `grant ${grant.id}: ${grant.login} on ${hostsText(grant.hosts)} for at most ${formatDuration(grant.maxLifetime)}`
-
-const deny = (reason: string, message = reason): Deny => ({ allow: false, reasons: [reason], message })

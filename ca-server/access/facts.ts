@@ -1,13 +1,17 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
-import type { Grant, NewGrant } from './port.ts'
+import type { Given, Grant } from './port.ts'
 
 export const grantId = (id: string): string => `grant:${id}`
 export const grantFact = (grant: Grant): Fact => ({ id: grantId(grant.id), is: givenTo(grant) })
 /** Of a login as it was said before there were other kinds. */
-export function givenTo(grant: NewGrant) {
+export function givenTo(grant: Given) {
   const { who, endsAt } = grant
   if (grant.kind === 'role') return { who, role: grant.role, in: grant.in, endsAt }
+  if (grant.kind === 'names') {
+    const { profile, names, wildcards, maxLifetime } = grant
+    return { who, profile, names, wildcards, maxLifetime, in: grant.in, endsAt }
+  }
   const { login, hosts, options, maxLifetime } = grant
   return { who, login, hosts, options: { ...options }, maxLifetime, endsAt }
 }

@@ -11,6 +11,7 @@ export type {
   Decision,
   Epoch,
   Extension,
+  Given,
   Grant,
   NewGrant,
   PersonState,

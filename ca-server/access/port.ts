@@ -4,6 +4,7 @@ import type { Entry } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { ActionName, hostStream, Line, schemas } from '#shared/api/index.ts'
 import type { HostName, Labels, Login, PersonIdentity, Place, TeamName, UserPrincipal } from '#shared/names.ts'
+import type { TlsName } from '#shared/tls-names/index.ts'
 
 /** The types of this room's door, `index.ts`. */
 
@@ -12,7 +13,11 @@ export type Grant = z.infer<typeof schemas.grant>
 export type LoginGrant = Extract<Grant, { readonly kind: 'login' }>
 /** What somebody may do beside what is their own. */
 export type RoleGrant = Extract<Grant, { readonly kind: 'role' }>
+/** Which names somebody's TLS certificates may have. Nothing gives one yet. */
+export type NamesGrant = Extract<Grant, { readonly kind: 'names' }>
 export type NewGrant = z.infer<typeof schemas.newGrant>
+/** What somebody is given, whether it is so already or not. */
+export type Given = Grant | NewGrant
 export type GrantChange = z.infer<typeof schemas.grantChange>
 export type Project = z.infer<typeof schemas.project>
 export type NewProject = z.infer<typeof schemas.newProject>
@@ -51,7 +56,16 @@ export type LoginAction = { readonly kind: 'ssh-login'; readonly host: Selectabl
 export type HostCertificateAction = { readonly kind: 'ssh-host-certificate' }
 /** What takes a role: all of these. */
 export type RoleAction = { readonly kind: 'do'; readonly wants: readonly Want[] }
-export type Action = CertificateAction | LoginAction | HostCertificateAction | RoleAction
+/** `in`: the place of the service that the certificate is for, if it is in one. `lifetime`: seconds asked for; a request can only narrow. */
+export type TlsCertificateAction = {
+  readonly kind: 'tls-certificate'
+  readonly profile: TlsProfile
+  readonly names: readonly TlsName[]
+  readonly lifetime?: number
+  readonly in?: Place | undefined
+}
+export type TlsProfile = z.infer<typeof schemas.tlsProfile>
+export type Action = CertificateAction | LoginAction | HostCertificateAction | RoleAction | TlsCertificateAction
 
 /** The number of a person at the time of the decision; the ledger refuses what was decided by an older one. */
 export type Epoch = { readonly subject: string; readonly epoch: bigint }
@@ -70,12 +84,25 @@ export type CertificateLimits = {
 export type AllowedLogin = z.infer<typeof schemas.decisionAnswer>['allowed'][number]
 export type LoginLimits = { readonly logins: readonly AllowedLogin[] }
 export type HostCertificateLimits = { readonly principals: readonly HostName[]; readonly maxLifetime: number }
+export type TlsCertificateLimits = {
+  readonly profile: TlsProfile
+  /** Never empty, each once: those that were asked for, and by which grant. */
+  readonly names: readonly { readonly name: TlsName; readonly grant: string; readonly via: string }[]
+  /** Seconds; at most what was asked for. */
+  readonly maxLifetime: number
+  /** Which grant made it no longer, in words; absent where the request did. */
+  readonly limitedBy?: string
+  /** No later than this, where the first of these grants ends. */
+  readonly endsAt?: Date
+}
 export type NoLimits = Readonly<Record<never, never>>
 
 export type Allow<Limits> = { readonly allow: true; readonly limits: Limits; readonly epochs: readonly Epoch[] }
 /** `reasons` are for administrators; `message` is what the caller may read. */
 export type Deny = { readonly allow: false; readonly reasons: readonly string[]; readonly message: string }
-export type Decision<Limits = CertificateLimits | LoginLimits | HostCertificateLimits | NoLimits> = Allow<Limits> | Deny
+export type Decision<
+  Limits = CertificateLimits | LoginLimits | HostCertificateLimits | NoLimits | TlsCertificateLimits,
+> = Allow<Limits> | Deny
 
 /** The one door of decisions. Deny by default: whatever is not allowed by a rule written here is denied. */
 export interface Decide {
@@ -83,6 +110,7 @@ export interface Decide {
   (subject: Subject, action: LoginAction): Decision<LoginLimits>
   (subject: Subject, action: HostCertificateAction): Decision<HostCertificateLimits>
   (subject: Subject, action: RoleAction): Decision<NoLimits>
+  (subject: Subject, action: TlsCertificateAction): Decision<TlsCertificateLimits>
   (subject: Subject, action: Action): Decision
 }
 
@@ -175,7 +203,7 @@ export interface Access {
     inWords(place: Place): Line[]
   }
   /** Where this grant holds: whoever may read grants there may read it. */
-  placeOf(grant: NewGrant | Grant): Place | undefined
+  placeOf(grant: Given): Place | undefined
   /** See `IdentityDeps.maySend`. */
   maySend(sender: PersonIdentity, link: SentLink): boolean
 
@@ -188,7 +216,7 @@ export interface Access {
    */
   changeGrant(id: string, change: GrantChange, by: By): Promise<{ readonly before: Grant; readonly grant: Grant }>
   /** By the log, whatever became of its row. Gives what it gave, where its row or its record shows what the log says. Throws `not-found`. */
-  removeGrant(id: string, by: By): Promise<NewGrant | undefined>
+  removeGrant(id: string, by: By): Promise<Given | undefined>
   listTeams(): Promise<Team[]>
   teamsOf(person: PersonIdentity): string[]
   /** Throws `not-found` for somebody who is to be taken out and is not in it; then nothing was changed. */

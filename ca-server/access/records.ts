@@ -14,18 +14,18 @@ import { accessGrant, place, team, teamMember } from './tables.ts'
 function toGrant(row: typeof accessGrant.$inferSelect | undefined): Grant | undefined {
   if (row === undefined) return undefined
   const { id, kind, who, createdBy, endsAt } = row
-  const gives =
-    kind === 'role'
-      ? { role: row.role, in: row.place ?? undefined }
-      : {
-          login: row.login,
-          hosts: row.place === null ? row.hosts : { ...row.hosts, in: row.place },
-          options: row.options,
-          maxLifetime: row.maxLifetime,
-        }
   const ends = endsAt === null ? {} : { endsAt: endsAt.toISOString() }
   const made = { createdAt: row.createdAt.toISOString(), createdBy }
-  return schemas.grant.safeParse({ id, kind, who, ...gives, ...ends, ...made }).data
+  return schemas.grant.safeParse({ id, kind, who, ...given(row), ...ends, ...made }).data
+}
+
+function given({ kind, place, ...row }: typeof accessGrant.$inferSelect): object {
+  const where = place ?? undefined
+  if (kind === 'role') return { role: row.role, in: where }
+  const { profile, names, wildcards, maxLifetime } = row
+  if (kind === 'names') return { profile, names, wildcards, maxLifetime, in: where }
+  const hosts = where === undefined ? row.hosts : { ...row.hosts, in: where }
+  return { login: row.login, hosts, options: row.options, maxLifetime }
 }
 
 const grants = () => builder.select().from(accessGrant)
@@ -78,13 +78,20 @@ export async function insertGrant(t: Queryable, grant: Grant): Promise<void> {
 /** What can be changed of it. */
 export async function updateGrant(t: Queryable, grant: Grant): Promise<void> {
   const endsAt = grant.endsAt === undefined ? null : new Date(grant.endsAt)
-  const limits = grant.kind === 'login' ? { maxLifetime: grant.maxLifetime, options: grant.options } : {}
+  const limits = {
+    ...('maxLifetime' in grant ? { maxLifetime: grant.maxLifetime } : {}),
+    ...('options' in grant ? { options: grant.options } : {}),
+  }
   const changed = builder.update(accessGrant).set({ endsAt, ...limits })
   await run(t, changed.where(eq(accessGrant.id, grant.id)))
 }
 
 function columnsOf(grant: Grant) {
   if (grant.kind === 'role') return { role: grant.role, place: grant.in ?? null }
+  if (grant.kind === 'names') {
+    const { profile, names, wildcards, maxLifetime } = grant
+    return { profile, names, wildcards, maxLifetime, place: grant.in ?? null }
+  }
   const { login, hosts, options, maxLifetime } = grant
   // The place is a column, which the database keeps from being taken away.
   const { in: where = null, ...selector } = { in: undefined, ...hosts }

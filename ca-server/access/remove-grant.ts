@@ -5,7 +5,7 @@ import { grantText } from '#shared/grant-text.ts'
 import { isPersonIdentity, parseTeamName } from '#shared/names.ts'
 import { type ChangeDeps, change, noSuchGrant } from './changes.ts'
 import { givenTo, grantFact, grantId, membersOf } from './facts.ts'
-import type { By, NewGrant } from './port.ts'
+import type { By, Given } from './port.ts'
 import { deleteGrant, selectGrant, selectMembers } from './records.ts'
 import { personSubject } from './snapshot.ts'
 
@@ -13,7 +13,7 @@ import { personSubject } from './snapshot.ts'
  * Takes a grant away that the log has, whatever became of its row: one that is hidden now would come back when it is put back. See
  * the door.
  */
-export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<NewGrant | undefined> {
+export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise<Given | undefined> {
   const { ledger, store } = deps
   // Whose it is never changes; and it was recorded, so the log vouches for it.
   const [row] = await ledger.vouched(
@@ -56,7 +56,7 @@ async function recordedGrant(
   { recordOf, facts }: Pick<Ledger, 'recordOf' | 'facts'>,
   on: Queryable,
   id: string,
-): Promise<NewGrant | undefined> {
+): Promise<Given | undefined> {
   const details = (await recordOf(on, grantId(id)))?.details
   if (typeof details !== 'object' || details === null) return undefined
   // Beside what it gives there are words for whoever reads the log.

@@ -1,7 +1,7 @@
 import { ROLES, type RoleName } from '#shared/api/index.ts'
 import { scopeText } from '#shared/grant-text.ts'
 import { isPersonIdentity, isWithin, type PersonIdentity, type Place } from '#shared/names.ts'
-import type { Grant, NewGrant, Want } from './port.ts'
+import type { Given, Want } from './port.ts'
 import { isLive, type KnownPerson, type Snapshot } from './snapshot.ts'
 
 /** Pure: what roles let somebody do, and where. */
@@ -65,7 +65,7 @@ export function powersOf(snapshot: Snapshot, who: PersonIdentity | `team:${strin
 }
 
 /** What somebody gives who gives this. */
-export const givenBy = (grant: Grant | NewGrant): Want[] =>
+export const givenBy = (grant: Given): Want[] =>
   grant.kind === 'role' ? allOf({ role: grant.role, in: grant.in, until: endOf(grant.endsAt) }) : []
 
 export const wantText = ({ action, in: where, until }: Want): string =>

@@ -1,5 +1,5 @@
 import type { PersonIdentity, Place } from '#shared/names.ts'
-import type { Grant, LoginGrant, NewGrant, PersonState, RoleGrant, Team } from './port.ts'
+import type { Given, Grant, LoginGrant, NamesGrant, PersonState, RoleGrant, Team } from './port.ts'
 import type { PlaceRow } from './records.ts'
 
 /** Pure: what decisions read, as it stood at one moment; a new one replaces it whole. */
@@ -11,6 +11,7 @@ export type Snapshot = {
   /** By `who`: a person's identity, or `team:NAME`. */
   readonly grantsTo: ReadonlyMap<string, readonly LoginGrant[]>
   readonly rolesTo: ReadonlyMap<string, readonly RoleGrant[]>
+  readonly namesTo: ReadonlyMap<string, readonly NamesGrant[]>
   readonly byId: ReadonlyMap<string, Grant>
   readonly places: readonly PlaceRow[]
 }
@@ -45,27 +46,31 @@ export function makeSnapshot(rows: {
       rows.grants.filter(grant => grant.kind === 'role'),
       grant => grant.who,
     ),
+    namesTo: Map.groupBy(
+      rows.grants.filter(grant => grant.kind === 'names'),
+      grant => grant.who,
+    ),
     byId: new Map(rows.grants.map(grant => [grant.id, grant])),
     places: rows.places ?? [],
   }
 }
 
-/** The place that a grant names: where its role holds, or where its hosts are. */
-export function placeNamedBy(grant: NewGrant | Grant): Place | undefined {
-  if (grant.kind === 'role') return grant.in
+/** The place that a grant names: where its role or its names hold, or where its hosts are. */
+export function placeNamedBy(grant: Given): Place | undefined {
+  if (grant.kind !== 'login') return grant.in
   return 'in' in grant.hosts ? grant.hosts.in : undefined
 }
 
 /** The name under which the ledger keeps a person's number. */
 export const personSubject = (identity: string): string => `person:${identity}`
 
-/** The grants that count now for a person, with those of their teams. `via` is `team:NAME` or the identity. */
-export function liveGrantsOf(snapshot: Snapshot, person: KnownPerson, now: Date): LoginGrant[] {
-  const live: LoginGrant[] = []
-  for (const who of [person.identity, ...person.teams.map(team => `team:${team}`)])
-    for (const grant of snapshot.grantsTo.get(who) ?? []) if (isLive(grant, now)) live.push(grant)
-  return live
-}
+/** The logins that count now for a person, with those of their teams. */
+export const liveGrantsOf = (snapshot: Snapshot, person: KnownPerson, now: Date): LoginGrant[] =>
+  grantsTo(snapshot.grantsTo, person).filter(grant => isLive(grant, now))
+
+/** Those of a person and of their teams, ended ones too. */
+export const grantsTo = <Given>(to: ReadonlyMap<string, readonly Given[]>, person: KnownPerson): Given[] =>
+  [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who => to.get(who) ?? [])
 
 export const isLive = (grant: Pick<Grant, 'endsAt'>, now: Date): boolean =>
   grant.endsAt === undefined || Date.parse(grant.endsAt) > now.getTime()

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { type AnyPgColumn, check, pgTable, primaryKey } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
-import { integer, jsonbOf, text, textOf, timestamptz } from '#server/store/index.ts'
+import { boolean, integer, jsonbOf, text, textOf, timestamptz } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { isPersonIdentity, isPlace, isTeamName } from '#shared/names.ts'
 
@@ -56,6 +56,9 @@ export const accessGrant = pgTable(
     kind: text('kind').notNull().default(sql`'login'`),
     role: text('role'),
     place: textOf(placeName)('place').references(() => place.name),
+    names: jsonbOf(schemas.namePatterns)('names'),
+    profile: textOf(schemas.tlsProfile)('profile'),
+    wildcards: boolean('wildcards'),
   },
   table => [
     check('access_grant_max_lifetime_check', sql`${table.maxLifetime} > 0`),
@@ -63,9 +66,14 @@ export const accessGrant = pgTable(
       'access_grant_kind',
       sql`case ${table.kind}
         when 'login' then ${table.login} is not null and ${table.hosts} is not null and ${table.options} is not null
-          and ${table.maxLifetime} is not null and ${table.role} is null
+          and ${table.maxLifetime} is not null and ${table.role} is null and ${table.names} is null
+          and ${table.profile} is null and ${table.wildcards} is null
         when 'role' then ${table.role} is not null and ${table.login} is null and ${table.hosts} is null
-          and ${table.options} is null and ${table.maxLifetime} is null
+          and ${table.options} is null and ${table.maxLifetime} is null and ${table.names} is null
+          and ${table.profile} is null and ${table.wildcards} is null
+        when 'names' then ${table.names} is not null and ${table.profile} is not null and ${table.wildcards} is not null
+          and ${table.maxLifetime} is not null and ${table.role} is null and ${table.login} is null
+          and ${table.hosts} is null and ${table.options} is null
         else false end`,
     ),
   ],

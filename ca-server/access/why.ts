@@ -1,7 +1,8 @@
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
+import { tlsNameText } from '#shared/tls-names/index.ts'
 import { decide } from './decide.ts'
-import type { SelectableHost, Want, Why } from './port.ts'
+import type { SelectableHost, TlsCertificateAction, Want, Why } from './port.ts'
 import { rolesOf, rolesThatGive, roleText } from './roles.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -53,6 +54,35 @@ export function whyDo(
   const known = snapshot.persons.get(person)
   const roles = known ? rolesThatGive(rolesOf(snapshot, known, now), want).map(roleText) : []
   return { action: want.action, allowed: true, roles, reasons: [] }
+}
+
+/** The same of a TLS certificate: by which grant each of its names is given, for how long, and which of them made it no longer. */
+export function whyNames(
+  snapshot: Snapshot,
+  now: Date,
+  {
+    asker,
+    person,
+    action,
+  }: {
+    readonly asker: PersonIdentity
+    readonly person: PersonIdentity
+    readonly action: TlsCertificateAction
+  },
+) {
+  const looks = mayExplain(snapshot, now, asker)
+  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
+  const decision = decide(snapshot, now, { kind: 'person', identity: person }, action)
+  if (!decision.allow)
+    return { allowed: false, names: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] } as const
+  const { names, maxLifetime, limitedBy } = decision.limits
+  return {
+    allowed: true,
+    names: names.map(({ name, grant, via }) => `${tlsNameText(name)} by ${grant} to ${via}`),
+    maxLifetime,
+    limitedBy: limitedBy ?? 'what was asked for',
+    reasons: [],
+  } as const
 }
 
 const mayExplain = (snapshot: Snapshot, now: Date, asker: PersonIdentity) =>

@@ -105,7 +105,10 @@ export function patternText(pattern: NamePattern): string {
 
 const SHOWN = 8
 
-/** `the name db.other.example.com is covered by no pattern of the grant …: *.payments.example.com covers …`; `undefined` where one does. */
+/**
+ * Of a name, the end of `db.other.example.com is …`: `covered by no pattern of the grant …: *.payments.example.com covers one label
+ * below payments.example.com`. `undefined` where one covers it.
+ */
 export function refusal(
   name: TlsName,
   given: readonly { readonly by: string; readonly patterns: readonly NamePattern[] }[],
@@ -113,7 +116,7 @@ export function refusal(
   if (given.some(({ patterns }) => patterns.some(pattern => covers(pattern, name)))) return undefined
   const told = given.map(({ by, patterns }) => `${by}: ${some(patterns.map(patternText), ', ')}`)
   const why = told.length === 0 ? 'any grant' : some(told, '; nor of ')
-  return `the name ${tlsNameText(name)} is covered by no pattern of ${why}`
+  return `covered by no pattern of ${why}`
 }
 
 const some = (all: readonly string[], between: string): string =>

@@ -1,4 +1,4 @@
-import type { Access, Grant, NewGrant } from '#server/access/index.ts'
+import type { Access, Given, Grant } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
@@ -42,7 +42,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
   /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. A role lets nobody in. */
   const told = async (
     query: { readonly wait: number },
-    given: readonly NewGrant[],
+    given: readonly Given[],
     persons: () => Promise<readonly PersonIdentity[]>,
   ) => {
     const grants = given.filter(grant => grant.kind === 'login')
@@ -131,7 +131,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
 }
 
 /** `undefined` where one of them has none. */
-function lastEnd(grants: readonly NewGrant[]): Date | undefined {
+function lastEnd(grants: readonly Given[]): Date | undefined {
   const ends = grants.map(({ endsAt }) => (endsAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(endsAt)))
   const last = Math.max(...ends)
   return Number.isFinite(last) ? new Date(last) : undefined

@@ -1,10 +1,10 @@
 import type { z } from 'zod'
 import type { hostSelector } from '#shared/api/fields.ts'
-import { api, ROLES } from '#shared/api/index.ts'
+import { api, ROLES, type schemas } from '#shared/api/index.ts'
 import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { grantText, hostsText, optionsText, scopeText } from '#shared/grant-text.ts'
+import { grantText, hostsText, namesText, optionsText, scopeText } from '#shared/grant-text.ts'
 import { selects } from '#shared/host-selector.ts'
 import { parsePlace, printable } from '#shared/names.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
@@ -30,9 +30,7 @@ usage: keyman grant list [--json]`,
       const rows = answer.grants.map(grant => [
         grant.id,
         grant.who,
-        ...(grant.kind === 'login'
-          ? [`login ${grant.login}`, hostsText(grant.hosts), formatDuration(grant.maxLifetime)]
-          : [`role ${grant.role}`, scopeText(grant.in), '-']),
+        ...given(grant),
         grant.endsAt ? local(grant.endsAt) : '-',
         grant.kind === 'login' ? optionsText(grant.options) : '',
       ])
@@ -41,6 +39,14 @@ usage: keyman grant list [--json]`,
     return EXIT.done
   },
 })
+
+/** What it gives, on what, and for how long at most. */
+function given(grant: z.infer<typeof schemas.grant>): string[] {
+  if (grant.kind === 'role') return [`role ${grant.role}`, scopeText(grant.in), '-']
+  const max = formatDuration(grant.maxLifetime)
+  if (grant.kind === 'names') return [`names ${grant.names.join(' ')}`, scopeText(grant.in), max]
+  return [`login ${grant.login}`, hostsText(grant.hosts), max]
+}
 
 const show = command({
   help: `keyman grant show: one grant, with all that it gives
@@ -59,7 +65,8 @@ usage: keyman grant show ID [--json]`,
         print(`  on        ${hostsText(grant.hosts)}`)
         print(`  for       ${formatDuration(grant.maxLifetime)} at most, a certificate`)
         print(`  as        ${optionsText(grant.options) || 'an ordinary shell'}`)
-      } else {
+      } else if (grant.kind === 'names') print(`  gives     ${grant.who} ${namesText(grant)}`)
+      else {
         print(`  gives     ${grant.who} the role ${grant.role}`)
         print(`  on        ${scopeText(grant.in)}`)
         print(`  may       ${ROLES[grant.role].join(', ')}`)

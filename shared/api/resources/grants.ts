@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isAddressRange } from '../../ip-address.ts'
+import { isNamePattern } from '../../tls-names/index.ts'
 import { ORGANISATION_ROLES, PLACE_ROLES, type RoleName } from '../catalogue.ts'
 import { hostSelector, id, login, place, seconds, secondsUpTo, time, who } from '../fields.ts'
 import { route } from '../route.ts'
@@ -111,6 +112,17 @@ export const grantChange = z
   .refine(change => Object.values(change).some(value => value !== undefined), { error: 'must change something' })
   .meta({ minProperties: 1 })
 
+/** Of TLS certificates. `both`: one certificate for both ends of a connection, or for one. */
+export const tlsProfile = z.enum(['server', 'client', 'both'])
+
+const IN_ORDER = { error: 'must be in the order of its characters, and each once' }
+/** In their one spelling and one order, so that two grants which give the same are the same. */
+export const namePatterns = z
+  .array(z.string().max(2048).refine(isNamePattern, { error: 'must be a pattern of names, in its one spelling' }))
+  .min(1, 'must be at least one pattern of names')
+  .max(100, 'must be at most 100 patterns of names')
+  .refine(all => all.every((pattern, i) => i === 0 || pattern > (all[i - 1] ?? '')), IN_ORDER)
+
 const made = { id, createdAt: time, createdBy: z.string() }
 export const grant = z.discriminatedUnion('kind', [
   z.object({
@@ -133,6 +145,18 @@ export const grant = z.discriminatedUnion('kind', [
       endsAt: time.optional(),
     })
     .refine(fitsIts, MISPLACED),
+  // Decided by already (`ca-server/access/tls-names.ts`), and given by nobody yet: there is no authority for services.
+  z.object({
+    ...made,
+    kind: z.literal('names'),
+    who,
+    /** What its certificates may be for. */ profile: tlsProfile,
+    names: namePatterns,
+    /** Whether a certificate may have a wildcard that the patterns cover. */ wildcards: z.boolean(),
+    /** seconds, of one certificate */ maxLifetime: seconds,
+    in: place.optional(),
+    endsAt: time.optional(),
+  }),
 ])
 
 export const grants = {
