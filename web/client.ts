@@ -1,3 +1,4 @@
+import { callOf } from '#shared/api/call.ts'
 import type { api, Problem, Route } from '#shared/api/index.ts'
 import { strings } from './strings.ts'
 
@@ -38,18 +39,10 @@ export async function call<Resource extends keyof Api, Name extends keyof Api[Re
 ): Promise<AnswerOf<Api[Resource][Name]>> {
   const route = __ROUTES__[`${resource}.${name}`]
   if (!route) throw new Error(`no route ${resource}.${name}`)
-  const path = route.path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(params[word] ?? ''))
+  const { method, target, headers, payload = null } = callOf(route, { params, body, touch })
   let response: Response
   try {
-    response = await fetch(path, {
-      method: route.method,
-      credentials: 'same-origin',
-      headers: {
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...(touch === undefined ? {} : { 'keyman-touch': touch }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    })
+    response = await fetch(target, { method, credentials: 'same-origin', headers, body: payload })
   } catch {
     throw new Refusal({ code: 'offline', detail: 'offline' })
   }

@@ -1,6 +1,5 @@
 import { Agent, request as httpsRequest } from 'node:https'
-import { api, parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
-import { utf8 } from '#shared/bytes.ts'
+import { type ApiCall, answerFrom, api, callOf, type Route, refusalFrom } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { proxyEnvironment, proxyFailure } from '#shared/proxy-environment.ts'
 import { told } from '#shared/told.ts'
@@ -40,13 +39,9 @@ export async function call<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
   input: { body?: Body },
 ): Promise<Answer> {
-  const { status, text } = await exchange(connection, route.path, route.method, input.body)
+  const { status, text } = await exchange(connection, callOf(route, input))
   if (status >= 400) throw refusalFrom(connection.url, status, text)
-  // A route without an answer has `undefined` for its answer's type.
-  if (!route.answer) return undefined as Answer
-  const parsed = route.answer.safeParse(parseJson(text))
-  if (parsed.success) return parsed.data
-  throw new KeymanError('internal', `${connection.url} gave an answer that this agent does not understand`)
+  return answerFrom(route, { from: connection.url, by: 'agent', text })
 }
 
 /**
@@ -56,7 +51,7 @@ export async function call<Query, Body, Answer>(
 export async function clockDifference(connection: Connection, now: () => Date): Promise<number> {
   const before = now().getTime()
   // Asks no database, counts against no limit of calls, and stands in no log of refusals.
-  const { date } = await exchange(connection, '/healthz', 'GET', undefined)
+  const { date } = await exchange(connection, callOf({ method: 'GET', path: '/healthz' }))
   const after = now().getTime()
   // `Date` is cut to the second before it.
   const theirs = Date.parse(date ?? '') + 500
@@ -71,8 +66,7 @@ export async function clockDifference(connection: Connection, now: () => Date): 
 export async function checkKnown(connection: Connection): Promise<void> {
   // An empty question: the server looks who asks before it looks what is asked, and issues nothing. Opening the stream
   // would tell as well, but end that of the agent that runs.
-  const { path, method } = api.hostSelf.hostCertificate
-  const { status, text } = await exchange(connection, path, method, {})
+  const { status, text } = await exchange(connection, callOf(api.hostSelf.hostCertificate, { body: {} }))
   if (status === 401 || status === 403) throw notKnown(status)
   if (status !== 400) throw refusalFrom(connection.url, status, text)
 }
@@ -102,16 +96,15 @@ export function unreached(connection: Connection, error: NodeJS.ErrnoException):
 
 type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
 
-function exchange(connection: Connection, path: string, method: string, body: unknown): Promise<Exchanged> {
-  const payload = body === undefined ? undefined : utf8(JSON.stringify(body))
+function exchange(connection: Connection, { method, target, headers, payload }: ApiCall): Promise<Exchanged> {
   return new Promise((resolve, reject) => {
-    const request = httpsRequest(new URL(path, connection.url), {
+    const request = httpsRequest(new URL(target, connection.url), {
       method,
       // A connection for each call: calls are rare, and none outlives the certificate that it was made with.
       agent: agentFor(connection),
       headers: {
-        accept: 'application/json',
-        ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
+        ...headers,
+        ...(payload === undefined ? {} : { 'content-length': Buffer.byteLength(payload) }),
       },
     })
     const timer = setTimeout(() => request.destroy(new KeymanError('unavailable', 'no answer in time')), DEADLINE_MS)

@@ -1,6 +1,6 @@
 import { Agent, request as httpsRequest } from 'node:https'
 import { type PeerCertificate, TLSSocket } from 'node:tls'
-import { parseJson, type Route, refusalFrom } from '#shared/api/index.ts'
+import { type ApiCall, answerFrom, callOf, type Route, refusalFrom } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { proxyEnvironment, proxyFailure } from '#shared/proxy-environment.ts'
 import { told } from '#shared/told.ts'
@@ -51,11 +51,7 @@ export async function call<Query, Body, Answer>(
   input: CallInput<Query, Body> = {},
   asked = 0,
 ): Promise<Answer> {
-  const path = route.path.replace(/\{(\w+)\}/g, (_, word: string) => encodeURIComponent(input.params?.[word] ?? ''))
-  const url = new URL(path, connection.url)
-  for (const [name, value] of Object.entries<string | number | undefined>(input.query ?? {}))
-    if (value !== undefined) url.searchParams.set(name, String(value))
-  const { status, text } = await exchange(connection, url, route.method, input.body, input)
+  const { status, text } = await exchange(connection, callOf(route, input), input.deadline)
   if (status >= 400) {
     const refusal = refusalFrom(connection.url, status, text)
     if (refusal.code === 'not-signed-in') connection.unknown?.()
@@ -65,14 +61,7 @@ export async function call<Query, Body, Answer>(
     await connection.confirm(transaction, refusal.message)
     return call(connection, route, { ...input, touch: transaction.id }, asked + 1)
   }
-  // A route without an answer has `undefined` for its answer's type.
-  if (!route.answer) return undefined as Answer
-  const parsed = route.answer.safeParse(parseJson(text))
-  if (parsed.success) return parsed.data
-  throw new KeymanError('internal', `${connection.url} gave an answer that this keyman does not understand`, {
-    hint: 'the server and this keyman may be of different versions',
-    cause: parsed.error,
-  })
+  return answerFrom(route, { from: connection.url, by: 'keyman', text })
 }
 
 /** What a check of the server wants to know: how long an answer takes, and how far its clock is from ours (milliseconds, theirs minus ours). */
@@ -81,7 +70,7 @@ export async function probe(
   path: string,
 ): Promise<{ took: number; clock: number | undefined }> {
   const started = Date.now()
-  const { date } = await exchange(connection, new URL(path, connection.url), 'GET', undefined, {})
+  const { date } = await exchange(connection, callOf({ method: 'GET', path }))
   const took = Date.now() - started
   return { took, clock: date === undefined ? undefined : Date.parse(date) - started - took / 2 }
 }
@@ -96,24 +85,14 @@ export const lasts = (connection: Connection, endsAt: string): number =>
 
 type Exchanged = { readonly status: number; readonly text: string; readonly date: string | undefined }
 
-function exchange(
-  connection: Connection,
-  url: URL,
-  method: string,
-  body: unknown,
-  { deadline = 10_000, touch }: { readonly deadline?: number; readonly touch?: string },
-) {
-  const payload = body === undefined ? undefined : JSON.stringify(body)
+function exchange(connection: Connection, { method, target, headers, payload }: ApiCall, deadline = 10_000) {
   return new Promise<Exchanged>((resolve, reject) => {
-    const request = httpsRequest(url, {
+    const request = httpsRequest(new URL(target, connection.url), {
       method,
       agent: agentOf(connection),
       headers: {
-        accept: 'application/json',
-        ...(touch === undefined ? {} : { 'keyman-touch': touch }),
-        ...(payload === undefined
-          ? {}
-          : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+        ...headers,
+        ...(payload === undefined ? {} : { 'content-length': Buffer.byteLength(payload) }),
       },
     })
     let cut: string | undefined

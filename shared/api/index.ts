@@ -19,6 +19,8 @@ import { teams } from './resources/teams.ts'
 import { trust } from './resources/trust.ts'
 import type { Route } from './route.ts'
 
+export * from './answer.ts'
+export * from './call.ts'
 export * from './catalogue.ts'
 export * from './problem.ts'
 export * as hostStream from './resources/host-stream.ts'
