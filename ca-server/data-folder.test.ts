@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { checkDataFolder } from './compose.ts'
+import { checkDataFolder } from './data-folder.ts'
 
 it('a data folder that others may write to is refused, with what to do', () => {
   const folder = mkdtempSync(join(tmpdir(), 'keyman-data-folder-'))

@@ -10,6 +10,7 @@ import { api } from '#shared/api/index.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { type ApiSession, enrol, logIn, sessionConnection } from '#test/support/people/api-person.ts'
 import { openStandingWorld, type StandingWorld } from '#test/support/worlds/standing-world.ts'
+import { authorityDeps, trustDeps } from './build-rooms.ts'
 import { type Listening, listen } from './listen.ts'
 import { createLog } from './log.ts'
 
@@ -39,31 +40,23 @@ async function authorityBeside() {
     throw new Error(message)
   }
   const pins = openPins(config.dataFolder)
-  const bundles = await openBundles({ store, pins, dataFolder: config.dataFolder, alarm })
-  const common = {
+  const parts = {
     store,
     ledger,
     keystore,
     standbyKeystore,
     identity,
     access,
-    act: identity.act,
+    config,
+    bundles: await openBundles({ store, pins, dataFolder: config.dataFolder, alarm }),
+    logKey: await openLogKey(keystore, logName(config.organisation, store.incarnation)),
     now: () => new Date(),
     random: (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)),
-    logKey: await openLogKey(keystore, logName(config.organisation, store.incarnation)),
-    bundles,
-    verifiedBundle: () => bundles.current(),
-    organisation: config.organisation,
-    algorithm: config.authority.algorithm,
-    defaultLifetime: config.certificate.defaultLifetime,
-    publicUrl: config.publicUrl,
-    machinesUrl: config.machines.url,
-    hostSuffixes: config.hostSuffixes,
-    rootKeyFile: services.trust.rootKeyFile,
     alarm,
+    onError: () => undefined,
   }
-  const authority = await createAuthority(common)
-  await createTrust({ ...common, authority })
+  const authority = await createAuthority(authorityDeps(parts))
+  await createTrust(trustDeps({ ...parts, authority }))
   return { authority, close: () => standbyKeystore.close() }
 }
 

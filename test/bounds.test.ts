@@ -18,7 +18,7 @@ const sources = [
   ),
   ...[
     'ca-server/listen.ts',
-    'ca-server/compose.ts',
+    'ca-server/build-rooms.ts',
     'ca-server/ledger/log/group.ts',
     'shared/api/resources/host-stream.ts',
   ],

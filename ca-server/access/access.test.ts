@@ -376,6 +376,7 @@ test('a decision by what is known to be older than five seconds is refused, unti
     monotonic += 5_000
     expect(await decides()).toBe('accepted')
     monotonic += 1
+    await rooms.ledger.follow()
     expect(await decides()).toMatch(/^unavailable: .* who may do what/)
     expect(await refusal(rooms.access.reload())).not.toBe('accepted')
     expect(await decides()).toMatch(/^unavailable/)

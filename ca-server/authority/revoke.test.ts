@@ -334,7 +334,7 @@ test('a version of the KRL is known to nobody before all that is revoked by it, 
       follow: async () => {},
     }
     const ring = new KeyRing(await selectKeys(rooms.store))
-    const logKey = await openLogKey(rooms.keystore, 'keyman.example.com/log')
+    const logKey = await openLogKey(rooms.keystore, 'acme/keyman-log')
     // As a server has it that reads the log one record after the other, at whatever pace the database shows them.
     const slow = krlOf({ ...rooms, ledger, logKey, organisation: 'acme', keys: () => ring, reloadKeys: async () => {} })
     let index = 0n

@@ -31,8 +31,8 @@ import { incarnationId, incarnationNumber } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { lockFolder } from '#shared/folder-lock.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import { checkDataFolder } from '../compose.ts'
 import type { ServerConfig } from '../config/index.ts'
+import { checkDataFolder } from '../data-folder.ts'
 import { type Base, openBase } from '../open-base.ts'
 
 export type RestoreOptions = {

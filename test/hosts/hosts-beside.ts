@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { hostsDeps } from '#server/build-rooms.ts'
 import type { Services } from '#server/compose.ts'
 import { hostFact } from '#server/hosts/facts.ts'
 import { createHosts, type Hosts, type HostsDeps } from '#server/hosts/index.ts'
-import { serverSecret } from '#server/ledger/index.ts'
 import { hostStream } from '#shared/api/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import type { HostName } from '#shared/names.ts'
@@ -13,40 +13,29 @@ export async function hostsBeside(
   { store, keystore, ledger, config, identity, access, authority, trust }: Services,
   change: Partial<HostsDeps> = {},
 ): Promise<Hosts> {
-  const now = () => new Date()
-  const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
-  return createHosts({
+  const deps = await hostsDeps({
     store,
+    wrappingKeystore: keystore,
     ledger,
-    inForceKey: await serverSecret({ store, keystore, random, now }, 'in force'),
-    act: identity.act,
-    now,
-    random,
-    organisation: config.organisation,
-    machinesUrl: config.machines.url,
-    hostSuffixes: config.hostSuffixes,
-    rootFingerprint: () => trust.rootFingerprint(),
-    principalsFor: host => access.principalsFor(host),
-    assertFits: host => access.assertFits(host),
-    assertIsThere: place => access.places.assertIsThere(place),
-    mayAdd: (identity, place) => access.may({ kind: 'person', identity }, { action: 'host.add', in: place }),
-    roleToAdd: (identity, place, by) =>
-      access.requireRole({ kind: 'person', identity }, () => [{ action: 'host.add', in: place }], by),
-    currentKrl: () => authority.currentKrl(),
-    trustBundles: async () =>
-      (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),
-    onChange: listener => access.onChange(listener),
-    checkJoinProof: () => 'nobody joins here',
-    readyToSign: () => authority.ready(),
-    issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
-    revokeHostIn: (t, host, by) => authority.revokeHostIn(t, host, by),
-    failureLimiter: { take: () => {} },
+    config,
+    identity,
+    access,
+    authority,
+    trust,
+    now: () => new Date(),
+    monotonic: () => performance.now(),
+    random: bytes => new Uint8Array(randomBytes(bytes)),
     alarm: message => {
       throw new Error(message)
     },
     onError: error => {
       throw error
     },
+  })
+  return createHosts({
+    ...deps,
+    checkJoinProof: () => 'nobody joins here',
+    failureLimiter: { take: () => {} },
     ...change,
   })
 }

@@ -1,36 +1,22 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Access, createAccess, type SelectableHost } from '#server/access/index.ts'
-import {
-  type Authority,
-  createAuthority,
-  createTrust,
-  openBundles,
-  openLogKey,
-  rootKeyFileIn,
-  type Trust,
-} from '#server/authority/index.ts'
-import { createIdentity, type Identity, type MachineCaller } from '#server/identity/index.ts'
+import type { SelectableHost } from '#server/access/index.ts'
+import { type Rooms as BuiltRooms, buildRooms } from '#server/build-rooms.ts'
+import type { Identity, MachineCaller } from '#server/identity/index.ts'
 import { type Keystore, type KeystoreConfig, openKeystore } from '#server/keystore/index.ts'
-import { createLedger, type Ledger, openSealKey } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { openStore, type Store, type StoreConfig } from '#server/store/index.ts'
-import { type HostName, parsePersonIdentity } from '#shared/names.ts'
+import { type HostName, parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { formatPublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { fastFolder } from '../fast-folder.ts'
 import { newPGlite } from '../programs/templates.ts'
 import { insertPerson, insertSession } from './insert-rows.ts'
 
 /** The server's rooms up to `authority`, each the real one, over a database and keystore of their own. */
-export type Rooms = {
+export type Rooms = BuiltRooms & {
   readonly store: Store
   readonly keystore: Keystore
-  readonly ledger: Ledger
-  readonly identity: Identity
-  readonly access: Access
-  readonly authority: Authority
-  readonly trust: Trust
   readonly folder: string
   /** Alarms so far. */
   readonly said: readonly string[]
@@ -45,7 +31,6 @@ export type Rooms = {
 export type RoomsOptions = {
   store?: StoreConfig
   keystore?: KeystoreConfig
-  logKeystore?: KeystoreConfig
   standbyKeystore?: KeystoreConfig
   algorithm?: 'ed25519' | 'ecdsa-p256'
   folder?: string
@@ -56,7 +41,7 @@ export type RoomsOptions = {
   rootFingerprint?: string
   machinesUrl?: string
   now?: () => Date
-  /** By which the age of what decisions read is told. */
+  /** By which the age of what is held in memory is told. */
   monotonic?: () => number
   /** Stands between authority and keystore, where a test has to see or spoil what passes. */
   wrapKeystore?: (keystore: Keystore) => Keystore
@@ -77,7 +62,6 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
   const folder = options.folder ?? fastFolder('keyman-rooms-')
   const clock = { now: new Date(Math.floor(Date.now() / 1000) * 1000) }
   const now = options.now ?? (() => clock.now)
-  const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
   const store = await openStore(options.store ?? (await newPGlite(join(folder, 'db'))))
   closing.push(store)
   const software: KeystoreConfig = {
@@ -89,89 +73,46 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
   closing.push(opened)
   const keystore = options.wrapKeystore?.(opened) ?? opened
   const standbyKeystore = options.standbyKeystore && (await openKeystore(options.standbyKeystore))
-  const logKeystore = options.logKeystore ? await openKeystore(options.logKeystore) : opened
-  const origin = 'keyman.example.com/log'
-  const logKey = await openLogKey(logKeystore, origin)
-  const sealKey = await openSealKey({
-    store,
-    keystore: opened.capabilities.wrapsDataKeys ? opened : logKeystore,
-    random,
-    now,
-  })
-  const ledger = await createLedger({ store, origin, logKey, sealKey, now })
   const said: string[] = []
-  const alarm = (message: string) => void said.push(message)
-  const bundles = await openBundles({
-    store,
-    pins: openPins(folder),
-    dataFolder: folder,
-    rootFingerprint: options.rootFingerprint,
-    alarm,
-  })
-  const late: { access?: Access; authority?: Authority; trust?: Trust } = {}
-  const identity = await createIdentity({
-    store,
-    ledger,
-    keystore: opened,
-    now,
-    random,
-    organisation: 'acme',
-    publicUrl: 'https://keyman.example.com',
-    machinesUrl: 'https://keyman.example.com:4443',
-    rootFingerprint: () => late.trust?.rootFingerprint() ?? '',
-    maxLifetime: 12 * 3600,
-    assertionLimiter: { take: () => {} },
-    denialLimiter: { take: () => {} },
-    machineRoots: () => late.authority?.machineRoots() ?? [],
-    resolveHost: () => undefined,
-    maySend: (sender, link) => late.access?.maySend(sender, link) ?? true,
-  })
   const hosts = new Set<string>(options.hosts ?? [])
-  const access = createAccess({
-    store,
-    ledger,
-    act: identity.act,
-    now,
-    ...(options.monotonic ? { monotonic: options.monotonic } : {}),
-    random,
-    persons: () => identity.persons.list(),
-    hostNamed: name => (hosts.has(name) ? { name, labels: {} } : undefined),
-    hosts: () => options.living ?? [],
-  })
-  late.access = access
-  const authority = await createAuthority({
-    store,
-    ledger,
-    keystore,
-    ...(standbyKeystore ? { standbyKeystore } : {}),
-    verifiedBundle: () => bundles.current(),
-    alarm,
-    logKey,
-    access,
-    now,
-    random,
-    organisation: 'acme',
-    algorithm: options.algorithm ?? 'ed25519',
-    defaultLifetime: 8 * 3600,
-    identity,
-  })
-  late.authority = authority
-  const trust = await createTrust({
-    store,
-    ledger,
-    act: identity.act,
-    authority,
-    logKey,
-    now,
-    random,
-    bundles,
-    rootKeyFile: rootKeyFileIn(folder),
-    organisation: 'acme',
-    publicUrl: 'https://keyman.example.com',
-    machinesUrl: options.machinesUrl ?? 'https://keyman.example.com:4443',
-    hostSuffixes: ['prod.example.com'],
-  })
-  late.trust = trust
+  const rooms = await buildRooms(
+    {
+      store,
+      keystore,
+      standbyKeystore,
+      logKeystore: opened,
+      wrappingKeystore: opened,
+      config: {
+        organisation: 'acme',
+        publicUrl: 'https://keyman.example.com',
+        machines: { url: options.machinesUrl ?? 'https://keyman.example.com:4443' },
+        hostSuffixes: [parseHostName('prod.example.com', 'test')],
+        dataFolder: folder,
+        limits: { assertionsPerMinute: 1_000_000 },
+        authority: { algorithm: options.algorithm ?? 'ed25519' },
+        trust: options.rootFingerprint === undefined ? {} : { rootFingerprint: options.rootFingerprint },
+        session: { maxLifetime: 12 * 3600 },
+        certificate: { defaultLifetime: 8 * 3600 },
+      },
+      pins: openPins(folder),
+      // Tests put older databases under the same folder.
+      memory: undefined,
+      trusted: [],
+      now,
+      monotonic: options.monotonic ?? (() => performance.now()),
+      random: bytes => new Uint8Array(randomBytes(bytes)),
+      onEnrolled: async () => undefined,
+      alarm: message => void said.push(message),
+      onError: () => undefined,
+    },
+    () => ({
+      resolveHost: () => undefined,
+      find: name => (hosts.has(name) ? { name, labels: {} } : undefined),
+      living: () => options.living ?? [],
+      clocksApart: () => [],
+    }),
+  )
+  const { ledger, identity, access, authority } = rooms
   await identity.start()
   await access.start()
   await authority.start()
@@ -179,11 +120,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
   return {
     store,
     keystore,
-    ledger,
-    identity,
-    access,
-    authority,
-    trust,
+    ...rooms,
     folder,
     said,
     clock,
@@ -205,7 +142,6 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
       await store.close()
       await keystore.close()
       await standbyKeystore?.close()
-      if (logKeystore !== opened) await logKeystore.close()
       if (options.folder === undefined) await rm(folder, { recursive: true })
     },
   }

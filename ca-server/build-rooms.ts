@@ -1,0 +1,257 @@
+import { type Access, type AccessDeps, createAccess } from '#server/access/index.ts'
+import {
+  type Authority,
+  type AuthorityDeps,
+  createAuthority,
+  createTrust,
+  openBundles,
+  openLogKey,
+  rootKeyFileIn,
+  type Trust,
+  type TrustDeps,
+} from '#server/authority/index.ts'
+import type { HostsDeps } from '#server/hosts/index.ts'
+import { createIdentity, type Identity, type IdentityDeps } from '#server/identity/index.ts'
+import {
+  createLedger,
+  isEmptyLog,
+  type Ledger,
+  type LedgerDeps,
+  logName,
+  openSealKey,
+  serverSecret,
+} from '#server/ledger/index.ts'
+import type { Pins } from '#server/pins/index.ts'
+import type { ServerConfig } from './config/index.ts'
+import { createRateLimiter } from './http/connections/rate-limit.ts'
+import type { Base } from './open-base.ts'
+
+/** What the rooms stand on, opened already. */
+export type Parts = Pick<Base, 'store' | 'keystore' | 'standbyKeystore' | 'logKeystore' | 'wrappingKeystore'> & {
+  readonly config: RoomsConfig
+  readonly pins: Pins
+  /** What this server remembers of its log, and what of it an operator trusts. */
+  readonly memory: LedgerDeps['memory']
+  readonly trusted: readonly string[]
+  /** For a head of the log; where it is left out, this server is the only one. */
+  readonly fence?: NonNullable<LedgerDeps['fence']>
+  readonly now: () => Date
+  /** Milliseconds, of a clock that only goes on. */
+  readonly monotonic: () => number
+  readonly random: (bytes: number) => Uint8Array
+  readonly onEnrolled: NonNullable<IdentityDeps['onEnrolled']>
+  /** Hears of what an operator must see. */
+  readonly alarm: (message: string) => void
+  /** Hears of failures in the background. */
+  readonly onError: (error: unknown) => void
+}
+
+type RoomsConfig = Pick<
+  ServerConfig,
+  'organisation' | 'publicUrl' | 'hostSuffixes' | 'dataFolder' | 'authority' | 'trust' | 'session' | 'certificate'
+> & {
+  readonly machines: Pick<ServerConfig['machines'], 'url'>
+  readonly limits: Pick<ServerConfig['limits'], 'assertionsPerMinute'>
+}
+
+/** The rooms below `hosts`. */
+export type Rooms = {
+  readonly ledger: Ledger
+  readonly identity: Identity
+  readonly access: Access
+  readonly authority: Authority
+  readonly trust: Trust
+}
+
+/** What the rooms below `hosts` ask of it. */
+export type AskedOfHosts = Pick<IdentityDeps, 'resolveHost'> & {
+  readonly find: AccessDeps['hostNamed']
+  readonly living: AccessDeps['hosts']
+  readonly clocksApart: NonNullable<AuthorityDeps['hostClocks']>
+}
+
+/** For another server to make its keys. */
+const FIRST_KEYS_MS = 60_000
+
+/** Makes what a first start makes, and the rooms over it; nothing runs yet. `createHosts` is the room of that name, or what stands for it. */
+export async function buildRooms<Hosts extends AskedOfHosts>(
+  parts: Parts,
+  createHosts: (deps: HostsDeps) => Hosts,
+): Promise<Rooms & { readonly hosts: Hosts }> {
+  const sawEmpty = await isEmptyLog(parts.store)
+  // No token refuses a second key of one name: what is missing is made by one server at a time.
+  const unlock = await parts.store.lock('first keys', FIRST_KEYS_MS)
+  try {
+    return await build(parts, createHosts, sawEmpty)
+  } finally {
+    await unlock()
+  }
+}
+
+async function build<Hosts extends AskedOfHosts>(
+  parts: Parts,
+  createHosts: (deps: HostsDeps) => Hosts,
+  sawEmpty: boolean,
+): Promise<Rooms & { readonly hosts: Hosts }> {
+  const { store, config, pins, fence, now, monotonic, random, alarm, onError } = parts
+  const logKey = await openLogKey(parts.logKeystore, logName(config.organisation, store.incarnation))
+  const ledger = await createLedger({
+    store,
+    origin: logKey.name,
+    logKey,
+    sealKey: await openSealKey({ store, keystore: parts.wrappingKeystore, random, now }),
+    memory: parts.memory,
+    trusted: parts.trusted,
+    sawEmpty,
+    ...(fence ? { fence } : {}),
+    now,
+    monotonic,
+    alarm,
+    onError,
+  })
+  // Before anything is made or signed on the database's word.
+  const bundles = await openBundles({
+    store,
+    ...(sawEmpty ? { ledger } : {}),
+    pins,
+    dataFolder: config.dataFolder,
+    rootFingerprint: config.trust.rootFingerprint,
+    alarm,
+  })
+
+  // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
+  // once all are built.
+  const identity = await createIdentity({
+    store,
+    ledger,
+    keystore: parts.wrappingKeystore,
+    now,
+    monotonic,
+    random,
+    onError,
+    organisation: config.organisation,
+    publicUrl: config.publicUrl,
+    machinesUrl: config.machines.url,
+    maxLifetime: config.session.maxLifetime,
+    assertionLimiter: createRateLimiter({
+      burst: config.limits.assertionsPerMinute,
+      perMinute: config.limits.assertionsPerMinute,
+      now: monotonic,
+    }),
+    denialLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: monotonic }),
+    rootFingerprint: () => trust.rootFingerprint(),
+    machineRoots: () => authority.machineRoots(),
+    resolveHost: (name, spki) => hosts.resolveHost(name, spki),
+    maySend: (sender, link) => access.maySend(sender, link),
+    onEnrolled: parts.onEnrolled,
+  })
+  const access = createAccess({
+    store,
+    ledger,
+    act: identity.act,
+    now,
+    monotonic,
+    random,
+    onError,
+    persons: () => identity.persons.list(),
+    hostNamed: name => hosts.find(name),
+    hosts: () => hosts.living(),
+  })
+  const below = { ...parts, ledger, logKey, bundles, identity, access }
+  const authority = await createAuthority({ ...authorityDeps(below), hostClocks: () => hosts.clocksApart() })
+  const trust = await createTrust(trustDeps({ ...below, authority }))
+  const hosts = createHosts(await hostsDeps({ ...below, authority, trust }))
+  await parts.keystore.health()
+  return { ledger, identity, access, authority, trust, hosts }
+}
+
+type Opened = Pick<TrustDeps, 'bundles'> & Pick<AuthorityDeps, 'logKey'>
+
+/** What `authority` needs; as for the two below, for whoever builds one more of these rooms beside the others, too. */
+export function authorityDeps(
+  of: Pick<Parts, 'store' | 'keystore' | 'standbyKeystore' | 'config' | 'now' | 'random' | 'alarm' | 'onError'> &
+    Pick<Rooms, 'ledger' | 'identity' | 'access'> &
+    Opened,
+): AuthorityDeps {
+  const { store, ledger, keystore, standbyKeystore, bundles, logKey, config } = of
+  const { identity, access, now, random, alarm, onError } = of
+  return {
+    store,
+    ledger,
+    keystore,
+    ...(standbyKeystore ? { standbyKeystore } : {}),
+    verifiedBundle: () => bundles.current(),
+    logKey,
+    identity,
+    access,
+    now,
+    random,
+    alarm,
+    onError,
+    organisation: config.organisation,
+    algorithm: config.authority.algorithm,
+    defaultLifetime: config.certificate.defaultLifetime,
+  }
+}
+
+export function trustDeps(
+  of: Pick<Parts, 'store' | 'config' | 'now' | 'random' | 'onError'> &
+    Pick<Rooms, 'ledger' | 'identity' | 'authority'> &
+    Opened,
+): TrustDeps {
+  const { store, ledger, identity, authority, logKey, bundles, config, now, random, onError } = of
+  return {
+    store,
+    ledger,
+    act: identity.act,
+    authority,
+    logKey,
+    bundles,
+    now,
+    random,
+    onError,
+    rootKeyFile: rootKeyFileIn(config.dataFolder),
+    organisation: config.organisation,
+    publicUrl: config.publicUrl,
+    machinesUrl: config.machines.url,
+    hostSuffixes: config.hostSuffixes,
+  }
+}
+
+export async function hostsDeps(
+  of: Pick<Parts, 'store' | 'wrappingKeystore' | 'config' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> &
+    Rooms,
+): Promise<HostsDeps> {
+  const { store, ledger, identity, access, authority, trust, config } = of
+  const { now, monotonic, random, alarm, onError } = of
+  return {
+    store,
+    ledger,
+    inForceKey: await serverSecret({ store, keystore: of.wrappingKeystore, random, now }, 'in force'),
+    act: identity.act,
+    now,
+    monotonic,
+    random,
+    alarm,
+    onError,
+    organisation: config.organisation,
+    machinesUrl: config.machines.url,
+    hostSuffixes: config.hostSuffixes,
+    rootFingerprint: () => trust.rootFingerprint(),
+    principalsFor: host => access.principalsFor(host),
+    assertFits: host => access.assertFits(host),
+    assertIsThere: place => access.places.assertIsThere(place),
+    mayAdd: (identity, place) => access.may({ kind: 'person', identity }, { action: 'host.add', in: place }),
+    roleToAdd: (identity, place, by) =>
+      access.requireRole({ kind: 'person', identity }, () => [{ action: 'host.add', in: place }], by),
+    currentKrl: () => authority.currentKrl(),
+    trustBundles: async () =>
+      (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),
+    onChange: listener => access.onChange(listener),
+    checkJoinProof: parts => identity.proofs.checkBoth({ purpose: 'join', ...parts }),
+    readyToSign: () => authority.ready(),
+    issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
+    revokeHostIn: (t, host, by) => authority.revokeHostIn(t, host, by),
+    failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: monotonic }),
+  }
+}
