@@ -197,6 +197,12 @@ describe('imports go one way', () => {
     expect(show(loaded.filter(({ to }) => vendors.some(edge => edge.to === to)))).toEqual([])
   })
 
+  it('the pages load no schemas, which would weigh more than all the rest', () => {
+    const loaded = reachedFrom('web/main.tsx', edge => !edge.typeOnly).map(({ to }) => to)
+    expect(loaded).toContain('shared/api/call.ts')
+    expect(loaded).not.toContain('zod')
+  })
+
   it('a file that calls itself pure imports nothing that reaches a disk, a network or a process', () => {
     const isPure = (file: string) => {
       const [comment = ''] = /\/\*[\s\S]*?\*\/|\/\/.*/.exec(texts.get(file) ?? '') ?? []
