@@ -3,13 +3,22 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
-import { changedGrant, changeGrant } from './change-grant.ts'
-import { addGrant, type ChangeDeps, changeTeam } from './changes.ts'
+import { addGrant, type ChangeDeps, changeTeam } from './changes/change.ts'
+import { changedGrant, changeGrant } from './changes/change-grant.ts'
+import {
+  addProject,
+  contentsOf,
+  noSuchPlace,
+  placeInWords,
+  removePlace,
+  toProjects,
+  vouchedPlaces,
+} from './changes/places.ts'
+import { removeGrant } from './changes/remove-grant.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, grantFact, grantId, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
 import { accessWords } from './in-words.ts'
-import { addProject, contentsOf, noSuchPlace, placeInWords, removePlace, toProjects, vouchedPlaces } from './places.ts'
 import type {
   Access,
   Action,
@@ -35,7 +44,6 @@ import type {
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeamRows, toTeams } from './records.ts'
-import { removeGrant } from './remove-grant.ts'
 import { EVERYTHING_GRANTED, givenBy, powersOf } from './roles.ts'
 import { makeSnapshot, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
 import { why, whyDo } from './why.ts'

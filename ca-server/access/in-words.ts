@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto'
 import type { Ledger } from '#server/ledger/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { changeInWords } from './change-grant.ts'
+import { changeInWords } from './changes/change-grant.ts'
+import { removalInWords } from './changes/remove-grant.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
 import type { Access, Grant } from './port.ts'
 import { selectGrants } from './records.ts'
-import { removalInWords } from './remove-grant.ts'
 
 /** The room's `words`: whoever touches a passkey for a change is shown what the log says too. */
 export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access['words'] {

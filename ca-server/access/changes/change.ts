@@ -12,11 +12,11 @@ import {
   parseTeamName,
   type TeamName,
 } from '#shared/names.ts'
-import { describe } from './describe.ts'
-import { givenTo, grantFact, memberFact, memberId } from './facts.ts'
-import type { By, Grant, NewGrant, SelectableHost, Team, TeamChange } from './port.ts'
-import { deleteMember, insertGrant, insertMember, selectGrantsTo, selectMembers } from './records.ts'
-import { personSubject, placeNamedBy, type Snapshot, withGrant, withMember } from './snapshot.ts'
+import { describe } from '../describe.ts'
+import { givenTo, grantFact, memberFact, memberId } from '../facts.ts'
+import type { By, Grant, NewGrant, SelectableHost, Team, TeamChange } from '../port.ts'
+import { deleteMember, insertGrant, insertMember, selectGrantsTo, selectMembers } from '../records.ts'
+import { personSubject, placeNamedBy, type Snapshot, withGrant, withMember } from '../snapshot.ts'
 
 export type ChangeDeps = {
   readonly store: Store

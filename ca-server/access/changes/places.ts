@@ -3,11 +3,11 @@ import { type Store, StoreError } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { isOneSegment, isPlace, isWithin, type Place, parsePlace } from '#shared/names.ts'
-import { type ChangeDeps, change } from './changes.ts'
-import { placeFact, placeId } from './facts.ts'
-import type { By, Grant, NewProject, Project, SelectableHost } from './port.ts'
-import { deletePlace, insertPlace, type PlaceRow, selectPlaces } from './records.ts'
-import { placeNamedBy } from './snapshot.ts'
+import { placeFact, placeId } from '../facts.ts'
+import type { By, Grant, NewProject, Project, SelectableHost } from '../port.ts'
+import { deletePlace, insertPlace, type PlaceRow, selectPlaces } from '../records.ts'
+import { placeNamedBy } from '../snapshot.ts'
+import { type ChangeDeps, change } from './change.ts'
 
 /** Projects and their environments. */
 

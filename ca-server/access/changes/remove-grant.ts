@@ -3,11 +3,11 @@ import type { Queryable } from '#server/store/index.ts'
 import { type Line, schemas } from '#shared/api/index.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { isPersonIdentity, parseTeamName } from '#shared/names.ts'
-import { type ChangeDeps, change, noSuchGrant } from './changes.ts'
-import { givenTo, grantFact, grantId, membersOf } from './facts.ts'
-import type { By, Given } from './port.ts'
-import { deleteGrant, selectGrant, selectMembers } from './records.ts'
-import { personSubject } from './snapshot.ts'
+import { givenTo, grantFact, grantId, membersOf } from '../facts.ts'
+import type { By, Given } from '../port.ts'
+import { deleteGrant, selectGrant, selectMembers } from '../records.ts'
+import { personSubject } from '../snapshot.ts'
+import { type ChangeDeps, change, noSuchGrant } from './change.ts'
 
 /**
  * Takes a grant away that the log has, whatever became of its row: one that is hidden now would come back when it is put back. See

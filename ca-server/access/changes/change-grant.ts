@@ -4,12 +4,12 @@ import type { Line } from '#shared/api/index.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, refuseSame, wholeSeconds } from './changes.ts'
-import { describe } from './describe.ts'
-import { givenTo, grantFact } from './facts.ts'
-import type { By, Grant, GrantChange } from './port.ts'
-import { selectGrant, updateGrant } from './records.ts'
-import { withGrant } from './snapshot.ts'
+import { describe } from '../describe.ts'
+import { givenTo, grantFact } from '../facts.ts'
+import type { By, Grant, GrantChange } from '../port.ts'
+import { selectGrant, updateGrant } from '../records.ts'
+import { withGrant } from '../snapshot.ts'
+import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, refuseSame, wholeSeconds } from './change.ts'
 
 /** Changes the limits and the end of a grant: whom it is to, what it gives and where stays as it is. See the door. */
 export async function changeGrant(
