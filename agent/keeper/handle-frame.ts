@@ -20,12 +20,15 @@ export type Agent = {
   readonly asked: Asked
 }
 
+/** What a host should have, and the log's memory. */
+export type StateFrame = Exclude<hostStream.FrameToAgent, { type: 'names' }>
+
 /**
  * Verifies what a frame says, and remembers it: before anything of it is written, so that wherever this is cut off no older
  * KRL or bundle is taken afterwards. Gives the state that has to be applied, where there is a new one. Throws where this
  * host does not believe the server: what was in force stays.
  */
-export function accept(agent: Agent, frame: hostStream.FrameToAgent): VerifiedState | undefined {
+export function accept(agent: Agent, frame: StateFrame): VerifiedState | undefined {
   const { stateFolder, log } = agent
   const memory = loadMemory(stateFolder)
   if (frame.type !== 'state') {

@@ -11,7 +11,6 @@ import {
   type SshPublicKey,
   verifyCertificate,
 } from '#shared/ssh/index.ts'
-import { shownAtMost } from '#shared/text.ts'
 import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Log } from '../log.ts'
@@ -35,67 +34,24 @@ type Place = {
 /**
  * Gets or renews the certificate of each host key where one is missing, past two thirds of its time, for another key, by an
  * authority that is no longer trusted, on the list of revoked ones that lies here, or with other names than the server says.
- * Says whether sshd has to read its configuration again, and why some were not to be had. A key that fails is logged and left:
- * plain host keys go on working.
+ * Says whether sshd has to read its configuration again. A key that fails is logged and left: plain host keys go on working.
  */
-export async function renewHostCertificates(place: Place): Promise<{ changed: boolean; why: string | undefined }> {
+export async function renewHostCertificates(place: Place): Promise<boolean> {
   let changed = false
-  let why: string | undefined
   const krl = readKrl(sshdFiles(place.config).krl)
-  const { keys, failed } = readHostKeys(place.config)
-  for (const [file, error] of failed) place.log.warn(`host certificate for ${file}: ${told(error).message}`)
-  for (const [file, key] of keys) {
+  for (const file of place.config.hostKeys) {
     try {
-      if (await renewOne(place, file, key, krl)) changed = true
+      if (await renewOne(place, file, krl)) changed = true
     } catch (error) {
-      const { message } = told(error)
-      place.log.warn(`host certificate for ${file}: ${message}`)
-      why ??= message
-      // Each call that nobody answers takes its time, and the server waits for our word: the others wait for the next time.
-      if (error instanceof KeymanError && error.code === 'unavailable') break
+      place.log.warn(`host certificate for ${file}: ${told(error).message}`)
     }
   }
-  return { changed, why }
+  return changed
 }
 
-/**
- * What this host says where its certificates do not carry the names that the server says, and `why` they were not to be had;
- * `undefined` where they do, or the server said none. A key that no certificate is made for has nothing to carry.
- */
-export function lackingNames(
-  { config, aliases }: Pick<Place, 'config' | 'aliases'>,
-  why: string | undefined,
-): string | undefined {
-  if (aliases === undefined) return undefined
-  const files = sshdFiles(config)
-  const krl = readKrl(files.krl)
-  const keys = [...readHostKeys(config).keys].filter(([, { publicKey }]) => !krl || !isRevoked(krl, publicKey))
-  const held = keys.flatMap(([file]) => readCertificate(files.hostCertificate(file)) ?? [])
-  const hasNone = held.length === 0 && keys.length > 0 && aliases.length > 0 && why !== undefined
-  if (!hasNone && held.every(certificate => hasNames(certificate, { config, aliases }))) return undefined
-  const names = shownAtMost([config.host, ...aliases].join(', '), 200)
-  const what = aliases.length === 0 ? `its name ${names} alone` : `the names ${names}`
-  return `certificates with ${what}: ${why ?? 'the server gave others'}`
-}
-
-type HostKey = ReturnType<typeof readHostKey>
-
-/** By their files, and what is wrong with the others. */
-function readHostKeys({ hostKeys }: AgentConfig): { keys: Map<string, HostKey>; failed: Map<string, unknown> } {
-  const keys = new Map<string, HostKey>()
-  const failed = new Map<string, unknown>()
-  for (const file of hostKeys) {
-    try {
-      keys.set(file, readHostKey(file))
-    } catch (error) {
-      failed.set(file, error)
-    }
-  }
-  return { keys, failed }
-}
-
-async function renewOne(place: Place, file: string, key: HostKey, krl: Krl | undefined): Promise<boolean> {
+async function renewOne(place: Place, file: string, krl: Krl | undefined): Promise<boolean> {
   const { config, connection, client } = place
+  const key = readHostKey(file)
   const path = sshdFiles(config).hostCertificate(file)
   const held = readCertificate(path)
   // One that cannot be read must not stay named to sshd.
@@ -135,7 +91,7 @@ function stillGood(certificate: Certificate, place: Place, key: SshPublicKey): b
   )
 }
 
-function hasNames(certificate: Certificate, { config, aliases }: Pick<Place, 'config' | 'aliases'>): boolean {
+function hasNames(certificate: Certificate, { config, aliases }: Place): boolean {
   if (aliases === undefined) return true
   const others = new Set<string>(certificate.principals.filter(name => name !== config.host))
   return others.size === aliases.length && aliases.every(alias => others.has(alias))

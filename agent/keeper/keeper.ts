@@ -13,7 +13,7 @@ import { lookAround } from '../sshd/look-around.ts'
 import { loadMemory } from '../state/memory.ts'
 import { readBack } from './apply-state.ts'
 import { loadDesired } from './desired.ts'
-import { type Agent, accept, apply } from './handle-frame.ts'
+import { type Agent, accept, apply, type StateFrame } from './handle-frame.ts'
 import { filesAreAsLeft, settle } from './settle.ts'
 
 /** What this host says of itself. */
@@ -74,23 +74,11 @@ export class Keeper {
   /**
    * In its turn: does what a frame asks, and gives what became of it; nothing for a tree head alone. Throws where the server
    * is not believed, or this host's own memory is gone. `whole`: with what else decides who gets in, which is waited for.
-   * `renew`: gets the certificates that a state wants, once all that ends somebody's access is in force.
    */
-  async take(
-    frame: hostStream.FrameToAgent,
-    { whole = false, renew }: { readonly whole?: boolean; readonly renew?: () => Promise<void> } = {},
-  ): Promise<Word | undefined> {
-    const { asked } = this.agent
+  async take(frame: StateFrame, { whole = false }: { readonly whole?: boolean } = {}): Promise<Word | undefined> {
     const state = accept(this.agent, frame)
     if (frame.type === 'log') return undefined
     let word = await this.#bring(state)
-    if (frame.type === 'state' && renew) {
-      // What could not be had is asked for again by the clock: no state, which may end somebody's access, waits for it once more.
-      const wasTried = asked.lacking !== undefined && asked.aliases?.join() === frame.aliases?.join()
-      asked.aliases = frame.aliases
-      if (!wasTried) await renew()
-      if (word.type === 'in-force') word = await this.#bring(undefined)
-    }
     if (whole && word.type === 'in-force') {
       await this.lookAround()
       word = this.#inForce(word.revision)
@@ -134,7 +122,6 @@ export class Keeper {
       await settle(agent, agent.asked, { always })
       const { revision, filesHash } = loadMemory(agent.stateFolder)
       if (filesHash === undefined) throw new KeymanError('unavailable', "sshd's files are not there yet")
-      if (agent.asked.lacking !== undefined) throw new KeymanError('unavailable', agent.asked.lacking)
       this.#logged = undefined
       return this.#inForce(revision)
     } catch (error) {

@@ -14,7 +14,7 @@ import { AGENT_VERSION } from '../version.ts'
 import { warnOfClock } from './clock.ts'
 import { reportGivenUp } from './given-up.ts'
 import type { Agent } from './handle-frame.ts'
-import { lackingNames, renewHostCertificates } from './host-certificates.ts'
+import { renewHostCertificates } from './host-certificates.ts'
 import { type Keeper, revisionInForce } from './keeper.ts'
 import { filesAreAsLeft, remember, settle } from './settle.ts'
 
@@ -39,36 +39,26 @@ export function connectionOf(agent: Agent): { connection: Connection; agentIdent
 
 /** Renews what has passed two thirds of its time. Says whether the client certificate is a new one. */
 export async function renewCertificates(agent: Agent, now: () => Date): Promise<boolean> {
-  const { config, stateFolder, log, asked } = agent
-  const { aliases } = asked
-  let why: string | undefined
-  try {
-    let { connection, agentIdentity } = connectionOf(agent)
-    let renewed = false
-    if (renewalIsDue(agentIdentity, now())) {
-      const answer = await call(connection, api.hostSelf.renewClientCertificate, {})
-      saveCertificate(stateFolder, answer.certificate, { ...config, spki: agentIdentity.spki })
-      log.info(`client certificate renewed, good until ${answer.endsAt}`)
-      ;({ connection, agentIdentity } = connectionOf(agent))
-      renewed = true
-    }
-    const bundle = heldBundle(loadMemory(stateFolder).bundle)
-    const hostAuthorities = authorities(bundle.ssh.hostAuthorities)
-    const place = { config, client: agentIdentity, connection, hostAuthorities, log, now, aliases }
-    const ofHost = await renewHostCertificates(place)
-    ;({ why } = ofHost)
-    if (ofHost.changed) {
-      // sshd reads host certificates when it starts.
-      remember(stateFolder, { reloadPending: true })
-      await settle(agent, asked)
-    }
-    return renewed
-  } catch (error) {
-    why = told(error).message
-    throw error
-  } finally {
-    asked.lacking = lackingNames({ config, aliases }, why)
+  const { config, stateFolder, log } = agent
+  let { connection, agentIdentity } = connectionOf(agent)
+  let renewed = false
+  if (renewalIsDue(agentIdentity, now())) {
+    const answer = await call(connection, api.hostSelf.renewClientCertificate, {})
+    saveCertificate(stateFolder, answer.certificate, { ...config, spki: agentIdentity.spki })
+    log.info(`client certificate renewed, good until ${answer.endsAt}`)
+    ;({ connection, agentIdentity } = connectionOf(agent))
+    renewed = true
   }
+  const bundle = heldBundle(loadMemory(stateFolder).bundle)
+  const hostAuthorities = authorities(bundle.ssh.hostAuthorities)
+  const { aliases } = agent.asked
+  const place = { config, client: agentIdentity, connection, hostAuthorities, log, now, aliases }
+  if (await renewHostCertificates(place)) {
+    // sshd reads host certificates when it starts.
+    remember(stateFolder, { reloadPending: true })
+    await settle(agent, agent.asked)
+  }
+  return renewed
 }
 
 /**
@@ -88,9 +78,6 @@ export async function runSession(
   const { agent } = keeper
   const { stateFolder, log } = agent
   const hello = await keeper.inTurn(async () => {
-    // The server says them again wherever they are not in force yet.
-    agent.asked.aliases = undefined
-    agent.asked.lacking = undefined
     // What was changed while nobody looked is put right whether the server can be asked or not.
     await keeper.look()
     await renewCertificates(agent, options.now)
@@ -128,26 +115,29 @@ export async function runSession(
     stream.send(word)
     if (needsAll) stream.close()
   })
-  let hasNewClient = false
   // What is in force is so without new certificates, and the clock asks for them again.
   const renewOrWarn = async () => {
     try {
-      if (await renewCertificates(agent, options.now)) hasNewClient = true
+      if (await renewCertificates(agent, options.now)) stream.close()
     } catch (error) {
       log.warn(`no new certificates yet: ${told(error).message}`)
     }
   }
   take = frame => {
+    if (frame.type === 'names') {
+      agent.asked.aliases = frame.aliases
+      return void inTurn(stream, undefined, renewOrWarn)
+    }
     void inTurn(stream, frame.type === 'state' ? frame.state.revision : undefined, async () => {
-      const word = await keeper.take(frame, { whole: options.once, renew: renewOrWarn })
+      const word = await keeper.take(frame, { whole: options.once })
       if (!word) return
       if (word.type === 'in-force') settled = true
       else if (options.once) why = word.message
       stream.send(word)
-      // Names alone keep back nothing of what was revoked.
-      if (word.type === 'in-force' || agent.asked.lacking !== undefined)
-        await reportGivenUp(stateFolder, connection, log).catch(tellOf(log))
-      if (options.once || hasNewClient) stream.close() // comes back with the new certificate
+      if (word.type === 'in-force') await reportGivenUp(stateFolder, connection, log).catch(tellOf(log))
+      // It may have revoked those of this host.
+      if (frame.type === 'state') await renewOrWarn()
+      if (options.once) stream.close()
     })
   }
   for (const frame of early) take(frame)

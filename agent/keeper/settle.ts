@@ -14,10 +14,8 @@ export type Asked = {
   fingerprint: string | undefined
   /** By `performance.now()`. */
   clock?: number
-  /** What else than its name this host is called, as the server said with the last state of this connection. */
-  aliases?: readonly string[] | undefined
-  /** Why its certificates do not carry these names, by the last time that they were to be had. */
-  lacking?: string | undefined
+  /** What else than its name this host is called, as the server last said. */
+  aliases?: readonly string[]
 }
 
 type Place = { readonly config: AgentConfig; readonly stateFolder: string; readonly log: Log }

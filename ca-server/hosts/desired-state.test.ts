@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { frameToAgent } from '#shared/api/resources/host-stream.ts'
-import { type HostName, parseHostName, parsePersonIdentity } from '#shared/names.ts'
+import { parseHostName, parsePersonIdentity } from '#shared/names.ts'
 import { contentFor } from './desired-state.ts'
 import type { HostsDeps } from './port.ts'
 
@@ -18,18 +18,16 @@ it('what hosts with the same principals are to have is made once, and anew when 
     bundles: [{ document: 'names', signatures: ['by the root'] }],
     incarnation: 'first',
     files,
-    aliases: [] as HostName[],
   }
   const made = (name: string, change: Partial<typeof parts> = {}) => {
-    const { krl, bundles, incarnation, files: principals, aliases } = { ...parts, ...change }
+    const { krl, bundles, incarnation, files: principals } = { ...parts, ...change }
     const deps = {
       store: { incarnation } as HostsDeps['store'],
       principalsFor: () => principals,
       currentKrl: async () => krl,
       trustBundles: async () => [...bundles],
     }
-    const host = { name: parseHostName(name, 'test'), labels: {}, place: undefined, aliases }
-    return contentFor(deps, host, async work => work())
+    return contentFor(deps, { name: parseHostName(name, 'test'), labels: {}, place: undefined }, async work => work())
   }
   const first = await made('web1.prod.example.com')
   expect(await made('web2.prod.example.com')).toBe(first)
@@ -40,7 +38,6 @@ it('what hosts with the same principals are to have is made once, and anew when 
     { bundles: [...parts.bundles, ...parts.bundles] },
     { incarnation: 'second' },
     { files: { deploy: [...files.deploy, ...files.deploy] } },
-    { aliases: [parseHostName('www.example.com', 'test')] },
   ]
   for (const change of changes) expect((await made('web1.prod.example.com', change)).hash).not.toEqual(first.hash)
   expect((await made('web1.prod.example.com', { krl: { ...parts.krl, signature: 'anew' } })).state.krl.signature).toBe(
@@ -73,7 +70,7 @@ it('a login with more persons than a host can be told of is left out, so that th
         }),
         trustBundles: async () => [{ document: 'names', signatures: [SIGNATURE] }],
       },
-      { name: parseHostName('web1.prod.example.com', 'test'), labels: {}, place: undefined, aliases: [] },
+      { name: parseHostName('web1.prod.example.com', 'test'), labels: {}, place: undefined },
       async work => work(),
     )
   const SIGNATURE = '-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n'

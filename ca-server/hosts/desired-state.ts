@@ -3,7 +3,6 @@ import type { Krl } from '#server/authority/index.ts'
 import type { hostStream } from '#shared/api/index.ts'
 import { MAX_PRINCIPALS, MAX_PRINCIPALS_BYTES } from '#shared/api/resources/host-stream.ts'
 import { toBase64 } from '#shared/bytes.ts'
-import type { HostName } from '#shared/names.ts'
 import type { HostsDeps, PrincipalsLine, SignedBundle } from './port.ts'
 import type { HostRow } from './records.ts'
 import type { InTurn } from './streams/slices.ts'
@@ -11,8 +10,6 @@ import type { InTurn } from './streams/slices.ts'
 /** What one host is to have, and a digest of it: the same content gives the same digest on every server. */
 export type Content = {
   readonly state: Omit<hostStream.DesiredState, 'revision'>
-  /** What its certificates are to carry beside its own name. */
-  readonly aliases: readonly HostName[]
   readonly hash: Uint8Array
   readonly krlVersion: bigint
   /** Logins that do not fit into what a host can be told: nobody gets in as these, and all else goes on. */
@@ -36,7 +33,7 @@ const made = new WeakMap<ReturnType<HostsDeps['principalsFor']>, { common: strin
 
 type Deps = Pick<HostsDeps, 'store' | 'principalsFor' | 'currentKrl' | 'trustBundles'>
 
-type Host = Pick<HostRow, 'name' | 'labels' | 'place'> & Pick<Content, 'aliases'>
+type Host = Pick<HostRow, 'name' | 'labels' | 'place'>
 
 export const contentFor = async (deps: Deps, host: Host, inTurn: InTurn): Promise<Content> =>
   (await contentsFor(deps, inTurn))(host)
@@ -44,14 +41,7 @@ export const contentFor = async (deps: Deps, host: Host, inTurn: InTurn): Promis
 /** For many hosts at once: what they share is read once. */
 export async function contentsFor(deps: Deps, inTurn: InTurn): Promise<(host: Host) => Promise<Content>> {
   const [krl, bundles] = await Promise.all([deps.currentKrl(), deps.trustBundles()])
-  return host => inTurn(() => withNames(make(deps, host, krl, bundles), host.aliases))
-}
-
-/** What it shares with others stays one content where it has no further name. */
-function withNames(content: Content, aliases: readonly HostName[]): Content {
-  if (aliases.length === 0) return content
-  const hash = createHash('sha256').update(content.hash).update(JSON.stringify(aliases)).digest()
-  return { ...content, aliases, hash: new Uint8Array(hash) }
+  return host => inTurn(() => make(deps, host, krl, bundles))
 }
 
 /** Without waiting in between: principals and hash are of one moment. */
@@ -76,7 +66,6 @@ function make(
     .digest()
   const content = {
     state: { incarnation, trust, principals, krl: { version, base64, signature: krl.signature, canary } },
-    aliases: [],
     hash: new Uint8Array(hash),
     krlVersion: krl.version,
     leftOut,

@@ -35,15 +35,8 @@ export function sayInForce(
   next: readonly string[] = [],
 ): number {
   if (!isJson) for (const line of [CONNECTIONS_GO_ON, ...next]) remark(line)
-  const code = sayWhere(hosts, wait, isJson)
-  const lacking = hosts.filter(isLacking).length
-  if (!isJson && wait !== undefined && lacking > 0) remark(untilWhen(lacking, goodUntil))
-  return code
-}
-
-/** The same of what ends nobody's access. */
-export function sayWhere(hosts: InForce['hosts'], wait: number | undefined, isJson = false): number {
   if (wait === undefined) return EXIT.done
+  const lacking = hosts.filter(host => host.state !== 'in-force')
   if (!isJson && hosts.length > 0)
     print(
       table(
@@ -54,11 +47,10 @@ export function sayWhere(hosts: InForce['hosts'], wait: number | undefined, isJs
   if (!isJson)
     for (const { name, findings = [] } of hosts)
       for (const { message } of findings) remark(`On ${name} ${shown(message)}.`)
+  if (!isJson && lacking.length > 0) remark(untilWhen(lacking.length, goodUntil))
   // Who is away can not be waited for, and hears of it first of all when it comes back.
-  return hosts.filter(isLacking).every(host => host.state === 'away') ? EXIT.done : EXIT.found
+  return lacking.every(host => host.state === 'away') ? EXIT.done : EXIT.found
 }
-
-const isLacking = ({ state }: InForce['hosts'][number]): boolean => state !== 'in-force'
 
 function untilWhen(lacking: number, goodUntil: string | undefined): string {
   const there =

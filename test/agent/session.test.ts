@@ -14,8 +14,8 @@ import { sshdFiles } from '#agent/sshd/files.ts'
 import { loadMemory, saveMemory } from '#agent/state/memory.ts'
 import { api, type hostStream } from '#shared/api/index.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
-import { type HostName, parseHostName, parseLogin, parseUserPrincipal } from '#shared/names.ts'
-import { decodeKrl, parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
+import { parseHostName, parseLogin, parseUserPrincipal } from '#shared/names.ts'
+import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
 import { handleFrame } from '#test/support/handle-frame.ts'
 import { newSshd, type TestSshd } from '#test/support/programs/sshd.ts'
@@ -43,8 +43,6 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
   /** What stood in the principals file whenever the agent called something in force. */
   const inForce: string[] = []
   let ahead = 0
-  /** What the server's certificates carry beside the host's own name. */
-  let aliases: HostName[] = []
   /** Warnings and errors. */
   let said = ''
   const now = () => new Date(Date.now() + ahead)
@@ -114,7 +112,6 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     writeFileSync(hostCertificate(), `${world.hostCertificate(hostKey(), world.host, 7n)}\n`)
     await handleFrame(agent, { type: 'state', state })
     ahead = 0
-    aliases = []
     frames.length = 0
     inForce.length = 0
     server.onUpgrade = () => undefined
@@ -128,7 +125,7 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
       if (path === api.login.challenge.path) return void response.end(JSON.stringify({ challenge: 'AAAA' }))
       if (path !== api.hostSelf.hostCertificate.path) return void response.writeHead(404).end()
       const { publicKey } = api.hostSelf.hostCertificate.body?.parse(JSON.parse(body)) ?? { publicKey: '' }
-      const certificate = world.hostCertificate(parsePublicKey(publicKey), world.host, 8n, undefined, aliases)
+      const certificate = world.hostCertificate(parsePublicKey(publicKey), world.host, 8n)
       const about = { serial: '8', keyId: 'host', principals: [world.host], startsAt: now(), endsAt: now() }
       response.end(JSON.stringify({ certificate, ...about }))
     }
@@ -297,76 +294,19 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     await running
   })
 
-  const WWW = parseHostName('www.example.com', 'alias')
-  /** A state with a list of revoked certificates of its own, for a host that is called so beside its name. */
-  const named = (revision: number, aliases: HostName[]): hostStream.FrameToAgent => ({
-    type: 'state',
-    state: world.state(revision, { principals: { [LOGIN]: [line] } }),
-    aliases,
-  })
-  const heldKrl = () => decodeKrl(readFileSync(sshdFiles(config).krl)).version
-  const heldNames = () => parseCertificate(readFileSync(hostCertificate(), 'utf8').trim()).principals
-
-  it('has in force what ends access before it asks for certificates with its names, and calls all of it so once it has them', async () => {
-    const running = session()
-    await expect.poll(types).toEqual(['hello 1', 'in-force'])
-    const certify = server.onCall
-    const unanswered: (() => void)[] = []
-    server.onCall = (path, body, response) => {
-      if (path !== api.hostSelf.hostCertificate.path) return certify(path, body, response)
-      unanswered.push(() => certify(path, body, response))
-    }
-    aliases = [WWW]
-    server.push(named(2, [WWW]))
-    await expect.poll(() => unanswered.length).toBe(1)
-    expect([heldKrl(), heldNames(), types()]).toEqual([2n, [world.host], ['hello 1', 'in-force']])
-    for (const answer of unanswered) answer()
-    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
-    expect([heldNames(), frames.at(-1)]).toMatchObject([[world.host, WWW], { revision: 2 }])
-    server.drop()
-    await running
-  })
-
-  it('says why it has no certificates with its names, stays, and lets no later state wait for them', async () => {
+  it('goes on where it cannot get certificates with the names that it is told of, and warns; where it can it gets them', async () => {
     const running = session()
     await expect.poll(types).toEqual(['hello 1', 'in-force'])
     // Its client certificate is due, which this server does not renew.
     ahead = 20 * 3_600_000
-    server.push(named(2, [WWW]))
-    await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed'])
-    expect(frames.at(-1)).toMatchObject({
-      revision: 2,
-      message: expect.stringMatching(/^certificates with the names web1.example.com, www.example.com: .*404/),
-    })
+    const names: hostStream.FrameToAgent = { type: 'names', aliases: [parseHostName('www.example.com', 'alias')] }
+    server.push(names)
+    await expect.poll(() => said).toContain('no new certificates yet')
+    server.push({ type: 'current', revision: 1 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
     ahead = 0
-    let calls = 0
-    server.onCall = () => void calls++
-    server.push(named(3, [WWW]))
-    await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed', 'failed'])
-    expect([frames.at(-1), heldKrl(), calls]).toMatchObject([{ revision: 3 }, 3n, 0])
-    // Its names of before it has.
-    server.push(named(4, []))
-    await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed', 'failed', 'in-force'])
-    server.drop()
-    await running
-  })
-
-  it('gets certificates with its names by the clock where they were not to be had at first, and says so', async () => {
-    const running = session({ tickMs: 5 })
-    await expect.poll(types).toEqual(['hello 1', 'in-force'])
-    const certify = server.onCall
-    server.onCall = (_path, _body, response) => void response.writeHead(503).end()
-    server.push(named(2, [WWW]))
-    await expect.poll(types).toEqual(['hello 1', 'in-force', 'failed'])
-    // One that the server makes for its name alone is as good as none for that.
-    server.onCall = certify
+    server.push(names)
     await expect.poll(serial).toBe(8n)
-    await expect.poll(() => said).toContain('the server gave others')
-    expect(frames.at(-1)).toMatchObject({ type: 'failed' })
-    aliases = [WWW]
-    await expect.poll(() => frames.at(-1)).toMatchObject({ type: 'in-force', revision: 2 })
-    expect(heldNames()).toEqual([world.host, WWW])
-    expect(types().filter(type => type.startsWith('hello'))).toEqual(['hello 1'])
     server.drop()
     await running
   })

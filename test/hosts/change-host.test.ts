@@ -38,25 +38,19 @@ const grant = (who: string, login: string, labels: Record<string, string>) =>
   call(owner, api.grants.add, { body: bodyOf(api.grants.add, { who, login, hosts: { labels } }) })
 
 /** A host's stream by hand: has in force whatever it is told. */
-async function connected(
-  host: JoinedHost,
-  {
-    hello = { names: true },
-    answer = revision => ({ type: 'in-force', revision }),
-  }: { hello?: { names?: true; revision?: number }; answer?: (revision: number) => hostStream.FrameToServer } = {},
-) {
+async function connected(host: JoinedHost) {
   const states: hostStream.DesiredState[] = []
-  const names: (readonly string[] | undefined)[] = []
+  const names: Extract<hostStream.FrameToAgent, { type: 'names' }>[] = []
   const types: string[] = []
   const stream = await hostStreamOf(host, frame => {
     types.push(frame.type)
+    if (frame.type === 'names') names.push(frame)
     if (frame.type !== 'state') return
     states.push(frame.state)
-    names.push(frame.aliases)
-    stream.send(answer(frame.state.revision))
+    stream.send({ type: 'in-force', revision: frame.state.revision })
   })
-  stream.send({ type: 'hello', revision: 0, incarnation, agent: 'test', sshd: 'none', ...hello })
-  await expect.poll(() => types.length).toBeGreaterThan(0)
+  stream.send({ type: 'hello', revision: 0, incarnation, agent: 'test', sshd: 'none', names: true })
+  await expect.poll(() => states.length).toBe(1)
   return { stream, states, names, types, lets: () => Object.keys(states.at(-1)?.principals ?? {}).sort() }
 }
 
@@ -183,20 +177,20 @@ describe('a change of a host', () => {
   it('of its names is told to it, which gets certificates with them; those for a name that it lost are revoked', async () => {
     const host = await joinHost(world, 'web5.keyman.localhost')
     const { stream, states, names, types } = await connected(host)
-    expect([types, names]).toEqual([['state'], [[]]])
-    const added = { addAliases: ['w5.keyman.localhost', 'v5.keyman.localhost'] }
-    const { hosts } = await call(owner, api.hosts.change, { ...of(host.name, added), query: { wait: 10 } })
-    expect(hosts.map(({ state }) => state)).toEqual(['in-force'])
-    // With the state, and by names alone there is a new one.
-    expect([types, names]).toEqual([
-      ['state', 'state'],
-      [[], ['w5.keyman.localhost', 'v5.keyman.localhost']],
-    ])
+    // What ends somebody's access comes before.
+    await expect.poll(() => types).toEqual(['state', 'names'])
+    expect(names.map(({ aliases }) => aliases)).toEqual([[]])
+    await change(host.name, { labels: { tier: 'none' } })
+    await change(host.name, { addAliases: ['w5.keyman.localhost', 'v5.keyman.localhost'] })
+    // Nothing is said twice, whatever else is changed.
+    await expect
+      .poll(() => names.slice(1).map(({ aliases }) => aliases))
+      .toEqual([['w5.keyman.localhost', 'v5.keyman.localhost']])
     const both = parseCertificate((await hostCertificateOf(host)).certificate)
     expect(both.principals).toEqual([host.name, 'w5.keyman.localhost', 'v5.keyman.localhost'])
     const { namesGoodUntil } = await change(host.name, { removeAliases: ['v5.keyman.localhost'] })
     expect(Date.parse(namesGoodUntil ?? '')).toBe(Number(both.validBefore) * 1000)
-    await expect.poll(() => names.at(-1)).toEqual(['w5.keyman.localhost'])
+    await expect.poll(() => names.at(-1)?.aliases).toEqual(['w5.keyman.localhost'])
     const one = parseCertificate((await hostCertificateOf(host)).certificate)
     expect(one.principals).toEqual([host.name, 'w5.keyman.localhost'])
     const areRevoked = () => {
@@ -205,40 +199,5 @@ describe('a change of a host', () => {
     }
     await expect.poll(areRevoked).toEqual([true, false])
     stream.close()
-  })
-
-  it('of its names is in force where its certificates carry them, and not before: what keeps it from that is said', async () => {
-    const host = await joinHost(world, 'web6.keyman.localhost')
-    const message = 'certificates with the names web6.keyman.localhost, w6.keyman.localhost: no answer in time'
-    let asks = 0
-    const { stream, states } = await connected(host, {
-      answer: revision => (++asks > 1 ? { type: 'failed', revision, message } : { type: 'in-force', revision }),
-    })
-    const asked = { ...of(host.name, { addAliases: ['w6.keyman.localhost'] }), query: { wait: 10 } }
-    expect((await call(owner, api.hosts.change, asked)).hosts).toMatchObject([{ state: 'failed', message }])
-    // It had them by the clock.
-    stream.send({ type: 'in-force', revision: states.at(-1)?.revision ?? 0 })
-    await expect.poll(async () => (await show(host.name)).inForce).toBe(states.at(-1)?.revision)
-    stream.close()
-  })
-
-  it('of its names is not told to an agent of an earlier release, which refuses what it does not know; to the next one it is', async () => {
-    const host = await joinHost(world, 'web7.keyman.localhost', { aliases: ['w7.keyman.localhost'] })
-    const old = await connected(host, { hello: {} })
-    await change(host.name, { addAliases: ['v7.keyman.localhost'] })
-    await expect.poll(() => old.states.length).toBe(2)
-    expect(old.names).toEqual([undefined, undefined])
-    const revision = old.states.at(-1)?.revision ?? 0
-    await expect.poll(async () => (await show(host.name)).inForce).toBe(revision)
-    old.stream.close()
-    // It has the newest state by its revision, but no names.
-    const upgraded = await connected(host, { hello: { names: true, revision } })
-    expect(upgraded.names).toEqual([['w7.keyman.localhost', 'v7.keyman.localhost']])
-    const inForce = upgraded.states.at(-1)?.revision ?? 0
-    await expect.poll(async () => (await show(host.name)).inForce).toBe(inForce)
-    upgraded.stream.close()
-    const again = await connected(host, { hello: { names: true, revision: inForce } })
-    expect(again.types).toEqual(['current'])
-    again.stream.close()
   })
 })

@@ -54,7 +54,7 @@ for (const database of databases) {
           isThere: async () => false,
           async send(text) {
             const frame = hostStream.frameToAgent.parse(JSON.parse(text))
-            if (frame.type === 'log') return
+            if (frame.type === 'log' || frame.type === 'names') return
             states.set(name, (states.get(name) ?? 0) + 1)
             const revision = frame.type === 'state' ? frame.state.revision : frame.revision
             setImmediate(() => void connection.receive(JSON.stringify(answer(revision))))

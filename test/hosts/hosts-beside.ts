@@ -79,7 +79,7 @@ export function connectHost(
       async send(text) {
         const frame = hostStream.frameToAgent.parse(JSON.parse(text))
         send(frame)
-        if (frame.type === 'log') return
+        if (frame.type === 'log' || frame.type === 'names') return
         const revision = frame.type === 'state' ? frame.state.revision : frame.revision
         const word = answer(revision)
         if (word) setImmediate(() => inForce.resolve(connection.receive(JSON.stringify(word))))

@@ -109,20 +109,14 @@ export function newWorld(organisation = 'acme', log = newKey()) {
     })
     return formatCertificate(assembleCertificate(body, sshSign(authority, body)))
   }
-  const hostCertificate = (
-    key: SshPublicKey,
-    name: HostName,
-    serial: bigint,
-    authority = hostAuthority,
-    aliases: readonly HostName[] = [],
-  ): string => {
+  const hostCertificate = (key: SshPublicKey, name: HostName, serial: bigint, authority = hostAuthority): string => {
     const body = encodeCertificateBody({
       kind: 'host',
       nonce: newNonce(),
       subjectKey: key,
       serial,
       keyId: parseKeyId(`host/${name}`, 'keyId'),
-      principals: [name, ...aliases],
+      principals: [name],
       validAfter: seconds(new Date()) - 60n,
       validBefore: seconds(new Date()) + 86_400n,
       authorityKey: authority.publicKey,

@@ -37,12 +37,7 @@ const AHEAD = 2 ** 40
 export const CLOSE = { goingAway: 1001, policy: 1008, tryAgain: 1013, replaced: 4000 } as const
 
 /** What a host has in force by its own word. Of no content where this server has not sent it. */
-export type Held = {
-  readonly revision: number
-  readonly hash: Uint8Array | undefined
-  /** Its agent knows of its names: one of an earlier release has not heard of them. */
-  readonly named: boolean
-}
+export type Held = { readonly revision: number; readonly hash: Uint8Array | undefined }
 
 /** What all streams of a server do together. */
 export type ConnectionEvents = {
@@ -83,7 +78,7 @@ export class Connection {
   #host: HostRow | undefined
   /** Set while a state or `current` waits for the host's word. */
   #waiting: NumberedContent | undefined
-  #holds: Held = { revision: 0, hash: undefined, named: false }
+  #holds: Held = { revision: 0, hash: undefined }
   /** What the host answered last, and whether it has said since that it failed: then it may say later that it came right. */
   #answered: { readonly content: NumberedContent; readonly failed: boolean; readonly findings: string } | undefined
   /** Why nothing of this host is called in force, whatever it says: another machine has its key too. */
@@ -93,6 +88,7 @@ export class Connection {
   #wantsNames = false
   /** What of the host counted when it was last looked what it should be told. */
   #toldAs: string | undefined
+  #toldNames: string | undefined
   #opened: OpenedStream | undefined
   #logSize = 0n
   /** The tree head that the host came with. */
@@ -204,7 +200,6 @@ export class Connection {
     if (!host?.clientSpki || !equalBytes(host.clientSpki, this.caller.clientSpki))
       return this.close(CLOSE.policy, 'this host is gone')
     this.#host = host
-    this.#wantsNames = hello.names === true
     if (hello.at !== undefined) this.#events.clocks.hear(host.name, new Date(hello.at))
     if (hello.incarnation === store.incarnation) {
       if (hello.revision > host.revision) {
@@ -232,9 +227,9 @@ export class Connection {
       // hearing of a revocation, and have it take for in force what it never got.
       this.#events.told.set(host.name, hello.revision)
       const known = this.#events.held.get(host.name)
-      const isKnown = known?.revision === hello.revision && (known.named || !this.#wantsNames)
-      this.#holds = isKnown ? known : { revision: hello.revision, hash: undefined, named: false }
+      this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
     }
+    this.#wantsNames = hello.names === true
     this.#dirty = true
     await this.pump(true)
   }
@@ -268,7 +263,7 @@ export class Connection {
         const { revision, krlVersion, hash } = content
         await this.#events.inForce({ id: host.id, revision, krlVersion, hash, findings })
       }
-      this.#holds = { revision: content.revision, hash: content.hash, named: this.#wantsNames }
+      this.#holds = { revision: content.revision, hash: content.hash }
       this.#events.held.set(host.name, this.#holds)
     }
     if (asked) this.#waiting = undefined
@@ -313,6 +308,7 @@ export class Connection {
         this.#dirty = false
         this.#toldAs = whatCounts(this.#asItIs(this.#host))
         await this.#sendNewest(this.#host, greet)
+        await this.#sendNames(this.#host)
       }
     } catch (error) {
       this.#fail(error)
@@ -342,13 +338,17 @@ export class Connection {
     await this.#send(
       same
         ? { type: 'current', revision: state.revision }
-        : {
-            type: 'state',
-            state: { revision: state.revision, ...state.state },
-            // An agent of an earlier release refuses a field that it does not know.
-            ...(this.#wantsNames ? { aliases: [...state.aliases] } : {}),
-          },
+        : { type: 'state', state: { revision: state.revision, ...state.state } },
     )
+  }
+
+  /** What its certificates are to carry, where that is something else than it was told. */
+  async #sendNames(host: HostRow): Promise<void> {
+    const { aliases } = this.#asItIs(host)
+    const names = aliases.join()
+    if (!this.#wantsNames || names === this.#toldNames) return
+    await this.#send({ type: 'names', aliases: [...aliases] })
+    this.#toldNames = names
   }
 
   #asItIs(host: HostRow) {
@@ -387,14 +387,16 @@ export class Connection {
   }
 
   async #send(frame: hostStream.FrameToAgent): Promise<void> {
-    const log = frame.type === 'log' ? frame.log : await this.#newLog()
+    const log = frame.type === 'log' ? frame.log : frame.type === 'names' ? undefined : await this.#newLog()
     if (!(await this.check())) return
     if (log) {
       this.#logSize = parseCheckpoint(log.checkpoint).size
       this.#logSentAt = this.#deps.now().getTime()
     }
     try {
-      await this.#channel.send(JSON.stringify(frame.type === 'log' || !log ? frame : { ...frame, log }))
+      await this.#channel.send(
+        JSON.stringify(frame.type === 'log' || frame.type === 'names' || !log ? frame : { ...frame, log }),
+      )
     } catch {
       // The host is going, which its socket says in a moment: no fault of ours.
       this.close(CLOSE.goingAway, 'the stream has ended')

@@ -242,7 +242,7 @@ Exit code 9: not every connected host has confirmed in time.`,
       const ends = grant.endsAt === undefined ? {} : { endsAt: local(grant.endsAt) }
       remark(`Changed ${id}: ${grantText({ ...grant, ...ends })}.`)
     }
-    return sayNarrowed(answer, wait, values.json)
+    return sayWhere(answer, wait, values.json)
   },
 })
 
@@ -275,12 +275,12 @@ Exit code 9: not every connected host has confirmed in time.`,
     const answer = await callAsPerson(api.grants.remove, { params: { id }, ...waiting(wait) })
     if (values.json) printJson(answer)
     else remark(`Removed ${id}.`)
-    return sayNarrowed(answer, wait, values.json)
+    return sayWhere(answer, wait, values.json)
   },
 })
 
 /** A grant that is for no host, as that of a role, has let nobody in. */
-const sayNarrowed: typeof sayInForce = (answer, ...rest) =>
+const sayWhere: typeof sayInForce = (answer, ...rest) =>
   answer.hosts.length === 0 ? EXIT.done : sayInForce(answer, ...rest)
 
 /** A label may be mistyped; or its hosts come later. */

@@ -6,7 +6,7 @@ import { labelsText } from '#shared/grant-text.ts'
 import { isLabelKey, parseHostName, parsePlace, printable } from '#shared/names.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
 import { asTyped, hostArgument, inFull } from '../../calls/host-argument.ts'
-import { sayInForce, sayWhere, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
+import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
 import { parseLabels } from '../../calls/labels.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
 import { requireSession } from '../../context/context.ts'
@@ -217,9 +217,8 @@ Exit code 9: not every connected host has confirmed in time. More: docs/hosts.md
       if (namesGoodUntil !== undefined && Date.parse(namesGoodUntil) > Date.now())
         remark(`A laptop that does neither believes it by a name that was taken off until ${local(namesGoodUntil)}.`)
     }
-    // Whoever gets in is another matter by labels and place alone; of address and port the host itself has nothing.
-    if ('labels' in body || 'in' in body) return sayInForce(changed, wait, values.json)
-    return 'addAliases' in body || 'removeAliases' in body ? sayWhere(changed.hosts, wait, values.json) : EXIT.done
+    // Whoever gets in is another matter by labels and place alone.
+    return 'labels' in body || 'in' in body ? sayInForce(changed, wait, values.json) : EXIT.done
   },
 })
 

@@ -128,16 +128,12 @@ export const checkpointFrame = z.strictObject({
 
 const version = z.string().regex(/^[\x20-\x7e]*$/, 'printable ASCII')
 export const frameToAgent = z.discriminatedUnion('type', [
-  z.strictObject({
-    type: z.literal('state'),
-    state: desiredState,
-    /** To hosts that want it: what its certificates are to carry beside its own name. */
-    aliases: z.array(hostName).max(16).optional(),
-    log: checkpointFrame.optional(),
-  }),
+  z.strictObject({ type: z.literal('state'), state: desiredState, log: checkpointFrame.optional() }),
   /** The host holds the newest state already. */
   z.strictObject({ type: z.literal('current'), revision: z.int(), log: checkpointFrame.optional() }),
   z.strictObject({ type: z.literal('log'), log: checkpointFrame }),
+  /** To hosts that want it: what its certificates are to carry beside its own name. */
+  z.strictObject({ type: z.literal('names'), aliases: z.array(hostName).max(16) }),
 ])
 export const frameToServer = z.discriminatedUnion('type', [
   z.strictObject({
@@ -153,7 +149,7 @@ export const frameToServer = z.discriminatedUnion('type', [
     /** It wants to be told its names. */
     names: z.literal(true).optional(),
   }),
-  /** In force: written, read back and checked; its certificates carry the names that it was told. */
+  /** In force: written, read back and checked. */
   z.strictObject({
     type: z.literal('in-force'),
     revision: z.int(),
