@@ -41,14 +41,8 @@ export function connectionOf(agent: Agent): { connection: Connection; agentIdent
 export async function renewCertificates(agent: Agent, now: () => Date): Promise<boolean> {
   const { config, stateFolder, log } = agent
   let { connection, agentIdentity } = connectionOf(agent)
-  let renewed = false
-  if (renewalIsDue(agentIdentity, now())) {
-    const answer = await call(connection, api.hostSelf.renewClientCertificate, {})
-    saveCertificate(stateFolder, answer.certificate, { ...config, spki: agentIdentity.spki })
-    log.info(`client certificate renewed, good until ${answer.endsAt}`)
-    ;({ connection, agentIdentity } = connectionOf(agent))
-    renewed = true
-  }
+  const renewed = renewalIsDue(agentIdentity, now()) && (await renewClientCertificate(agent, now))
+  if (renewed) ({ connection, agentIdentity } = connectionOf(agent))
   const bundle = heldBundle(loadMemory(stateFolder).bundle)
   const hostAuthorities = authorities(bundle.ssh.hostAuthorities)
   const { aliases } = agent.asked
@@ -59,6 +53,27 @@ export async function renewCertificates(agent: Agent, now: () => Date): Promise<
     await settle(agent, agent.asked)
   }
   return renewed
+}
+
+/**
+ * Where it can't be had now, the one that is there goes on to its end: a host that came back only with a new one would hear of no revocation
+ * while the server signs nothing.
+ */
+async function renewClientCertificate(agent: Agent, now: () => Date): Promise<boolean> {
+  const { config, stateFolder, log } = agent
+  const { connection, agentIdentity } = connectionOf(agent)
+  try {
+    const answer = await call(connection, api.hostSelf.renewClientCertificate, {})
+    saveCertificate(stateFolder, answer.certificate, { ...config, spki: agentIdentity.spki })
+    log.info(`client certificate renewed, good until ${answer.endsAt}`)
+    return true
+  } catch (error) {
+    if (agentIdentity.notAfter <= now()) throw error
+    log.warn(
+      `the client certificate ends at ${agentIdentity.notAfter.toISOString()} and was not renewed: ${told(error).message}`,
+    )
+    return false
+  }
 }
 
 /**

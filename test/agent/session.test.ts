@@ -301,7 +301,7 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     ahead = 20 * 3_600_000
     const names: hostStream.FrameToAgent = { type: 'names', aliases: [parseHostName('www.example.com', 'alias')] }
     server.push(names)
-    await expect.poll(() => said).toContain('no new certificates yet')
+    await expect.poll(() => said).toContain('and was not renewed')
     server.push({ type: 'current', revision: 1 })
     await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
     ahead = 0
@@ -309,6 +309,20 @@ describe.skipIf(!requires('sshd'))("an agent's connection", () => {
     await expect.poll(serial).toBe(8n)
     server.drop()
     await running
+  })
+
+  it('hears of revocations though its client certificate is due and nobody renews it, when it connects and by the clock; once it has ended it says so', async () => {
+    ahead = 20 * 3_600_000
+    const running = session({ tickMs: 20 })
+    await expect.poll(types).toEqual(['hello 1', 'in-force'])
+    await expect.poll(() => said.split('was not renewed').length).toBeGreaterThan(3)
+    server.push({ type: 'state', state: world.state(2, { principals: { [LOGIN]: [line] } }) })
+    await expect.poll(types).toEqual(['hello 1', 'in-force', 'in-force'])
+    server.drop()
+    await running
+    ahead = 30 * 3_600_000
+    await expect(session()).rejects.toThrow()
+    ahead = 0
   })
 
   it('ends when it is told to while it is being made', async () => {
