@@ -7,7 +7,7 @@ import { askRunning, canAsk, typed } from './ask-running.ts'
 const answer = z.object({ link: z.string(), endsAt: z.string(), gives: z.string() })
 
 /**
- * `keyman-server admin-link`: the operator's recovery. A name that is mistyped would make an administrator whom nobody knows, so
+ * `keyman-server admin-link`: the operator's recovery. A name that is mistyped would make an owner whom nobody knows, so
  * that a new one is asked for twice.
  */
 export async function adminLinkCommand(

@@ -43,7 +43,7 @@ export async function restoreCommand(
     say(`Nothing was changed. To go on: keyman-server restore --yes [--keep PERSON]${newer ? ' --log FILE' : ''}`)
     return EXIT.found
   }
-  const { lost, incarnation, suspended, taken, bare, checkpointFile } = await restore(options)
+  const { lost, incarnation, suspended, taken, bare, places, checkpointFile } = await restore(options)
   if (!lost) {
     say(`The history ${incarnation} had been begun before; this server remembers it now. Next: keyman-server start`)
     return EXIT.done
@@ -58,6 +58,7 @@ export async function restoreCommand(
     say('Changed after the backup, and back without labels, project and further names: give them these again')
     for (const name of bare) say(`  ${name}`)
   }
+  if (places.length > 0) say(`Removed after the backup, and back: ${places.join(', ')}: keyman project remove`)
   if (lost.newer) sayGiven(say, lost.newer, taken)
   if (suspended.length > 0) {
     say(
@@ -75,13 +76,10 @@ export async function restoreCommand(
 
 const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:', 'place:']
 
-/** What can't be done again from a log: it is to be given again by whoever may; a grant that was changed, too, which is taken away. */
+/** What can't be done again from a log: it is to be given again by whoever may. */
 function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly string[]): void {
   const given = [...newer.changed].filter(
-    ([id]) =>
-      GIVEN.some(kind => id.startsWith(kind)) &&
-      newer.facts.has(id) &&
-      (id.startsWith('grant:') || !taken.includes(id)),
+    ([id]) => GIVEN.some(kind => id.startsWith(kind)) && newer.facts.has(id) && !taken.includes(id),
   )
   if (given.length === 0) return
   say('Given or changed after the backup, by the export of the log, and not done again: do so where it should be')
@@ -90,7 +88,7 @@ function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly 
 
 function sayKnown(say: (line: string) => void, { held, size, isComplete }: Lost, newer: NewerLog): void {
   say(
-    `The export of the log knows records ${held} to ${newer.size - 1n}: what they took away or revoked will be taken away or revoked again.`,
+    `The export of the log knows records ${held} to ${newer.size - 1n}: what they took away or revoked will be taken away or revoked again. A grant that they changed will be gone, and a host that they changed without labels, project and further names, until somebody gives them again.`,
   )
   if (newer.size < size) say(`Of records ${newer.size} to ${size - 1n} nothing is known.`)
   else if (!isComplete)

@@ -46,12 +46,13 @@ async function revoked(config: ServerConfig) {
   return certificates.map(({ serials }) => serials.at(-1)?.to)
 }
 const BEFORE = (1n << 40n) - 1n
-/** The second keystore: its files are there, and nothing opens them. */
-const loseStandby = () => {
-  const unlock = both.standbyKeystore?.kind === 'software' ? both.standbyKeystore.unlock : undefined
+/** Its files are there, and nothing opens them. */
+const lose = (keystore: ServerConfig['keystore'] | undefined) => {
+  const unlock = keystore?.kind === 'software' ? keystore.unlock : undefined
   if (!unlock || !('keyFile' in unlock)) throw new Error('a key file')
   rmSync(unlock.keyFile)
 }
+const loseStandby = () => lose(both.standbyKeystore)
 
 it('a restore revokes what either keystore has signed before', async () => {
   await restored(both)
@@ -73,8 +74,7 @@ it('does so where the second is lost and still stands in the configuration, and 
 })
 
 it('makes no log key in the keystore that is left where the first is lost, and says that no history goes on without', async () => {
-  if (one.keystore.kind !== 'software') throw new Error(one.keystore.kind)
-  rmSync(one.keystore.folder, { recursive: true })
+  lose(one.keystore)
   const refused = { code: 'unavailable', message: expect.stringContaining('holds no log key') }
   await expect(restored(both)).rejects.toMatchObject(refused)
   await expect(restored(both)).rejects.toMatchObject(refused)

@@ -56,6 +56,8 @@ export type Restored = {
   readonly taken: readonly string[]
   /** Names of hosts that were changed after the backup: they have no labels, no place and no further names. */
   readonly bare: readonly string[]
+  /** Projects and environments that were removed after it, and are back. */
+  readonly places: readonly string[]
   /** Where the first checkpoint of the new history lies, for other servers to start with. */
   readonly checkpointFile: string
 }
@@ -74,7 +76,7 @@ export const showLost = (options: RestoreOptions): Promise<Lost | undefined> =>
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const now = options.now ?? (() => new Date())
   const done = await opened(options, async ({ lost, ledger, base: { store, keystore, standbyKeystore }, pins }) => {
-    if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [], bare: [] }
+    if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [], bare: [], places: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
     const held = await HeldKeys.ask(keystore, standbyKeystore)
@@ -84,7 +86,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const at = now()
       await beginIncarnation(t, incarnation, at)
       const persons = await suspendAllIn(ledger, t, { keep: options.keep, at, newer, isComplete })
-      const access = newer ? await takeAccessIn(ledger, t, newer) : []
+      const access = newer ? await takeAccessIn(ledger, t, newer) : { gone: [], changed: [], places: [] }
       const hosts = newer ? await takeHostsIn(ledger, t, newer, at) : { gone: [], bare: [], bareNames: [] }
       await endTokensIn(t, at)
       const bundle = await putBackBundleIn(ledger, t, pins, at)
@@ -94,7 +96,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
         ...bundle,
         ...serials.facts,
         ...persons.facts,
-        ...access,
+        ...access.gone,
+        ...access.changed,
         ...hosts.gone,
         ...hosts.bare,
       ]
@@ -112,8 +115,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const last = entries.pop()
       if (last) entries.push({ ...last, facts: [...(last.facts ?? []), ...serials.raised] })
       await ledger.appendIn(t, entries)
-      const taken = [...persons.taken, ...[...access, ...hosts.gone].map(fact => fact.id)]
-      return { suspended: persons.suspended, taken, bare: hosts.bareNames }
+      const taken = [...persons.taken, ...[...access.gone, ...hosts.gone].map(fact => fact.id)]
+      return { suspended: persons.suspended, taken, bare: hosts.bareNames, places: access.places }
     })
     return { lost, incarnation, ...result }
   })

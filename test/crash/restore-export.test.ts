@@ -204,6 +204,7 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
       expect(stdout).toMatch(
         new RegExp(`Given or changed after the backup[\\s\\S]*grant:${narrowed} {2}record \\d+ .*uptime`),
       )
+      expect(stdout.split('Given or changed')[0]).not.toContain(narrowed)
       expect(stdout).toMatch(/Changed after the backup, and back without labels[^\n]*\n {2}web1\.keyman\.localhost\n/)
       await world.server.restart()
       const { connection } = await logIn(world.server, world.sessions[0].person)
