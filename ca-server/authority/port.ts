@@ -171,7 +171,7 @@ export interface Authority {
   onChange(listener: () => void): () => void
   /** Authority keys that others are to trust. SSH keys as lines without comment, roots as PEM. */
   trusted(): AuthorityKeys
-  /** The machine authority's roots, PEM: of the last reading, since every request asks. */
+  /** The machine authority's roots, PEM: the same array until the keys are read anew. */
   machineRoots(): readonly string[]
   /** What `switchToStandby` would do. Throws as it does. */
   standby(): Promise<Switched[]>

@@ -45,6 +45,7 @@ export async function planSwitch(deps: Omit<SwitchDeps, 'store' | 'ledger'>): Pr
     const { name, keystore } = deps.held.of(to)
     await keystore.health().catch((cause: unknown) => {
       throw new KeymanError('unavailable', `${name}, which holds ${to.label}, does not sign: ${told(cause).message}`, {
+        hint: told(cause).hint ?? 'nothing was changed; bring it back first, then try again: docs/server.md',
         cause,
       })
     })

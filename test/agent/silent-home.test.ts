@@ -9,7 +9,7 @@ import { newUnixUser } from '#test/support/programs/sshd.ts'
 import { isRoot, requires } from '#test/support/requires.ts'
 
 /** As below a mount of NFS whose server is gone: real, and for root alone to make. */
-describe.skipIf(!requires('sshd', 'fuse') || !isRoot)('a home that never answers (root only)', () => {
+describe.skipIf(!isRoot || !requires('sshd', 'fuse'))('a home that never answers (root only)', () => {
   let user: ReturnType<typeof newUnixUser>
   let host: ConfiguredHost
   let silent: SilentFolder | undefined

@@ -68,7 +68,7 @@ export const linkDetails = (
 export const loginLine = ({ machinesUrl, rootFingerprint }: Room['deps']): string =>
   `keyman login ${machinesUrl} --fingerprint ${rootFingerprint()}`
 
-/** By the log: whoever hides the administrators from a start must not make another by what it says. The first person is one. */
+/** By the log: whoever hides the owners from a start must not make another by what it says. The first person is one. */
 export const hasAnybody = ({ ledger }: Room['deps']): boolean =>
   !ledger.facts.ids('person:')[Symbol.iterator]().next().done
 
