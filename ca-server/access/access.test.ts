@@ -114,6 +114,29 @@ describe('teams and grants', () => {
     },
   )
 
+  test('while a grant is hidden in the database, a place in any team or of any person gives all that a grant may give', async () => {
+    const { gives } = rooms.access
+    const ops = parseTeamName('ops', 'test')
+    await rooms.access.changeTeam(ops, { add: [bob], remove: [] }, by())
+    const role = await rooms.access.addGrant(
+      schemas.newGrant.parse({ kind: 'role', who: 'team:ops', role: 'auditor' }),
+      by(),
+    )
+    const given = () =>
+      [gives.being('team:ops'), gives.being(bob)].map(wants => new Set(wants.map(({ action }) => action)))
+    const shown = given()
+    expect(shown).toEqual([new Set(['audit.read']), new Set(['audit.read'])])
+    await rooms.store.execute('create table kept_role as select * from access_grant where id = $1', [role.id])
+    await rooms.store.execute('delete from access_grant where id = $1', [role.id])
+    await rooms.access.reload()
+    for (const actions of given()) expect(actions).toContain('person.reset')
+    await rooms.store.execute('insert into access_grant select * from kept_role', [])
+    await rooms.access.reload()
+    expect(given()).toEqual(shown)
+    await rooms.access.removeGrant(role.id, by())
+    await rooms.access.changeTeam(ops, { add: [], remove: [bob] }, by())
+  })
+
   test('a grant gets other limits and another end, recorded as one; what its kind does not have, or another gives, is refused whole', async () => {
     const grant = await rooms.access.addGrant(newGrant({ options: { sourceAddress: ['10.0.0.0/8'] } }), by())
     const before = await epochsOf(rooms)
@@ -339,6 +362,50 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
       }
     await Promise.all(work)
     expect(await rooms.access.listGrants()).toHaveLength(24)
+  })
+
+  test('whoever brings somebody into a team that gets a role at the same moment gives none that they do not have', async () => {
+    const { access } = rooms
+    const tess = parsePersonIdentity('tess@example.com', 'test')
+    await rooms.addPerson(tess)
+    const caller = await rooms.addSession(tess)
+    const give = (who: string, ends: object = {}) =>
+      access.addGrant(schemas.newGrant.parse({ kind: 'role', who, role: 'administrator', ...ends }), by())
+    await give(tess, { endsAt: new Date(rooms.clock.now.getTime() + 3_600_000).toISOString() })
+    const outcomes = new Set<string>()
+    for (let round = 0; round < 40; round++) {
+      const team = parseTeamName(`round${round}`, 'test')
+      await access.changeTeam(team, { add: [alice], remove: [] }, by())
+      const wants = () => [{ action: 'team.add' as const }, ...access.gives.being(`team:${team}`)]
+      const role = await access.requireRole(caller, wants, by())
+      const giving = give(`team:${team}`)
+      for (let turns = round % 10; turns > 0; turns--) await rooms.store.ping()
+      const acting = byPerson(caller, { role }, { requestId: by().requestId })
+      const [, added] = await Promise.all([
+        giving,
+        refusal(access.changeTeam(team, { add: [bob], remove: [] }, acting)),
+      ])
+      const records = (await rooms.ledger.list({ limit: 8 })).map(({ record }) => JSON.parse(record))
+      const at = (kind: string, about: object) =>
+        records.findLastIndex(
+          each => each.kind === kind && Object.entries(about).every(([key, value]) => each.details?.[key] === value),
+        )
+      const given = at('grant-added', { who: `team:${team}` })
+      const joined = at('team-changed', { person: bob })
+      // Into a team without any it was allowed; into one that has more than they have it never is.
+      expect(added === 'accepted' ? joined < given : /^denied/.test(added)).toBe(true)
+      outcomes.add(added === 'accepted' ? 'before' : 'refused')
+    }
+    expect(outcomes).toContain('refused')
+    // Once they have as much, for as long, they may.
+    await give(tess)
+    const last = parseTeamName('round0', 'test')
+    const role = await access.requireRole(caller, () => [...access.gives.being(`team:${last}`)], by())
+    await access.changeTeam(
+      last,
+      { add: [tess], remove: [] },
+      byPerson(caller, { role }, { requestId: by().requestId }),
+    )
   })
 
   test('no environment outlives its project, whichever of the two comes first', async () => {

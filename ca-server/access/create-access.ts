@@ -16,7 +16,7 @@ import {
 } from './changes/places.ts'
 import { removeGrant } from './changes/remove-grant.ts'
 import { decide } from './decide.ts'
-import { concernsAccess, grantFact, grantId, memberFact } from './facts.ts'
+import { concernsAccess, concernsPowers, grantFact, grantId, memberFact, teamsOf } from './facts.ts'
 import { assertFits } from './fits.ts'
 import { accessWords } from './in-words.ts'
 import type {
@@ -133,10 +133,17 @@ export function createAccess(deps: AccessDeps): Access {
     const known = current().persons.get(identity)
     return known ? known.owner : deps.ledger.facts.has(personSubject(identity))
   }
-  const being = (who: PersonIdentity | `team:${string}`): Want[] => [
-    ...powersOf(current(), who, deps.now()),
-    ...(isPersonIdentity(who) && mayBeOwner(who) ? [{ action: 'owner.change' } as const] : []),
-  ]
+  /** Of a grant that the database does not show nobody knows whose it is, nor what it gives; in which teams somebody is says the log. */
+  const being = (who: PersonIdentity | `team:${string}`): Want[] => {
+    const { facts } = deps.ledger
+    const teams = isPersonIdentity(who) ? teamsOf(facts.ids, who).map((team): `team:${string}` => `team:${team}`) : []
+    const isHidden = [...facts.ids(grantId(''))].some(id => !current().byId.has(id.slice(grantId('').length)))
+    return [
+      ...[who, ...teams].flatMap(each => powersOf(current(), each, deps.now())),
+      ...(isHidden ? EVERYTHING_GRANTED : []),
+      ...(isPersonIdentity(who) && mayBeOwner(who) ? [{ action: 'owner.change' } as const] : []),
+    ]
+  }
 
   /** Of one host where that host is; of labels alone nowhere less than everywhere. */
   function placeOf(grant: Given): Place | undefined {
@@ -186,7 +193,9 @@ export function createAccess(deps: AccessDeps): Access {
       const decided = () => decideNow(subject, { kind: 'do', wants: wants() })
       const held = (epochs: Role['epochs']): Role => ({
         epochs,
-        holds: () => decided().allow,
+        // What the snapshot lacks was heard of, and is being read.
+        holds: () => read === said && decided().allow,
+        concerns: concernsPowers,
         // An epoch is bumped by what says nothing of who may do what, too: only a whole reading knows the new one.
         async again() {
           await reload()

@@ -1,5 +1,6 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). */
-import type { Fact, Ledger } from '#server/ledger/index.ts'
+import { z } from 'zod'
+import type { Fact, Ledger, Said } from '#server/ledger/index.ts'
 import type { Given, Grant } from './port.ts'
 
 export const grantId = (id: string): string => `grant:${id}`
@@ -41,3 +42,18 @@ export const teamsOf = (ids: Ledger['facts']['ids'], person: string): string[] =
 
 /** Whether decisions may be others when this fact has changed. */
 export const concernsAccess = (id: string): boolean => /^(grant|member|person|place):/.test(id)
+
+const given = z.looseObject({ who: z.string().optional(), role: z.string().optional() })
+/**
+ * Whether a record says something of what these (`person:…`, `team:…`) may do by roles. Of a role that a team gets it is not asked who is in it; of a
+ * grant that a record says nothing of but its ID, nobody knows.
+ */
+export function concernsPowers({ facts, details }: Said, subjects: ReadonlySet<string>): boolean {
+  const { who, role } = given.safeParse(details).data ?? {}
+  return facts.some(id => {
+    if (id.startsWith('person:')) return subjects.has(id)
+    if (id.startsWith('member:')) return subjects.has(`person:${id.split(' ')[1]}`)
+    if (!id.startsWith(grantId(''))) return false
+    return who === undefined || (role !== undefined && (who.startsWith('team:') || subjects.has(`person:${who}`)))
+  })
+}

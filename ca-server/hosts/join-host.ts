@@ -130,6 +130,8 @@ async function useIn(
   const { host, hash } = token
   await ledger.takeEpochs(t, { bump: [hostSubject(host.name)], share: role?.epochs ?? [] })
   if (role && !role.holds()) throw new EpochsChanged()
+  // What is said of it below is what it was when it was read: that must be what the log says still.
+  if (!ledger.facts.holds(hostFact(host))) throw changing(host.name)
   const at = now()
   if (!(await useToken(t, hash, at)) || !(await setJoined(t, host.id, clientSpki, at))) throw spent(host.name)
   await bumpChange(t)

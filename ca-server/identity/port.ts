@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
-import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
+import type { Actor, Entry, Fact, Ledger, Said } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
@@ -71,8 +71,10 @@ export type Standing = {
 export type Role = {
   /** What it was decided from. */
   readonly epochs: readonly Epoch[]
-  /** Whether what is known at this moment says the same. */
+  /** Whether all that was heard of at this moment says the same. */
   holds(): boolean
+  /** Whether it may be decided otherwise by what a record says: of what these may do (`person:…`, `team:…`), whom it is done to and by. */
+  concerns(said: Said, subjects: ReadonlySet<string>): boolean
   /** Decided anew, by what is newest. Throws `denied`. */
   again(): Promise<Role>
 }
@@ -456,6 +458,7 @@ export type IdentityDeps = {
     | 'bumpEpochs'
     | 'readEpochs'
     | 'takeEpochs'
+    | 'saysMore'
     | 'vouched'
     | 'facts'
     | 'follow'

@@ -33,7 +33,8 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
             if (how.teams && how.teams.length > 0) await ledger.takeEpochs(t, { bump: how.teams })
             const bump = typeof how.changes === 'function' ? await how.changes(t) : how.changes
             await ledger.takeEpochs(t, { share, ...(bump === undefined ? {} : { bump }) })
-            if (standing && caller) await assertStanding(room, t, caller, role, how.ends ?? false)
+            const subjects = new Set([...(how.teams ?? []), ...(bump ?? []), ...share.map(({ subject }) => subject)])
+            if (standing && caller) await assertStanding(room, t, { caller, role, subjects, ends: how.ends ?? false })
             await standing?.consent?.use(t, by.requestId)
             return work(t)
           })
@@ -52,9 +53,18 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
 async function assertStanding(
   { deps }: Room,
   t: Queryable,
-  caller: PersonCaller,
-  role: Role | undefined,
-  ends: boolean,
+  {
+    caller,
+    role,
+    subjects,
+    ends,
+  }: {
+    readonly caller: PersonCaller
+    readonly role: Role | undefined
+    /** Whose epochs were taken. */
+    readonly subjects: ReadonlySet<string>
+    readonly ends: boolean
+  },
 ): Promise<void> {
   const found = await selectStanding(t, caller, deps.now())
   if (!found?.isOpen || !found.isActive) throw ended()
@@ -74,7 +84,9 @@ async function assertStanding(
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
       hint: 'sign in again: keyman login',
     })
-  if (role && !role.holds()) throw new EpochsChanged()
+  // What somebody gives hangs on what others have, whose epochs are taken by now: what was committed before that has been heard of, or is read here.
+  if (role && ((await deps.ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
+    throw new EpochsChanged()
 }
 
 /**

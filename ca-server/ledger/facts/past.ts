@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { leafHash, type TreeEdge } from '#shared/merkle/index.ts'
@@ -15,14 +16,28 @@ export async function lockPast(
   t: Queryable,
   followed: TreeEdge,
 ): Promise<{ readonly edge: TreeEdge; readonly read: readonly string[] }> {
-  const edge = followed.copy()
-  const read: string[] = []
-  while (await readOn(t, { edge, read }, edge.size + PAGE));
+  const { edge, read } = await readPast(t, followed)
   const size = await lockHead(t)
   while (edge.size < size && (await readOn(t, { edge, read }, size)));
   if (edge.size !== size)
     throw tampered(`the database says that the audit log has ${size} records, and shows ${edge.size}`)
   return { edge, read }
+}
+
+/** The same of what is there at the moment, without the lock. */
+export async function readPast(t: Queryable, followed: TreeEdge): Promise<{ edge: TreeEdge; read: string[] }> {
+  const edge = followed.copy()
+  const read: string[] = []
+  while (await readOn(t, { edge, read }, edge.size + PAGE));
+  return { edge, read }
+}
+
+const shown = z.looseObject({ facts: z.record(z.string(), z.unknown()).default({}), details: z.json().optional() })
+/** What a record says: of which facts, and its details. Throws for what is no record. */
+export type Said = { readonly facts: readonly string[]; readonly details: unknown }
+export function saidBy(record: string): Said {
+  const { facts, details } = shown.parse(JSON.parse(record))
+  return { facts: Object.keys(facts), details }
 }
 
 /** Whether there were as many as one page has. */

@@ -64,6 +64,7 @@ function ownersRole(caller: PersonCaller): Role {
   const role: Role = {
     epochs: [],
     holds: () => caller.owner,
+    concerns: () => false,
     async again() {
       if (caller.owner) return role
       throw new KeymanError('denied', 'this takes a role that you do not have')

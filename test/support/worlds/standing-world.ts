@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { concernsPowers } from '#server/access/facts.ts'
 import { compose, type Services } from '#server/compose.ts'
 import { loadConfig } from '#server/config/index.ts'
 import type { Handled, RawRequest } from '#server/http/handle.ts'
@@ -70,6 +71,7 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
     const by = { actor: { kind: 'person', identity: caller.identity } as const, ...at() }
     const role: Role = {
       epochs: caller.epochs,
+      concerns: concernsPowers,
       holds: () => takes.every(want => services.access.may(caller, want)),
       again: () => services.access.requireRole(caller, () => takes, by),
     }
