@@ -130,10 +130,10 @@ async function useIn(
   const { host, hash } = token
   await ledger.takeEpochs(t, { bump: [hostSubject(host.name)], share: role?.epochs ?? [] })
   if (role && !role.holds()) throw new EpochsChanged()
-  // What is said of it below is what it was when it was read: that must be what the log says still.
-  if (!ledger.facts.holds(hostFact(host))) throw changing(host.name)
   const at = now()
   if (!(await useToken(t, hash, at)) || !(await setJoined(t, host.id, clientSpki, at))) throw spent(host.name)
+  // What is said of it below is what it was when it was read: that must be what the log says still.
+  if (!ledger.facts.holds(hostFact(host))) throw changing(host.name)
   await bumpChange(t)
   // Its labels, say: somebody may have changed the host since it was read.
   const after = await selectToken(t, hash)
