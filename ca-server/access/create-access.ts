@@ -2,9 +2,11 @@ import type { Act, Role } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
-import { addGrant, type ChangeDeps, changeTeam } from './changes/change.ts'
-import { changedGrant, changeGrant } from './changes/change-grant.ts'
+import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
+import { addGrant } from './changes/add-grant.ts'
+import type { ChangeDeps } from './changes/change.ts'
+import { changeGrant } from './changes/change-grant.ts'
+import { changeTeam } from './changes/change-team.ts'
 import {
   addProject,
   contentsOf,
@@ -16,8 +18,9 @@ import {
 } from './changes/places.ts'
 import { removeGrant } from './changes/remove-grant.ts'
 import { decide } from './decide.ts'
-import { concernsAccess, concernsPowers, grantFact, grantId, memberFact, teamsOf } from './facts.ts'
+import { concernsAccess, concernsPowers, grantFact, grantId, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
+import { createGiving } from './giving.ts'
 import { accessWords } from './in-words.ts'
 import type {
   Access,
@@ -25,7 +28,6 @@ import type {
   CertificateAction,
   CertificateLimits,
   Decision,
-  Given,
   Grant,
   HostCertificateAction,
   HostCertificateLimits,
@@ -44,8 +46,7 @@ import type {
 } from './port.ts'
 import { principalsFor } from './principals.ts'
 import { selectGrants, selectTeamRows, toTeams } from './records.ts'
-import { EVERYTHING_GRANTED, givenBy, powersOf } from './roles.ts'
-import { makeSnapshot, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
+import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 import { why, whyDo } from './why.ts'
 
 export type AccessDeps = {
@@ -128,47 +129,21 @@ export function createAccess(deps: AccessDeps): Access {
     return decide(current(), deps.now(), subject, action)
   }
 
-  /** Whom the log knows and the database does not show may be anybody. */
-  function mayBeOwner(identity: PersonIdentity): boolean {
-    const known = current().persons.get(identity)
-    return known ? known.owner : deps.ledger.facts.has(personSubject(identity))
-  }
-  /** Of a grant that the database does not show nobody knows whose it is, nor what it gives; in which teams somebody is says the log. */
-  const being = (who: PersonIdentity | `team:${string}`): Want[] => {
-    const { facts } = deps.ledger
-    const teams = isPersonIdentity(who) ? teamsOf(facts.ids, who).map((team): `team:${string}` => `team:${team}`) : []
-    const isHidden = [...facts.ids(grantId(''))].some(id => !current().byId.has(id.slice(grantId('').length)))
-    return [
-      ...[who, ...teams].flatMap(each => powersOf(current(), each, deps.now())),
-      ...(isHidden ? EVERYTHING_GRANTED : []),
-      ...(isPersonIdentity(who) && mayBeOwner(who) ? [{ action: 'owner.change' } as const] : []),
-    ]
-  }
+  const giving = createGiving({ current, now: deps.now, facts: deps.ledger.facts, hostNamed: deps.hostNamed })
 
-  /** Of one host where that host is; of labels alone nowhere less than everywhere. */
-  function placeOf(grant: Given): Place | undefined {
-    const place = placeNamedBy(grant)
-    if (place !== undefined || grant.kind !== 'login') return place
-    return 'host' in grant.hosts ? deps.hostNamed(grant.hosts.host)?.place : undefined
-  }
   const contents = (place: Place) =>
     contentsOf(place, {
       hosts: deps.hosts(),
       grants: current().byId.values(),
       places: current().places.map(({ name }) => name),
     })
-  const isThere = (place: Place): boolean => current().places.some(({ name }) => name === place)
   function assertIsThere(place: Place): void {
-    if (!isThere(place)) throw noSuchPlace(place)
+    if (!current().places.some(({ name }) => name === place)) throw noSuchPlace(place)
   }
   function projectNamed(name: Place): Project {
     const found = toProjects(current().places).find(project => project.name === name)
     if (!found) throw noSuchPlace(name)
     return found
-  }
-  const placeOfId = (id: string): Place | undefined => {
-    const grant = current().byId.get(id)
-    return grant && placeOf(grant)
   }
 
   return {
@@ -218,33 +193,7 @@ export function createAccess(deps: AccessDeps): Access {
       await catchUp()
       return orDenied()
     },
-    takes: {
-      giving: grant => [want('grant.add', placeOf(grant))],
-      changing: id => [want('grant.change', placeOfId(id))],
-      takingAway: id => [want('grant.remove', placeOfId(id))],
-      changingHost(place, { labels, in: to }) {
-        const places = to === undefined ? [place] : [place, to ?? undefined]
-        const gives = to !== undefined || labels !== undefined
-        return places.flatMap(where => [want('host.change', where), ...(gives ? [want('grant.add', where)] : [])])
-      },
-      addingPlaces: ({ name, environments }) => [
-        want('project.add', environments.length > 0 && isThere(name) ? name : undefined),
-      ],
-      touching: identity => (mayBeOwner(identity) ? [{ action: 'owner.change' }] : []),
-    },
-    gives: {
-      grant: givenBy,
-      changed(id, { endsAt }) {
-        const grant = current().byId.get(id)
-        return grant ? givenBy(changedGrant(grant, { endsAt })) : EVERYTHING_GRANTED
-      },
-      invitation: ({ identity, owner }) => [
-        ...being(identity),
-        ...(owner ? [{ action: 'owner.change' } as const] : []),
-      ],
-      being,
-    },
-    placeOf,
+    ...giving,
     places: {
       list: () => toProjects(current().places),
       show: name => ({ project: projectNamed(name), ...contents(name) }),
@@ -257,7 +206,7 @@ export function createAccess(deps: AccessDeps): Access {
       inWords: place => placeInWords(place, contents(place)),
     },
     maySend(sender, { kind, identity, owner }) {
-      const gives = isPersonIdentity(identity) ? being(identity) : []
+      const gives = isPersonIdentity(identity) ? giving.gives.being(identity) : []
       const wants: Want[] = [{ action: kind === 'invitation' ? 'person.invite' : 'person.reset' }, ...gives]
       if (owner) wants.push({ action: 'owner.change' })
       return decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants }).allow
@@ -291,11 +240,6 @@ export function createAccess(deps: AccessDeps): Access {
     },
   }
 }
-
-const want = (action: Want['action'], place: Place | undefined): Want => ({
-  action,
-  ...(place === undefined ? {} : { in: place }),
-})
 
 /**
  * The numbers are read before what they stand for: so a change in between makes the snapshot newer than its numbers, and

@@ -1,6 +1,7 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). */
 import { z } from 'zod'
-import type { Fact, Ledger, Said } from '#server/ledger/index.ts'
+import type { Fact, Ledger } from '#server/ledger/index.ts'
+import type { AuditRecord } from '#shared/audit/index.ts'
 import type { Given, Grant } from './port.ts'
 
 export const grantId = (id: string): string => `grant:${id}`
@@ -48,9 +49,11 @@ const given = z.looseObject({ who: z.string().optional(), role: z.string().optio
  * Whether a record says something of what these (`person:…`, `team:…`) may do by roles. Of a role that a team gets it is not asked who is in it; of a
  * grant that a record says nothing of but its ID, nobody knows.
  */
-export function concernsPowers({ facts, details }: Said, subjects: ReadonlySet<string>): boolean {
-  const { who, role } = given.safeParse(details).data ?? {}
-  return facts.some(id => {
+export function concernsPowers(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean {
+  // What nobody can read may say anything.
+  if (!record) return true
+  const { who, role } = given.safeParse(record.details).data ?? {}
+  return Object.keys(record.facts).some(id => {
     if (id.startsWith('person:')) return subjects.has(id)
     if (id.startsWith('member:')) return subjects.has(`person:${id.split(' ')[1]}`)
     if (!id.startsWith(grantId(''))) return false

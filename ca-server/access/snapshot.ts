@@ -69,7 +69,7 @@ export const liveGrantsOf = (snapshot: Snapshot, person: KnownPerson, now: Date)
   grantsTo(snapshot.grantsTo, person).filter(grant => isLive(grant, now))
 
 /** Those of a person and of their teams, ended ones too. */
-export const grantsTo = <Given>(to: ReadonlyMap<string, readonly Given[]>, person: KnownPerson): Given[] =>
+export const grantsTo = <Kind>(to: ReadonlyMap<string, readonly Kind[]>, person: KnownPerson): Kind[] =>
   [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who => to.get(who) ?? [])
 
 export const isLive = (grant: Pick<Grant, 'endsAt'>, now: Date): boolean =>

@@ -20,17 +20,16 @@ type Question = {
  * the difference between a host that is not there and one that nobody gave.
  */
 export function why(snapshot: Snapshot, now: Date, { asker, person, name, host }: Question): Why {
-  const looks = mayExplain(snapshot, now, asker)
-  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
+  const looks = mayExplain(snapshot, now, { asker, person })
   const asked = host ?? { name, labels: {} }
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host: asked })
-  if (!host && (looks.allow || decision.allow))
+  if (!host && (looks || decision.allow))
     throw new KeymanError('not-found', `there is no host ${name}`, {
       hint: 'see `keyman status` for the hosts that you may log in to',
     })
   const about = { host: name, person }
   if (decision.allow) return { ...about, allowed: [...decision.limits.logins], reasons: [] }
-  return { ...about, allowed: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] }
+  return { ...about, allowed: [], reasons: looks ? [...decision.reasons] : [decision.message] }
 }
 
 /** The same of what takes a role. */
@@ -47,8 +46,7 @@ export function whyDo(
     readonly want: Want
   },
 ) {
-  const looks = mayExplain(snapshot, now, asker)
-  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
+  mayExplain(snapshot, now, { asker, person })
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'do', wants: [want] })
   if (!decision.allow) return { action: want.action, allowed: false, roles: [], reasons: [...decision.reasons] }
   const known = snapshot.persons.get(person)
@@ -70,11 +68,10 @@ export function whyNames(
     readonly action: TlsCertificateAction
   },
 ) {
-  const looks = mayExplain(snapshot, now, asker)
-  if (person !== asker && !looks.allow) throw new KeymanError('denied', looks.message)
+  const looks = mayExplain(snapshot, now, { asker, person })
   const decision = decide(snapshot, now, { kind: 'person', identity: person }, action)
   if (!decision.allow)
-    return { allowed: false, names: [], reasons: looks.allow ? [...decision.reasons] : [decision.message] } as const
+    return { allowed: false, names: [], reasons: looks ? [...decision.reasons] : [decision.message] } as const
   const { names, maxLifetime, limitedBy } = decision.limits
   return {
     allowed: true,
@@ -85,5 +82,14 @@ export function whyNames(
   } as const
 }
 
-const mayExplain = (snapshot: Snapshot, now: Date, asker: PersonIdentity) =>
-  decide(snapshot, now, { kind: 'person', identity: asker }, { kind: 'do', wants: [{ action: 'access.explain' }] })
+/** Whether who asks may hear all of it. Throws `denied` where it is about somebody else, and they may not. */
+function mayExplain(
+  snapshot: Snapshot,
+  now: Date,
+  { asker, person }: { readonly asker: PersonIdentity; readonly person: PersonIdentity },
+): boolean {
+  const wants = [{ action: 'access.explain' } as const]
+  const decision = decide(snapshot, now, { kind: 'person', identity: asker }, { kind: 'do', wants })
+  if (person !== asker && !decision.allow) throw new KeymanError('denied', decision.message)
+  return decision.allow
+}

@@ -9,7 +9,8 @@ import { givenTo, grantFact } from '../facts.ts'
 import type { By, Grant, GrantChange } from '../port.ts'
 import { selectGrant, updateGrant } from '../records.ts'
 import { withGrant } from '../snapshot.ts'
-import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, refuseSame, wholeSeconds } from './change.ts'
+import { refuseSame } from './add-grant.ts'
+import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, wholeSeconds } from './change.ts'
 
 /** Changes the limits and the end of a grant: whom it is to, what it gives and where stays as it is. See the door. */
 export async function changeGrant(
@@ -20,7 +21,7 @@ export async function changeGrant(
 ): Promise<{ readonly before: Grant; readonly grant: Grant }> {
   await deps.ledger.follow()
   const known = await knownGrant(deps.ledger, deps.store, id)
-  return change(deps, 'grant change', holders(known.who), by, async t => {
+  return change(deps, 'grant change', holders(deps.ledger, known.who), by, async t => {
     const before = await knownGrant(deps.ledger, t, id)
     const after = changedGrant(before, wanted)
     if (wanted.endsAt) assertToCome(after, deps.now())

@@ -2,12 +2,10 @@ import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { type Line, schemas } from '#shared/api/index.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { isPersonIdentity, parseTeamName } from '#shared/names.ts'
-import { givenTo, grantFact, grantId, membersOf } from '../facts.ts'
+import { givenTo, grantFact, grantId } from '../facts.ts'
 import type { By, Given } from '../port.ts'
-import { deleteGrant, selectGrant, selectMembers } from '../records.ts'
-import { personSubject } from '../snapshot.ts'
-import { type ChangeDeps, change, noSuchGrant } from './change.ts'
+import { deleteGrant, selectGrant } from '../records.ts'
+import { type ChangeDeps, change, holders, noSuchGrant } from './change.ts'
 
 /**
  * Takes a grant away that the log has, whatever became of its row: one that is hidden now would come back when it is put back. See
@@ -25,7 +23,7 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
   )
   if (!row && !ledger.facts.has(grantId(id))) throw noSuchGrant(id)
   const said = row ?? (await recordedGrant(ledger, store, id))
-  await change(deps, 'grant remove', holdersOf(ledger, said?.who), by, async t => {
+  await change(deps, 'grant remove', holders(ledger, said?.who), by, async t => {
     // By the log: a trigger may keep the row, which counts for nothing from now on.
     if (!(await deleteGrant(t, id)) && !ledger.facts.has(grantId(id))) throw noSuchGrant(id)
     const details = {
@@ -37,18 +35,6 @@ export async function removeGrant(deps: ChangeDeps, id: string, by: By): Promise
     ])
   })
   return said
-}
-
-/** Of somebody or a team: those too whom the log has in the team and the database does not show. Where nobody knows whose it is: everybody. */
-function holdersOf({ facts }: Pick<Ledger, 'facts'>, who: string | undefined): Parameters<typeof change>[2] {
-  if (who === undefined) return { changes: async () => [...facts.ids(personSubject(''))] }
-  if (isPersonIdentity(who)) return { changes: [personSubject(who)] }
-  const team = parseTeamName(who.replace(/^team:/, ''), 'who')
-  return {
-    teams: [`team:${team}`],
-    // A new statement sees the members as they are under the team's lock.
-    changes: async t => [...((await selectMembers(t, team)) ?? []), ...membersOf(facts.ids, team)].map(personSubject),
-  }
 }
 
 /** What a grant gives that the database does not show as the log has it, by its record: `undefined` where that is not shown either. */
