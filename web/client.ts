@@ -1,5 +1,6 @@
 import { callOf } from '#shared/api/call.ts'
 import type { api, Problem, Route } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { strings } from './strings.ts'
 
 type Api = typeof api
@@ -39,7 +40,7 @@ export async function call<Resource extends keyof Api, Name extends keyof Api[Re
 ): Promise<AnswerOf<Api[Resource][Name]>> {
   const route = __ROUTES__[`${resource}.${name}`]
   if (!route) throw new Error(`no route ${resource}.${name}`)
-  const { method, target, headers, payload = null } = callOf(route, { params, body, touch })
+  const { method, target, headers, payload = null } = sent(route, { params, body, touch })
   let response: Response
   try {
     response = await fetch(target, { method, credentials: 'same-origin', headers, body: payload })
@@ -52,6 +53,15 @@ export async function call<Resource extends keyof Api, Name extends keyof Api[Re
   throw new Refusal(
     isProblem(answer) ? answer : { code: 'internal', detail: strings.internal, hint: strings.internalHint },
   )
+}
+
+/** An address may hold what is no name of anything: that is told as a refusal, too. */
+function sent(...given: Parameters<typeof callOf>): ReturnType<typeof callOf> {
+  try {
+    return callOf(...given)
+  } catch (error) {
+    throw error instanceof KeymanError ? new Refusal({ code: error.code, detail: error.message }) : error
+  }
 }
 
 function isProblem(value: unknown): value is Problem {

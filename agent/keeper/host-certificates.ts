@@ -107,19 +107,19 @@ const validity = (certificate: Certificate) => ({
   notAfter: new Date(Number(certificate.validBefore) * 1000),
 })
 
-/** The same for the list of what is revoked: whoever keeps the files tells of that. */
-function readKrl(path: string): Krl | undefined {
+/** `undefined` where there is none, or none that can be read. */
+export function readCertificate(path: string): Certificate | undefined {
   try {
-    return decodeKrl(readFileSync(path), path)
+    return parseCertificate(readFileSync(path, 'utf8').trim(), path)
   } catch {
     return undefined
   }
 }
 
-/** `undefined` where there is none, or none that can be read. */
-export function readCertificate(path: string): Certificate | undefined {
+/** The same for the list of what is revoked: whoever keeps the files tells of that. */
+function readKrl(path: string): Krl | undefined {
   try {
-    return parseCertificate(readFileSync(path, 'utf8').trim(), path)
+    return decodeKrl(readFileSync(path), path)
   } catch {
     return undefined
   }

@@ -143,7 +143,6 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     async switchToStandby(by, confirmed) {
       const switched = await switchToStandby({ ...common, held }, by, confirmed)
       await deps.ledger.follow()
-      takeIn()
       return switched
     },
 

@@ -21,7 +21,7 @@ type FirstKeysDeps = Pick<
 }
 
 /** Where a key is made: the standby keys have a keystore of their own, and sign nothing but what makes them known. */
-type Place = { readonly state: 'active' | 'standby'; readonly keystore: Keystore; readonly signer: Signer }
+type Home = { readonly state: 'active' | 'standby'; readonly keystore: Keystore; readonly signer: Signer }
 
 /**
  * Makes what is missing of the three authority keys, and of their standby keys where there is a second keystore, and
@@ -41,7 +41,7 @@ export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<SortedKe
   // Before anything is made: a key that somebody took out of the database must not be replaced by a new one.
   refuseMissing((await read()).known, bundle)
   for (const purpose of AUTHORITY_PURPOSES) {
-    const stateful = async (state: Place['state']) =>
+    const stateful = async (state: Home['state']) =>
       (await selectKeys(deps.store)).find(row => row.purpose === purpose && stateOf(ledger.facts, row) === state)
     // A keystore that was exchanged or lost a key is seen at the start, not at the first login of the morning.
     const active = await stateful('active')
@@ -57,7 +57,7 @@ export async function ensureAuthorityKeys(deps: FirstKeysDeps): Promise<SortedKe
   return read()
 }
 
-async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore, signer }: Place): Promise<void> {
+async function makeKey(given: FirstKeysDeps, purpose: Purpose, { state, keystore, signer }: Home): Promise<void> {
   const deps = { ...given, signer }
   const { store, ledger } = deps
   const algorithm = purpose === 'machines' ? 'ecdsa-p256' : deps.algorithm

@@ -5,7 +5,7 @@ import { told } from '#shared/told.ts'
 import type { AuthorityKey } from './sign.ts'
 
 /** `name`: the setting that names it. */
-type Place = {
+type Holder = {
   readonly name: 'keystore' | 'keystore.standby'
   readonly keystore: Keystore
   held: readonly KeystoreKey[]
@@ -18,19 +18,20 @@ type Named = Pick<AuthorityKey, 'label' | 'spki'>
  * keys are.
  */
 export class HeldKeys {
-  readonly #places: readonly Place[]
+  readonly #holders: readonly Holder[]
 
-  private constructor(places: readonly Place[]) {
-    this.#places = places
+  private constructor(holders: readonly Holder[]) {
+    this.#holders = holders
   }
 
   /** Asks each once. Throws `unavailable` where one does not answer, and says which. */
   static async ask(keystore: Keystore, standbyKeystore?: Keystore): Promise<HeldKeys> {
-    const places: Place[] = [{ name: 'keystore', keystore, held: [], away: undefined }]
-    if (standbyKeystore) places.push({ name: 'keystore.standby', keystore: standbyKeystore, held: [], away: undefined })
-    const asked = new HeldKeys(places)
+    const holders: Holder[] = [{ name: 'keystore', keystore, held: [], away: undefined }]
+    if (standbyKeystore)
+      holders.push({ name: 'keystore.standby', keystore: standbyKeystore, held: [], away: undefined })
+    const asked = new HeldKeys(holders)
     await asked.askAgain()
-    for (const { name, away } of places)
+    for (const { name, away } of holders)
       if (away)
         throw new KeymanError(away.code, `${name} does not say which keys it holds: ${away.message}`, {
           ...(away.hint === undefined ? {} : { hint: away.hint }),
@@ -41,12 +42,12 @@ export class HeldKeys {
 
   async askAgain(): Promise<void> {
     await Promise.all(
-      this.#places.map(async place => {
+      this.#holders.map(async holder => {
         try {
-          place.held = await place.keystore.listKeys()
-          place.away = undefined
+          holder.held = await holder.keystore.listKeys()
+          holder.away = undefined
         } catch (error) {
-          place.away = told(error)
+          holder.away = told(error)
         }
       }),
     )
@@ -54,32 +55,32 @@ export class HeldKeys {
 
   /** Those that did not answer when they were last asked: why, and the labels of what they held before. */
   away(): readonly { readonly name: string; readonly why: string; readonly held: readonly string[] }[] {
-    return this.#places.flatMap(({ name, away, held }) =>
+    return this.#holders.flatMap(({ name, away, held }) =>
       away ? [{ name, why: away.message, held: held.map(({ label }) => label) }] : [],
     )
   }
 
   add(keystore: Keystore, key: KeystoreKey): void {
-    for (const place of this.#places) if (place.keystore === keystore) place.held = [...place.held, key]
+    for (const holder of this.#holders) if (holder.keystore === keystore) holder.held = [...holder.held, key]
   }
 
   labels(): ReadonlySet<string> {
-    return new Set(this.#places.flatMap(({ held }) => held.map(({ label }) => label)))
+    return new Set(this.#holders.flatMap(({ held }) => held.map(({ label }) => label)))
   }
   /** By which the keystores know this key. */
   labelsOf(spki: Uint8Array): readonly string[] {
-    return this.#places.flatMap(({ held }) => held.filter(key => equalBytes(key.spki, spki)).map(({ label }) => label))
+    return this.#holders.flatMap(({ held }) => held.filter(key => equalBytes(key.spki, spki)).map(({ label }) => label))
   }
-  find({ label, spki }: Named): Pick<Place, 'name' | 'keystore'> | undefined {
-    return this.#places.find(({ held }) => held.some(key => key.label === label && equalBytes(key.spki, spki)))
+  find({ label, spki }: Named): Pick<Holder, 'name' | 'keystore'> | undefined {
+    return this.#holders.find(({ held }) => held.some(key => key.label === label && equalBytes(key.spki, spki)))
   }
 
   /** Throws `unavailable` where no keystore of this server holds it, and says which was asked. */
-  of(key: Named): Pick<Place, 'name' | 'keystore'> {
+  of(key: Named): Pick<Holder, 'name' | 'keystore'> {
     const found = this.find(key)
     if (found) return found
-    const other = this.#places.find(({ held }) => held.some(({ label }) => label === key.label))
-    const names = this.#places.map(({ name }) => name).join(', ')
+    const other = this.#holders.find(({ held }) => held.some(({ label }) => label === key.label))
+    const names = this.#holders.map(({ name }) => name).join(', ')
     throw new KeymanError(
       'unavailable',
       other

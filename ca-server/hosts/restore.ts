@@ -17,9 +17,10 @@ export async function takeHostsIn(
   const vouched = (await selectLiving(t)).filter(row => ledger.facts.holds(hostFact(row)))
   const rows = new Map(vouched.map(row => [hostId(row.id), row]))
   // A row that is not shown could come back as it was.
-  const gone = [...ledger.facts.ids('host:')].filter(id => !facts.has(id) || (changed.has(id) && !rows.has(id)))
+  const isGone = (id: string) => !facts.has(id) || (changed.has(id) && !rows.has(id))
+  const gone = [...ledger.facts.ids('host:')].filter(isGone)
   for (const id of gone) await setRemoved(t, id.slice('host:'.length), at)
-  const others = vouched.filter(row => !gone.includes(hostId(row.id)) && !facts.holds(hostFact(row)))
+  const others = vouched.filter(row => !isGone(hostId(row.id)) && !facts.holds(hostFact(row)))
   const bare: Fact[] = []
   for (const row of others) {
     const after = { ...row, labels: {}, place: undefined, aliases: [] }

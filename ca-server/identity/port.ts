@@ -1,8 +1,9 @@
 import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
-import type { Actor, Entry, Fact, Ledger, Said } from '#server/ledger/index.ts'
+import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
+import type { AuditRecord } from '#shared/audit/index.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
@@ -74,7 +75,7 @@ export type Role = {
   /** Whether all that was heard of at this moment says the same. */
   holds(): boolean
   /** Whether it may be decided otherwise by what a record says: of what these may do (`person:…`, `team:…`), whom it is done to and by. */
-  concerns(said: Said, subjects: ReadonlySet<string>): boolean
+  concerns(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean
   /** Decided anew, by what is newest. Throws `denied`. */
   again(): Promise<Role>
 }

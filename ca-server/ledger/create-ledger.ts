@@ -13,7 +13,7 @@ import { consistencyProof, inclusionProof, leafHash } from '#shared/merkle/index
 import { actorName, type Entry, encodeRecord, inRecords, type RecordParts } from './entry.ts'
 import { EpochsChanged, proofUsed, requestUsed, tampered, translate } from './errors.ts'
 import { FailedChanges } from './facts/failed-changes.ts'
-import { lockPast, readPast, saidBy } from './facts/past.ts'
+import { lockPast, readPast } from './facts/past.ts'
 import { unproven } from './facts/unproven.ts'
 import { asRecorded } from './issued.ts'
 import { Follower } from './log/follower.ts'
@@ -233,7 +233,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     takeEpochs: (t, rows) => take(t, rows),
     async saysMore(t, of) {
       const { read } = await readPast(t, follower.edge)
-      return read.some(record => of(saidBy(record)))
+      return read.some(text => of(readRecord(text)))
     },
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
     async liveCertificates(t, by) {

@@ -1,7 +1,6 @@
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { AuditRecord, Fact } from '#shared/audit/index.ts'
 import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
-import type { Said } from './facts/past.ts'
 import type { LogMemory } from './log/memory.ts'
 import type { LogKey } from './log/sequencer.ts'
 import type { Recorded } from './recorded.ts'
@@ -64,10 +63,10 @@ export interface Ledger {
     rows: { readonly bump?: readonly string[]; readonly share?: readonly Epoch[] },
   ): Promise<void>
   /**
-   * Whether the log says more by now than was followed, of what is meant. In a transaction that has taken the epochs of whatever they are about, before its
+   * Whether the log says more by now than was followed, of what is meant (`undefined`: of what is no record). In a transaction that has taken the epochs of whatever they are about, before its
    * first record: what was decided by them is to be decided anew then.
    */
-  saysMore(t: Queryable, of: (said: Said) => boolean): Promise<boolean>
+  saysMore(t: Queryable, of: (record: AuditRecord | undefined) => boolean): Promise<boolean>
   /**
    * `takeEpochs` to change alone: the FIRST statement of every transaction that takes something away: waits for what is being issued under the old epochs, and
    * makes everything decided under them be decided anew. What it has to find is found by the next statement.

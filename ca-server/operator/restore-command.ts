@@ -74,7 +74,7 @@ export async function restoreCommand(
   return EXIT.done
 }
 
-const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:', 'place:']
+const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:', 'place:', 'signer:']
 
 /** What can't be done again from a log: it is to be given again by whoever may. */
 function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly string[]): void {

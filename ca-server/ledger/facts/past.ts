@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import type { Queryable } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { leafHash, type TreeEdge } from '#shared/merkle/index.ts'
@@ -30,14 +29,6 @@ export async function readPast(t: Queryable, followed: TreeEdge): Promise<{ edge
   const read: string[] = []
   while (await readOn(t, { edge, read }, edge.size + PAGE));
   return { edge, read }
-}
-
-const shown = z.looseObject({ facts: z.record(z.string(), z.unknown()).default({}), details: z.json().optional() })
-/** What a record says: of which facts, and its details. Throws for what is no record. */
-export type Said = { readonly facts: readonly string[]; readonly details: unknown }
-export function saidBy(record: string): Said {
-  const { facts, details } = shown.parse(JSON.parse(record))
-  return { facts: Object.keys(facts), details }
 }
 
 /** Whether there were as many as one page has. */
