@@ -57,7 +57,7 @@ export async function startBenchServer(
     },
   })
   const target = { pagesUrl: server.pagesUrl, machinesUrl: server.machinesUrl }
-  const person = await enrol(target, server.administratorLink(), 'admin@example.com')
+  const person = await enrol(target, server.ownerLink(), 'admin@example.com')
   const owner = await logIn(target, person)
   const grant = async (who: string) => {
     const options = { pty: true, portForwarding: true, agentForwarding: false, x11Forwarding: false }

@@ -42,7 +42,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
       { PATH: server.env.PATH, XDG_RUNTIME_DIR: join(bobsHome, 'run') },
       { agent: false },
     )
-    const alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    const alice = await enrol(server, server.ownerLink(), 'alice@example.com')
     expect((await signIn(laptop, alice)).stderr).toContain('Signed in as alice@example.com')
     laptop.sitting = url => confirm(server, alice, new URL(url).pathname.split('/').at(-1) ?? '')
     // A series of changes: one touch for all of teams, grants and hosts.

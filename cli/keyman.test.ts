@@ -44,7 +44,7 @@ describe.skipIf(!requires('ssh'))('keyman', () => {
       },
       { agent: false },
     )
-    alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    alice = await enrol(server, server.ownerLink(), 'alice@example.com')
     near.sitting = touch(alice)
   })
   afterAll(async () => {

@@ -29,7 +29,7 @@ describe.skipIf(!requires('chromium'))('the pages', () => {
   })
 
   it('keep what was typed when it is refused', async () => {
-    await alice.page.goto(server.administratorLink())
+    await alice.page.goto(server.ownerLink())
     await alice.page.getByRole('heading', { name: 'Welcome to KeyMan' }).waitFor()
     expect(await alice.page.getByText('organisation = "acme"').count()).toBe(1)
     await alice.page.getByLabel('Your identity').fill('Alice@example.com')

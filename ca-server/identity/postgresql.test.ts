@@ -122,7 +122,7 @@ describe.skipIf(!requires('postgresql'))('identity on PostgreSQL, all at once', 
     }
   })
 
-  it('two administrators who disable each other leave one', async () => {
+  it('two owners who disable each other leave one', async () => {
     const [first] = (await world.identity.persons.list()).filter(({ owner }) => owner)
     const second = await enrol(world, 'second@example.com', { owner: true })
     const both = [first?.identity ?? second.who, second.who]

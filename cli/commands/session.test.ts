@@ -46,7 +46,7 @@ describe.skipIf(!requires('ssh'))('keyman session', () => {
   beforeAll(async () => {
     server = await startServerProcess({ env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' } })
     alice = await openLaptop(server.folder, server.env, { agent: false })
-    await signIn(alice, await enrol(server, server.administratorLink(), 'alice@example.com'))
+    await signIn(alice, await enrol(server, server.ownerLink(), 'alice@example.com'))
     const invited = await alice.keyman(['person', 'invite', 'bob@example.com', '--json'])
     const { link, login } = JSON.parse(invited.stdout)
     const person = await enrol(server, link, 'bob@example.com')

@@ -23,7 +23,7 @@ const keyman = (...args: string[]) => laptop.keyman(args)
 beforeAll(async () => {
   server = await startServerProcess()
   laptop = await openLaptop(server.folder, server.env, { agent: false })
-  const alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+  const alice = await enrol(server, server.ownerLink(), 'alice@example.com')
   const signedIn = await laptop.keyman(['login', '--yes', '--ssh-config', 'no', '--for', '8h'], async url => {
     const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
     const { options } = await page(server, api.login.consentOptions, { params })

@@ -159,7 +159,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     await world.tells(/record \d+ of the audit log .* was done in the session \w+, which had ended/)
   })
 
-  it('is not done by the rights of an administrator who was made none meanwhile: a grant of hers gives nothing; one before did', async () => {
+  it('is not done by the rights of an owner who was made none meanwhile: a grant of hers gives nothing; one before did', async () => {
     const pam = await logIn(
       world.server,
       await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { owner: true }),

@@ -211,7 +211,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(await certificate(lee)).toBe('done')
   })
 
-  it('makes nobody an administrator, not even by what an administrator does next', async () => {
+  it('makes nobody an owner, not even by what an owner does next', async () => {
     await world.sql(`update person set administrator = true where identity = 'mallory@example.com'`)
     await world.sql(`insert into identity_change (subject) values ('person:mallory@example.com')`)
     await expect.poll(() => administers(mallory), { timeout: 10_000 }).toBe('not-signed-in')
@@ -273,7 +273,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     expect(await isAlive(await logIn(world.server, pam.person))).toBe('done')
   })
 
-  it('leaves nothing of an administrator who is none any more by hiding her invitations meanwhile; of one who stays they are good', async () => {
+  it('leaves nothing of an owner who is none any more by hiding her invitations meanwhile; of one who stays they are good', async () => {
     const quinn = await enrolled('quinn@example.com', { owner: true })
     const invite = (session: ApiSession, identity: string) =>
       call(session.connection, api.persons.invite, {
@@ -419,7 +419,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await logIn(world.server, tim.person)
   })
 
-  it('keeps no administrator from being disabled by hiding the others, as if she were the last; who is the last is kept', async () => {
+  it('keeps no owner from being disabled by hiding the others, as if she were the last; who is the last is kept', async () => {
     const una = await enrolled('una@example.com', { owner: true })
     await world.sql(`alter table person rename to real_person; create view person as select * from real_person
         where identity = 'una@example.com' or current_query() not like '%order by "person"."identity" asc for update%';

@@ -332,8 +332,8 @@ describe("a passkey's assertion", () => {
 })
 
 it('an enrolment link used twice makes no second person', async () => {
-  expect(await outcome(enrol(world.server, world.server.administratorLink(), 'eve@example.com'))).toBe('internal')
-  const { secret } = { secret: new URL(world.server.administratorLink()).hash.slice(1) }
+  expect(await outcome(enrol(world.server, world.server.ownerLink(), 'eve@example.com'))).toBe('internal')
+  const { secret } = { secret: new URL(world.server.ownerLink()).hash.slice(1) }
   const opened = await pageCall(world.server, api.enrolment.open, { body: { secret } })
   expect(opened.problem?.code).toBe('expired')
 })

@@ -231,7 +231,7 @@ it('a request that never ends is cut off', async () => {
 
 describe('secrets', () => {
   it('stand in no answer to others, no log, no argument, and nowhere in what the server keeps', async () => {
-    const linkSecret = new URL(world.server.administratorLink()).hash.slice(1)
+    const linkSecret = new URL(world.server.ownerLink()).hash.slice(1)
     const { link } = await call(world.alice.connection, api.persons.invite, {
       body: bodyOf(api.persons.invite, { identity: 'sam@example.com' }),
     })
@@ -299,7 +299,7 @@ describe('secrets', () => {
     }
 
     // The first owner's link is what the server is there to say; it stands nowhere else.
-    find('the output', world.server.output().replace(world.server.administratorLink(), ''))
+    find('the output', world.server.output().replace(world.server.ownerLink(), ''))
     for (const answer of answers) find('an answer', answer)
     if (process.platform === 'linux') find('its arguments', readFileSync(`/proc/${world.server.pid}/cmdline`, 'latin1'))
     const { records } = await call(world.alice.connection, api.auditTrail.list, { query: { limit: 1000 } })

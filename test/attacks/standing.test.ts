@@ -80,7 +80,7 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
     expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(rounds / 20)
   }, 900_000)
 
-  it('two administrators who disable each other, and each herself: one of the two is disabled, and nobody waits in a circle', async () => {
+  it('two owners who disable each other, and each herself: one of the two is disabled, and nobody waits in a circle', async () => {
     // Whoever was to take it back may have been disabled before.
     await world.serve(api.persons.change, root.caller, {
       ...person('victim@example.com'),

@@ -48,7 +48,7 @@ describe.skipIf(!requires('softhsm', 'sshd'))('an HSM that is lost while certifi
         KEYMAN_LIMITS_CALLERS_PER_MINUTE: '1000000',
       },
     })
-    session = await logIn(server, await enrol(server, server.administratorLink(), 'alice@example.com'))
+    session = await logIn(server, await enrol(server, server.ownerLink(), 'alice@example.com'))
     user = isRoot ? newUnixUser() : undefined
     const login = user?.name ?? ownLogin()
     await call(session.connection, api.grants.add, {

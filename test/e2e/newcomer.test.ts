@@ -69,11 +69,11 @@ for (const world of worlds) {
     })
 
     it('the first owner makes a passkey by the link', async () => {
-      expect(await person.enrol(server.administratorLink(), 'alice@example.com')).toBe('alice@example.com')
+      expect(await person.enrol(server.ownerLink(), 'alice@example.com')).toBe('alice@example.com')
     })
     it('the link works once', async () => {
       await person.page.goto('about:blank')
-      await person.page.goto(server.administratorLink())
+      await person.page.goto(server.ownerLink())
       await person.page.locator('.problem').waitFor()
     })
     it('keyman login ends with a certificate, its key where this world keeps it', async () => {

@@ -28,7 +28,7 @@ describe.skipIf(!requires('ssh', 'sshd', 'chromium', 'postgresql'))('two people'
     })
     browser = await openBrowser()
     alice = { laptop: await openLaptop(server.folder, server.env), person: await browser.person() }
-    await alice.person.enrol(server.administratorLink(), 'alice@example.com')
+    await alice.person.enrol(server.ownerLink(), 'alice@example.com')
     const login = await alice.laptop.keyman(['login', '--ssh-config', 'yes'], url => alice.person.consent(url))
     expect(login.code, login.stderr).toBe(0)
     alice.laptop.sitting = url => alice.person.confirm(url)

@@ -30,7 +30,7 @@ describe.skipIf(!requires('ssh', 'sshd', 'chromium'))("the README's transcript",
     laptop = await openLaptop(server.folder, server.env)
     browser = await openBrowser()
     person = await browser.person()
-    await person.enrol(server.administratorLink(), 'alice@localhost')
+    await person.enrol(server.ownerLink(), 'alice@localhost')
   })
   afterAll(async () => {
     await browser?.close()

@@ -20,7 +20,7 @@ it('a demo host that cannot be has no grant: the first owner is enrolled, and no
   const without = await startServerProcess({ folder: open, demo: true })
   try {
     expect(without.output()).toContain('Demo host:  none (')
-    await enrol(without, without.administratorLink(), 'alice@example.com')
+    await enrol(without, without.ownerLink(), 'alice@example.com')
     expect(without.output()).not.toContain('"error"')
   } finally {
     await without.close()

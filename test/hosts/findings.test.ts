@@ -36,7 +36,7 @@ describe.skipIf(!requires('ssh', 'sshd') || !isRoot)("what a host's own configur
   beforeAll(async () => {
     server = await startServerProcess({ env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' } })
     laptop = await openLaptop(server.folder, server.env)
-    alice = await enrol(server, server.administratorLink(), 'alice@example.com')
+    alice = await enrol(server, server.ownerLink(), 'alice@example.com')
     expect((await signIn()).code).toBe(0)
     laptop.sitting = url => confirm(server, alice, new URL(url).pathname.split('/').at(-1) ?? '')
     expect((await laptop.keyman(['admin', '--for', '1h'])).code).toBe(0)

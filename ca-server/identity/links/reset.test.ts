@@ -103,7 +103,7 @@ describe('a person who is reset', () => {
     expect((await signIn(again)).identity).toBe(dora.who)
   })
 
-  it('is not oneself, nobody, nor whoever was disabled, and nobody but an administrator does it', async () => {
+  it('is not oneself, nobody, nor whoever was disabled, and nobody but an owner does it', async () => {
     await expect(reset(bea, bea)).rejects.toEqual(code('conflict'))
     await expect(reset({ ...dora, who: person('nobody@example.com') }, bea)).rejects.toEqual(code('not-found'))
     await expect(reset(bea, dora)).rejects.toEqual(code('denied'))
@@ -149,7 +149,7 @@ describe('a person who is reset', () => {
     await use((await reset(dora, bea)).link, dora)
   })
 
-  it('two administrators who reset each other at once do not lock everybody out', async () => {
+  it('two owners who reset each other at once do not lock everybody out', async () => {
     const both = [bea, carl] as const
     const callers = await Promise.all(both.map(by))
     const outcomes = await Promise.all(
@@ -180,7 +180,7 @@ describe('a person who is reset', () => {
     })
     afterEach(() => disable(alice, carl))
 
-    it('waits for the yes of an administrator who is neither of the two, to a passkey that is there', async () => {
+    it('waits for the yes of an owner who is neither of the two, to a passkey that is there', async () => {
       const { link, waits } = await reset(alice, bea, true)
       expect([waits, (await open(link)).waits]).toEqual([true, true])
       await expect(enable(alice, carl)).rejects.toMatchObject({
@@ -229,7 +229,7 @@ describe('a person who is reset', () => {
       await enable(carl, bea)
     })
 
-    it('waits too where somebody hides the other administrators in the database', async () => {
+    it('waits too where somebody hides the other owners in the database', async () => {
       const write = (state: string) =>
         world.store.transaction({ name: 'hide', deadlineMs: 5000 }, t =>
           t.execute(`update person set state = '${state}' where identity = 'carl@example.com'`, []),
@@ -267,7 +267,7 @@ describe('a person who is reset', () => {
       await expect(use(link, alice)).rejects.toEqual(code('expired'))
     })
 
-    it('is not had by making them no administrator meanwhile: the rights come back by another yes', async () => {
+    it('is not had by making them no owner meanwhile: the rights come back by another yes', async () => {
       await change(alice, false, bea)
       const again = await use((await reset(alice, bea, true)).link, alice)
       expect(again.made).toMatchObject({ caller: { owner: false } })
@@ -307,7 +307,7 @@ describe('who administers', () => {
   const change = async (who: PersonIdentity, owner: boolean, changer: Someone) =>
     world.identity.persons.change(who, { owner }, await by(changer))
 
-  it('is changed by an administrator, but for the last', async () => {
+  it('is changed by an owner, but for the last', async () => {
     const bea = await enrol(world, 'bea@example.com')
     await expect(change(bea.who, true, bea)).rejects.toEqual(code('denied'))
     await expect(change(alice.who, false, alice)).rejects.toEqual(code('conflict'))
@@ -318,7 +318,7 @@ describe('who administers', () => {
     await change(alice.who, true, bea)
   })
 
-  it('takes along the links that nobody has used yet, once no administrator any more', async () => {
+  it('takes along the links that nobody has used yet, once no owner any more', async () => {
     const carl = await enrol(world, 'carl@example.com', { owner: true })
     const invite = async (inviter: Someone) => {
       const invitation = { identity: person('dan@example.com'), owner: true, lifetime: 3600 }

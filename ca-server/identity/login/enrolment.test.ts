@@ -216,7 +216,7 @@ describe('enrolment', () => {
   })
 
   describe("by the operator's recovery link", () => {
-    it('makes a further administrator', async () => {
+    it('makes a further owner', async () => {
       const { link } = await world.identity.enrolment.createAdminLink(undefined, { isNew: true }, operator())
       const { caller } = await enrol(world, 'second@localhost', { link })
       expect(caller.owner).toBe(true)

@@ -153,7 +153,7 @@ describe('whoever is calling', () => {
       expect(await call(der)).toMatchObject({ session: caller.session })
     })
 
-    it('is an administrator no longer than the database says', async () => {
+    it('is an owner no longer than the database says', async () => {
       const der = clientCertificate(world, caller)
       expect(await call(der)).toMatchObject({ owner: false })
       await world.identity.persons.change(person('alice@example.com'), { owner: true }, operator())
@@ -661,7 +661,7 @@ describe('whoever is calling', () => {
       await login(world, authenticator)
     })
 
-    it('is disabled, and no administrator, though somebody made one of her in the database', async () => {
+    it('is disabled, and no owner, though somebody made one of her in the database', async () => {
       const { who } = await enrol(world, 'changed@example.com')
       await world.store.execute('update person set administrator = true where identity = $1', [who])
       expect(await world.identity.persons.disable(who, operator())).toMatchObject({ state: 'disabled' })
@@ -670,7 +670,7 @@ describe('whoever is calling', () => {
       expect(await world.identity.persons.show(who)).toMatchObject({ state: 'disabled', owner: false })
     })
 
-    it('cannot be the last administrator', async () => {
+    it('cannot be the last owner', async () => {
       const { persons } = world.identity
       const others = (await persons.list()).filter(({ owner, identity }) => owner && identity !== admin.who)
       for (const { identity } of others) await persons.disable(identity, operator())

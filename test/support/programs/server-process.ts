@@ -15,7 +15,7 @@ export type ServerProcess = {
   /** What it has said so far, both streams. */
   output(): string
   /** The link to the first owner's page; throws where it said none. */
-  administratorLink(): string
+  ownerLink(): string
   /** `kill -9`; the folder stays. */
   kill(): Promise<void>
   /** SIGTERM, and what it exited with. */
@@ -104,7 +104,7 @@ export async function startServerProcess(
     get pid() {
       return child.pid ?? 0
     },
-    administratorLink() {
+    ownerLink() {
       const [link] = /http:\S+\/enrol#\S+/.exec(said) ?? []
       if (!link) throw new Error(`no link in:\n${said}`)
       return link

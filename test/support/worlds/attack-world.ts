@@ -51,7 +51,7 @@ export async function openAttackWorld(
     program: ['--import', join(root, 'test', 'support', 'clock.ts'), SERVER],
   })
   const stranger = await machinesConnection(server)
-  const alice = await logIn(server, await enrol(server, server.administratorLink(), 'alice@example.com'))
+  const alice = await logIn(server, await enrol(server, server.ownerLink(), 'alice@example.com'))
   const bob = await logIn(server, await inviteAndEnrol(server, alice, 'bob@example.com'))
   const portOf = (url: string) => Number(new URL(url).port)
   return {

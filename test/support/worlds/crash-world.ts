@@ -61,7 +61,7 @@ export async function openCrashWorld(
     }
     const server = await startServerProcess({ env })
     closing.push(() => server.close())
-    const owner = await logIn(server, await enrol(server, server.administratorLink(), 'admin@example.com'))
+    const owner = await logIn(server, await enrol(server, server.ownerLink(), 'admin@example.com'))
     const bob = await inviteAndEnrol(server, owner, 'bob@example.com')
     for (const who of ['admin@example.com', 'bob@example.com'])
       await call(owner.connection, api.grants.add, {
