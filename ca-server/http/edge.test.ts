@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
+import { nobodyGate } from '#test/support/nobody-gate.ts'
 import { open, rawExchange } from '#test/support/raw-http.ts'
 import { createApp } from './app.ts'
 import { type RenewableListener, startPagesListener } from './connections/listeners.ts'
@@ -62,9 +63,6 @@ const limited = route({
   action: 'trust.read',
   summary: 'is limited',
 })
-const nobody = async () => {
-  throw new KeymanError('not-signed-in', 'nobody is known here')
-}
 const routesFor = (handled: Handled | Handled[], strangers: Pick<RateLimiter, 'take'>) =>
   createApp({
     listener: 'pages',
@@ -72,14 +70,7 @@ const routesFor = (handled: Handled | Handled[], strangers: Pick<RateLimiter, 't
     strangers,
     callers: { take: () => {}, charge: () => {} },
     onInternalError: (error, requestId) => void internal.push({ error, requestId }),
-    gate: {
-      callerFromClientCertificate: nobody,
-      callerFromCookie: nobody,
-      requireRole: nobody,
-      may: () => false,
-      touches: { require: nobody, keepAnswer: nobody, digest: () => '' },
-      store: { query: nobody, execute: nobody },
-    },
+    gate: nobodyGate,
   })
 const handleJson = handle(json, async ({ body }) => {
   served.push('/json')

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { createApp } from '#server/http/app.ts'
 import { handle } from '#server/http/handle.ts'
 import { type Listener, serve } from '#server/http/serve.ts'
+import { nobodyGate } from '#test/support/nobody-gate.ts'
 import { answerFrom, refusalFrom } from './answer.ts'
 import { callOf } from './call.ts'
 import { route } from './route.ts'
@@ -22,9 +23,6 @@ const echo = route({
   body: z.strictObject({ value: text }),
   answer: z.strictObject({ params: z.record(text, text), query: asked, body: z.unknown() }),
 })
-const nobody = async () => {
-  throw new Error('nobody is asked for')
-}
 
 describe('a call', () => {
   let listener: Listener
@@ -38,14 +36,7 @@ describe('a call', () => {
       handled: [handle(echo, async ({ params, query, body }) => ({ params, query, body }))],
       strangers: { take: () => {} },
       callers: { take: () => {}, charge: () => {} },
-      gate: {
-        callerFromClientCertificate: nobody,
-        callerFromCookie: nobody,
-        requireRole: nobody,
-        may: () => false,
-        touches: { require: nobody, keepAnswer: nobody, digest: () => '' },
-        store: { query: nobody, execute: nobody },
-      },
+      gate: nobodyGate,
       onInternalError,
     })
     const listen = { host: '127.0.0.1', port: 0 }
