@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { formatJoinToken } from '#shared/join-token.ts'
+import { parseHostName } from '#shared/names.ts'
 import { AGENT } from '#test/support/programs/programs.ts'
 import { HELP } from './commands/help.ts'
 import { OPTIONS } from './options.ts'
@@ -71,7 +72,8 @@ describe('keyman-agent', () => {
     const at = (name: string) => join(folder, name)
     const machine = ['--sshd', process.execPath, '--sshd-folder', folder, '--sshd-config', at('sshd_config')]
     machine.push('--host-key', at('no.pub'), '--pid-file', at('sshd.pid'), '--state-folder', at('state'))
-    const token = { url: 'https://localhost:9', name: 'web1.example.com', fingerprint: `SHA256:${'A'.repeat(43)}` }
+    const name = parseHostName('web1.example.com', 'test')
+    const token = { url: 'https://localhost:9', name, fingerprint: `SHA256:${'A'.repeat(43)}` }
     const answer = async (line: string) => {
       const command = [process.execPath, AGENT, 'join', '--token-file', '-', ...machine]
       const child = spawn('script', ['-qec', command.map(word => `'${word}'`).join(' '), '/dev/null'])

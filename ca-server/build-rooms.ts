@@ -22,6 +22,7 @@ import {
   serverSecret,
 } from '#server/ledger/index.ts'
 import type { Pins } from '#server/pins/index.ts'
+import { createWorkloads, type Workloads, type WorkloadsDeps } from '#server/workloads/index.ts'
 import type { ServerConfig } from './config/index.ts'
 import { createRateLimiter } from './http/connections/rate-limit.ts'
 import type { Base } from './open-base.ts'
@@ -61,6 +62,7 @@ export type Rooms = {
   readonly access: Access
   readonly authority: Authority
   readonly trust: Trust
+  readonly workloads: Workloads
 }
 
 /** What the rooms below `hosts` ask of it. */
@@ -142,6 +144,11 @@ async function build<Hosts extends AskedOfHosts>(
     rootFingerprint: () => trust.rootFingerprint(),
     machineRoots: () => authority.machineRoots(),
     resolveHost: (name, spki) => hosts.resolveHost(name, spki),
+    workloads: {
+      resolve: named => workloads.resolve(named),
+      reload: caller => workloads.reload(caller),
+      assertStands: (t, caller) => workloads.assertStands(t, caller),
+    },
     maySend: (sender, link) => access.maySend(sender, link),
     onEnrolled: parts.onEnrolled,
   })
@@ -154,15 +161,28 @@ async function build<Hosts extends AskedOfHosts>(
     random,
     onError,
     persons: () => identity.persons.list(),
+    workloads: () => workloads.names(),
+    isWorkload: (t, name) => workloads.isWorkload(t, name),
     hostNamed: name => hosts.find(name),
     hosts: () => hosts.living(),
   })
   const below = { ...parts, ledger, logKey, bundles, identity, access }
-  const authority = await createAuthority({ ...authorityDeps(below), hostClocks: () => hosts.clocksApart() })
+  const workloads: Workloads = createWorkloads(
+    workloadsDeps({
+      ...below,
+      revokeAllIn: (t, whose, by) => authority.revokeAllIn(t, whose, by),
+      readyToSign: () => authority.ready(),
+      rootFingerprint: () => trust.rootFingerprint(),
+    }),
+  )
+  const authority = await createAuthority({
+    ...authorityDeps({ ...below, workloads }),
+    hostClocks: () => hosts.clocksApart(),
+  })
   const trust = await createTrust(trustDeps({ ...below, authority }))
-  const hosts = createHosts(await hostsDeps({ ...below, authority, trust }))
+  const hosts = createHosts(await hostsDeps({ ...below, authority, trust, workloads }))
   await parts.keystore.health()
-  return { ledger, identity, access, authority, trust, hosts }
+  return { ledger, identity, access, authority, trust, workloads, hosts }
 }
 
 type Opened = Pick<TrustDeps, 'bundles'> & Pick<AuthorityDeps, 'logKey'>
@@ -170,11 +190,11 @@ type Opened = Pick<TrustDeps, 'bundles'> & Pick<AuthorityDeps, 'logKey'>
 /** What `authority` needs; as for the two below, for whoever builds one more of these rooms beside the others, too. */
 export function authorityDeps(
   of: Pick<Parts, 'store' | 'keystore' | 'standbyKeystore' | 'config' | 'now' | 'random' | 'alarm' | 'onError'> &
-    Pick<Rooms, 'ledger' | 'identity' | 'access'> &
+    Pick<Rooms, 'ledger' | 'identity' | 'access' | 'workloads'> &
     Opened,
 ): AuthorityDeps {
   const { store, ledger, keystore, standbyKeystore, bundles, logKey, config } = of
-  const { identity, access, now, random, alarm, onError } = of
+  const { identity, access, workloads, now, random, alarm, onError } = of
   return {
     store,
     ledger,
@@ -184,6 +204,7 @@ export function authorityDeps(
     logKey,
     identity,
     access,
+    workloads,
     now,
     random,
     alarm,
@@ -252,6 +273,36 @@ export async function hostsDeps(
     readyToSign: () => authority.ready(),
     issueHostClientCertificate: parts => authority.issueHostClientCertificate(parts),
     revokeHostIn: (t, host, by) => authority.revokeHostIn(t, host, by),
+    failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: monotonic }),
+  }
+}
+
+function workloadsDeps(
+  of: Pick<Parts, 'store' | 'config' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> &
+    Pick<Rooms, 'ledger' | 'identity' | 'access'> &
+    Pick<WorkloadsDeps, 'revokeAllIn' | 'readyToSign' | 'rootFingerprint'>,
+): WorkloadsDeps {
+  const { store, ledger, identity, access, config, now, monotonic, random, alarm, onError } = of
+  const { revokeAllIn, readyToSign, rootFingerprint } = of
+  return {
+    store,
+    ledger,
+    act: identity.act,
+    now,
+    monotonic,
+    random,
+    alarm,
+    onError,
+    machinesUrl: config.machines.url,
+    rootFingerprint,
+    assertIsThere: place => access.places.assertIsThere(place),
+    grantsTo: (on, who) => access.grantsTo(on, who),
+    becoming: name => access.takes.becoming(name),
+    roleOf: (maker, wants, by) => access.requireRole(maker, wants, by),
+    given: (on, who) => access.words.workload(on, who),
+    checkProof: parts => identity.proofs.checkBoth({ purpose: 'workload', ...parts }),
+    readyToSign,
+    revokeAllIn,
     failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: monotonic }),
   }
 }

@@ -10,6 +10,7 @@ import type { Keystore } from '#server/keystore/index.ts'
 import { openLogMemory, type StatedRows } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { openLease, type Store } from '#server/store/index.ts'
+import { workloadRows } from '#server/workloads/index.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { buildRooms, type Rooms } from './build-rooms.ts'
 import type { ServerConfig } from './config/index.ts'
@@ -91,8 +92,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       },
       createHosts,
     )
-    const { ledger, identity, access, hosts, authority, trust } = rooms
-    for (const part of [identity, access, hosts, authority, trust]) {
+    const { ledger, identity, access, workloads, hosts, authority, trust } = rooms
+    for (const part of [identity, access, workloads, hosts, authority, trust]) {
       await part.start()
       closing.push(() => part.stop())
     }
@@ -112,7 +113,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     const comparing = compareRows({
       store,
       ledger,
-      tables: [...identityRows, ...accessRows, ...hostRows, ...serialRows],
+      tables: [...identityRows, ...accessRows, ...hostRows, ...workloadRows, ...serialRows],
       alarm,
       onError,
     })
@@ -128,7 +129,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       config,
       store,
       keystore,
-      stated: [...identityRows, ...accessRows, ...hostRows, ...authorityRows],
+      stated: [...identityRows, ...accessRows, ...hostRows, ...workloadRows, ...authorityRows],
       requestId,
       close,
       lostWithKeystore,

@@ -33,7 +33,7 @@ afterAll(async () => {
 /** The authority as another server has it, whose second keystore this one has not. */
 async function authorityBeside() {
   const { services } = world
-  const { store, ledger, keystore, identity, access, config } = services
+  const { store, ledger, keystore, identity, access, workloads, config } = services
   const folder = join(config.dataFolder, 'standby')
   const standbyKeystore = await openKeystore({ kind: 'software', folder, unlock: { keyFile: `${folder}.key` } })
   const alarm = (message: string) => {
@@ -47,6 +47,7 @@ async function authorityBeside() {
     standbyKeystore,
     identity,
     access,
+    workloads,
     config,
     bundles: await openBundles({ store, pins, dataFolder: config.dataFolder, alarm }),
     logKey: await openLogKey(keystore, logName(config.organisation, store.incarnation)),
@@ -69,7 +70,7 @@ it('lets in whom a machine authority has signed that another server made since, 
   const certificate = session.connection.client?.certificate ?? ''
   const caller = await services.identity.callerFromClientCertificate(new X509Certificate(certificate).raw, true)
   if (caller.kind !== 'person' || caller.via !== 'machine') throw new Error(caller.kind)
-  const { pem } = await beside.authority.issuePersonClientCertificate(caller, at())
+  const { pem } = await beside.authority.issueSessionClientCertificate(caller, at())
   await services.trust.reload()
   await services.authority.reload()
   const connection = sessionConnection(session.connection, session.keys, pem)

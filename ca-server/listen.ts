@@ -10,7 +10,6 @@ import { createRateLimiter } from './http/connections/rate-limit.ts'
 import type { Handled } from './http/handle.ts'
 import { openApiDocument } from './http/openapi.ts'
 import { accessRoutes } from './http/routes/access.ts'
-import { actionRoutes } from './http/routes/actions.ts'
 import { auditRoutes } from './http/routes/audit.ts'
 import { enrolmentRoutes } from './http/routes/enrolment.ts'
 import { grantRoutes } from './http/routes/grants.ts'
@@ -18,7 +17,6 @@ import { healthRoutes } from './http/routes/health.ts'
 import { hostStream, STREAMS_PER_HOST } from './http/routes/host-stream.ts'
 import { hostRoutes } from './http/routes/hosts.ts'
 import { loginRoutes } from './http/routes/login.ts'
-import { mandateRoutes } from './http/routes/mandates.ts'
 import { passkeyRoutes } from './http/routes/passkeys.ts'
 import { personRoutes } from './http/routes/persons.ts'
 import { projectRoutes } from './http/routes/projects.ts'
@@ -27,7 +25,9 @@ import { sessionRoutes } from './http/routes/session.ts'
 import { sessionsRoutes } from './http/routes/sessions.ts'
 import { signInRoutes } from './http/routes/sign-in.ts'
 import { sshRoutes } from './http/routes/ssh.ts'
+import { actionRoutes, mandateRoutes } from './http/routes/touches.ts'
 import { trustRoutes } from './http/routes/trust.ts'
+import { workloadRoutes } from './http/routes/workloads.ts'
 import { serveStatic } from './http/static.ts'
 import type { Log } from './log.ts'
 import { readPagesCertificate } from './pages-certificate.ts'
@@ -184,6 +184,7 @@ export function allHandled(services: Services): Handled[] {
     ...revocationRoutes(services),
     ...mandateRoutes(services),
     ...hostRoutes(services),
+    ...workloadRoutes(services),
     ...auditRoutes(services),
     ...trustRoutes(services),
   ]
@@ -194,9 +195,11 @@ export function allHandled(services: Services): Handled[] {
   return handled
 }
 
-function gate({ identity, access, store }: Services): Gate {
+function gate({ identity, access, store, workloads }: Services): Gate {
   return {
-    callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
+    callerFromClientCertificate: (der, authorized, renews) =>
+      identity.callerFromClientCertificate(der, authorized, renews),
+    ring: (key, at) => workloads.ring(key, at),
     callerFromCookie: cookie => identity.callerFromCookie(cookie),
     touches: identity.touches,
     store,

@@ -149,7 +149,7 @@ async function adminLink(
   const who = identity === undefined ? undefined : parsePersonIdentity(identity, 'identity')
   const by = { actor: { kind: 'operator' } as const, requestId: services.requestId() }
   const { link, endsAt, was } = await services.identity.enrolment.createAdminLink(who, { isNew }, by, async t =>
-    who === undefined ? [] : (await services.authority.revokePersonIn(t, who, by)).entries,
+    who === undefined ? [] : (await services.authority.revokeAllIn(t, who, by)).entries,
   )
   await services.access.reload()
   // Rare, and mighty: whoever watches the log is to see it (invariant 9), recorded or not.

@@ -77,7 +77,7 @@ export const actionChallenge = (parts: ActionChallengeParts): Uint8Array =>
     ),
   )
 
-export type ProofPurpose = 'login' | 'join' | 'host-key'
+export type ProofPurpose = 'login' | 'join' | 'host-key' | 'workload'
 
 /** The SSHSIG namespace in which an SSH key signs `proofMessage`. */
 export const PROOF_NAMESPACE = 'keyman-proof'

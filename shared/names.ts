@@ -28,6 +28,9 @@ export type TeamName = Branded<'TeamName'>
 /** A project, or an environment of one: `payments`, `payments/prod`. What is in an environment is in its project too. */
 export type Place = Branded<'Place'>
 
+/** A machine identity of a project or an environment, its place before the last slash: `payments/prod/backup`. */
+export type WorkloadName = Branded<'WorkloadName'>
+
 /** Which texts a name of each kind may be, and how long; the schemas of the API, and so its document, say the same. */
 const kind = (most: number, pattern: RegExp) => ({ most, pattern })
 const DNS_LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
@@ -39,6 +42,8 @@ export const NAMES = {
   teamName: kind(63, /^[a-z0-9][a-z0-9._-]*$/),
   hostName: kind(253, new RegExp(`^(?![0-9.]+$)${DNS_LABEL}(\\.${DNS_LABEL})*$`)),
   place: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38})?$/),
+  // With its principal, and a session, it fits into a key ID.
+  workloadName: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38}){1,2}$/),
   labelKey: kind(63, /^[a-z][a-z0-9_.-]*$/),
   labelValue: kind(63, /^[A-Za-z0-9][A-Za-z0-9_.-]*$/),
 } as const
@@ -52,6 +57,7 @@ export const isKeyId = (text: string): text is KeyId => is(NAMES.keyId, text)
 export const isTeamName = (text: string): text is TeamName => is(NAMES.teamName, text)
 export const isHostName = (text: string): text is HostName => is(NAMES.hostName, text)
 export const isPlace = (text: string): text is Place => is(NAMES.place, text)
+export const isWorkloadName = (text: string): text is WorkloadName => is(NAMES.workloadName, text)
 export const isLabelKey = (text: string): boolean => is(NAMES.labelKey, text)
 export const isLabelValue = (text: string): boolean => is(NAMES.labelValue, text)
 
@@ -93,6 +99,27 @@ export const parsePlace = parser(
   isPlace,
   'a project or an environment such as payments or payments/prod: lower-case letters, digits and -',
 )
+
+export const parseWorkloadName = parser(
+  isWorkloadName,
+  'a workload: its project or environment, a slash and its name, such as payments/prod/backup',
+)
+
+const WORKLOAD = 'workload:'
+/** What its certificates are valid for, by which grants name it, and under which the ledger keeps its number: `workload:payments/prod/backup`. */
+export type WorkloadPrincipal = UserPrincipal & `workload:${string}`
+export const workloadPrincipal = (name: WorkloadName): WorkloadPrincipal => {
+  const principal = `${WORKLOAD}${name}` as const
+  if (isWorkloadPrincipal(principal)) return principal
+  throw invalid('name', `${printable(principal)} is no principal`)
+}
+export const isWorkloadPrincipal = (text: string): text is WorkloadPrincipal =>
+  isUserPrincipal(text) && text.startsWith(WORKLOAD) && isWorkloadName(text.slice(WORKLOAD.length))
+/** Whose principal it is. */
+export const workloadNamed = (principal: WorkloadPrincipal): WorkloadName =>
+  parseWorkloadName(principal.slice(WORKLOAD.length), 'workload')
+/** The project or environment that it is of. */
+export const placeOfWorkload = (name: WorkloadName): Place => parsePlace(name.slice(0, name.lastIndexOf('/')), 'name')
 
 /** Whether it is a project, or the name of an environment alone. */
 export const isOneSegment = (text: string): boolean => isPlace(text) && !text.includes('/')

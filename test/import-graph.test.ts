@@ -18,7 +18,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['identity'],
   ['access'],
   ['authority', 'vault'],
-  ['hosts'],
+  ['hosts', 'workloads'],
   ['jobs', 'http'],
   ['demo'],
 ]

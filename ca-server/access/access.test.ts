@@ -45,7 +45,9 @@ describe('teams and grants', () => {
     })
     expect(await rooms.access.listGrants()).toEqual([grant])
     expect(loginsOf(rooms)).toEqual(['deploy via alice@example.com'])
-    expect(rooms.access.reachableBy(alice, [web1])).toEqual([{ name: web1.name, logins: ['deploy'] }])
+    expect(rooms.access.reachableBy({ kind: 'person', identity: alice }, [web1])).toEqual([
+      { name: web1.name, logins: ['deploy'] },
+    ])
     const after = await epochsOf(rooms)
     expect(after.get(`person:${alice}`)).not.toBe(before.get(`person:${alice}`))
     expect(after.get(`person:${bob}`)).toBe(before.get(`person:${bob}`))
@@ -432,7 +434,7 @@ test('a decision by what is known to be older than five seconds is refused, unti
   try {
     await rooms.addPerson(alice)
     const { id } = await rooms.access.addGrant(newGrant(), by())
-    const decides = () => refusal((async () => rooms.access.reachableBy(alice, [web1]))())
+    const decides = () => refusal((async () => rooms.access.reachableBy({ kind: 'person', identity: alice }, [web1]))())
     // Somebody else's change stands in the log; what it changed can't be read.
     await rooms.store.execute('alter table access_grant rename to elsewhere', [])
     const facts = [{ id: `grant:${id} is something else`, is: 'told' }]

@@ -2,7 +2,14 @@ import type { Act, Role } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type HostName, isPersonIdentity, type Place } from '#shared/names.ts'
+import {
+  type HostName,
+  isPersonIdentity,
+  type Place,
+  type WorkloadName,
+  workloadNamed,
+  workloadPrincipal,
+} from '#shared/names.ts'
 import { addGrant } from './changes/add-grant.ts'
 import type { ChangeDeps } from './changes/change.ts'
 import { changeGrant } from './changes/change-grant.ts'
@@ -45,7 +52,7 @@ import type {
   Want,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
-import { selectGrants, selectTeamRows, toTeams } from './records.ts'
+import { selectGrants, selectGrantsTo, selectTeamRows, toTeams } from './records.ts'
 import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 import { why, whyDo } from './why.ts'
 
@@ -62,6 +69,10 @@ export type AccessDeps = {
   readonly random: (bytes: number) => Uint8Array
   /** Everybody who was enrolled, read from the database. */
   readonly persons: () => Promise<readonly PersonState[]>
+  /** Every workload that there is, read from the database. */
+  readonly workloads: () => Promise<readonly WorkloadName[]>
+  /** See `ChangeDeps`. */
+  readonly isWorkload: ChangeDeps['isWorkload']
   /** The living host of this name: a grant to one that is not there is a mistake. */
   readonly hostNamed: (name: HostName) => SelectableHost | undefined
   /** Every living host: whether a change makes more than one of them can be told. */
@@ -136,6 +147,7 @@ export function createAccess(deps: AccessDeps): Access {
       hosts: deps.hosts(),
       grants: current().byId.values(),
       places: current().places.map(({ name }) => name),
+      workloads: [...current().workloads.keys()].map(workloadNamed),
     })
   function assertIsThere(place: Place): void {
     if (!current().places.some(({ name }) => name === place)) throw noSuchPlace(place)
@@ -150,14 +162,9 @@ export function createAccess(deps: AccessDeps): Access {
     decide: decideNow,
     principalsFor: host => principalsFor(current(), host, deps.now()),
     assertFits: host => assertFits(current(), [host], deps.now(), 'labels'),
-    reachableBy: (person, hosts) =>
+    reachableBy: (subject, hosts) =>
       hosts.flatMap(host => {
-        const decision = decide(
-          current(),
-          deps.now(),
-          { kind: 'person', identity: person },
-          { kind: 'ssh-login', host },
-        )
+        const decision = decide(current(), deps.now(), subject, { kind: 'ssh-login', host })
         const logins = decision.allow ? [...new Set(decision.limits.logins.map(({ login }) => login))] : []
         return logins.length === 0 ? [] : [{ name: host.name, logins }]
       }),
@@ -213,6 +220,8 @@ export function createAccess(deps: AccessDeps): Access {
     },
 
     listGrants: () => vouchedGrants(deps),
+    grantsTo: async (on, who) =>
+      (await selectGrantsTo(on, who)).flatMap(grant => (deps.ledger.facts.holds(grantFact(grant)) ? [grant.id] : [])),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
     changeGrant: (id, change, by) => changed(changeGrant(changes, id, change, by)),
     removeGrant: (id, by) => changed(removeGrant(changes, id, by)),
@@ -247,11 +256,15 @@ export function createAccess(deps: AccessDeps): Access {
  */
 async function readSnapshot(deps: AccessDeps): Promise<Snapshot> {
   const { ledger, persons } = deps
-  const subjects = (await persons()).map(person => personSubject(person.identity))
+  const subjects = [
+    ...(await persons()).map(person => personSubject(person.identity)),
+    ...(await deps.workloads()).map(workloadPrincipal),
+  ]
   const epochs = subjects.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(subjects)
   return makeSnapshot({
     epochs,
     persons: await persons(),
+    workloads: await deps.workloads(),
     teams: await vouchedTeams(deps),
     grants: await vouchedGrants(deps),
     places: await vouchedPlaces(deps),

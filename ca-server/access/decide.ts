@@ -1,5 +1,6 @@
 import { labelsText } from '#shared/grant-text.ts'
 import { selects } from '#shared/host-selector.ts'
+import { workloadPrincipal } from '#shared/names.ts'
 import { deny, describe } from './describe.ts'
 import type {
   Action,
@@ -7,12 +8,14 @@ import type {
   CertificateAction,
   CertificateLimits,
   Decision,
+  Deny,
   Extension,
   HostCertificateAction,
   HostCertificateLimits,
   LoginAction,
   LoginGrant,
   LoginLimits,
+  NamedSubject,
   NoLimits,
   RoleAction,
   Subject,
@@ -20,7 +23,7 @@ import type {
   TlsCertificateLimits,
 } from './port.ts'
 import { lastsText, missing, rolesOf, roleText, wantText } from './roles.ts'
-import { type KnownPerson, liveGrantsOf, personSubject, type Snapshot } from './snapshot.ts'
+import { epochsOf, type Holder, liveGrantsOf, type Snapshot } from './snapshot.ts'
 import { tlsCertificate } from './tls-names.ts'
 
 /** Pure: may they. Everything that no rule below allows is denied, with reasons that an administrator can read. */
@@ -50,36 +53,46 @@ export function decide(
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision
 export function decide(snapshot: Snapshot, now: Date, subject: Subject, action: Action): Decision {
   if (action.kind === 'ssh-host-certificate') return hostCertificate(subject)
-  if (subject.kind !== 'person') return deny('a host may do nothing else but keep its own certificates')
-  const person = snapshot.persons.get(subject.identity)
-  if (!person) return deny(`${subject.identity} is no person of this organisation`, 'you are not known here')
-  if (person.state !== 'active') return deny(`${subject.identity} is disabled`)
+  if (subject.kind === 'host') return deny('a host may do nothing else but keep its own certificates')
+  const holder = holderOf(snapshot, subject)
+  if ('allow' in holder) return holder
   switch (action.kind) {
     case 'ssh-certificate':
-      return certificate(snapshot, now, person, action)
+      return certificate(snapshot, now, holder, action)
     case 'ssh-login':
-      return login(snapshot, now, person, action)
+      return login(snapshot, now, holder, action)
     case 'do':
-      return byRole(snapshot, now, person, action)
+      return byRole(snapshot, now, holder, action)
     case 'tls-certificate':
-      return tlsCertificate(snapshot, now, person, action)
+      return tlsCertificate(snapshot, now, holder, action)
     default:
       return deny('this action is not known')
   }
+}
+
+/** Who that is, if they may do anything at all. */
+export function holderOf(snapshot: Snapshot, subject: NamedSubject): Holder | Deny {
+  if (subject.kind === 'workload') {
+    const workload = snapshot.workloads.get(workloadPrincipal(subject.name))
+    return workload ?? deny(`${subject.name} is no workload of this organisation`, 'you are not known here')
+  }
+  const person = snapshot.persons.get(subject.identity)
+  if (!person) return deny(`${subject.identity} is no person of this organisation`, 'you are not known here')
+  return person.state === 'active' ? person : deny(`${subject.identity} is disabled`)
 }
 
 /** One certificate serves all hosts: the shortest maximum of all grants, and whatever any of them lets a session do. */
 function certificate(
   snapshot: Snapshot,
   now: Date,
-  person: KnownPerson,
+  holder: Holder,
   action: CertificateAction,
 ): Decision<CertificateLimits> {
-  const grants = liveGrantsOf(snapshot, person, now)
+  const grants = liveGrantsOf(snapshot, holder, now)
   const [first] = grants
   if (!first)
     return deny(
-      `no grant gives ${person.identity}${person.teams.length > 0 ? ` or team ${person.teams.join(', ')}` : ''} a login on any host`,
+      `no grant gives ${holder.identity}${holder.teams.length > 0 ? ` or team ${holder.teams.join(', ')}` : ''} a login on any host`,
       'no grant gives you a login on any host',
     )
   const shortest = grants.reduce((a, b) => (b.maxLifetime < a.maxLifetime ? b : a), first)
@@ -91,13 +104,13 @@ function certificate(
   return {
     allow: true,
     limits: {
-      principals: [person.identity],
+      principals: [holder.identity],
       maxLifetime: narrowed ? asked : shortest.maxLifetime,
       ...(narrowed ? {} : { limitedBy: describe(shortest) }),
       ...(endsAt === undefined ? {} : { endsAt }),
       extensions: EXTENSIONS.filter(([, gives]) => grants.some(gives)).map(([extension]) => extension),
     },
-    epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }],
+    epochs: epochsOf(holder),
   }
 }
 
@@ -119,8 +132,8 @@ function latestEnd(grants: readonly LoginGrant[]): Date | undefined {
   return new Date(latest)
 }
 
-function login(snapshot: Snapshot, now: Date, person: KnownPerson, action: LoginAction): Decision<LoginLimits> {
-  const grants = liveGrantsOf(snapshot, person, now)
+function login(snapshot: Snapshot, now: Date, holder: Holder, action: LoginAction): Decision<LoginLimits> {
+  const grants = liveGrantsOf(snapshot, holder, now)
   const here = grants.filter(grant => selects(grant, action.host))
   const logins = here
     .filter(grant => action.login === undefined || grant.login === action.login)
@@ -130,16 +143,16 @@ function login(snapshot: Snapshot, now: Date, person: KnownPerson, action: Login
     return {
       allow: true,
       limits: { logins },
-      epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }],
+      epochs: epochsOf(holder),
     }
   const { name, labels, place } = action.host
   const reasons = [
     here.length > 0
-      ? `no grant gives ${person.identity} the login ${action.login} on ${name}, only ${[...new Set(here.map(g => g.login))].join(', ')}`
-      : `no grant gives ${person.identity} a login on ${name}, ${place === undefined ? '' : `which is in ${place} and `}whose labels are ${labelsText(labels).replaceAll(',', ', ') || 'none'}`,
+      ? `no grant gives ${holder.identity} the login ${action.login} on ${name}, only ${[...new Set(here.map(g => g.login))].join(', ')}`
+      : `no grant gives ${holder.identity} a login on ${name}, ${place === undefined ? '' : `which is in ${place} and `}whose labels are ${labelsText(labels).replaceAll(',', ', ') || 'none'}`,
   ]
   if (here.length === 0 && grants.length > 0)
-    reasons.push(`the grants of ${person.identity} are for other hosts: ${grants.slice(0, 8).map(describe).join('; ')}`)
+    reasons.push(`the grants of ${holder.identity} are for other hosts: ${grants.slice(0, 8).map(describe).join('; ')}`)
   return {
     allow: false,
     reasons,
@@ -156,14 +169,13 @@ const allowedLogin = (grant: LoginGrant): AllowedLogin => ({
   options: grant.options,
 })
 
-function byRole(snapshot: Snapshot, now: Date, person: KnownPerson, { wants }: RoleAction): Decision<NoLimits> {
-  const held = rolesOf(snapshot, person, now)
+function byRole(snapshot: Snapshot, now: Date, holder: Holder, { wants }: RoleAction): Decision<NoLimits> {
+  const held = rolesOf(snapshot, holder, now)
   const want = missing(held, wants)
-  if (want === undefined)
-    return { allow: true, limits: {}, epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }] }
+  if (want === undefined) return { allow: true, limits: {}, epochs: epochsOf(holder) }
   const has = held.length === 0 ? 'no role' : `only the roles ${held.map(roleText).join(', ')}`
   return deny(
-    `${person.identity} has ${has}: none gives ${wantText(want)}`,
+    `${holder.identity} has ${has}: none gives ${wantText(want)}`,
     // Not where: that something is there, and in which place, is for whoever may read it.
     `this takes a role that you do not have: ${want.action}${lastsText(want.until)}`,
   )

@@ -42,11 +42,11 @@ export const teamsOf = (ids: Ledger['facts']['ids'], person: string): string[] =
     .sort()
 
 /** Whether decisions may be others when this fact has changed. */
-export const concernsAccess = (id: string): boolean => /^(grant|member|person|place):/.test(id)
+export const concernsAccess = (id: string): boolean => /^(grant|member|person|place|workload):/.test(id)
 
 const given = z.looseObject({ who: z.string().optional(), role: z.string().optional() })
 /**
- * Whether a record says something of what these (`person:…`, `team:…`) may do by roles. Of a role that a team gets it is not asked who is in it; of a
+ * Whether a record says something of what these (`person:…`, `team:…`) may do by roles, or of what a workload was given. Of a role that a team gets it is not asked who is in it; of a
  * grant that a record says nothing of but its ID, nobody knows.
  */
 export function concernsPowers(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean {
@@ -57,6 +57,8 @@ export function concernsPowers(record: AuditRecord | undefined, subjects: Readon
     if (id.startsWith('person:')) return subjects.has(id)
     if (id.startsWith('member:')) return subjects.has(`person:${id.split(' ')[1]}`)
     if (!id.startsWith(grantId(''))) return false
+    // Whoever becomes a workload gets the logins, too.
+    if (who?.startsWith('workload:')) return subjects.has(who)
     return who === undefined || (role !== undefined && (who.startsWith('team:') || subjects.has(`person:${who}`)))
   })
 }

@@ -1,5 +1,12 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import { type HostName, isPersonIdentity, type PersonIdentity, type Place } from '#shared/names.ts'
+import {
+  type HostName,
+  isPersonIdentity,
+  type PersonIdentity,
+  type Place,
+  type WorkloadPrincipal,
+  workloadPrincipal,
+} from '#shared/names.ts'
 import { changedGrant } from './changes/change-grant.ts'
 import { grantId, teamsOf } from './facts.ts'
 import type { Access, Given, SelectableHost, Want } from './port.ts'
@@ -26,7 +33,7 @@ export function createGiving({
     return known ? known.owner : facts.has(personSubject(identity))
   }
   /** Of a grant that the database does not show nobody knows whose it is, nor what it gives; in which teams somebody is says the log. */
-  function being(who: PersonIdentity | `team:${string}`): Want[] {
+  function being(who: PersonIdentity | WorkloadPrincipal | `team:${string}`): Want[] {
     const snapshot = current()
     const teams = isPersonIdentity(who) ? teamsOf(facts.ids, who).map((team): `team:${string}` => `team:${team}`) : []
     const isHidden = [...facts.ids(grantId(''))].some(id => !snapshot.byId.has(id.slice(grantId('').length)))
@@ -60,6 +67,11 @@ export function createGiving({
       addingPlaces({ name, environments }) {
         const isWithin = environments.length > 0 && current().places.some(place => place.name === name)
         return [want('project.add', isWithin ? name : undefined)]
+      },
+      becoming(name) {
+        const who = workloadPrincipal(name)
+        const given = [...current().byId.values()].filter(grant => grant.who === who)
+        return [...given.map(grant => want('grant.add', placeOf(grant))), ...being(who)]
       },
       touching: identity => (mayBeOwner(identity) ? [want('owner.change')] : []),
     },

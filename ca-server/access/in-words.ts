@@ -35,6 +35,11 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
       ]
     },
 
+    async workload(on, who) {
+      const { grants, hidden } = known(await selectGrants(on), grant => grant.who === who)
+      return [{ name: `What ${who} gets`, value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' }]
+    },
+
     async team(on, name) {
       const members = membersOf(facts.ids, name)
       const { grants, hidden } = known(await selectGrants(on), grant => grant.who === `team:${name}`)

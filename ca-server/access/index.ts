@@ -13,6 +13,7 @@ export type {
   Extension,
   Given,
   Grant,
+  NamedSubject,
   NewGrant,
   PersonState,
   PrincipalsLine,
@@ -24,5 +25,6 @@ export type {
   Why,
 } from './port.ts'
 export { takeAccessIn } from './restore.ts'
+export { subjectNamed } from './snapshot.ts'
 export { accessRows } from './stated-rows.ts'
 export { place } from './tables.ts'

@@ -3,7 +3,17 @@ import type { By, Role, SentLink } from '#server/identity/index.ts'
 import type { Entry } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { ActionName, hostStream, Line, schemas } from '#shared/api/index.ts'
-import type { HostName, Labels, Login, PersonIdentity, Place, TeamName, UserPrincipal } from '#shared/names.ts'
+import type {
+  HostName,
+  Labels,
+  Login,
+  PersonIdentity,
+  Place,
+  TeamName,
+  UserPrincipal,
+  WorkloadName,
+  WorkloadPrincipal,
+} from '#shared/names.ts'
 import type { TlsName } from '#shared/tls-names/index.ts'
 
 /** The types of this room's door, `index.ts`. */
@@ -43,9 +53,13 @@ export type Want = {
   readonly until?: number
 }
 
+/** Whoever something is given to by a name of their own. */
+export type NamedSubject =
+  | { readonly kind: 'person'; readonly identity: PersonIdentity }
+  | { readonly kind: 'workload'; readonly name: WorkloadName }
 /** Who wants something: any `Caller` of `identity` fits, and so does a person named by an administrator who asks why. */
 export type Subject =
-  | { readonly kind: 'person'; readonly identity: PersonIdentity }
+  | NamedSubject
   | { readonly kind: 'host'; readonly name: HostName; readonly aliases?: readonly HostName[] }
 
 /** `lifetime`: seconds asked for; a request can only narrow. */
@@ -67,7 +81,7 @@ export type TlsCertificateAction = {
 export type TlsProfile = z.infer<typeof schemas.tlsProfile>
 export type Action = CertificateAction | LoginAction | HostCertificateAction | RoleAction | TlsCertificateAction
 
-/** The number of a person at the time of the decision; the ledger refuses what was decided by an older one. */
+/** The number of a person or workload at the time of the decision; the ledger refuses what was decided by an older one. */
 export type Epoch = { readonly subject: string; readonly epoch: bigint }
 
 export type CertificateLimits = {
@@ -116,7 +130,8 @@ export interface Decide {
 
 export type Why = {
   readonly host: HostName
-  readonly person: PersonIdentity
+  /** Who it is about: a person, or a workload. */
+  readonly person: PersonIdentity | WorkloadPrincipal
   readonly allowed: AllowedLogin[]
   readonly reasons: string[]
 }
@@ -135,20 +150,20 @@ export interface Access {
   principalsFor(host: SelectableHost): Readonly<Record<string, readonly PrincipalsLine[]>>
   /** Throws `invalid-input` where a host with this name, place and labels would have more persons than a host can be told. */
   assertFits(host: SelectableHost): void
-  /** The hosts where this person may log in, and as whom; hosts without any are left out. */
-  reachableBy(person: PersonIdentity, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
+  /** The hosts where somebody may log in, and as whom; hosts without any are left out. */
+  reachableBy(subject: Subject, hosts: readonly SelectableHost[]): { name: HostName; logins: string[] }[]
   /**
    * What `decide` returns for a login on this host, in words. Of somebody else only for `access.explain` (throws `denied`), and
    * the reasons in full for it alone: anybody else reads the message, and does not learn whether there is such a host.
    * `host`: the one of this name, if there is one. Throws `not-found` to whoever may know.
    */
-  why(asker: PersonIdentity, person: PersonIdentity, name: HostName, host: SelectableHost | undefined): Why
+  why(asker: PersonIdentity, person: Why['person'], name: HostName, host: SelectableHost | undefined): Why
   /** Whether somebody may do this at the moment, by what is known here. Nothing is recorded. */
   may(subject: Subject, want: Want): boolean
   /** Whether somebody may do this, and by which roles. Of somebody else for `access.explain` alone: throws `denied`. */
   whyDo(
     asker: PersonIdentity,
-    person: PersonIdentity,
+    person: Why['person'],
     want: Want,
   ): Omit<z.infer<typeof schemas.actionAnswer>, 'person' | 'in'>
   /**
@@ -172,6 +187,8 @@ export interface Access {
     ): Want[]
     /** Environments take it in their project; a new project on the organisation. */
     addingPlaces(project: NewProject): Want[]
+    /** To become this workload by a token: to give all that it was given. */
+    becoming(name: WorkloadName): Want[]
     /** To change whether and how this person is here. */
     touching(person: PersonIdentity): Want[]
   }
@@ -183,7 +200,7 @@ export interface Access {
     /** Whoever comes by it gets what was given to that name before, its teams' too. */
     invitation(invited: { readonly identity: PersonIdentity; readonly owner: boolean }): Want[]
     /** To become this person by a link, or to come into this team. */
-    being(who: PersonIdentity | `team:${string}`): Want[]
+    being(who: PersonIdentity | WorkloadPrincipal | `team:${string}`): Want[]
   }
   /** Projects and their environments. */
   readonly places: {
@@ -193,6 +210,7 @@ export interface Access {
       readonly project: Project
       readonly hosts: readonly SelectableHost[]
       readonly grants: readonly Grant[]
+      readonly workloads: readonly WorkloadName[]
     }
     /** Makes what is new of it. Throws `conflict` where all of it is there already. */
     add(project: NewProject, by: By): Promise<Project>
@@ -208,6 +226,8 @@ export interface Access {
   maySend(sender: PersonIdentity, link: SentLink): boolean
 
   listGrants(): Promise<Grant[]>
+  /** The IDs of what is given to this workload, as the rows and the log say it. */
+  grantsTo(on: Queryable, who: WorkloadPrincipal): Promise<readonly string[]>
   /** Throws `not-found` for a team or host that is not there, `conflict` where another gives just the same. Notifies `access`. */
   addGrant(grant: NewGrant, by: By): Promise<Grant>
   /**
@@ -227,6 +247,8 @@ export interface Access {
     grant(on: Queryable, id: string, change?: GrantChange): Promise<Line[]>
     /** What somebody has: teams, and what they and their own grants give. */
     person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
+    /** What is given to a workload. */
+    workload(on: Queryable, who: WorkloadPrincipal): Promise<Line[]>
     /** Of a team that is not there yet, that it is new. */
     team(on: Queryable, name: TeamName): Promise<Line[]>
   }

@@ -1,4 +1,4 @@
-import { isPersonIdentity, type PersonIdentity } from '#shared/names.ts'
+import { isPersonIdentity, isWorkloadPrincipal, type UserPrincipal } from '#shared/names.ts'
 import { grantsOn } from './choosing.ts'
 import type { LoginGrant, PrincipalsLine, SelectableHost } from './port.ts'
 import { isLive, type Snapshot } from './snapshot.ts'
@@ -27,12 +27,12 @@ export function principalsFor(snapshot: Snapshot, host: SelectableHost, now: Dat
  * two grants, which could give what neither gives.
  */
 function makeFiles(snapshot: Snapshot, grants: readonly LoginGrant[]): Files {
-  const widest = new Map<string, Map<PersonIdentity, LoginGrant>>()
+  const widest = new Map<string, Map<UserPrincipal, LoginGrant>>()
   for (const grant of grants) {
-    const persons = widest.get(grant.login) ?? new Map<PersonIdentity, LoginGrant>()
+    const persons = widest.get(grant.login) ?? new Map<UserPrincipal, LoginGrant>()
     widest.set(grant.login, persons)
     for (const identity of expand(snapshot, grant.who)) {
-      if (snapshot.persons.get(identity)?.state !== 'active') continue
+      if (!isHere(snapshot, identity)) continue
       const other = persons.get(identity)
       if (!other || compareWidth(grant, other) > 0) persons.set(identity, grant)
     }
@@ -43,10 +43,15 @@ function makeFiles(snapshot: Snapshot, grants: readonly LoginGrant[]): Files {
   return files
 }
 
-/** The persons that a grant names. */
-export function expand(snapshot: Snapshot, who: string): readonly PersonIdentity[] {
+const isHere = ({ workloads, persons }: Snapshot, identity: UserPrincipal): boolean =>
+  isWorkloadPrincipal(identity)
+    ? workloads.has(identity)
+    : isPersonIdentity(identity) && persons.get(identity)?.state === 'active'
+
+/** The persons, or the workload, that a grant names. */
+export function expand(snapshot: Snapshot, who: string): readonly UserPrincipal[] {
   if (who.startsWith('team:')) return snapshot.teams.get(who.slice('team:'.length)) ?? []
-  return isPersonIdentity(who) ? [who] : []
+  return isPersonIdentity(who) || isWorkloadPrincipal(who) ? [who] : []
 }
 
 export const line = <Principal extends string>(principal: Principal, grant: LoginGrant) => ({

@@ -55,21 +55,24 @@ const ADMINISTRATOR_NOT = ['owner.change', 'trust.propose', 'trust.publish']
 const IN_PLACES = [
   ...['host.read', 'host.add', 'host.change', 'host.remove', 'project.read', 'project.add', 'project.remove'],
   ...['grant.read', 'grant.add', 'grant.change', 'grant.remove'],
+  ...['workload.read', 'workload.add', 'workload.change', 'workload.token', 'workload.end', 'workload.remove'],
+]
+const KEEPING = [
+  ...['host.add', 'host.change', 'host.remove'],
+  ...['workload.add', 'workload.change', 'workload.token', 'workload.end', 'workload.remove'],
 ]
 const READS = [
   ...['audit.read', 'person.read', 'invitation.read', 'team.read', 'session.read', 'revocation.read'],
-  ...['host.read', 'project.read', 'grant.read'],
+  ...['host.read', 'project.read', 'grant.read', 'workload.read'],
 ]
 const TABLE: Readonly<Record<string, (action: ActionName) => boolean>> = {
   owner: () => true,
   administrator: action => !ADMINISTRATOR_NOT.includes(action),
-  operator: action =>
-    [...READS, 'access.explain', 'host.add', 'host.change', 'host.remove', 'certificate.revoke'].includes(action),
+  operator: action => [...READS, 'access.explain', ...KEEPING, 'certificate.revoke'].includes(action),
   auditor: action => action === 'audit.read',
   admin: action => IN_PLACES.includes(action),
-  editor: action =>
-    ['host.read', 'project.read', 'grant.read', 'host.add', 'host.change', 'host.remove'].includes(action),
-  viewer: action => ['host.read', 'project.read', 'grant.read'].includes(action),
+  editor: action => ['host.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(action),
+  viewer: action => ['host.read', 'project.read', 'grant.read', 'workload.read'].includes(action),
   nobody: () => false,
 }
 
@@ -83,7 +86,13 @@ describe('who may do what', () => {
     expect(Object.keys(ROLES).sort()).toEqual(everyRole.filter(name => name !== 'nobody').sort())
     for (const { id, action, caller } of allRoutes) {
       const { by } = ACTIONS[action]
-      const callers = { anyone: ['anyone'], host: ['host'], person: ['person', 'browser'], role: ['person'] }[by]
+      const callers = {
+        anyone: ['anyone'],
+        host: ['host'],
+        person: ['person', 'browser'],
+        role: ['person'],
+        workload: ['workload'],
+      }[by]
       expect(callers, id).toContain(caller)
     }
     // An action that nothing does is a word too many; this one is asked for beside others.

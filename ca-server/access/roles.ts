@@ -1,8 +1,15 @@
-import { ROLES, type RoleName } from '#shared/api/index.ts'
+import { ROLES, ROLES_OF_PERSONS, type RoleName } from '#shared/api/index.ts'
 import { scopeText } from '#shared/grant-text.ts'
-import { isPersonIdentity, isWithin, type PersonIdentity, type Place } from '#shared/names.ts'
+import {
+  isPersonIdentity,
+  isWithin,
+  isWorkloadPrincipal,
+  type PersonIdentity,
+  type Place,
+  type WorkloadPrincipal,
+} from '#shared/names.ts'
 import type { Given, Want } from './port.ts'
-import { isLive, type KnownPerson, type Snapshot } from './snapshot.ts'
+import { type Holder, isLive, type Snapshot } from './snapshot.ts'
 
 /** Pure: what roles let somebody do, and where. */
 
@@ -17,7 +24,7 @@ type HeldRole = {
 /** By their own grants, by those of their teams, and as an owner. */
 export function rolesOf(
   snapshot: Snapshot,
-  person: Pick<KnownPerson, 'identity' | 'owner' | 'teams'>,
+  person: Pick<Holder, 'identity' | 'owner' | 'teams'>,
   now: Date,
 ): HeldRole[] {
   const granted = [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who =>
@@ -28,7 +35,7 @@ export function rolesOf(
 
 const liveRoles = (snapshot: Snapshot, who: string, now: Date): HeldRole[] =>
   (snapshot.rolesTo.get(who) ?? [])
-    .filter(grant => isLive(grant, now))
+    .filter(grant => isLive(grant, now) && !(isWorkloadPrincipal(who) && ROLES_OF_PERSONS.includes(grant.role)))
     .map(({ role, in: where, endsAt }) => ({ role, in: where, until: endOf(endsAt), via: who }))
 
 const endOf = (endsAt: string | undefined): number => (endsAt === undefined ? Infinity : Date.parse(endsAt))
@@ -56,8 +63,12 @@ const allOf = ({ role, in: where, until }: Omit<HeldRole, 'via'>): Want[] =>
 /** What any grant at all may give: of one that is not known. */
 export const EVERYTHING_GRANTED: readonly Want[] = allOf({ role: 'administrator', until: Infinity })
 
-/** What whoever gets the place of this person, or comes into this team, can do by it; disabled, or not enrolled yet, or not. */
-export function powersOf(snapshot: Snapshot, who: PersonIdentity | `team:${string}`, now: Date): Want[] {
+/** What whoever gets the place of this person or workload, or comes into this team, can do by it; disabled, or not enrolled yet, or not. */
+export function powersOf(
+  snapshot: Snapshot,
+  who: PersonIdentity | WorkloadPrincipal | `team:${string}`,
+  now: Date,
+): Want[] {
   if (!isPersonIdentity(who)) return liveRoles(snapshot, who, now).flatMap(allOf)
   const teams = [...snapshot.teams].filter(([, members]) => members.includes(who)).map(([team]) => team)
   const person = snapshot.persons.get(who) ?? { identity: who, owner: false, teams }

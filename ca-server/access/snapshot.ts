@@ -1,14 +1,23 @@
-import type { PersonIdentity, Place } from '#shared/names.ts'
-import type { Given, Grant, LoginGrant, NamesGrant, PersonState, RoleGrant, Team } from './port.ts'
+import {
+  isWorkloadPrincipal,
+  type PersonIdentity,
+  type Place,
+  type WorkloadName,
+  type WorkloadPrincipal,
+  workloadNamed,
+  workloadPrincipal,
+} from '#shared/names.ts'
+import type { Given, Grant, LoginGrant, NamedSubject, NamesGrant, PersonState, RoleGrant, Team } from './port.ts'
 import type { PlaceRow } from './records.ts'
 
 /** Pure: what decisions read, as it stood at one moment; a new one replaces it whole. */
 export type Snapshot = {
   readonly persons: ReadonlyMap<PersonIdentity, KnownPerson>
+  readonly workloads: ReadonlyMap<WorkloadPrincipal, KnownWorkload>
   readonly teams: ReadonlyMap<string, readonly PersonIdentity[]>
   /** Of logins. */
   readonly grants: readonly LoginGrant[]
-  /** By `who`: a person's identity, or `team:NAME`. */
+  /** By `who`: a person's identity, `team:NAME`, or a workload's principal. */
   readonly grantsTo: ReadonlyMap<string, readonly LoginGrant[]>
   readonly rolesTo: ReadonlyMap<string, readonly RoleGrant[]>
   readonly namesTo: ReadonlyMap<string, readonly NamesGrant[]>
@@ -16,9 +25,18 @@ export type Snapshot = {
   readonly places: readonly PlaceRow[]
 }
 export type KnownPerson = PersonState & { readonly teams: readonly string[]; readonly epoch: bigint }
+export type KnownWorkload = {
+  readonly identity: WorkloadPrincipal
+  readonly owner: false
+  readonly teams: readonly []
+  readonly epoch: bigint
+}
+/** Whoever grants give something to, with what is given to their teams. */
+export type Holder = Omit<KnownPerson, 'state'> | KnownWorkload
 
 export function makeSnapshot(rows: {
   readonly persons: readonly PersonState[]
+  readonly workloads?: readonly WorkloadName[]
   readonly teams: readonly Team[]
   readonly grants: readonly Grant[]
   readonly places?: readonly PlaceRow[]
@@ -36,9 +54,15 @@ export function makeSnapshot(rows: {
     const teams = (teamsOf.get(person.identity) ?? []).map(entry => entry.team)
     persons.set(person.identity, { ...person, teams, epoch })
   }
+  const workloads = new Map<WorkloadPrincipal, KnownWorkload>()
+  for (const identity of (rows.workloads ?? []).map(workloadPrincipal)) {
+    const epoch = rows.epochs.get(identity)
+    if (epoch !== undefined) workloads.set(identity, { identity, owner: false, teams: [], epoch })
+  }
   const grants = rows.grants.filter(grant => grant.kind === 'login')
   return {
     persons,
+    workloads,
     teams: new Map(rows.teams.map(team => [team.name, team.members])),
     grants,
     grantsTo: Map.groupBy(grants, grant => grant.who),
@@ -64,13 +88,24 @@ export function placeNamedBy(grant: Given): Place | undefined {
 /** The name under which the ledger keeps a person's number. */
 export const personSubject = (identity: string): string => `person:${identity}`
 
-/** The logins that count now for a person, with those of their teams. */
-export const liveGrantsOf = (snapshot: Snapshot, person: KnownPerson, now: Date): LoginGrant[] =>
-  grantsTo(snapshot.grantsTo, person).filter(grant => isLive(grant, now))
+/** The same of a workload: its principal. */
+export const subjectOf = ({ identity }: Pick<Holder, 'identity'>): string =>
+  isWorkloadPrincipal(identity) ? identity : personSubject(identity)
+/** Who has this principal. */
+export const subjectNamed = (principal: PersonIdentity | WorkloadPrincipal): NamedSubject =>
+  isWorkloadPrincipal(principal)
+    ? { kind: 'workload', name: workloadNamed(principal) }
+    : { kind: 'person', identity: principal }
+/** By which numbers something is decided of them. */
+export const epochsOf = (holder: Holder) => [{ subject: subjectOf(holder), epoch: holder.epoch }]
 
-/** Those of a person and of their teams, ended ones too. */
-export const grantsTo = <Kind>(to: ReadonlyMap<string, readonly Kind[]>, person: KnownPerson): Kind[] =>
-  [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who => to.get(who) ?? [])
+/** The logins that count now for somebody, with those of their teams. */
+export const liveGrantsOf = (snapshot: Snapshot, holder: Holder, now: Date): LoginGrant[] =>
+  grantsTo(snapshot.grantsTo, holder).filter(grant => isLive(grant, now))
+
+/** Those of somebody and of their teams, ended ones too. */
+export const grantsTo = <Kind>(to: ReadonlyMap<string, readonly Kind[]>, { identity, teams }: Holder): Kind[] =>
+  [identity, ...teams.map(team => `team:${team}`)].flatMap(who => to.get(who) ?? [])
 
 export const isLive = (grant: Pick<Grant, 'endsAt'>, now: Date): boolean =>
   grant.endsAt === undefined || Date.parse(grant.endsAt) > now.getTime()

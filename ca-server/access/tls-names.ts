@@ -3,7 +3,7 @@ import { isWithin, type Place, printable } from '#shared/names.ts'
 import { covers, isTlsName, isWildcard, refusal, type TlsName, tlsNameText } from '#shared/tls-names/index.ts'
 import { deny, describe } from './describe.ts'
 import type { Decision, NamesGrant, TlsCertificateAction, TlsCertificateLimits, TlsProfile } from './port.ts'
-import { grantsTo, isLive, type KnownPerson, personSubject, type Snapshot } from './snapshot.ts'
+import { epochsOf, grantsTo, type Holder, isLive, type Snapshot } from './snapshot.ts'
 
 /**
  * Pure: whether somebody's grants give a TLS certificate. Each of its names is given by a grant of its own, all for the profile that
@@ -12,7 +12,7 @@ import { grantsTo, isLive, type KnownPerson, personSubject, type Snapshot } from
 export function tlsCertificate(
   snapshot: Snapshot,
   now: Date,
-  person: KnownPerson,
+  holder: Holder,
   action: TlsCertificateAction,
 ): Decision<TlsCertificateLimits> {
   const { profile, lifetime: asked } = action
@@ -24,7 +24,7 @@ export function tlsCertificate(
   // Read at the border by whoever calls: what is in another spelling than its one is not compared at all.
   const unread = names.find(name => !isTlsName(name))
   if (unread) return deny(`${printable(tlsNameText(unread))} is no name as a certificate has it`)
-  const grants = grantsTo(snapshot.namesTo, person)
+  const grants = grantsTo(snapshot.namesTo, holder)
   const found = names.map(name => ({ name, by: longest(name, grants, now, action) }))
   const given = found.flatMap(({ name, by }) => (by ? [{ name, by }] : []))
   const [first] = given
@@ -52,7 +52,7 @@ export function tlsCertificate(
       ...(narrowed ? {} : { limitedBy: describe(shortest) }),
       ...(ends.length === 0 ? {} : { endsAt: new Date(Math.min(...ends)) }),
     },
-    epochs: [{ subject: personSubject(person.identity), epoch: person.epoch }],
+    epochs: epochsOf(holder),
   }
 }
 

@@ -1,16 +1,16 @@
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName, PersonIdentity } from '#shared/names.ts'
 import { tlsNameText } from '#shared/tls-names/index.ts'
-import { decide } from './decide.ts'
+import { decide, holderOf } from './decide.ts'
 import type { SelectableHost, TlsCertificateAction, Want, Why } from './port.ts'
 import { rolesOf, rolesThatGive, roleText } from './roles.ts'
-import type { Snapshot } from './snapshot.ts'
+import { type Snapshot, subjectNamed } from './snapshot.ts'
 
 /** Pure: what `decide` says, in words, for whoever may hear it. */
 
 type Question = {
   readonly asker: PersonIdentity
-  readonly person: PersonIdentity
+  readonly person: Why['person']
   readonly name: HostName
   readonly host: SelectableHost | undefined
 }
@@ -22,7 +22,7 @@ type Question = {
 export function why(snapshot: Snapshot, now: Date, { asker, person, name, host }: Question): Why {
   const looks = mayExplain(snapshot, now, { asker, person })
   const asked = host ?? { name, labels: {} }
-  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'ssh-login', host: asked })
+  const decision = decide(snapshot, now, subjectNamed(person), { kind: 'ssh-login', host: asked })
   if (!host && (looks || decision.allow))
     throw new KeymanError('not-found', `there is no host ${name}`, {
       hint: 'see `keyman status` for the hosts that you may log in to',
@@ -42,15 +42,15 @@ export function whyDo(
     want,
   }: {
     readonly asker: PersonIdentity
-    readonly person: PersonIdentity
+    readonly person: Why['person']
     readonly want: Want
   },
 ) {
   mayExplain(snapshot, now, { asker, person })
-  const decision = decide(snapshot, now, { kind: 'person', identity: person }, { kind: 'do', wants: [want] })
+  const decision = decide(snapshot, now, subjectNamed(person), { kind: 'do', wants: [want] })
   if (!decision.allow) return { action: want.action, allowed: false, roles: [], reasons: [...decision.reasons] }
-  const known = snapshot.persons.get(person)
-  const roles = known ? rolesThatGive(rolesOf(snapshot, known, now), want).map(roleText) : []
+  const known = holderOf(snapshot, subjectNamed(person))
+  const roles = 'allow' in known ? [] : rolesThatGive(rolesOf(snapshot, known, now), want).map(roleText)
   return { action: want.action, allowed: true, roles, reasons: [] }
 }
 
@@ -64,12 +64,12 @@ export function whyNames(
     action,
   }: {
     readonly asker: PersonIdentity
-    readonly person: PersonIdentity
+    readonly person: Why['person']
     readonly action: TlsCertificateAction
   },
 ) {
   const looks = mayExplain(snapshot, now, { asker, person })
-  const decision = decide(snapshot, now, { kind: 'person', identity: person }, action)
+  const decision = decide(snapshot, now, subjectNamed(person), action)
   if (!decision.allow)
     return { allowed: false, names: [], reasons: looks ? [...decision.reasons] : [decision.message] } as const
   const { names, maxLifetime, limitedBy } = decision.limits
@@ -86,7 +86,7 @@ export function whyNames(
 function mayExplain(
   snapshot: Snapshot,
   now: Date,
-  { asker, person }: { readonly asker: PersonIdentity; readonly person: PersonIdentity },
+  { asker, person }: { readonly asker: PersonIdentity; readonly person: Why['person'] },
 ): boolean {
   const wants = [{ action: 'access.explain' } as const]
   const decision = decide(snapshot, now, { kind: 'person', identity: asker }, { kind: 'do', wants })

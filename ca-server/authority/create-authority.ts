@@ -6,7 +6,7 @@ import { ensureAuthorityKeys } from './first-keys.ts'
 import { HeldKeys } from './held-keys.ts'
 import { KeyRing } from './keys.ts'
 import { refuseMissing, sortKeys } from './known-keys.ts'
-import { issueHostClientCertificate, issuePersonClientCertificate } from './machines/issue-client-certificate.ts'
+import { issueHostClientCertificate, issueSessionClientCertificate } from './machines/issue-client-certificate.ts'
 import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
 import { type KeyRow, selectKeys } from './records.ts'
@@ -18,8 +18,8 @@ import {
   certificatesEnd,
   revocationInWords,
   revoke,
+  revokeAllIn,
   revokeHostIn,
-  revokePersonIn,
   revokeSessionsIn,
 } from './revocation/revoke.ts'
 import { type Serials, serialsOf } from './serials.ts'
@@ -108,7 +108,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     ready: signer.ready,
     issueUserCertificate: (caller, request) => issueUserCertificate(issuing, caller, request),
     issueHostCertificate: (caller, request) => issueHostCertificate(issuing, caller, request),
-    issuePersonClientCertificate: (caller, origin) => issuePersonClientCertificate(common, caller, origin),
+    issueSessionClientCertificate: (caller, origin) => issueSessionClientCertificate(common, caller, origin),
     issueHostClientCertificate: parts => issueHostClientCertificate(common, parts),
     async serverCertificate(names, onRenewed) {
       const { first, stop } = await keepServerCertificate(common, names, onRenewed)
@@ -118,7 +118,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
 
     words: (on, target) => revocationInWords(common, on, target),
     revoke: (target, reason, by) => revoke(common, target, reason, by),
-    revokePersonIn: (t, person, by) => revokePersonIn(common, t, person, by),
+    revokeAllIn: (t, whose, by) => revokeAllIn(common, t, whose, by),
     revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
     adoptList: (list, by) => adoptList(common, list, by),

@@ -20,6 +20,7 @@ export type {
   RevokedWith,
   ServerCertificate,
   UserCertificateRequest,
+  WorkloadEnds,
 } from './port.ts'
 export { adoptRevokedIn } from './revocation/adopt.ts'
 export { MAX_CLOCKS_APART } from './revocation/prune-krl.ts'

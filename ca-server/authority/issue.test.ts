@@ -210,7 +210,7 @@ describe('a user certificate', () => {
 
 describe('a client certificate of a person', () => {
   test("names person and session in a URI, for the session's key, until the session ends", async () => {
-    const { pem, endsAt } = await rooms.authority.issuePersonClientCertificate(alice, request())
+    const { pem, endsAt } = await rooms.authority.issueSessionClientCertificate(alice, request())
     const certificate = new X509Certificate(pem)
     expect(certificate.subjectAltName).toBe(`URI:keyman://acme/person/alice@example.com/session/${alice.session}`)
     expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2'])

@@ -4,16 +4,16 @@ import type {
   Epoch,
   HostCaller,
   Identity,
-  MachineCaller,
   NamedSession,
   Persons,
   Proofs,
+  SessionCaller,
 } from '#server/identity/index.ts'
 import type { Keystore } from '#server/keystore/index.ts'
-import type { Entry, Ledger } from '#server/ledger/index.ts'
+import type { Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
-import type { HostName, KeyId, PersonIdentity } from '#shared/names.ts'
+import type { HostName, KeyId, PersonIdentity, WorkloadName, WorkloadPrincipal } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
 import type { Switched } from './switch-to-standby.ts'
@@ -43,6 +43,7 @@ export type HostCertificateRequest = Origin & {
 export type RevocationTarget =
   | { readonly person: PersonIdentity }
   | { readonly session: NamedSession }
+  | { readonly workload: WorkloadName }
   | { readonly keyId: KeyId }
   /** Of a user certificate. */
   | { readonly serial: bigint }
@@ -59,8 +60,8 @@ export type Revocation = {
   /** When the last of the certificates would have ended; where it is not known, nothing. */
   readonly goodUntil?: Date | undefined
 }
-/** What is recorded with a change that revokes, and when the last of the certificates would have ended; of none, the time of asking. */
-export type RevokedWith = { readonly entries: readonly Entry[]; readonly goodUntil: Date }
+/** What is recorded with a change that revokes, how many certificates, and when the last of them would have ended; of none, the time of asking. */
+export type RevokedWith = { readonly entries: readonly Entry[]; readonly revoked: number; readonly goodUntil: Date }
 
 export type Krl = {
   /** Only forward; one version has one content. */
@@ -79,6 +80,17 @@ export type LogKey = {
   /** 32 bytes, Ed25519. */
   readonly publicKey: Uint8Array
   sign(data: Uint8Array): Promise<Uint8Array>
+}
+
+/** What this room asks of the one that has the workloads. */
+export type WorkloadEnds = {
+  /** Throws `not-found`. */
+  assertIsThere(name: WorkloadName): void
+  /**
+   * In a transaction that has changed the workload's epoch: ends its session, and tokens that nobody has used. Gives what is to be
+   * recorded with it.
+   */
+  endIn(t: Queryable, name: WorkloadName, why: string): Promise<readonly Fact[]>
 }
 
 export type AuthorityDeps = {
@@ -109,6 +121,7 @@ export type AuthorityDeps = {
     readonly proofs: Pick<Proofs, 'checkSsh'>
     readonly persons: Pick<Persons, 'show'>
   }
+  readonly workloads: WorkloadEnds
   /** Hears of failures in the background. */
   readonly onError?: (error: unknown) => void
 }
@@ -120,11 +133,17 @@ export interface Authority {
    * Decide, record, sign. Throws `denied` (no grant, another key than the session's), `conflict` where what the decision
    * was made from changed three times meanwhile, `unavailable`.
    */
-  issueUserCertificate(caller: MachineCaller, request: UserCertificateRequest): Promise<IssuedSshCertificate>
+  issueUserCertificate(caller: SessionCaller, request: UserCertificateRequest): Promise<IssuedSshCertificate>
   /** For the host's own exact name and its aliases, 30 days. Throws `denied`, `expired` for a challenge that was used. */
   issueHostCertificate(caller: HostCaller, request: HostCertificateRequest): Promise<IssuedSshCertificate>
-  /** For the session's client key, until the session ends. Throws `denied` for a key that was revoked. */
-  issuePersonClientCertificate(caller: MachineCaller, origin: Origin): Promise<IssuedClientCertificate>
+  /**
+   * For the session's client key, until the session ends. Throws `denied` for a key that was revoked. `proof`: the id of the challenge
+   * that a workload's key was proven with.
+   */
+  issueSessionClientCertificate(
+    caller: SessionCaller,
+    origin: Origin & { readonly proof?: string },
+  ): Promise<IssuedClientCertificate>
   /** For 30 days. `proof`: the id of the challenge that joining used. */
   issueHostClientCertificate(parts: {
     readonly host: HostName
@@ -144,19 +163,19 @@ export interface Authority {
   /** Throws `not-found` for a person who is none, and where nothing that lives has this key ID or serial. */
   revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
   /**
-   * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person on the lists. Gives
+   * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person or a workload on the lists. Gives
    * what is to be recorded with it.
    */
-  revokePersonIn(t: Queryable, person: PersonIdentity, by: By): Promise<RevokedWith>
+  revokeAllIn(t: Queryable, whose: PersonIdentity | WorkloadPrincipal, by: By): Promise<RevokedWith>
   /** The same for some sessions of a person. */
   revokeSessionsIn(t: Queryable, sessions: readonly string[], by: By): Promise<RevokedWith>
   /** The same for a host that is taken out; records it, too. Gives how many. */
   revokeHostIn(t: Queryable, host: HostName, by: By): Promise<{ revoked: number; goodUntil: Date }>
   /**
-   * When the last certificate of these persons ends, the time of asking where none is out; `undefined` where one of them still
+   * When the last certificate of these persons and workloads ends, the time of asking where none is out; `undefined` where one of them still
    * gets new ones.
    */
-  certificatesEnd(persons: readonly PersonIdentity[]): Promise<Date | undefined>
+  certificatesEnd(whose: readonly (PersonIdentity | WorkloadPrincipal)[]): Promise<Date | undefined>
   /** Revokes again what a host still knows from before a restore: see `adopt-list.ts`. */
   adoptList(
     list: { readonly bytes: Uint8Array; readonly signature: string },

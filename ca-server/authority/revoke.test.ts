@@ -108,7 +108,7 @@ describe('revoking', () => {
     expect(await sshKeygenSays(rooms, certificates)).toEqual(['REVOKED', 'REVOKED', 'REVOKED', 'ok'])
     expect((await rooms.authority.currentKrl()).version).toBe(before.version + 1n)
     expect(await refused(rooms.authority.issueUserCertificate(one, request()))).toBe('not-signed-in')
-    expect(await refused(rooms.authority.issuePersonClientCertificate(two, request()))).toBe('not-signed-in')
+    expect(await refused(rooms.authority.issueSessionClientCertificate(two, request()))).toBe('not-signed-in')
     expect(await refused(rooms.authority.issueUserCertificate(bobs, request()))).toBe('accepted')
     // They may sign in again.
     expect(await refused(rooms.authority.issueUserCertificate(await rooms.addSession(alice), request()))).toBe(
@@ -160,16 +160,16 @@ describe('revoking', () => {
   test('a client key that was revoked gets no client certificate any more', async () => {
     const one = await rooms.addSession(alice)
     const publicKey = publicKeyFromSpki(one.clientSpki)
-    expect(await refused(rooms.authority.issuePersonClientCertificate(one, request()))).toBe('accepted')
+    expect(await refused(rooms.authority.issueSessionClientCertificate(one, request()))).toBe('accepted')
     expect(await rooms.authority.revoke({ publicKey }, 'leaked', by())).toMatchObject({ sessions: 1 })
     // As a new login with the same two keys would have it.
     const again = { ...(await rooms.addSession(alice)), clientSpki: one.clientSpki }
-    expect(await refused(rooms.authority.issuePersonClientCertificate(again, request()))).toBe('denied')
+    expect(await refused(rooms.authority.issueSessionClientCertificate(again, request()))).toBe('denied')
   })
 
   test('by key ID ends a session whose certificate has ended by itself, and revokes it too: one clock does not decide that it has ended', async () => {
     const one = await rooms.addSession(alice)
-    await rooms.authority.issuePersonClientCertificate(one, request())
+    await rooms.authority.issueSessionClientCertificate(one, request())
     const { certificate, keyId } = await rooms.authority.issueUserCertificate(one, { ...request(), lifetime: 60 })
     rooms.clock.now = new Date(rooms.clock.now.getTime() + 120_000)
     const revoked = await rooms.authority.revoke({ keyId: parseKeyId(keyId, 'test') }, undefined, by())
@@ -235,7 +235,7 @@ describe('revoking', () => {
     await rooms.identity.persons.disable(
       carol,
       who,
-      async t => (await rooms.authority.revokePersonIn(t, carol, who)).entries,
+      async t => (await rooms.authority.revokeAllIn(t, carol, who)).entries,
     )
     expect(await sshKeygenSays(rooms, [certificate])).toEqual(['REVOKED'])
     expect(await refused(rooms.addSession(carol))).toBe('not-signed-in')

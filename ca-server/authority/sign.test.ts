@@ -67,7 +67,7 @@ const recordsOf = async (kind?: 'ssh-user-certificate' | 'sign-failed') =>
 
 test('every signature by an authority key, from the first start on, has a durable record of what was signed', async () => {
   await rooms.authority.issueUserCertificate(alice, request())
-  await rooms.authority.issuePersonClientCertificate(alice, request())
+  await rooms.authority.issueSessionClientCertificate(alice, request())
   await rooms.authority.serverCertificate(['localhost'], () => {})
   const recorded = new Set((await recordsOf()).map(record => record.certificate?.bodyHash))
   expect(signed.map(({ label }) => label)).toEqual([
@@ -85,7 +85,7 @@ test('a keystore that fails between record and signature: nothing is released, a
   const asked = request()
   const both = [
     rooms.authority.issueUserCertificate(alice, asked),
-    rooms.authority.issuePersonClientCertificate(alice, asked),
+    rooms.authority.issueSessionClientCertificate(alice, asked),
   ]
   for (const each of await Promise.all(both.map(refusal))) expect(each).toMatch(/^unavailable/)
   // Two of one request, as a login asks for: each has its own line.

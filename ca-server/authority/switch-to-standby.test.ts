@@ -90,7 +90,7 @@ it('the standby keys sign from then on, each with serials of its own, and the ke
   expect(await rooms.trust.publishHeld()).toBe(true)
   expect(await states()).toEqual(['retired,active', 'retired,active', 'retired,active'])
   expect(await bundle()).toMatchObject({ version: 2 })
-  const { pem } = await rooms.authority.issuePersonClientCertificate(session, { requestId: by().requestId })
+  const { pem } = await rooms.authority.issueSessionClientCertificate(session, { requestId: by().requestId })
   expect(pem).toContain('BEGIN CERTIFICATE')
   expect(await records()).toMatchObject([
     { details: { 'ssh-user': 'ssh-user-1 -> ssh-user-2', 'ssh-host': 'ssh-host-1 -> ssh-host-2' } },

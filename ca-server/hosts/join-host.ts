@@ -1,12 +1,11 @@
 import type { Role } from '#server/identity/index.ts'
 import { type Entry, EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import { fromBase64 } from '#shared/bytes.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
-import { readSpki } from '#shared/x509/index.ts'
+import { parseClientKey } from '#shared/x509/index.ts'
 import { hostFact, tokenFact, tokenId } from './facts.ts'
 import { hashOf } from './name-host.ts'
 import type { HostsDeps, IssuedClientCertificate, JoinRequest } from './port.ts'
@@ -27,7 +26,7 @@ export async function joinHost(
   request: JoinRequest,
   by: { readonly requestId: string; readonly from: string },
 ): Promise<{ host: HostName; organisation: string; client: IssuedClientCertificate }> {
-  const clientSpki = readClientKey(request.clientPublicKey)
+  const clientSpki = parseClientKey(request.clientPublicKey, 'clientPublicKey')
   const sshKey = parsePublicKey(request.sshPublicKey, 'sshPublicKey')
   if (sshKey.type.startsWith('sk-'))
     throw invalid('sshPublicKey', `${sshKey.type} is a person's hardware key, not a host key`)
@@ -156,15 +155,3 @@ const spent = (name: HostName): KeymanError =>
   new KeymanError('expired', `the join token of ${name} has ended or was used already`, {
     hint: `make a new one: keyman host remove ${name}, then keyman host add ${name}`,
   })
-
-function readClientKey(base64: string): Uint8Array {
-  let der: Uint8Array
-  try {
-    der = fromBase64(base64)
-  } catch {
-    throw invalid('clientPublicKey', 'is not base64')
-  }
-  const { algorithm } = readSpki(der, 'clientPublicKey')
-  if (algorithm !== 'ecdsa-p256') throw invalid('clientPublicKey', `must be a P-256 key, not ${algorithm}`)
-  return der
-}

@@ -1,7 +1,7 @@
 import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { getCookie } from 'hono/cookie'
 import type { Want } from '#server/access/index.ts'
-import type { Caller, Consent, Role, Touches } from '#server/identity/index.ts'
+import { type Caller, type Consent, type Role, SupersededKey, type Touches } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { ACTIONS, actionWords, type Listener, type Route } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
@@ -17,7 +17,9 @@ import { type EdgeEnv, noteCaller, requestInfo } from './request-info.ts'
 /** What the edge asks of the rooms behind it about each request. */
 export type Gate = {
   /** Throws `not-signed-in` or `unavailable`; checks the certificate's end, authority and revocation on this very request. */
-  callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean): Caller | Promise<Caller>
+  callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean, renews: boolean): Caller | Promise<Caller>
+  /** See `workloads.ring`. */
+  ring(key: SupersededKey, at: Pick<RawRequest, 'requestId' | 'from'>): Promise<void>
   callerFromCookie(cookie: string): Promise<Caller>
   /** See `access.requireRole`. */
   requireRole(caller: Caller, wants: () => readonly Want[], request: RawRequest): Promise<Role>
@@ -119,7 +121,8 @@ async function serve(
     // Ending something is free for who may; what is refused, and recorded, is nobody's for nothing.
     if (free && caller && !takes.every(want => gate.may(caller, want))) callers.take(bucketOf(caller), route.cost)
     const role = takes.length > 0 && caller ? await gate.requireRole(caller, prepared.takes, raw) : undefined
-    if (!caller || !route.touch) return await prepared.run({ role })
+    // A workload has no passkey: what it was given, by somebody's touch, is all the consent there is.
+    if (!caller || !route.touch || caller.kind === 'workload') return await prepared.run({ role })
     const consented = await gate.touches.require(caller, askedFor(options, route, raw, prepared), touch)
     if ('answer' in consented) return consented.answer
     return await act(options, raw, prepared, { role, consent: consented.consent })
@@ -179,11 +182,12 @@ function chargeDenial(callers: RateLimiter, caller: Caller): void {
   }
 }
 
-const nameOf = (caller: Caller): string => (caller.kind === 'person' ? caller.identity : `host:${caller.name}`)
+const nameOf = (caller: Caller): string =>
+  caller.kind === 'person' ? caller.identity : `${caller.kind}:${caller.name}`
 
 /** One session's use is never another's: who stole the one leaves the person all others, and a new login. */
 const bucketOf = (caller: Caller): string =>
-  caller.kind === 'person' ? `session:${caller.session}` : `host:${caller.name}`
+  caller.kind === 'host' ? `host:${caller.name}` : `session:${caller.session}`
 
 /** Ending something is for those who may, however much somebody else has used of this session. What is denied is recorded. */
 const isFree = ({ may }: Gate, { ends, action }: Route, caller: Caller): boolean =>
@@ -202,14 +206,25 @@ async function callerOf(
   c: Context<EdgeEnv>,
   cookie: string | undefined,
 ): Promise<Caller> {
-  const caller = await identified(options, c, cookie)
+  const caller = await identified(options, route, c, cookie)
   noteCaller(c, nameOf(caller))
-  const wanted = route.caller === 'host' ? 'host' : 'person'
-  if (caller.kind !== wanted || (route.caller === 'browser' && caller.kind === 'person' && caller.via !== 'browser')) {
+  if (!isFor(route, caller)) {
     options.callers.take(bucketOf(caller))
     throw new KeymanError('denied', `this is for ${WHO[route.caller]} alone`)
   }
   return caller
+}
+
+function isFor(route: Route, caller: Caller): boolean {
+  switch (caller.kind) {
+    case 'person':
+      return route.caller === 'person' || (route.caller === 'browser' && caller.via === 'browser')
+    case 'workload':
+      // What takes a role, whoever has it; not what persons do for themselves.
+      return route.caller === 'workload' || (route.caller === 'person' && ACTIONS[route.action].by === 'role')
+    case 'host':
+      return route.caller === 'host'
+  }
 }
 
 const WHO = {
@@ -217,20 +232,32 @@ const WHO = {
   browser: 'a browser that is signed in',
   person: 'persons',
   host: 'hosts',
+  workload: 'workloads',
 }
 
 /** Who fails to show who they are is a stranger, and counted as one: nobody tries certificates or cookies without a limit. */
-async function identified(options: AppOptions, c: Context<EdgeEnv>, cookie: string | undefined): Promise<Caller> {
+async function identified(
+  options: AppOptions,
+  route: Route,
+  c: Context<EdgeEnv>,
+  cookie: string | undefined,
+): Promise<Caller> {
   try {
-    return await identify(options, c, cookie)
+    return await identify(options, route, c, cookie)
   } catch (error) {
+    if (error instanceof SupersededKey) await options.gate.ring(error, requestInfo(c))
     if (error instanceof KeymanError && error.code === 'not-signed-in')
       options.strangers.take(addressKey(requestInfo(c).from))
     throw error
   }
 }
 
-function identify(options: AppOptions, c: Context<EdgeEnv>, cookie: string | undefined): Caller | Promise<Caller> {
+function identify(
+  options: AppOptions,
+  route: Route,
+  c: Context<EdgeEnv>,
+  cookie: string | undefined,
+): Caller | Promise<Caller> {
   if (options.listener === 'pages') {
     if (cookie === undefined)
       throw new KeymanError('not-signed-in', 'not signed in', { hint: 'sign in with your passkey' })
@@ -239,7 +266,8 @@ function identify(options: AppOptions, c: Context<EdgeEnv>, cookie: string | und
   const certificate = clientCertificate(c)
   if (!certificate)
     throw new KeymanError('not-signed-in', 'no client certificate was shown', { hint: 'run keyman login' })
-  return options.gate.callerFromClientCertificate(certificate.der, certificate.authorized)
+  const renews = route.action === 'own-workload.renew'
+  return options.gate.callerFromClientCertificate(certificate.der, certificate.authorized, renews)
 }
 
 /** `__Host-`: this host alone, every path, https (or localhost) only. */

@@ -1,10 +1,13 @@
 import {
+  type ActingCaller,
   type By,
   byPerson,
+  byWorkload,
   type MachineCaller,
   type NamedSession,
   type PersonBy,
   type PersonCaller,
+  type WorkloadCaller,
 } from '#server/identity/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { ApiRequest } from './handle.ts'
@@ -15,6 +18,17 @@ type Asked = ApiRequest<unknown, unknown>
 export function personOf({ caller }: Asked): PersonCaller {
   if (caller?.kind === 'person') return caller
   throw new KeymanError('denied', 'this is for persons alone')
+}
+
+/** Of what takes a role: who may have one. */
+export function actingOf({ caller }: Asked): ActingCaller {
+  if (caller?.kind === 'person' || caller?.kind === 'workload') return caller
+  throw new KeymanError('denied', 'this is for persons and workloads alone')
+}
+
+export function workloadOf({ caller }: Asked): WorkloadCaller {
+  if (caller?.kind === 'workload') return caller
+  throw new KeymanError('denied', 'this is for workloads alone')
 }
 
 export function machineOf(request: Asked): MachineCaller {
@@ -35,6 +49,7 @@ export const ownSession = (caller: PersonCaller): NamedSession => ({
 export function byOf(request: Asked): By {
   const { caller, requestId, from } = request
   if (caller?.kind === 'person') return byPersonOf(request)
+  if (caller?.kind === 'workload') return byWorkload(caller, request, request)
   const actor = caller ? ({ kind: 'host', name: caller.name } as const) : ({ kind: 'anonymous' } as const)
   return { actor, requestId, from }
 }

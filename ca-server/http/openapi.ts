@@ -89,6 +89,8 @@ const TAGS: Readonly<Record<string, string>> = {
   mandates: 'Administering without a touch for each change',
   hosts: 'Hosts, for persons with a role',
   hostSelf: 'Hosts, for their own agents',
+  workloads: 'Workloads, for persons with a role',
+  workloadSelf: 'Workloads, for themselves',
   auditTrail: 'The audit log and its proofs',
   trust: 'The signed trust bundle',
 }
@@ -98,6 +100,7 @@ const CALLERS = {
   browser: 'For a browser that is signed in.',
   person: 'For persons who are signed in.',
   host: "For a host's agent.",
+  workload: 'For a workload, by its client certificate.',
 }
 
 /** Who may call it and what else it wants, in sentences. */

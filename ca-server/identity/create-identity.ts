@@ -7,7 +7,18 @@ import { createProofs } from './login/proofs.ts'
 import { createSignIns } from './login/sign-ins.ts'
 import { createPasskeys } from './passkeys.ts'
 import { createPersons } from './persons.ts'
-import type { BrowserCaller, Caller, HostCaller, Identity, IdentityDeps, MachineCaller, PersonCaller } from './port.ts'
+import type {
+  ActingCaller,
+  BrowserCaller,
+  Caller,
+  HostCaller,
+  Identity,
+  IdentityDeps,
+  MachineCaller,
+  PersonCaller,
+  SessionCaller,
+  WorkloadCaller,
+} from './port.ts'
 import { selectPerson, selectRelyingParty } from './records/person-records.ts'
 import { sweep } from './records/session-records.ts'
 import type { Room } from './room.ts'
@@ -30,10 +41,13 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
   const room: Room = { deps, rp, sessions, ceremonyKey: challengeKey }
   const proofs = createProofs(deps, challengeKey)
 
+  function reload(caller: WorkloadCaller): Promise<WorkloadCaller>
   function reload(caller: MachineCaller): Promise<MachineCaller>
+  function reload(caller: SessionCaller): Promise<SessionCaller>
   function reload(caller: BrowserCaller): Promise<BrowserCaller>
   function reload(caller: HostCaller): Promise<HostCaller>
   function reload(caller: PersonCaller): Promise<PersonCaller>
+  function reload(caller: ActingCaller): Promise<ActingCaller>
   function reload(caller: Caller): Promise<Caller>
   async function reload(caller: Caller): Promise<Caller> {
     if (caller.kind === 'person') {
@@ -41,6 +55,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
       if (loaded.via !== caller.via) throw ended()
       return loaded
     }
+    if (caller.kind === 'workload') return deps.workloads.reload(caller)
     const found = deps.resolveHost(caller.name, caller.clientSpki)
     if (!found) throw new KeymanError('not-signed-in', `${caller.name} is not a host of this organisation any more`)
     return { ...caller, ...found }

@@ -4,6 +4,7 @@ export { createIdentity } from './create-identity.ts'
 export type {
   Act,
   Acting,
+  ActingCaller,
   Actions,
   ActionTransaction,
   Asked,
@@ -32,6 +33,8 @@ export type {
   Redeemed,
   Role,
   SentLink,
+  SessionCaller,
+  SessionSshKey,
   SessionView,
   SignedIn,
   SignIns,
@@ -39,9 +42,15 @@ export type {
   Touches,
   WebauthnJson,
   Within,
+  WorkloadBy,
+  WorkloadCaller,
+  WorkloadSessions,
 } from './port.ts'
-export { sessionKeysOf } from './records/facts.ts'
+export { SupersededKey } from './port.ts'
+export { sessionKeyFact, sessionKeysOf } from './records/facts.ts'
+export { newSessionId } from './records/secrets.ts'
 export { identityRows } from './records/stated-rows.ts'
 export { suspendAllIn } from './restore.ts'
 export { endEverything } from './sessions/end-everything.ts'
-export { byPerson } from './touches/acting.ts'
+export { sessionSshKey } from './sessions/sessions.ts'
+export { byPerson, byWorkload } from './touches/acting.ts'

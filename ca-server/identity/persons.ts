@@ -154,7 +154,8 @@ function toView({ userHandle: _, ...person }: PersonRow, ids: Ledger['facts']['i
 async function assertNotTheLast(t: Queryable, identity: PersonIdentity, { standing }: By): Promise<void> {
   const owners = await lockOwners(t)
   // Another who asks is one, whomever the database names: nobody keeps from being disabled by hiding the others.
-  const isAsked = standing?.caller.owner === true && standing.caller.identity !== identity
+  const caller = standing?.caller
+  const isAsked = caller?.kind === 'person' && caller.owner && caller.identity !== identity
   if (!isAsked && owners.length === 1 && owners[0] === identity)
     throw new KeymanError('conflict', `${identity} is the last owner who could sign in`, {
       hint: 'make another one first: keyman person invite --owner, or keyman person change --owner yes',

@@ -4,8 +4,9 @@ import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
 import type { AuditRecord } from '#shared/audit/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
-import type { HostName, PersonIdentity } from '#shared/names.ts'
+import type { HostName, PersonIdentity, WorkloadName, WorkloadPrincipal } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
@@ -27,16 +28,18 @@ type Person = {
   readonly epochs: readonly Epoch[]
 }
 
+/** An SSH key that a session has proven. */
+export type SessionSshKey = {
+  readonly blob: Uint8Array
+  /** `SHA256:…` */
+  readonly fingerprint: string
+  /** As in a `.pub` file. */
+  readonly line: string
+}
 /** A person's machine: a session that renews exactly these two keys until it ends. */
 export type MachineCaller = Person & {
   readonly via: 'machine'
-  readonly ssh: {
-    readonly blob: Uint8Array
-    /** `SHA256:…` */
-    readonly fingerprint: string
-    /** As in a `.pub` file. */
-    readonly line: string
-  }
+  readonly ssh: SessionSshKey
   /** Hex SHA-256 of the SubjectPublicKeyInfo. */
   readonly clientFingerprint: string
   readonly clientSpki: Uint8Array
@@ -53,19 +56,42 @@ export type HostCaller = {
   readonly clientFingerprint: string
   readonly epochs: readonly Epoch[]
 }
+/** A workload: a session that renews this SSH key, and takes a new client key each time. */
+export type WorkloadCaller = {
+  readonly kind: 'workload'
+  readonly name: WorkloadName
+  readonly principal: WorkloadPrincipal
+  /** `session_` and 16 characters. */
+  readonly session: string
+  readonly startedAt: Date
+  /** In any case, and unless it is renewed. */
+  readonly endsAt: Date
+  readonly idleEndsAt: Date
+  readonly ssh: SessionSshKey
+  /** The one that counts. */
+  readonly clientSpki: Uint8Array
+  /** With which it came where that is another one: to renew for the one above once more, and for nothing else. */
+  readonly superseded?: SupersededKey
+  /** Of the workload, read before what else stands here. */
+  readonly epochs: readonly Epoch[]
+}
 /** Whoever is asking, with how and when it authenticated. */
-export type Caller = PersonCaller | HostCaller
+export type Caller = PersonCaller | WorkloadCaller | HostCaller
+/** Whoever has an SSH key, and is issued certificates for it. */
+export type SessionCaller = MachineCaller | WorkloadCaller
+/** Whoever may have roles. */
+export type ActingCaller = PersonCaller | WorkloadCaller
 
 /** The request on whose behalf something happens, for the ledger. */
 export type At = { readonly requestId: string; readonly from: string }
 type Origin = { readonly requestId: string; readonly from?: string }
-type PersonActor = Extract<Actor, { kind: 'person' }>
+type ActorOf<Kind extends 'person' | 'workload'> = Extract<Actor, { kind: Kind }>
 /** What somebody may do, as it was looked at when the request came; `act` looks once more. */
-export type Standing = {
-  readonly caller: PersonCaller
-  /** Where it takes a role: by what the caller has one. Without it a person does what is their own. */
+export type Standing<Who extends ActingCaller = ActingCaller> = {
+  readonly caller: Who
+  /** Where it takes a role: by what the caller has one. Without it one does what is one's own. */
   readonly role?: Role | undefined
-  /** Of a route that wants one. */
+  /** Of a route that wants one. A workload has no passkey: what it was given is all the consent there is. */
   readonly consent?: Consent | undefined
 }
 /** That somebody may do what the request asks for, as it was decided when it came; `access` makes it. */
@@ -114,9 +140,13 @@ export interface Touches {
   beginMandate(by: PersonBy, lifetime: number): Promise<{ readonly id: string; readonly endsAt: string }>
   endMandate(by: PersonBy): Promise<void>
 }
-export type PersonBy = Origin & { readonly actor: PersonActor; readonly standing: Standing }
-/** The same with who asks. A person's is made from the caller: whoever changes something by it needs `act`. */
-export type By = PersonBy | (Origin & { readonly actor: Exclude<Actor, PersonActor>; readonly standing?: never })
+export type PersonBy = Origin & { readonly actor: ActorOf<'person'>; readonly standing: Standing<PersonCaller> }
+export type WorkloadBy = Origin & { readonly actor: ActorOf<'workload'>; readonly standing: Standing<WorkloadCaller> }
+/** The same with who asks. That of a person or a workload is made from the caller: whoever changes something by it needs `act`. */
+export type By =
+  | PersonBy
+  | WorkloadBy
+  | (Origin & { readonly actor: Exclude<Actor, ActorOf<'person' | 'workload'>>; readonly standing?: never })
 
 /** What one acting transaction is called and whose epochs it changes: see `Identity.act`. */
 export type Acting = {
@@ -371,10 +401,13 @@ export interface Persons {
 
 /** A session stays what it is: a machine's stays a machine's. */
 export interface Reload {
+  (caller: WorkloadCaller): Promise<WorkloadCaller>
   (caller: MachineCaller): Promise<MachineCaller>
+  (caller: SessionCaller): Promise<SessionCaller>
   (caller: BrowserCaller): Promise<BrowserCaller>
   (caller: HostCaller): Promise<HostCaller>
   (caller: PersonCaller): Promise<PersonCaller>
+  (caller: ActingCaller): Promise<ActingCaller>
   (caller: Caller): Promise<Caller>
 }
 
@@ -425,9 +458,9 @@ export interface Identity {
   /**
    * Who a client certificate stands for, checked on this very request: chain, authority, not-before, not-after, name, session, key. At
    * once where the session is in memory. Throws `not-signed-in`; `unavailable` where what has ended was last read more than
-   * five seconds ago. `der`: the same array for each request of a connection, so that it is parsed once.
+   * five seconds ago. `der`: the same array for each request of a connection, so that it is parsed once. `renews`: a workload's renewal is asked for.
    */
-  callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean): Caller | Promise<Caller>
+  callerFromClientCertificate(der: Uint8Array, chainAuthorized: boolean, renews?: boolean): Caller | Promise<Caller>
   /** Throws `not-signed-in`. */
   callerFromCookie(cookie: string): Promise<BrowserCaller>
   /** Reads the caller's session anew, after `EpochsChanged`. Throws `not-signed-in` where it has ended. */
@@ -447,6 +480,40 @@ export interface Identity {
   refresh(): Promise<void>
   /** Takes away what nobody needs any more; once a minute, by the server whose turn it is. */
   sweep(fence: Fence): Promise<void>
+}
+
+/** Somebody came with a client key of a workload that was replaced by a newer one: there is a copy of it, or of the newer one. */
+export class SupersededKey extends KeymanError {
+  readonly workload: WorkloadName
+  readonly session: string
+  readonly clientSpki: Uint8Array
+  /** When it was replaced, if it is the one before the one that counts. */
+  readonly renewedAt: Date
+  constructor(key: Pick<SupersededKey, 'workload' | 'session' | 'clientSpki' | 'renewedAt'>) {
+    super('not-signed-in', `this client key of ${key.workload} was replaced by a newer one`, {
+      hint: 'read the newer key and certificate, which lie where these lay',
+    })
+    this.workload = key.workload
+    this.session = key.session
+    this.clientSpki = key.clientSpki
+    this.renewedAt = key.renewedAt
+  }
+}
+
+/** What this room asks of the one that has the workloads. */
+export interface WorkloadSessions {
+  /** Who comes with a certificate that names this session. Throws `not-signed-in`, as `SupersededKey` where its key was replaced; `unavailable`. */
+  resolve(named: {
+    readonly name: WorkloadName
+    readonly session: string
+    readonly clientSpki: Uint8Array
+    /** It is a renewal that is asked for. */
+    readonly renews?: boolean
+  }): WorkloadCaller | Promise<WorkloadCaller>
+  /** The same by what is newest. */
+  reload(caller: WorkloadCaller): Promise<WorkloadCaller>
+  /** In a transaction that has taken the workload's epoch. Throws `not-signed-in` where its session is over. */
+  assertStands(t: Queryable, caller: WorkloadCaller): Promise<void>
 }
 
 export type IdentityDeps = {
@@ -491,6 +558,7 @@ export type IdentityDeps = {
     name: HostName,
     clientSpki: Uint8Array,
   ) => { readonly aliases?: readonly HostName[]; readonly epochs: readonly Epoch[] } | undefined
+  readonly workloads: WorkloadSessions
   /** After somebody was enrolled; a failure here does not undo that. */
   readonly onEnrolled?: (person: {
     readonly identity: PersonIdentity

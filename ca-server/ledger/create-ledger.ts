@@ -145,8 +145,10 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     for (const { subject } of share) held.add(subject)
   }
   const assertStanding = (t: Queryable, { actor, kind }: Entry): void => {
-    if (actor.kind === 'person' && !taken.get(t)?.has(`person:${actor.identity}`))
-      throw new KeymanError('internal', `${kind} in the name of ${actor.identity}, whose epoch was not taken`)
+    if (actor.kind !== 'person' && actor.kind !== 'workload') return
+    const subject = actor.kind === 'person' ? `person:${actor.identity}` : `workload:${actor.name}`
+    if (!taken.get(t)?.has(subject))
+      throw new KeymanError('internal', `${kind} in the name of ${actorName(actor)}, whose epoch was not taken`)
   }
 
   const write = async (t: Queryable, entries: readonly Entry[]): Promise<void> => {

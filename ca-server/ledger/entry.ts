@@ -8,6 +8,8 @@ export type Actor =
   /** `consent`: the ID of the touch, or of the mandate, by which it was done. */
   | { kind: 'person'; identity: string; session?: string; consent?: string }
   | { kind: 'host'; name: string }
+  /** `name`: `payments/prod/backup`. */
+  | { kind: 'workload'; name: string; session?: string }
   | { kind: 'server' }
   /** Somebody at the machine's own command line. */
   | { kind: 'operator' }
@@ -50,6 +52,7 @@ export type CertificateFacts = {
   /** Seconds since 1970, half-open: valid from `validAfter` on, not any more at `validBefore`. */
   validAfter: bigint
   validBefore: bigint
+  /** A person's identity, or the principal of a workload. */
   person?: string
   session?: string
   host?: string
@@ -58,10 +61,10 @@ export type CertificateFacts = {
 /** Longer records are refused: the log is no place for documents. */
 export const MAX_RECORD_LENGTH = 64 * 1024
 
-/** As the column and the filter have it: an identity, `host:NAME`, or the kind. */
+/** As the column and the filter have it: an identity, `host:NAME`, `workload:NAME`, or the kind. */
 export function actorName(actor: Actor): string {
   if (actor.kind === 'person') return actor.identity
-  return actor.kind === 'host' ? `host:${actor.name}` : actor.kind
+  return 'name' in actor ? `${actor.kind}:${actor.name}` : actor.kind
 }
 
 /** Characters of one record's facts; there is as much room left for the rest of it. */
@@ -144,6 +147,8 @@ function encodeActor(actor: Actor): JsonObject {
       return { consent: actor.consent, identity: actor.identity, kind: 'person', session: actor.session }
     case 'host':
       return { kind: 'host', name: actor.name }
+    case 'workload':
+      return { kind: 'workload', name: actor.name, session: actor.session }
     default:
       return { kind: actor.kind }
   }

@@ -40,7 +40,7 @@ export interface Ledger {
    * Records with the caller's change, in its transaction: as its last statements, because the lock on the log's head is held until
    * the commit. Everything that the entries' facts are about is locked by then. Entries of one call may share request ID and
    * kind; of one whose facts are too many for a record several are made. Throws `conflict` where such a record exists already,
-   * and `internal` for an entry in the name of a person whose epoch this transaction did not take: whether that person may still
+   * and `internal` for an entry in the name of a person or workload whose epoch this transaction did not take: whether they may still
    * do it was looked at before the transaction, and may not hold any more (see `identity.act`).
    */
   appendIn(t: Queryable, entries: readonly Entry[]): Promise<void>

@@ -60,7 +60,7 @@ function selectedBy(by: CertificateSelector): SQL | undefined {
 /** Of whom certificates are asked for, where that is one: who asked for a certificate stands beside its record. */
 function actorOf(by: CertificateSelector): string | undefined {
   if ('host' in by) return `host:${by.host}`
-  if ('keyId' in by) return by.keyId.replace(/\/passkey\/session_[a-z0-9]+$/, '')
+  if ('keyId' in by) return by.keyId.replace(/\/(passkey|token)\/session_[a-z0-9]+$/, '')
   return 'person' in by ? by.person : undefined
 }
 

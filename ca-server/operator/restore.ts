@@ -28,6 +28,7 @@ import {
 } from '#server/ledger/index.ts'
 import { openPins, type Pins } from '#server/pins/index.ts'
 import { incarnationId, incarnationNumber } from '#server/store/index.ts'
+import { takeWorkloadsIn } from '#server/workloads/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { lockFolder } from '#shared/folder-lock.ts'
 import type { PersonIdentity } from '#shared/names.ts'
@@ -89,6 +90,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const access = newer ? await takeAccessIn(ledger, t, newer) : { gone: [], changed: [], places: [] }
       const hosts = newer ? await takeHostsIn(ledger, t, newer, at) : { gone: [], bare: [], bareNames: [] }
       await endTokensIn(t, at)
+      const workloads = await takeWorkloadsIn(ledger, t, newer, at)
       const bundle = await putBackBundleIn(ledger, t, pins, at)
       const serials = await beginSerialsIn(ledger, t, { incarnation, held, bundle: verified, at })
       const facts = [
@@ -100,6 +102,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
         ...access.changed,
         ...hosts.gone,
         ...hosts.bare,
+        ...workloads.gone,
+        ...workloads.ended,
       ]
       const { krlVersion } = serials
       const about = { lost, incarnation, krlVersion, suspended: persons.suspended, keep: options.keep }
@@ -115,7 +119,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const last = entries.pop()
       if (last) entries.push({ ...last, facts: [...(last.facts ?? []), ...serials.raised] })
       await ledger.appendIn(t, entries)
-      const taken = [...persons.taken, ...[...access.gone, ...hosts.gone].map(fact => fact.id)]
+      const taken = [...persons.taken, ...[...access.gone, ...hosts.gone, ...workloads.gone].map(fact => fact.id)]
       return { suspended: persons.suspended, taken, bare: hosts.bareNames, places: access.places }
     })
     return { lost, incarnation, ...result }

@@ -1,10 +1,10 @@
 /**
  * Pure: what can be done here. Each route names one of these actions, and a role is a list of them. `by` says who may do it without
- * a role: anyone, a person for what is their own, a host for itself. Whatever wants a role is done to the organisation, or in a
+ * a role: anyone, a person for what is their own, a host or a workload for itself. Whatever wants a role is done to the organisation, or in a
  * place (a project or an environment), where a role on that place is enough.
  */
 type Whose =
-  | { readonly by: 'anyone' | 'person' | 'host' }
+  | { readonly by: 'anyone' | 'person' | 'host' | 'workload' }
   | { readonly by: 'role'; readonly in: 'organisation' | 'place' }
 type Described = Whose & {
   /** As the page and the log name it, where that is not the action's name with a blank for the dot. */
@@ -14,6 +14,7 @@ type Described = Whose & {
 const anyone = { by: 'anyone' } as const
 const own = { by: 'person' } as const
 const host = { by: 'host' } as const
+const workload = { by: 'workload' } as const
 const organisation = { by: 'role', in: 'organisation' } as const
 const place = { by: 'role', in: 'place' } as const
 
@@ -25,6 +26,7 @@ const catalogue = {
   'page.sign-in': anyone,
   'trust.read': anyone,
   'host.join': anyone,
+  'workload.join': anyone,
 
   'ssh.issue': own,
   'own-session.read': own,
@@ -41,6 +43,10 @@ const catalogue = {
 
   'own-host.certify': host,
   'own-host.report': host,
+
+  'own-workload.read': workload,
+  'own-workload.renew': workload,
+  'own-workload.end': workload,
 
   'audit.read': organisation,
   'person.read': organisation,
@@ -66,6 +72,13 @@ const catalogue = {
   'host.add': place,
   'host.change': place,
   'host.remove': place,
+  'workload.read': place,
+  'workload.add': place,
+  'workload.change': place,
+  /** A new token of one that is there: whoever has it becomes the workload. */
+  'workload.token': place,
+  'workload.end': place,
+  'workload.remove': place,
   'project.read': place,
   'project.add': place,
   'project.remove': place,
@@ -97,8 +110,14 @@ export const PLACE_ROLES = ['admin', 'editor', 'viewer'] as const
 /** What a grant can give. */
 export type RoleName = (typeof ORGANISATION_ROLES)[number] | (typeof PLACE_ROLES)[number]
 
+/** Roles by which somebody lets others in, which takes a touch of a passkey: no workload has one. */
+export const ROLES_OF_PERSONS: readonly RoleName[] = ['administrator', 'admin']
+
 /** What only owners do: it gives everything, now or for good. */
 const OWNERS_ALONE: readonly ActionName[] = ['owner.change', 'trust.propose', 'trust.publish']
+
+/** Hosts and workloads, not what they are given. */
+const keeping = inPlaces.filter(name => /^(host|workload)\./.test(name) && !name.endsWith('.read'))
 
 /**
  * The roles that there are, and what each may do. Who has none is a member, who does what `by: 'person'` names. `owner` is nobody's
@@ -107,9 +126,9 @@ const OWNERS_ALONE: readonly ActionName[] = ['owner.change', 'trust.propose', 't
 export const ROLES: Readonly<Record<RoleName | 'owner', readonly ActionName[]>> = {
   owner: inRoles,
   administrator: inRoles.filter(name => !OWNERS_ALONE.includes(name)),
-  operator: [...reading(inRoles), 'access.explain', 'host.add', 'host.change', 'host.remove', 'certificate.revoke'],
+  operator: [...reading(inRoles), 'access.explain', ...keeping, 'certificate.revoke'],
   auditor: ['audit.read'],
   admin: inPlaces,
-  editor: [...reading(inPlaces), 'host.add', 'host.change', 'host.remove'],
+  editor: [...reading(inPlaces), ...keeping],
   viewer: reading(inPlaces),
 }

@@ -11,6 +11,8 @@ import {
   isPlace,
   isTeamName,
   isUserPrincipal,
+  isWorkloadName,
+  isWorkloadPrincipal,
   NAMES,
 } from '../names.ts'
 import { named } from './words.ts'
@@ -45,6 +47,11 @@ export const place = z
   .string()
   .refine(isPlace, { error: 'must be a project or an environment such as payments or payments/prod' })
   .meta(limits(NAMES.place))
+/** `payments/prod/backup`. */
+export const workloadName = z
+  .string()
+  .refine(isWorkloadName, { error: 'must be a workload such as payments/prod/backup' })
+  .meta(limits(NAMES.workloadName))
 export const keyId = z
   .string()
   .refine(isKeyId, { error: 'must be a key ID: lower-case letters, digits and @ : . _ + / -' })
@@ -144,10 +151,23 @@ export const labelChanges = z
 const someLabels = labels
   .refine(value => Object.keys(value).length > 0, { error: 'at least one label' })
   .meta({ minProperties: 1, maxProperties: 32 })
-/** A team is named with its prefix, `team:sre`. */
+/** `workload:payments/prod/backup`. */
+const workloadPrincipal = z
+  .string()
+  .refine(isWorkloadPrincipal, { error: 'must be workload: and its name' })
+  .meta({ maxLength: 88, pattern: `^workload:${NAMES.workloadName.pattern.source.slice(1)}` })
+/** Of whom it can be asked what they may do: a person, or a workload by its principal. */
+export const subject = z.union([personIdentity, workloadPrincipal], {
+  error: 'must be a person such as alice@example.com, or workload:PLACE/NAME (lower case)',
+})
+/** A team is named with its prefix, `team:sre`; so is a workload, `workload:payments/prod/backup`. */
 export const who = z.union(
-  [personIdentity, z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME')],
-  { error: 'must be a person such as alice@example.com, or team:NAME (lower case)' },
+  [
+    personIdentity,
+    z.string().regex(/^team:[a-z0-9][a-z0-9._-]{0,62}$/, 'must be a person or team:NAME'),
+    workloadPrincipal,
+  ],
+  { error: 'must be a person such as alice@example.com, team:NAME or workload:PLACE/NAME (lower case)' },
 )
 /**
  * Which hosts: one by name, all in a project or environment, or all whose labels hold every one of these; or both. An empty set of

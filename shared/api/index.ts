@@ -1,12 +1,10 @@
 import { access } from './resources/access.ts'
-import { actions } from './resources/actions.ts'
 import { auditTrail } from './resources/audit-trail.ts'
 import { enrolment } from './resources/enrolment.ts'
 import { grants } from './resources/grants.ts'
 import { hostSelf } from './resources/host-stream.ts'
 import { hosts } from './resources/hosts.ts'
 import { login } from './resources/login.ts'
-import { mandates } from './resources/mandates.ts'
 import { passkeys } from './resources/passkeys.ts'
 import { persons } from './resources/persons.ts'
 import { projects } from './resources/projects.ts'
@@ -16,7 +14,9 @@ import { sessions } from './resources/sessions.ts'
 import { signIn } from './resources/sign-in.ts'
 import { ssh } from './resources/ssh.ts'
 import { teams } from './resources/teams.ts'
+import { actions, mandates } from './resources/touches.ts'
 import { trust } from './resources/trust.ts'
+import { workloadSelf, workloads } from './resources/workloads.ts'
 import type { Route } from './route.ts'
 
 export * from './answer.ts'
@@ -47,6 +47,8 @@ export const api = {
   mandates,
   hosts,
   hostSelf,
+  workloads,
+  workloadSelf,
   auditTrail,
   trust,
 }

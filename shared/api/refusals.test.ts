@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { label, reason, secondsUpTo, who } from './fields.ts'
 import { grantOptions, newGrant } from './resources/grants.ts'
 import { newHost } from './resources/hosts.ts'
-import { mandates } from './resources/mandates.ts'
 import { teams } from './resources/teams.ts'
+import { mandates } from './resources/touches.ts'
 
 const grant = { who: 'alice@example.com', login: 'deploy', hosts: { labels: { env: 'prod' } } }
 
@@ -17,7 +17,7 @@ describe('a refusal of the API', () => {
     [label, '', 'must be one line of printable text, 1 to 80 characters'],
     [label, '\n'.repeat(100), 'must be one line of printable text, 1 to 80 characters'],
     [reason, '', 'must be one line of printable text, 1 to 200 characters'],
-    [who, 'sre', 'must be a person such as alice@example.com, or team:NAME (lower case)'],
+    [who, 'sre', 'must be a person such as alice@example.com, team:NAME or workload:PLACE/NAME (lower case)'],
     [newHost, { name: 'web1.example.com', address: 'a b' }, 'must be an IP address or an exact DNS name'],
     [newGrant, { ...grant, maxLifetime: 900 * 86_400 }, 'must be at most 7d'],
     [grantOptions, { forceCommand: '' }, 'must be 1 to 500 characters of printable ASCII without ", \\ and #'],

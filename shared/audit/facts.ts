@@ -39,11 +39,11 @@ const factsOfRecord = z.looseObject({
 type Saying = z.infer<typeof factsOfRecord>
 
 /** IDs that are random, so that nothing gets the one of another: what is gone never comes back. */
-const GIVEN_ONCE = /^(session|passkey|link|grant|host|join-token|touch):/
+const GIVEN_ONCE = /^(session|passkey|link|grant|host|join-token|touch|workload|workload-token|workload-session):/
 /** That something was used; it is used once. */
 const USED = /^(assertion|touch-used):/
 /** Records of what uses up all that they say is gone. */
-const USING_UP = new Set(['enrolled', 'host-joined'])
+const USING_UP = new Set(['enrolled', 'host-joined', 'workload-joined'])
 /** Of these each has a number above all before it: who has one number never looks for another content under it. */
 const NUMBERED = /^(krl-version:)(\d+) /
 

@@ -7,6 +7,7 @@ export const STATE_KINDS = [
   'member',
   'place',
   'host',
+  'workload',
   'serials',
   'authority-key',
   'trust-bundle',

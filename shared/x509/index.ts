@@ -9,4 +9,4 @@ export {
 } from './certificate.ts'
 export { isOrganisation, type MachineIdentity, machineUri } from './machine-uri.ts'
 export { fromPem, type PemLabel, toPem } from './pem.ts'
-export { keyIdentifier, readSpki, type SpkiAlgorithm, type SpkiInfo } from './spki.ts'
+export { keyIdentifier, parseClientKey, readSpki, type SpkiAlgorithm, type SpkiInfo } from './spki.ts'

@@ -181,6 +181,22 @@ describe('the URI of a machine', () => {
     })
   })
 
+  it('names a workload with its session, whatever the workload is called', () => {
+    const uri = machineUri.workload('acme', 'payments/prod/backup', 'session_0123456789')
+    expect(uri).toBe('keyman://acme/workload/payments/prod/backup/session/session_0123456789')
+    expect(machineUri.parse(uri)).toEqual({
+      kind: 'workload',
+      organisation: 'acme',
+      name: 'payments/prod/backup',
+      session: 'session_0123456789',
+    })
+    const other = machineUri.workload('acme', 'payments/session/session-other000', 'session_0123456789')
+    expect(machineUri.parse(other)).toMatchObject({
+      name: 'payments/session/session-other000',
+      session: 'session_0123456789',
+    })
+  })
+
   it('keeps an identity with slashes apart from its session', () => {
     const identity = 'a@b/session/ses_other000'
     expect(machineUri.parse(machineUri.person('acme', identity, 'ses_0123456789'))).toMatchObject({
@@ -203,6 +219,10 @@ describe('the URI of a machine', () => {
     'keyman://acme/host/web1.example.com?x',
     'keyman:///host/web1.example.com',
     'keyman://Acme/host/web1.example.com',
+    'keyman://acme/workload/payments/session/session_0123456789',
+    'keyman://acme/workload/payments/prod/eu/backup/session/session_0123456789',
+    'keyman://acme/workload/payments/prod/backup',
+    'keyman://acme/workload/payments/../backup/session/session_0123456789',
     'https://acme/host/web1.example.com',
     `keyman://acme/host/${'a.'.repeat(400)}a`,
   ])('refuses %j', uri => expect(() => machineUri.parse(uri)).toThrow(/^uri/))

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { equalBytes } from '../bytes.ts'
+import { equalBytes, fromBase64 } from '../bytes.ts'
 import { invalid } from '../errors.ts'
 import { DerReader, NULL, oid, TAG } from './der.ts'
 
@@ -118,3 +118,16 @@ export function keyIdentifier(spki: Uint8Array): Uint8Array {
 
 export const keyIdentifierOf = (info: SpkiInfo): Uint8Array =>
   Uint8Array.from(createHash('sha256').update(info.publicKey).digest().subarray(0, 20))
+
+/** The SubjectPublicKeyInfo of a client key in base64: P-256, as each client of the machines' listener has one. Throws `invalid-input`. */
+export function parseClientKey(base64: string, field: string): Uint8Array {
+  let der: Uint8Array
+  try {
+    der = fromBase64(base64)
+  } catch {
+    throw invalid(field, 'is not base64')
+  }
+  const { algorithm } = readSpki(der, field)
+  if (algorithm !== 'ecdsa-p256') throw invalid(field, `must be a P-256 key, not ${algorithm}`)
+  return der
+}

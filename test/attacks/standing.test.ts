@@ -14,7 +14,7 @@ const CHANGE_NOTHING = ['trust.next', 'passkeys.addOptions']
 const CERTIFICATES = ['ssh.issueUserCertificate', 'session.renewClientCertificate']
 const CHANGING = allRoutes.filter(
   ({ id, method, caller }) =>
-    method !== 'GET' && caller !== 'anyone' && caller !== 'host' && ![...CHANGE_NOTHING, ...CERTIFICATES].includes(id),
+    method !== 'GET' && ['person', 'browser'].includes(caller) && ![...CHANGE_NOTHING, ...CERTIFICATES].includes(id),
 )
 
 function standing(open: () => Promise<{ world: StandingWorld; close: () => Promise<void> }>, rounds: number) {
@@ -79,6 +79,39 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
     // Both occurred often, or nothing was raced.
     expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(rounds / 20)
   }, 900_000)
+
+  it('leaves no change by a workload whose session, or whose role, was ended before', async () => {
+    await world.serve(api.projects.add, root.caller, { body: { name: 'load' } })
+    const told = { done: 0, refused: 0 }
+    for (let n = 0; n < rounds / 10; n++) {
+      const workload = `load/w${n}`
+      const joined = await world.joinWorkload(workload, root.caller)
+      const role = { kind: 'role', who: `workload:${workload}`, role: 'editor', in: 'load' }
+      await world.serve(api.grants.add, root.caller, { body: role })
+      const id = (await world.services.access.listGrants()).at(-1)?.id ?? ''
+      const caller = await world.services.identity.reload(joined)
+      const from = await size()
+      const end = () =>
+        n % 2
+          ? world.outcome(api.workloads.end, root.caller, { params: { name: workload } })
+          : world.outcome(api.grants.remove, root.caller, { params: { id } })
+      const turn = (Math.floor(n / 2) * 5) % 12
+      const body = { name: `load${n}.keyman.localhost`, in: 'load' }
+      const [ended, outcome] = await Promise.all([
+        turns(turn < 6 ? 0 : turn - 5).then(end),
+        turns(turn < 6 ? turn : 0).then(() => world.outcome(api.hosts.add, caller, { body })),
+      ])
+      expect(ended).toBe('done')
+      expect(['done', 'not-signed-in', 'denied']).toContain(outcome)
+      told[outcome === 'done' ? 'done' : 'refused']++
+      const records = await recordsSince(from)
+      const at = records.find(({ kind }) => kind === 'revoked' || kind === 'grant-removed')?.index ?? -1n
+      const own = records.filter(({ kind, actor }) => kind === 'host-added' && actor === `workload:${workload}`)
+      expect(own.filter(({ index }) => index > at)).toEqual([])
+      expect(own.length).toBe(outcome === 'done' ? 1 : 0)
+    }
+    expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(0)
+  }, 300_000)
 
   it('two owners who disable each other, and each herself: one of the two is disabled, and nobody waits in a circle', async () => {
     // Whoever was to take it back may have been disabled before.

@@ -10,7 +10,7 @@ import { recorded } from '#test/support/worlds/insert-rows.ts'
 
 /** The hosts room as a second server has it, over the rooms of the first, with what a test changes. */
 export async function hostsBeside(
-  { store, keystore, ledger, config, identity, access, authority, trust }: Services,
+  { store, keystore, ledger, config, identity, access, authority, trust, workloads }: Services,
   change: Partial<HostsDeps> = {},
 ): Promise<Hosts> {
   const deps = await hostsDeps({
@@ -22,6 +22,7 @@ export async function hostsBeside(
     access,
     authority,
     trust,
+    workloads,
     now: () => new Date(),
     monotonic: () => performance.now(),
     random: bytes => new Uint8Array(randomBytes(bytes)),

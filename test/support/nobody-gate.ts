@@ -9,6 +9,7 @@ const nobody = async () => {
 export const nobodyGate: Gate = {
   callerFromClientCertificate: nobody,
   callerFromCookie: nobody,
+  ring: nobody,
   requireRole: nobody,
   may: () => false,
   touches: { require: nobody, keepAnswer: nobody, digest: () => '' },

@@ -6,6 +6,7 @@ export type RouteInput = { params?: Record<string, string>; query?: string; body
 export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): Record<string, RouteInput> {
   const bob = { identity: 'bob@example.com' }
   const name = { name: host.name }
+  const workload = { name: 'payments/nothing' }
   const labelled = { name: 'web3.keyman.localhost', labels: { env: 'test' }, address: 'web3.example.com' }
   return {
     'persons.show': { params: bob },
@@ -39,6 +40,12 @@ export function routeInputs(world: Pick<AttackWorld, 'bob'>, host: JoinedHost): 
     'hosts.add': { body: labelled },
     'hosts.change': { params: name, body: { labels: { tier: 'web' } } },
     'hosts.remove': { params: { name: 'web9.keyman.localhost' } },
+    'workloads.show': { params: workload },
+    'workloads.add': { body: { name: 'payments/other' } },
+    'workloads.change': { params: workload, body: { idle: 600 } },
+    'workloads.token': { params: workload, body: {} },
+    'workloads.end': { params: workload },
+    'workloads.remove': { params: workload },
     'auditTrail.list': { query: '?kind=login&actor=alice@example.com' },
     'auditTrail.show': { params: { index: '0' } },
     'auditTrail.consistency': { query: '?from=1&to=1' },

@@ -2,7 +2,7 @@ import { type Queryable, StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { isPersonIdentity, parseTeamName } from '#shared/names.ts'
+import { isPersonIdentity, isWorkloadPrincipal, parseTeamName, workloadNamed } from '#shared/names.ts'
 import { describe } from '../describe.ts'
 import { givenTo, grantFact } from '../facts.ts'
 import type { By, Grant, NewGrant } from '../port.ts'
@@ -30,7 +30,7 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
   for (;;) {
     try {
       await change(deps, 'grant add', holders(deps.ledger, added.who), by, async t => {
-        await assertHasHolders(t, added.who)
+        await assertHasHolders(deps, t, added.who)
         await refuseSame(deps, t, added, looked)
         await insertGrant(t, added)
         await deps.ledger.appendIn(t, [
@@ -56,9 +56,16 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
   }
 }
 
-/** Throws `not-found` for a team that is not there: a person may come after the grant. */
-async function assertHasHolders(t: Queryable, who: string): Promise<void> {
+/** Throws `not-found` for a team or workload that is not there: a person may come after the grant. */
+async function assertHasHolders({ isWorkload }: ChangeDeps, t: Queryable, who: string): Promise<void> {
   if (isPersonIdentity(who)) return
+  if (isWorkloadPrincipal(who)) {
+    const name = workloadNamed(who)
+    if (await isWorkload(t, name)) return
+    throw new KeymanError('not-found', `there is no workload ${name}`, {
+      hint: `see keyman workload list; keyman workload add ${name} makes it`,
+    })
+  }
   const team = parseTeamName(who.replace(/^team:/, ''), 'who')
   if (await selectMembers(t, team)) return
   throw new KeymanError('not-found', `there is no team ${team}`, {

@@ -2,7 +2,14 @@ import type { Act, Acting } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type HostName, isPersonIdentity, type Place, parseTeamName } from '#shared/names.ts'
+import {
+  type HostName,
+  isPersonIdentity,
+  isWorkloadPrincipal,
+  type Place,
+  parseTeamName,
+  type WorkloadName,
+} from '#shared/names.ts'
 import { membersOf } from '../facts.ts'
 import type { By, SelectableHost } from '../port.ts'
 import { selectMembers } from '../records.ts'
@@ -22,6 +29,8 @@ export type ChangeDeps = {
   readonly random: (bytes: number) => Uint8Array
   /** The living host of this name. */
   readonly hostNamed: (name: HostName) => SelectableHost | undefined
+  /** Whether there is this workload, by rows of this transaction and by the log. */
+  readonly isWorkload: (t: Queryable, name: WorkloadName) => Promise<boolean>
   /** Throws `not-found` for a project or environment that is not there. */
   readonly assertIsThere: (place: Place) => void
   /** Throws where hosts could not be told what holds after this change: `change` makes that of what holds now. */
@@ -49,6 +58,7 @@ export const change = <T>(
 export function holders({ facts }: Pick<Ledger, 'facts'>, who: string | undefined): Pick<Acting, 'teams' | 'changes'> {
   if (who === undefined) return { changes: async () => [...facts.ids(personSubject(''))] }
   if (isPersonIdentity(who)) return { changes: [personSubject(who)] }
+  if (isWorkloadPrincipal(who)) return { changes: [who] }
   const team = parseTeamName(who.replace(/^team:/, ''), 'who')
   return {
     teams: [`team:${team}`],

@@ -2,7 +2,15 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { type Store, StoreError } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { isOneSegment, isPlace, isWithin, type Place, parsePlace } from '#shared/names.ts'
+import {
+  isOneSegment,
+  isPlace,
+  isWithin,
+  type Place,
+  parsePlace,
+  placeOfWorkload,
+  type WorkloadName,
+} from '#shared/names.ts'
 import { placeFact, placeId } from '../facts.ts'
 import type { By, Grant, NewProject, Project, SelectableHost } from '../port.ts'
 import { deletePlace, insertPlace, type PlaceRow, selectPlaces } from '../records.ts'
@@ -66,13 +74,24 @@ export async function addProject(deps: PlaceDeps, project: NewProject, by: By): 
 /** What is in a place, by what is known now. */
 export function contentsOf(
   place: Place,
-  { hosts, grants, places }: { hosts: readonly SelectableHost[]; grants: Iterable<Grant>; places: readonly string[] },
+  {
+    hosts,
+    grants,
+    places,
+    workloads,
+  }: {
+    hosts: readonly SelectableHost[]
+    grants: Iterable<Grant>
+    places: readonly string[]
+    workloads: readonly WorkloadName[]
+  },
 ) {
   const isHere = (other: Place | undefined): boolean => other !== undefined && isWithin(other, place)
   return {
     places: places.filter(isPlace).filter(other => other !== place && isHere(other)),
     hosts: hosts.filter(host => isHere(host.place)),
     grants: [...grants].filter(grant => isHere(placeNamedBy(grant))),
+    workloads: workloads.filter(name => isHere(placeOfWorkload(name))),
   }
 }
 
@@ -88,8 +107,13 @@ export async function removePlace(
   const { ledger } = deps
   try {
     await change(deps, 'project remove', {}, by, async t => {
-      const { places, hosts, grants } = left()
-      const all = [...places, ...hosts.map(({ name }) => `host ${name}`), ...grants.map(({ id }) => id)]
+      const { places, hosts, grants, workloads } = left()
+      const all = [
+        ...places,
+        ...hosts.map(({ name }) => `host ${name}`),
+        ...workloads.map(name => `workload ${name}`),
+        ...grants.map(({ id }) => id),
+      ]
       const more = all.length > SHOWN ? ` and ${all.length - SHOWN} more` : ''
       if (all.length > 0) throw refuse(`${all.slice(0, SHOWN).join(', ')}${more}`)
       if ((await deletePlace(t, place)) === 0 && !ledger.facts.has(placeId(place))) throw noSuchPlace(place)
@@ -106,14 +130,17 @@ export async function removePlace(
 
 const SHOWN = 8
 
-export const placeInWords = (place: Place, { places, hosts, grants }: ReturnType<typeof contentsOf>): Line[] => [
+export const placeInWords = (
+  place: Place,
+  { places, hosts, grants, workloads }: ReturnType<typeof contentsOf>,
+): Line[] => [
   { name: place.includes('/') ? 'Environment' : 'Project', value: place },
   {
     name: 'What is in it',
     value:
-      places.length + hosts.length + grants.length === 0
+      places.length + hosts.length + grants.length + workloads.length === 0
         ? 'nothing'
-        : `${places.length} environments, ${hosts.length} hosts, ${grants.length} grants`,
+        : `${places.length} environments, ${hosts.length} hosts, ${workloads.length} workloads, ${grants.length} grants`,
   },
 ]
 

@@ -5,7 +5,7 @@ import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
 import { KeyRing } from '../keys.ts'
 import { selectKeys } from '../records.ts'
 import { createSigner, oneKeystore } from '../sign.ts'
-import { issuePersonClientCertificate } from './issue-client-certificate.ts'
+import { issueSessionClientCertificate } from './issue-client-certificate.ts'
 
 let rooms: Rooms
 let alice: MachineCaller
@@ -24,7 +24,7 @@ async function issueAfterChanges(changes: number) {
     append: entry => rooms.ledger.append(entry),
     issue: request => (left-- > 0 ? Promise.reject(new EpochsChanged()) : rooms.ledger.issue(request)),
   }
-  return issuePersonClientCertificate(
+  return issueSessionClientCertificate(
     {
       ledger,
       signer: createSigner(oneKeystore(rooms.keystore), ledger),

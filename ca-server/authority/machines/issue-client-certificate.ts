@@ -1,13 +1,21 @@
-import type { MachineCaller } from '#server/identity/index.ts'
+import type { SessionCaller } from '#server/identity/index.ts'
 import { EpochsChanged, type Ledger } from '#server/ledger/index.ts'
-import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { machineUri } from '#shared/x509/index.ts'
 import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
-import type { Authority, AuthorityDeps, IssuedClientCertificate, Origin } from '../port.ts'
+import type { Authority, AuthorityDeps, IssuedClientCertificate } from '../port.ts'
 import { hostChanged } from '../ssh/issue-host-certificate.ts'
-import { ATTEMPTS, changedTooOften, keyIdOf } from '../ssh/issue-user-certificate.ts'
+import {
+  ATTEMPTS,
+  actorOf,
+  changedTooOften,
+  endOf,
+  holderOf,
+  keyIdOf,
+  NEW_SESSION,
+  sessionEnded,
+} from '../ssh/issue-user-certificate.ts'
 import { recordAndSignX509, type X509Deps } from './sign-x509.ts'
 
 /** Milliseconds. The same as the skew that user certificates allow. */
@@ -21,43 +29,43 @@ export type ClientCertificateDeps = X509Deps &
     readonly isKeyRevoked: (fingerprint: string) => boolean
   }
 
-/** See `Authority.issuePersonClientCertificate`. A person without any grant gets one too: it is what asks for one. */
-export function issuePersonClientCertificate(
+/** See `Authority.issueSessionClientCertificate`. Who was given nothing gets one too: it is what asks for more. */
+export function issueSessionClientCertificate(
   deps: ClientCertificateDeps,
-  caller: MachineCaller,
-  origin: Origin,
+  caller: SessionCaller,
+  { proof, ...origin }: Parameters<Authority['issueSessionClientCertificate']>[1],
 ): Promise<IssuedClientCertificate> {
   const { requestId, from } = origin
   return deps.signer.inTurn(async () => {
     const now = deps.now()
-    if (caller.endsAt.getTime() <= now.getTime())
-      throw new KeymanError('not-signed-in', 'the session has ended', { hint: 'keyman login' })
+    if (endOf(caller).getTime() <= now.getTime()) throw sessionEnded(caller)
     if (deps.isKeyRevoked(fingerprint(publicKeyFromSpki(caller.clientSpki))))
       throw await denied(deps, origin, {
-        actor: { kind: 'person', identity: caller.identity, session: caller.session },
+        actor: actorOf(caller),
         what: 'client-certificate',
         reasons: ["this session's client key was revoked"],
-        hint: 'keyman login makes a new one',
+        hint: NEW_SESSION[caller.kind],
       })
-    const issueFor = async (current: MachineCaller) => ({
+    const issueFor = async (current: SessionCaller) => ({
       pem: await recordAndSignX509(deps, {
         authority: deps.keys().activeMachines(),
         profile: 'client',
         spki: current.clientSpki,
-        subjectAltNames: [{ uri: machineUri.person(deps.organisation, current.identity, current.session) }],
+        subjectAltNames: [{ uri: uriOf(deps.organisation, current) }],
         notBefore: new Date(now.getTime() - CLOCK_SKEW),
-        notAfter: lastSecondBefore(current.endsAt),
+        notAfter: lastSecondBefore(endOf(current)),
         entry: {
           requestId,
           kind: 'client-certificate',
-          actor: { kind: 'person', identity: current.identity, session: current.session },
+          actor: actorOf(current),
           ...(from === undefined ? {} : { from }),
         },
         keyId: keyIdOf(current),
-        holder: { person: current.identity, session: current.session },
+        holder: holderOf(current),
         epochs: current.epochs,
+        ...(proof === undefined ? {} : { proof }),
       }),
-      endsAt: current.endsAt,
+      endsAt: endOf(current),
     })
     let current = caller
     for (let attempt = 1; ; attempt++) {
@@ -71,6 +79,11 @@ export function issuePersonClientCertificate(
     }
   })
 }
+
+const uriOf = (organisation: string, caller: SessionCaller): string =>
+  caller.kind === 'person'
+    ? machineUri.person(organisation, caller.identity, caller.session)
+    : machineUri.workload(organisation, caller.name, caller.session)
 
 /** See `Authority.issueHostClientCertificate`. */
 export function issueHostClientCertificate(

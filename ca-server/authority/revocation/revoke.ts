@@ -1,4 +1,4 @@
-import type { By } from '#server/access/index.ts'
+import { type By, subjectNamed } from '#server/access/index.ts'
 import { type NamedSession, sessionKeysOf } from '#server/identity/index.ts'
 import {
   actorName,
@@ -18,14 +18,23 @@ import {
 } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName, PersonIdentity } from '#shared/names.ts'
+import {
+  type HostName,
+  isWorkloadPrincipal,
+  type PersonIdentity,
+  type UserPrincipal,
+  type WorkloadName,
+  type WorkloadPrincipal,
+  workloadNamed,
+  workloadPrincipal,
+} from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Revocation, RevocationTarget, RevokedWith } from '../port.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
 
-export type RevokeDeps = Pick<AuthorityDeps, 'ledger' | 'identity' | 'now' | 'random'> & {
+export type RevokeDeps = Pick<AuthorityDeps, 'ledger' | 'identity' | 'workloads' | 'now' | 'random'> & {
   readonly keys: () => KeyRing
 }
 
@@ -44,6 +53,7 @@ export async function revoke(
   await ledger.follow()
   // A name that was mistyped must not be answered with 'revoked'. Whether somebody is here says the log, whatever the database shows.
   if ('person' in target && !ledger.facts.has(`person:${target.person}`)) await identity.persons.show(target.person)
+  if ('workload' in target) deps.workloads.assertIsThere(target.workload)
   let concerned: Concerned = { subjects: [], sessions: [] }
   const how = {
     name: 'revoke',
@@ -63,12 +73,13 @@ export async function revoke(
       throw new KeymanError('not-found', `no certificate that is still good has the ${describe(target)}`, {
         hint: 'it may have ended by itself; see `keyman audit list`',
       })
-    const ended: { sessions: readonly string[]; facts: readonly Fact[] }[] = []
-    for (const whose of concerned.sessions) ended.push(await identity.endSessions(t, whose))
-    const sessions = ended.flatMap(each => each.sessions).length
+    const ended: { sessions: number; facts: readonly Fact[] }[] = []
+    for (const whose of concerned.sessions) ended.push(await endOne(deps, t, whose))
+    const sessions = ended.reduce((sum, each) => sum + each.sessions, 0)
     const facts = [
       ...ended.flatMap(each => each.facts),
       ...('person' in target ? sessionKeyFacts(deps, target.person) : []),
+      ...('workload' in target ? sessionKeyFacts(deps, workloadPrincipal(target.workload)) : []),
       ...('session' in target ? oneKeyFacts(deps, target.session) : []),
     ]
     const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
@@ -84,6 +95,19 @@ export async function revoke(
   return revocation
 }
 
+async function endOne(
+  { identity, workloads }: RevokeDeps,
+  t: Queryable,
+  whose: Concerned['sessions'][number],
+): Promise<{ sessions: number; facts: readonly Fact[] }> {
+  if ('workload' in whose) {
+    const facts = await workloads.endIn(t, whose.workload, 'revoked')
+    return { sessions: facts.length > 0 ? 1 : 0, facts }
+  }
+  const { sessions, facts } = await identity.endSessions(t, whose)
+  return { sessions: sessions.length, facts }
+}
+
 /** See `Authority.words`. */
 export async function revocationInWords(deps: RevokeDeps, on: Queryable, target: RevocationTarget): Promise<Line[]> {
   const found = await collect(deps, on, target)
@@ -92,15 +116,17 @@ export async function revocationInWords(deps: RevokeDeps, on: Queryable, target:
   return [{ name: 'Certificates that it ends now', value }]
 }
 
-/** See `Authority.revokePersonIn`. */
-export async function revokePersonIn(
+/** See `Authority.revokeAllIn`. */
+export async function revokeAllIn(
   deps: RevokeDeps,
   t: Queryable,
-  person: PersonIdentity,
+  whose: PersonIdentity | WorkloadPrincipal,
   by: By,
 ): Promise<RevokedWith> {
-  const keys = sessionKeyFacts(deps, person)
-  return listIn(deps, t, { certificates: await collect(deps, t, { person }), keys, target: describe({ person }), by })
+  const keys = sessionKeyFacts(deps, whose)
+  const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { person: whose }))
+  const target = isWorkloadPrincipal(whose) ? describe({ workload: workloadNamed(whose) }) : `person ${whose}`
+  return listIn(deps, t, { certificates, keys, target, by })
 }
 
 /** See `Authority.revokeSessionsIn`. */
@@ -111,7 +137,8 @@ export async function revokeSessionsIn(
   by: By,
 ): Promise<RevokedWith> {
   const certificates: IssuedCertificate[] = []
-  const caller = by.standing?.caller
+  const standing = by.standing?.caller
+  const caller = standing?.kind === 'person' ? standing : undefined
   const whose = caller ? { person: caller.identity } : {}
   for (const session of sessions)
     certificates.push(...sshOnly(deps, await deps.ledger.liveCertificates(t, { session, ...whose })))
@@ -132,14 +159,14 @@ export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostNam
 /** See `Authority.certificatesEnd`. */
 export async function certificatesEnd(
   deps: RevokeDeps & Pick<AuthorityDeps, 'store' | 'access'>,
-  persons: readonly PersonIdentity[],
+  whose: readonly (PersonIdentity | WorkloadPrincipal)[],
 ): Promise<Date | undefined> {
-  const renews = (identity: PersonIdentity) =>
-    deps.access.decide({ kind: 'person', identity }, { kind: 'ssh-certificate' }).allow
-  if (persons.some(renews)) return undefined
+  const renews = (principal: (typeof whose)[number]) =>
+    deps.access.decide(subjectNamed(principal), { kind: 'ssh-certificate' }).allow
+  if (whose.some(renews)) return undefined
   let last = deps.now()
-  for (const person of persons) {
-    const end = lastEnd(await collect(deps, deps.store, { person }))
+  for (const person of whose) {
+    const end = lastEnd(sshOnly(deps, await deps.ledger.liveCertificates(deps.store, { person })))
     if (end && end > last) last = end
   }
   return last
@@ -158,16 +185,17 @@ async function listIn(
   { keys = [], ...listing }: Pick<Listing, 'certificates' | 'target' | 'by'> & { readonly keys?: readonly Fact[] },
 ): Promise<RevokedWith> {
   const goodUntil = lastEnd(listing.certificates) ?? deps.now()
-  if (listing.certificates.length === 0 && keys.length === 0) return { entries: [], goodUntil }
+  const revoked = listing.certificates.length
+  if (revoked === 0 && keys.length === 0) return { entries: [], revoked, goodUntil }
   const { entries } = await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })
-  return { entries, goodUntil }
+  return { entries, revoked, goodUntil }
 }
 
 /**
  * With all that a person had the keys of the sessions are revoked too, which are known from the log as it was read: certificates are
  * found in the database, where somebody may hide them at this very moment.
  */
-function sessionKeyFacts({ ledger }: RevokeDeps, person: PersonIdentity, except?: string): Fact[] {
+function sessionKeyFacts({ ledger }: RevokeDeps, person: UserPrincipal, except?: string): Fact[] {
   return revokedFacts(sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint !== except))
 }
 
@@ -180,7 +208,7 @@ const revokedFacts = (keys: readonly SessionKey[]): Fact[] =>
 
 type Concerned = {
   readonly subjects: string[]
-  readonly sessions: ({ person: PersonIdentity } | { session: string })[]
+  readonly sessions: ({ person: PersonIdentity } | { session: string } | { workload: WorkloadName })[]
 }
 
 /**
@@ -194,11 +222,19 @@ async function concernedBy({ ledger, keys }: RevokeDeps, t: Queryable, target: R
     const { id } = target.session
     return { subjects: [`session:${id}`], sessions: [{ session: id }] }
   }
+  if ('workload' in target)
+    return { subjects: [workloadPrincipal(target.workload)], sessions: [{ workload: target.workload }] }
   const found = (await Promise.all(selectorsOf(keys(), target).map(by => ledger.liveCertificates(t, by)))).flat()
-  const sessions = [...new Set(found.flatMap(({ session }) => (session === null ? [] : [session])))].sort()
-  const subjects = sessions.map(session => `session:${session}`)
-  return { subjects, sessions: 'serial' in target ? [] : sessions.map(session => ({ session })) }
+  const workloads = [...new Set(found.flatMap(({ person }) => (isWorkload(person) ? [person] : [])))].sort()
+  const own = found.filter(({ person }) => !isWorkload(person))
+  const sessions = [...new Set(own.flatMap(({ session }) => (session === null ? [] : [session])))].sort()
+  const subjects = [...sessions.map(session => `session:${session}`), ...workloads]
+  if ('serial' in target) return { subjects, sessions: [] }
+  const ended = workloads.map(principal => ({ workload: workloadNamed(principal) }))
+  return { subjects, sessions: [...sessions.map(session => ({ session })), ...ended] }
 }
+
+const isWorkload = (person: string | null) => person !== null && isWorkloadPrincipal(person)
 
 const collect = async (deps: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<IssuedCertificate[]> => {
   const found: IssuedCertificate[] = []
@@ -215,6 +251,7 @@ function selectorsOf(keys: KeyRing, target: RevocationTarget): CertificateSelect
       .map(key => ({ authority: key.label, serial: target.serial }))
   if ('publicKey' in target) return [{ subjectKey: fingerprint(target.publicKey) }]
   if ('session' in target) return [{ session: target.session.id, person: target.session.person }]
+  if ('workload' in target) return [{ person: workloadPrincipal(target.workload) }]
   return [target]
 }
 
@@ -283,5 +320,6 @@ function describe(target: RevocationTarget): string {
   if ('session' in target) return `session ${target.session.id} of ${target.session.person}`
   if ('keyId' in target) return `key ID ${target.keyId}`
   if ('serial' in target) return `serial ${target.serial}`
+  if ('workload' in target) return `workload ${target.workload}`
   return `key ${fingerprint(target.publicKey)}`
 }

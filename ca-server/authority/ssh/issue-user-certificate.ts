@@ -1,9 +1,9 @@
 import type { CertificateLimits, Decision } from '#server/access/index.ts'
-import type { MachineCaller } from '#server/identity/index.ts'
+import type { SessionCaller } from '#server/identity/index.ts'
 import { type Actor, EpochsChanged } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type KeyId, parseKeyId } from '#shared/names.ts'
+import { type KeyId, parseKeyId, type UserPrincipal } from '#shared/names.ts'
 import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey } from '#shared/ssh/index.ts'
 import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
@@ -32,7 +32,7 @@ export type UserCertificateDeps = Pick<
 /** See `Authority.issueUserCertificate`. Everything in the certificate comes from the decision; the request can only narrow. */
 export function issueUserCertificate(
   deps: UserCertificateDeps,
-  caller: MachineCaller,
+  caller: SessionCaller,
   request: UserCertificateRequest,
 ): Promise<IssuedSshCertificate> {
   return deps.signer.inTurn(async () => {
@@ -42,7 +42,7 @@ export function issueUserCertificate(
         actor: actorOf(caller),
         what: 'ssh-user-certificate',
         reasons: ['this key was revoked'],
-        hint: 'run keyman login',
+        hint: NEW_SESSION[caller.kind],
       })
     let current = caller
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
@@ -63,12 +63,18 @@ export function issueUserCertificate(
   })
 }
 
-export const changedTooOften = ({ identity }: Pick<MachineCaller, 'identity'>): KeymanError =>
-  new KeymanError('conflict', `what ${identity} may do is being changed at this moment`, { hint: 'try again' })
+/** How whoever has none any more gets another. */
+export const NEW_SESSION = {
+  person: 'run keyman login',
+  workload: 'ask for a new token (keyman workload token NAME), and let the workload join with it',
+} as const
+
+export const changedTooOften = (caller: SessionCaller): KeymanError =>
+  new KeymanError('conflict', `what ${nameOf(caller)} may do is being changed at this moment`, { hint: 'try again' })
 
 async function issue(
   deps: UserCertificateDeps,
-  caller: MachineCaller,
+  caller: SessionCaller,
   request: UserCertificateRequest,
   subjectKey: SshPublicKey,
   decision: Decision<CertificateLimits>,
@@ -85,11 +91,11 @@ async function issue(
   const now = BigInt(Math.floor(deps.now().getTime() / 1000))
   const ends = [
     now + BigInt(limits.maxLifetime),
-    seconds(caller.endsAt),
+    seconds(endOf(caller)),
     ...(limits.endsAt ? [seconds(limits.endsAt)] : []),
   ]
   const validBefore = ends.reduce((a, b) => (a < b ? a : b))
-  if (validBefore <= now) throw new KeymanError('not-signed-in', 'the session has ended', { hint: 'keyman login' })
+  if (validBefore <= now) throw sessionEnded(caller)
   const authority = deps.keys().active('ssh-user')
   const validAfter = now - CLOCK_SKEW
   const serial = await deps.serials(authority.label).next()
@@ -118,7 +124,7 @@ async function issue(
       ...(limits.limitedBy === undefined ? {} : { reason: limits.limitedBy }),
       ...(request.from === undefined ? {} : { from: request.from }),
     },
-    holder: { person: caller.identity, session: caller.session },
+    holder: holderOf(caller),
     // Those of the session, and those that the decision read: where the two know a person by different numbers, one is stale.
     epochs: [
       ...caller.epochs,
@@ -127,7 +133,7 @@ async function issue(
     subjectKey: caller.ssh.fingerprint,
   })
   // The shortest of all is what limits, and it is a grant unless session or request end sooner.
-  const byGrant = limits.limitedBy !== undefined && validBefore < seconds(caller.endsAt)
+  const byGrant = limits.limitedBy !== undefined && validBefore < seconds(endOf(caller))
   return {
     certificate: formatCertificate(blob),
     serial: serial.toString(),
@@ -140,10 +146,10 @@ async function issue(
 }
 
 /** The key that the session has proven, and no other: a stolen client certificate must not get another key certified. */
-function provenKey(caller: MachineCaller, line: string | undefined): SshPublicKey {
+function provenKey(caller: SessionCaller, line: string | undefined): SshPublicKey {
   if (line !== undefined && line !== caller.ssh.line && !equalBytes(parsePublicKey(line).blob, caller.ssh.blob))
     throw new KeymanError('denied', "this is not the key that this session's login has proven", {
-      hint: 'a new key needs a new login: keyman login',
+      hint: NEW_SESSION[caller.kind],
     })
   const known = decoded.get(caller.ssh.blob)
   if (known) return known
@@ -154,11 +160,26 @@ function provenKey(caller: MachineCaller, line: string | undefined): SshPublicKe
 /** A session's caller stays the same object while it is cached, and so does its key. */
 const decoded = new WeakMap<Uint8Array, SshPublicKey>()
 
-/** `alice@example.com/passkey/SESSION`: who, how authenticated, which session. */
-export const keyIdOf = (caller: Pick<MachineCaller, 'identity' | 'session'>): KeyId =>
-  parseKeyId(`${caller.identity}/passkey/${caller.session}`, 'keyId')
+/** `alice@example.com/passkey/SESSION`, `workload:payments/prod/backup/token/SESSION`: who, how authenticated, which session. */
+export const keyIdOf = (caller: SessionCaller): KeyId => {
+  const how = caller.kind === 'person' ? 'passkey' : 'token'
+  return parseKeyId(`${nameOf(caller)}/${how}/${caller.session}`, 'keyId')
+}
 
-const actorOf = ({ identity, session }: MachineCaller): Actor => ({ kind: 'person', identity, session })
+const nameOf = (caller: SessionCaller): UserPrincipal => (caller.kind === 'person' ? caller.identity : caller.principal)
+export const actorOf = (caller: SessionCaller): Actor =>
+  caller.kind === 'person'
+    ? { kind: 'person', identity: caller.identity, session: caller.session }
+    : { kind: 'workload', name: caller.name, session: caller.session }
+/** As a certificate's record names whose it is. */
+export const holderOf = (caller: SessionCaller) => ({ person: nameOf(caller), session: caller.session })
+/** When its session ends, unless that is renewed. */
+export const endOf = (caller: SessionCaller): Date => {
+  const ends = caller.kind === 'person' ? [caller.endsAt] : [caller.endsAt, caller.idleEndsAt]
+  return new Date(Math.min(...ends.map(Number)))
+}
+export const sessionEnded = ({ kind }: SessionCaller): KeymanError =>
+  new KeymanError('not-signed-in', 'the session has ended', { hint: NEW_SESSION[kind] })
 
 const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000))
 export const isoTime = (unixSeconds: bigint): string => new Date(Number(unixSeconds) * 1000).toISOString()

@@ -3,23 +3,28 @@ import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
+import type { Workloads } from '#server/workloads/index.ts'
 import { api, type Line, ROLES } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { selects } from '#shared/host-selector.ts'
 import {
   isPersonIdentity,
+  isWorkloadPrincipal,
   type PersonIdentity,
   parseHostName,
   parsePersonIdentity,
   parseTeamName,
+  type WorkloadPrincipal,
+  workloadNamed,
 } from '#shared/names.ts'
-import { byOf, personOf } from '../caller.ts'
+import { actingOf, byOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 import { inForceAnswer } from './in-force.ts'
 
 export type GrantRoutesDeps = {
   readonly identity: Pick<Identity, 'words'>
   readonly hosts: Pick<Hosts, 'words' | 'waitForAll'>
+  readonly workloads: Pick<Workloads, 'words'>
   readonly authority: Pick<Authority, 'certificatesEnd'>
   readonly access: Pick<
     Access,
@@ -38,28 +43,33 @@ export type GrantRoutesDeps = {
 }
 
 /** Grants, and the teams that they are given to. */
-export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesDeps): Handled[] {
+export function grantRoutes({ identity, access, hosts, workloads, authority }: GrantRoutesDeps): Handled[] {
   /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. A role lets nobody in. */
   const told = async (
     query: { readonly wait: number },
     given: readonly Given[],
-    persons: () => Promise<readonly PersonIdentity[]>,
+    whose: () => Promise<readonly (PersonIdentity | WorkloadPrincipal)[]>,
   ) => {
     const grants = given.filter(grant => grant.kind === 'login')
     if (grants.length === 0) return { hosts: [] }
-    const ends = [lastEnd(grants), await authority.certificatesEnd(await persons())].filter(end => end !== undefined)
+    const ends = [lastEnd(grants), await authority.certificatesEnd(await whose())].filter(end => end !== undefined)
     const goodUntil = ends.toSorted((a, b) => a.getTime() - b.getTime())[0]
     return inForceAnswer(hosts, query, goodUntil, host => grants.some(grant => selects(grant, host)))
   }
-  const personsOf = async (who: string): Promise<readonly PersonIdentity[]> => {
-    if (isPersonIdentity(who)) return [who]
+  const holdersOf = async (who: string): Promise<readonly (PersonIdentity | WorkloadPrincipal)[]> => {
+    if (isPersonIdentity(who) || isWorkloadPrincipal(who)) return [who]
     return (await access.listTeams()).find(({ name }) => who === `team:${name}`)?.members ?? []
+  }
+  const whomIn = async (on: Queryable, who: string): Promise<readonly Line[]> => {
+    if (isWorkloadPrincipal(who)) return workloads.words(on, workloadNamed(who))
+    const team = /^team:(.*)$/.exec(who)?.[1]
+    return team === undefined ? personOrNobody(identity, on, who) : access.words.team(on, parseTeamName(team, 'who'))
   }
   return [
     handle(
       api.grants.list,
       async request => {
-        const caller = personOf(request)
+        const caller = actingOf(request)
         const mayRead = (grant: Grant) => access.may(caller, { action: 'grant.read', in: access.placeOf(grant) })
         return { grants: (await access.listGrants()).filter(mayRead) }
       },
@@ -69,11 +79,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
       takes: ({ body }) => access.takes.giving(body),
       gives: ({ body }) => access.gives.grant(body),
       async names({ body }, on) {
-        const team = /^team:(.*)$/.exec(body.who)?.[1]
-        const whom =
-          team === undefined
-            ? await personOrNobody(identity, on, body.who)
-            : await access.words.team(on, parseTeamName(team, 'who'))
+        const whom = await whomIn(on, body.who)
         // By its ID too: a removed host's name may be another machine's by now.
         const host = body.kind === 'login' && 'host' in body.hosts ? body.hosts.host : undefined
         const where = host === undefined ? [] : await hosts.words(on, parseHostName(host, 'hosts.host'))
@@ -85,7 +91,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
       api.grants.change,
       async request => {
         const { before, grant } = await access.changeGrant(request.params.id ?? '', request.body, byOf(request))
-        return { grant, ...(await told(request.query, [before], () => personsOf(grant.who))) }
+        return { grant, ...(await told(request.query, [before], () => holdersOf(grant.who))) }
       },
       {
         takes: ({ params }) => access.takes.changing(params.id ?? ''),
@@ -99,7 +105,7 @@ export function grantRoutes({ identity, access, hosts, authority }: GrantRoutesD
         const grant = await access.removeGrant(request.params.id ?? '', byOf(request))
         // What nobody knows may have let in anybody anywhere.
         if (!grant) return inForceAnswer(hosts, request.query, undefined)
-        return told(request.query, [grant], () => personsOf(grant.who))
+        return told(request.query, [grant], () => holdersOf(grant.who))
       },
       {
         takes: ({ params }) => access.takes.takingAway(params.id ?? ''),

@@ -6,7 +6,7 @@ import { api } from '#shared/api/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type Place, parseHostName } from '#shared/names.ts'
-import { byOf, personOf } from '../caller.ts'
+import { actingOf, byOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
 import { inForceAnswer } from './in-force.ts'
 
@@ -40,7 +40,7 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
     handle(
       api.hosts.list,
       async request => {
-        const caller = personOf(request)
+        const caller = actingOf(request)
         const mayRead = (host: HostView) => access.may(caller, { action: 'host.read', in: host.in })
         return { hosts: (await hosts.list()).filter(mayRead) }
       },

@@ -25,7 +25,7 @@ const mayRead = (access: May, caller: PersonCaller, host: Pick<SelectableHost, '
 export const mayHearOf =
   (access: May & Pick<Access, 'reachableBy'>, caller: PersonCaller) =>
   (host: SelectableHost): boolean =>
-    mayRead(access, caller, host) || access.reachableBy(caller.identity, [host]).length > 0
+    mayRead(access, caller, host) || access.reachableBy(caller, [host]).length > 0
 
 /** What else lets in on a host, as whom and by which keys, is for whoever may read it, as in `host show`. */
 export const toldTo = (

@@ -1,7 +1,7 @@
 import type { Access } from '#server/access/index.ts'
 import type { Authority, IssuedSshCertificate } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
-import type { At, Identity, MachineCaller } from '#server/identity/index.ts'
+import type { At, Identity, MachineCaller, SessionCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
@@ -11,7 +11,7 @@ import { reachableHosts, revokedHosts } from './ssh.ts'
 
 export type LoginRoutesDeps = {
   readonly identity: Pick<Identity, 'proofs' | 'logins' | 'describe'>
-  readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
+  readonly authority: Pick<Authority, 'ready' | 'issueUserCertificate' | 'issueSessionClientCertificate' | 'currentKrl'>
   readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'living' | 'keyTypes'>
   /** Codes of device logins that are tried, by address (RFC 8628 section 5.1). */
@@ -47,17 +47,29 @@ export function loginRoutes(deps: LoginRoutesDeps): Handled[] {
   ]
 }
 
-/** What a machine gets that has just signed in. Without any grant there is no SSH certificate; signing in works none the less. */
-async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, caller: MachineCaller, at: At) {
-  const [session, client, ssh, krl, reachable] = await Promise.all([
-    identity.describe(caller),
-    authority.issuePersonClientCertificate(caller, at),
+/** What a machine gets that has just signed in. */
+async function answer(deps: LoginRoutesDeps, caller: MachineCaller, at: At) {
+  const [session, certificates] = await Promise.all([deps.identity.describe(caller), certificatesFor(deps, caller, at)])
+  return { session, ...certificates }
+}
+
+export type CertificatesDeps = Pick<LoginRoutesDeps, 'access' | 'hosts'> & {
+  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issueSessionClientCertificate' | 'currentKrl'>
+}
+
+/** All that a session has. Without any grant there is no SSH certificate; a session there is none the less. `proof`: see `Authority`. */
+export async function certificatesFor(
+  { authority, access, hosts }: CertificatesDeps,
+  caller: SessionCaller,
+  { proof, ...at }: At & { readonly proof?: string },
+) {
+  const [client, ssh, krl, reachable] = await Promise.all([
+    authority.issueSessionClientCertificate(caller, { ...at, ...(proof === undefined ? {} : { proof }) }),
     certificateOrDenial(authority, caller, at),
     authority.currentKrl(),
-    reachableHosts(access, hosts, caller.identity),
+    reachableHosts(access, hosts, caller),
   ])
   return {
-    session,
     ...ssh,
     client: { certificate: client.pem, endsAt: client.endsAt.toISOString() },
     hosts: reachable,
@@ -66,8 +78,8 @@ async function answer({ identity, authority, access, hosts }: LoginRoutesDeps, c
 }
 
 async function certificateOrDenial(
-  authority: LoginRoutesDeps['authority'],
-  caller: MachineCaller,
+  authority: Pick<Authority, 'issueUserCertificate'>,
+  caller: SessionCaller,
   at: At,
 ): Promise<{ ssh: IssuedSshCertificate } | { denial: string }> {
   try {

@@ -14,7 +14,7 @@ export type PersonRoutesDeps = {
     readonly enrolment: Pick<Identity['enrolment'], 'invite' | 'openLinks' | 'endLink' | 'reset'>
   }
   readonly access: Pick<Access, 'teamsOf' | 'catchUp' | 'words' | 'takes' | 'gives'>
-  readonly authority: Pick<Authority, 'revokePersonIn'>
+  readonly authority: Pick<Authority, 'revokeAllIn'>
   readonly hosts: Pick<Hosts, 'waitForAll'>
 }
 
@@ -30,7 +30,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
   const revokingAll = (person: PersonIdentity, by: By): { within: Within; goodUntil: () => Date | undefined } => {
     let goodUntil: Date | undefined
     const within: Within = async t => {
-      const revoked = await authority.revokePersonIn(t, person, by)
+      const revoked = await authority.revokeAllIn(t, person, by)
       goodUntil = revoked.goodUntil
       return revoked.entries
     }

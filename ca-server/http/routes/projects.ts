@@ -1,7 +1,7 @@
 import type { Access } from '#server/access/index.ts'
 import { api } from '#shared/api/index.ts'
 import { type Place, parsePlace } from '#shared/names.ts'
-import { byOf, personOf } from '../caller.ts'
+import { actingOf, byOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 type Params = { readonly params: Readonly<Record<string, string>> }
@@ -17,7 +17,7 @@ export function projectRoutes({ access }: { readonly access: Pick<Access, 'place
     handle(
       api.projects.list,
       async request => {
-        const caller = personOf(request)
+        const caller = actingOf(request)
         const mayRead = (place: Place) => access.may(caller, { action: 'project.read', in: place })
         const shown = places.list().map(project => ({ ...project, environments: project.environments.filter(mayRead) }))
         return { projects: shown.filter(({ name, environments }) => mayRead(name) || environments.length > 0) }
@@ -27,10 +27,11 @@ export function projectRoutes({ access }: { readonly access: Pick<Access, 'place
     handle(
       api.projects.show,
       async request => {
-        const { project, hosts, grants } = places.show(projectOf(request))
+        const { project, hosts, grants, workloads } = places.show(projectOf(request))
         return {
           ...project,
           hosts: hosts.flatMap(host => (host.place === undefined ? [] : [{ name: host.name, in: host.place }])),
+          workloads: [...workloads],
           grants: grants.map(({ id }) => id),
         }
       },

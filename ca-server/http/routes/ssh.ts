@@ -1,14 +1,13 @@
-import type { Access } from '#server/access/index.ts'
+import type { Access, Subject } from '#server/access/index.ts'
 import type { Authority, Krl } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
-import type { PersonIdentity } from '#shared/names.ts'
 import { machineOf, personOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type SshRoutesDeps = {
-  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issuePersonClientCertificate' | 'currentKrl'>
+  readonly authority: Pick<Authority, 'issueUserCertificate' | 'issueSessionClientCertificate' | 'currentKrl'>
   readonly access: Pick<Access, 'reachableBy'>
   readonly hosts: Pick<Hosts, 'living' | 'keyTypes'>
 }
@@ -27,12 +26,12 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
     }),
     handle(api.session.renewClientCertificate, async request => {
       const { requestId, from } = request
-      const { pem, endsAt } = await authority.issuePersonClientCertificate(machineOf(request), { requestId, from })
+      const { pem, endsAt } = await authority.issueSessionClientCertificate(machineOf(request), { requestId, from })
       return { certificate: pem, endsAt: endsAt.toISOString() }
     }),
     handle(api.session.hosts, async request => {
       const [reachable, krl] = await Promise.all([
-        reachableHosts(access, hosts, personOf(request).identity),
+        reachableHosts(access, hosts, personOf(request)),
         authority.currentKrl(),
       ])
       return { hosts: reachable, revokedHosts: revokedHosts(krl) }
@@ -43,15 +42,15 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
 /** The list for whoever connects to hosts, as the API shows it; the answer to a login has it too. */
 export const revokedHosts = ({ ofHosts }: Krl) => ({ base64: toBase64(ofHosts.bytes), signature: ofHosts.signature })
 
-/** The hosts of a person as the API shows them; the answer to a login has them too. */
+/** The hosts where somebody may log in as the API shows them; the answer to a login has them too. */
 export async function reachableHosts(
   access: Pick<Access, 'reachableBy'>,
   hosts: Pick<Hosts, 'living' | 'keyTypes'>,
-  person: PersonIdentity,
+  subject: Subject,
 ) {
   const living = hosts.living()
   const byName = new Map(living.map(host => [host.name, host]))
-  const reached = access.reachableBy(person, living)
+  const reached = access.reachableBy(subject, living)
   const keyTypes = await hosts.keyTypes(reached.map(({ name }) => name))
   return reached.map(({ name, logins }) => {
     const host = byName.get(name)

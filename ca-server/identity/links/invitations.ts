@@ -144,7 +144,7 @@ export function createInvitations(room: Room, act: Act): Invitations {
 /** What makes an owner is an owner's to take away, as owners are. */
 function assertMayEnd(links: readonly LinkRow[], { standing }: By): void {
   const owners = links.find(({ owner }) => owner)
-  if (owners && standing?.caller.owner === false)
+  if (owners && standing && !(standing.caller.kind === 'person' && standing.caller.owner))
     throw new KeymanError('denied', `the invitation ${owners.id} makes an owner: ending it takes owner.change`, {
       hint: 'ask an owner',
     })

@@ -113,6 +113,7 @@ const SESSION_KEY = 'session-key:'
  * The SSH key of a machine's session, whose it is and until when, in the ID itself: so what a person may have had certified is known from
  * the log as it was read, whatever somebody hides in the database while it is revoked.
  */
+/** `person`: a workload's principal, too. */
 export function sessionKeyFact(person: string, fingerprint: string, endsAt: Date): Fact {
   const until = Math.ceil(endsAt.getTime() / 1000)
   return { id: `${SESSION_KEY}${person} ${fingerprint} ${until}`, is: 'key', until: endsAt }

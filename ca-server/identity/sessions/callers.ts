@@ -27,7 +27,7 @@ type Parsed = {
 export function certificateCallers({ deps, sessions }: Room) {
   const parsed = new WeakMap<Uint8Array, Parsed>()
 
-  return (der: Uint8Array, chainAuthorized: boolean): Caller | Promise<Caller> => {
+  return (der: Uint8Array, chainAuthorized: boolean, renews = false): Caller | Promise<Caller> => {
     // What the handshake found wrong stays wrong; what it found right is checked anew below.
     if (!chainAuthorized) throw notGood('it does not lead to this organisation, or is not for clients')
     sessions.assertFresh()
@@ -42,6 +42,7 @@ export function certificateCallers({ deps, sessions }: Room) {
     if (now < certificate.notBefore) throw notGood('it is not good yet; is the clock right?')
     const { subject } = certificate
     if (subject.kind === 'host') return host(subject.name, certificate)
+    if (subject.kind === 'workload') return deps.workloads.resolve({ ...subject, clientSpki: certificate.spki, renews })
     const caller = sessions.machine(subject.session, subject.identity)
     return caller instanceof Promise
       ? caller.then(loaded => withKey(loaded, certificate))

@@ -3,7 +3,7 @@ import { equalBytes, toHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { decodePublicKey, fingerprint, formatPublicKey } from '#shared/ssh/index.ts'
-import type { BrowserCaller, IdentityDeps, MachineCaller, PersonCaller } from '../port.ts'
+import type { BrowserCaller, IdentityDeps, MachineCaller, PersonCaller, SessionSshKey } from '../port.ts'
 import { sessionId } from '../records/facts.ts'
 import { sha256 } from '../records/secrets.ts'
 import { type SessionRow, selectChanges } from '../records/session-records.ts'
@@ -145,14 +145,19 @@ function toCaller(row: SessionRow, epochs: ReadonlyMap<string, bigint>): PersonC
     epochs: [...epochs].map(([subject, epoch]) => ({ subject, epoch })),
   } as const
   if (!row.sshKey || !row.clientSpki) return { ...common, via: 'browser' } satisfies BrowserCaller
-  const key = decodePublicKey(row.sshKey)
   return {
     ...common,
     via: 'machine',
-    ssh: { blob: row.sshKey, fingerprint: fingerprint(key), line: formatPublicKey(key) },
+    ssh: sessionSshKey(row.sshKey),
     clientSpki: row.clientSpki,
     clientFingerprint: toHex(sha256(row.clientSpki)),
   }
+}
+
+/** Of the blob that is kept. */
+export function sessionSshKey(blob: Uint8Array): SessionSshKey {
+  const key = decodePublicKey(blob)
+  return { blob, fingerprint: fingerprint(key), line: formatPublicKey(key) }
 }
 
 /** Drops the oldest beyond `max`. */

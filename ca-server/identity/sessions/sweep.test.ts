@@ -43,7 +43,7 @@ test('a clock of the server that is three days ahead makes nothing be forgotten;
 test('a session that a clock three days ahead takes for ended is good again when the clock is, and ended is ended', async () => {
   const caller = await rooms.addSession(alice)
   const at = { requestId: 'req_1' }
-  const { pem } = await rooms.authority.issuePersonClientCertificate(caller, at)
+  const { pem } = await rooms.authority.issueSessionClientCertificate(caller, at)
   const der = new Uint8Array(new X509Certificate(pem).raw)
   const forget = async () => {
     await rooms.store.transaction({ name: 'test', deadlineMs: 5_000 }, t =>

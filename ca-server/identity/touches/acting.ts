@@ -1,7 +1,17 @@
 import { EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { Act, Epoch, PersonBy, PersonCaller, Role, Standing } from '../port.ts'
+import type {
+  Act,
+  ActingCaller,
+  Epoch,
+  PersonBy,
+  PersonCaller,
+  Role,
+  Standing,
+  WorkloadBy,
+  WorkloadCaller,
+} from '../port.ts'
 import { isPasskeyGone, personFact, sessionFact, sessionId } from '../records/facts.ts'
 import { isPasskeyOf, lockPerson } from '../records/person-records.ts'
 import { selectSession, selectStanding } from '../records/session-records.ts'
@@ -18,7 +28,7 @@ const ATTEMPTS = 3
  * of these epochs first: it either waits until this has committed, and then finds what was made here, or was there before, and
  * is seen.
  */
-export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<PersonCaller>): Act {
+export function createAct(room: Room, reload: (caller: ActingCaller) => Promise<ActingCaller>): Act {
   const { ledger } = room.deps
   return async (by, how, work) => {
     const { standing } = by
@@ -51,7 +61,7 @@ export function createAct(room: Room, reload: (caller: PersonCaller) => Promise<
 }
 
 async function assertStanding(
-  { deps }: Room,
+  room: Room,
   t: Queryable,
   {
     caller,
@@ -59,13 +69,23 @@ async function assertStanding(
     subjects,
     ends,
   }: {
-    readonly caller: PersonCaller
+    readonly caller: ActingCaller
     readonly role: Role | undefined
     /** Whose epochs were taken. */
     readonly subjects: ReadonlySet<string>
     readonly ends: boolean
   },
 ): Promise<void> {
+  const { ledger } = room.deps
+  if (caller.kind === 'workload') await room.deps.workloads.assertStands(t, caller)
+  else await assertSession(room, t, caller, ends)
+  // What somebody gives hangs on what others have, whose epochs are taken by now: what was committed before that has been heard of, or is read here.
+  if (role && !ends && ((await ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
+    throw new EpochsChanged()
+}
+
+/** `ends`: it only ends what is the caller's own. */
+async function assertSession({ deps }: Room, t: Queryable, caller: PersonCaller, ends: boolean): Promise<void> {
   const found = await selectStanding(t, caller, deps.now())
   if (!found?.isOpen || !found.isActive) throw ended()
   // What has ended by the log has ended: a row may have been kept, or put back.
@@ -84,9 +104,6 @@ async function assertStanding(
     throw new KeymanError('not-signed-in', 'the passkey by which this session was signed in was removed', {
       hint: 'sign in again: keyman login',
     })
-  // What somebody gives hangs on what others have, whose epochs are taken by now: what was committed before that has been heard of, or is read here.
-  if (role && ((await deps.ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
-    throw new EpochsChanged()
 }
 
 /**
@@ -150,4 +167,16 @@ export const byPerson = (
     ...(consent === undefined ? {} : { consent: consent.id }),
   },
   standing: { caller, role, consent },
+})
+
+/** The same of a workload, which touches nothing. */
+export const byWorkload = (
+  caller: WorkloadCaller,
+  { role }: Pick<Standing, 'role'>,
+  at: { readonly requestId: string; readonly from?: string },
+): WorkloadBy => ({
+  requestId: at.requestId,
+  ...(at.from === undefined ? {} : { from: at.from }),
+  actor: { kind: 'workload', name: caller.name, session: caller.session },
+  standing: { caller, role },
 })

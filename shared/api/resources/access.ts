@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isActionName } from '../catalogue.ts'
-import { finding, hostName, id, login, personIdentity, place, seconds, time } from '../fields.ts'
+import { finding, hostName, id, login, place, seconds, subject, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { grantOptions } from './grants.ts'
 import { hostState } from './hosts.ts'
@@ -9,7 +9,7 @@ const machines = ['machines'] as const
 
 export const decisionAnswer = z.object({
   host: hostName,
-  person: personIdentity,
+  person: subject,
   /** One entry a login that is possible there. */
   allowed: z.array(
     z.object({
@@ -34,7 +34,7 @@ export const decisionAnswer = z.object({
 
 /** Of an action: whether by some role, and by which; else what is missing. */
 export const actionAnswer = z.object({
-  person: personIdentity,
+  person: subject,
   action: z.string(),
   in: place.optional(),
   allowed: z.boolean(),
@@ -50,13 +50,14 @@ export const access = {
     listeners: machines,
     caller: 'person',
     action: 'access.ask',
-    summary: 'Whether I may do something that takes a role, and by which; of another person it takes a role to ask',
+    summary:
+      'Whether I may do something that takes a role, and by which; of another person or a workload it takes a role to ask',
     query: z.strictObject({
       action: z.string().max(64).refine(isActionName, { error: 'must be an action that keyman role list names' }),
       in: place.optional(),
       /** In any place at all. */
       anywhere: z.literal('yes').optional(),
-      person: personIdentity.optional(),
+      person: subject.optional(),
     }),
     answer: actionAnswer,
   }),
@@ -66,8 +67,8 @@ export const access = {
     listeners: machines,
     caller: 'person',
     action: 'access.ask',
-    summary: 'As whom I get in to a host, and by which grant; of another person it takes a role to ask',
-    query: z.strictObject({ host: hostName, person: personIdentity.optional() }),
+    summary: 'As whom I get in to a host, and by which grant; of another person or a workload it takes a role to ask',
+    query: z.strictObject({ host: hostName, person: subject.optional() }),
     answer: decisionAnswer,
   }),
 }

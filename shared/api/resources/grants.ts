@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { isAddressRange } from '../../ip-address.ts'
 import { isNamePattern } from '../../tls-names/index.ts'
-import { ORGANISATION_ROLES, PLACE_ROLES, type RoleName } from '../catalogue.ts'
+import { ORGANISATION_ROLES, PLACE_ROLES, ROLES_OF_PERSONS, type RoleName } from '../catalogue.ts'
 import { hostSelector, id, login, place, seconds, secondsUpTo, time, who } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
@@ -75,6 +75,13 @@ const MISPLACED = {
   error: `${ORGANISATION_ROLES.join(', ')} are roles of the organisation; ${PLACE_ROLES.join(', ')} of a project or environment, which in names`,
 }
 
+const letsNobodyIn = ({ who, role }: { readonly who: string; readonly role: RoleName }): boolean =>
+  !(who.startsWith('workload:') && ROLES_OF_PERSONS.includes(role))
+const NOT_FOR_WORKLOADS = {
+  path: ['role'],
+  error: `${ROLES_OF_PERSONS.join(' and ')} let others in, which takes a touch of a passkey: no workload gets them`,
+}
+
 /** What somebody may do: a role, which is a list of actions (`catalogue.ts`). */
 const newRoleGrant = z
   .strictObject({
@@ -85,6 +92,7 @@ const newRoleGrant = z
     endsAt: ends,
   })
   .refine(fitsIts, MISPLACED)
+  .refine(letsNobodyIn, NOT_FOR_WORKLOADS)
 
 export const newGrant = z.discriminatedUnion('kind', [newLoginGrant, newRoleGrant], {
   error: 'must be login or role',

@@ -21,7 +21,7 @@ import { certificateAnswer, clientCertificateAnswer, reachableHost, revokedHosts
  * transaction; a passkey's assertion in the browser binds exactly these keys, lifetime, device and origin; the machine
  * then redeems a code. Loopback redirect with PKCE (RFC 8252, RFC 7636), or device login (RFC 8628).
  *
- * Proof of possession: both keys sign the SSH strings `keyman-proof-v1`, purpose (`login`, `join`, `host-key`), challenge (its bytes),
+ * Proof of possession: both keys sign the SSH strings `keyman-proof-v1`, purpose (`login`, `join`, `host-key`, `workload`), challenge (its bytes),
  * SSH public key blob, client key SPKI. The SSH key by SSHSIG in the namespace `keyman-proof`; the client key (P-256) by
  * ECDSA over SHA-256, IEEE P1363, in base64.
  */

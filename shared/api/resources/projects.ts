@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isOneSegment } from '../../names.ts'
-import { hostName, id, place, time } from '../fields.ts'
+import { hostName, id, place, time, workloadName } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 
@@ -25,6 +25,7 @@ export const newProject = z.strictObject({
 export const projectContents = z.object({
   ...project.shape,
   hosts: z.array(z.object({ name: hostName, in: place })),
+  workloads: z.array(workloadName),
   grants: z.array(id),
 })
 

@@ -57,6 +57,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
   const { authority, identity } = services
   const gate: Gate = {
     callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
+    ring: (key, at) => services.workloads.ring(key, at),
     callerFromCookie: cookie => identity.callerFromCookie(cookie),
     requireRole: () => Promise.reject(new KeymanError('denied', 'no person is here')),
     may: () => false,
@@ -91,7 +92,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
         strangers,
         // One host opens more of them here in a minute than it may: `test/attacks/host-bounds.test.ts` holds the bound itself.
         streams: createRateLimiter({ burst: 1000, perMinute: 1000, now: () => performance.now() }),
-        callerFromClientCertificate: gate.callerFromClientCertificate,
+        callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
       }),
     })
   let listener: Awaited<ReturnType<typeof listen>> | undefined = await listen()

@@ -51,6 +51,13 @@ export type IdentityWorld = {
   close(): Promise<void>
 }
 
+const noWorkload = () => Promise.reject(new KeymanError('not-signed-in', 'there is no workload here'))
+const NO_WORKLOADS: IdentityDeps['workloads'] = {
+  resolve: noWorkload,
+  reload: noWorkload,
+  assertStands: noWorkload,
+}
+
 export const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
 export const person = (name: string): PersonIdentity => parsePersonIdentity(name, 'test')
 let requests = 0
@@ -112,6 +119,7 @@ export async function openIdentityWorld(
     denialLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: () => clock.monotonic }),
     machineRoots: () => [root.pem],
     resolveHost: () => undefined,
+    workloads: NO_WORKLOADS,
     maySend: () => true,
     monotonic: () => clock.monotonic,
     ...change,

@@ -2,15 +2,19 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { z } from 'zod'
+import { makeLoginKeys, proveBoth } from '#cli/session/keys.ts'
 import { concernsPowers } from '#server/access/facts.ts'
 import { compose, type Services } from '#server/compose.ts'
 import { loadConfig } from '#server/config/index.ts'
 import type { Handled, RawRequest } from '#server/http/handle.ts'
-import type { BrowserCaller, PersonCaller, Role } from '#server/identity/index.ts'
+import type { ActingCaller, BrowserCaller, PersonCaller, Role, WorkloadCaller } from '#server/identity/index.ts'
 import { allHandled } from '#server/listen.ts'
 import { createLog } from '#server/log.ts'
 import { api, type Route } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { parseWorkloadToken } from '#shared/join-token.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { fastFolder } from '../fast-folder.ts'
 import { freePort } from '../free-port.ts'
@@ -23,11 +27,13 @@ export type Input = { params?: Record<string, string>; body?: unknown }
 export type StandingWorld = {
   readonly services: Services
   /** One request after the edge has let it in. */
-  serve(route: Route, caller: PersonCaller, input?: Input): Promise<unknown>
+  serve(route: Route, caller: ActingCaller, input?: Input): Promise<unknown>
   /** The same, as the code of its refusal, or `done`. */
-  outcome(route: Route, caller: PersonCaller, input?: Input): Promise<string>
+  outcome(route: Route, caller: ActingCaller, input?: Input): Promise<string>
   enrol(identity: string, owner?: boolean): Promise<Authenticator>
   signIn(authenticator: Authenticator): Promise<BrowserCaller>
+  /** Makes a workload, and begins its session. */
+  joinWorkload(name: string, by: PersonCaller): Promise<WorkloadCaller>
   /** The next trust bundle, signed by the root key of this server. */
   nextBundle(): Promise<{ document: string; signatures: string[] }>
   at(): { requestId: string; from: string }
@@ -55,7 +61,7 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
   const handled = new Map<string, Handled>(allHandled(services).map(each => [keyOf(each.route), each]))
   const at = () => ({ requestId: services.requestId(), from: '192.0.2.7' })
 
-  async function serve(route: Route, caller: PersonCaller, { params = {}, body }: Input = {}): Promise<unknown> {
+  async function serve(route: Route, caller: ActingCaller, { params = {}, body }: Input = {}): Promise<unknown> {
     const raw: RawRequest = {
       caller,
       params,
@@ -68,7 +74,9 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
     const prepared = handled.get(keyOf(route))?.prepare(raw)
     const takes = prepared?.takes() ?? []
     // As it was decided when the caller came, however long ago.
-    const by = { actor: { kind: 'person', identity: caller.identity } as const, ...at() }
+    const { kind } = caller
+    const actor = kind === 'person' ? { kind, identity: caller.identity } : { kind, name: caller.name }
+    const by = { actor, ...at() }
     const role: Role = {
       epochs: caller.epochs,
       concerns: concernsPowers,
@@ -102,6 +110,18 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
       const assertion = authenticator.get(await signIns.options())
       return (await signIns.complete(assertion, at(), undefined)).caller
     },
+    async joinWorkload(name, by) {
+      const { token } = addedToken.parse(await serve(api.workloads.add, by, { body: { name } }))
+      const keys = makeLoginKeys('test')
+      const challenge = services.identity.proofs.challenge()
+      const request = {
+        token: parseWorkloadToken(token).secret,
+        clientPublicKey: toBase64(keys.client.spki),
+        sshPublicKey: keys.ssh.line,
+        proof: proveBoth(keys, 'workload', challenge),
+      }
+      return (await services.workloads.join(request, at())).caller
+    },
     async nextBundle() {
       const document = await services.trust.next()
       const file = join(folder, `document-${randomBytes(4).toString('hex')}`)
@@ -115,6 +135,8 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
     },
   }
 }
+
+const addedToken = z.looseObject({ token: z.string() })
 
 export type Round = {
   readonly n: number
@@ -139,6 +161,15 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
   const enableVictim = byRoot(api.persons.enable, { params: { identity: victim } })
   const grant = (n: number) => ({ who: victim, login: `deploy${n}`, hosts: { labels: { env: 'prod' } } })
   const name = (n: number) => `web${n}.keyman.localhost`
+  const roomFor = async (round: Round) => {
+    await byRoot(api.projects.add, { body: { name: `q${round.n}` } })(round)
+    return `q${round.n}/job`
+  }
+  const workload = async (round: Round) => {
+    const name = await roomFor(round)
+    await byRoot(api.workloads.add, { body: { name } })(round)
+    return name
+  }
   return {
     'persons.invite': async ({ n }) => ({ body: { identity: `new${n}@example.com`, owner: true } }),
     'persons.uninvite': async ({ n, root }) => {
@@ -198,6 +229,11 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
       await byRoot(api.hosts.add, { body: { name: name(round.n) } })(round)
       return { params: { name: name(round.n) } }
     },
+    'workloads.add': async round => ({ body: { name: await roomFor(round) } }),
+    'workloads.change': async round => ({ params: { name: await workload(round) }, body: { idle: 600 } }),
+    'workloads.token': async round => ({ params: { name: await workload(round) }, body: {} }),
+    'workloads.end': async round => ({ params: { name: await workload(round) } }),
+    'workloads.remove': async round => ({ params: { name: await workload(round) } }),
     'mandates.begin': async () => ({ body: { lifetime: 600 } }),
     'mandates.end': async round => {
       await world.serve(api.mandates.begin, round.caller, { body: { lifetime: 600 } })

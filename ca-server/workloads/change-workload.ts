@@ -1,0 +1,91 @@
+import type { By } from '#server/access/index.ts'
+import { sessionKeyFact, sessionKeysOf } from '#server/identity/index.ts'
+import type { Fact } from '#server/ledger/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
+import { decodePublicKey, fingerprint } from '#shared/ssh/index.ts'
+import { goneSessions, goneTokens, goneWorkload, idOfName, sessionFact, workloadFact } from './facts.ts'
+import { announce, assertNothingGiven, lockedWorkload, noSuchWorkload, overBy, viewOf } from './name-workload.ts'
+import type { WorkloadChange, WorkloadsDeps, WorkloadView } from './port.ts'
+import { clearSession, endTokens, lockByName, setLimits, setRemoved, type WorkloadRow } from './records.ts'
+import { endsOf, liveSession } from './snapshot.ts'
+
+/** See the door. */
+export async function changeWorkload(
+  deps: WorkloadsDeps,
+  name: WorkloadName,
+  { idle, lifetime }: WorkloadChange,
+  by: By,
+): Promise<WorkloadView> {
+  const { ledger, now } = deps
+  await ledger.follow()
+  return deps.act(by, { name: 'workload change', changes: [workloadPrincipal(name)] }, async t => {
+    const before = await lockedWorkload(deps, t, name)
+    const after: WorkloadRow = { ...before, idle: idle ?? before.idle, lifetime: lifetime ?? before.lifetime }
+    if (after.idle === before.idle && after.lifetime === before.lifetime)
+      throw new KeymanError('conflict', `${name} is so already`, { hint: `see keyman workload show ${name}` })
+    await setLimits(t, before.id, after)
+    // What is over by what held until now stays over, however long others may last from now on.
+    const session = liveSession(before, now())
+    const ended = before.session && !session ? overBy(before, before.session, now()) : before.ended
+    if (ended !== before.ended) await clearSession(t, name, ended ?? '')
+    const facts = [
+      workloadFact(after),
+      ...(session ? [sessionFact(after, session, endsOf(after, session).endsAt)] : goneSessions(ledger.facts, name)),
+      ...keyFacts(deps, after, session),
+    ]
+    const said = { idle: after.idle, lifetime: after.lifetime }
+    const details = { ...said, before: { idle: before.idle, lifetime: before.lifetime } }
+    await ledger.appendIn(t, [{ ...by, kind: 'workload-changed', target: name, decision: 'allow', details, facts }])
+    await announce(t, name)
+    return viewOf({ ...after, session, ended }, now())
+  })
+}
+
+/** The key of its session, until when something may be certified for it: see `sessionKeyFact`. */
+function keyFacts({ ledger }: WorkloadsDeps, row: WorkloadRow, session: WorkloadRow['session']): Fact[] {
+  if (!session) return []
+  const principal = workloadPrincipal(row.name)
+  const known = sessionKeyFact(principal, fingerprint(decodePublicKey(session.sshKey)), endsOf(row, session).endsAt)
+  const others = sessionKeysOf(ledger.facts.ids, principal).filter(({ id }) => id !== known.id)
+  return [known, ...others.map(({ id }) => ({ id, is: null }))]
+}
+
+/** See the door. */
+export async function removeWorkload(deps: WorkloadsDeps, name: WorkloadName, by: By) {
+  const { ledger, now } = deps
+  await ledger.follow()
+  const id = idOfName(ledger.facts, name)
+  if (id === undefined) throw noSuchWorkload(name)
+  const principal = workloadPrincipal(name)
+  return deps.act(by, { name: 'workload remove', changes: [principal] }, async t => {
+    await assertNothingGiven(deps, t, name, 'remove these first: keyman grant remove ID')
+    // By the log: a trigger may keep the row as it is, which counts for nothing from now on.
+    const ends = await endIn(deps, t, name, 'it was removed')
+    await setRemoved(t, id, now())
+    const { entries, goodUntil, revoked } = await deps.revokeAllIn(t, principal, by)
+    await ledger.appendIn(t, [
+      ...entries,
+      {
+        ...by,
+        kind: 'workload-removed',
+        target: name,
+        decision: 'allow',
+        details: { revoked },
+        facts: [...ends, ...goneWorkload({ id, name })],
+      },
+    ])
+    return { revoked, goodUntil }
+  })
+}
+
+/** See `WorkloadEnds.endIn`. */
+export async function endIn(deps: WorkloadsDeps, t: Queryable, name: WorkloadName, why: string): Promise<Fact[]> {
+  const row = await lockByName(t, name)
+  const id = idOfName(deps.ledger.facts, name) ?? row?.id
+  await clearSession(t, name, why)
+  if (id !== undefined) await endTokens(t, id, deps.now())
+  await announce(t, name)
+  return [...goneSessions(deps.ledger.facts, name), ...goneTokens(deps.ledger.facts, name)]
+}

@@ -1,0 +1,103 @@
+/** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). */
+import type { Fact, Ledger } from '#server/ledger/index.ts'
+import { toHex } from '#shared/bytes.ts'
+import type { WorkloadName } from '#shared/names.ts'
+
+const gone = (id: string): Fact => ({ id, is: null })
+
+export const workloadId = (id: string): string => `workload:${id}`
+export const workloadFact = (workload: {
+  readonly id: string
+  readonly name: WorkloadName
+  readonly idle: number
+  readonly lifetime: number
+}): Fact => ({
+  id: workloadId(workload.id),
+  is: { name: workload.name, idle: workload.idle, lifetime: workload.lifetime },
+})
+
+const NAME = 'workload-name:'
+/** Which workload has a name: no second one gets it, and it is taken away by it, though the database hides its row. */
+export const workloadNameFact = ({ id, name }: { readonly id: string; readonly name: WorkloadName }): Fact => ({
+  id: `${NAME}${name}`,
+  is: id,
+})
+export const isNameTaken = (facts: Pick<Ledger['facts'], 'has'>, name: WorkloadName): boolean =>
+  facts.has(`${NAME}${name}`)
+/** The ID of the workload of this name. */
+export function idOfName(
+  facts: Pick<Ledger['facts'], 'has' | 'holds' | 'ids'>,
+  name: WorkloadName,
+): string | undefined {
+  if (!isNameTaken(facts, name)) return undefined
+  const all = [...facts.ids(workloadId(''))].map(id => id.slice(workloadId('').length))
+  return all.find(id => facts.holds(workloadNameFact({ id, name })))
+}
+/** All that the log says of one, to be said to be gone. */
+export const goneWorkload = ({ id, name }: { readonly id: string; readonly name: WorkloadName }): Fact[] => [
+  gone(workloadId(id)),
+  gone(`${NAME}${name}`),
+]
+
+/** Whose it is stands in the IDs of the two below, so that they are ended whatever the database shows. No name has a space. */
+const SESSION = 'workload-session:'
+export const sessionId = (name: WorkloadName, session: string): string => `${SESSION}${name} ${session}`
+export const sessionFact = (
+  { id, name }: { readonly id: string; readonly name: WorkloadName },
+  session: {
+    readonly id: string
+    readonly sshKey: Uint8Array
+    readonly clientSpki: Uint8Array
+    readonly joinedAt: Date
+    readonly renewedAt: Date
+  },
+  endsAt: Date,
+): Fact => ({
+  id: sessionId(name, session.id),
+  is: {
+    workload: id,
+    sshKey: toHex(session.sshKey),
+    clientSpki: toHex(session.clientSpki),
+    joinedAt: session.joinedAt.toISOString(),
+    renewedAt: session.renewedAt.toISOString(),
+  },
+  until: endsAt,
+})
+
+const TOKEN = 'workload-token:'
+export const tokenId = (name: WorkloadName, hash: Uint8Array): string => `${TOKEN}${name} ${toHex(hash)}`
+export const tokenFact = (
+  name: WorkloadName,
+  token: {
+    readonly hash: Uint8Array
+    readonly workload: string
+    readonly endsAt: Date
+    readonly again: boolean
+    readonly maker?: string | undefined
+  },
+): Fact => ({
+  id: tokenId(name, token.hash),
+  // Absent in one of the operator's.
+  is: { workload: token.workload, endsAt: token.endsAt.toISOString(), again: token.again, by: token.maker },
+  until: token.endsAt,
+})
+
+const idsOf = (facts: Pick<Ledger['facts'], 'ids'>, kind: string, name: WorkloadName): string[] =>
+  [...facts.ids(kind)].filter(id => id.startsWith(`${kind}${name} `))
+/** Its sessions that the log knows; with its tokens that nobody has used: to be said to be gone. */
+export const goneSessions = (facts: Pick<Ledger['facts'], 'ids'>, name: WorkloadName): Fact[] =>
+  idsOf(facts, SESSION, name).map(gone)
+export const goneTokens = (facts: Pick<Ledger['facts'], 'ids'>, name: WorkloadName): Fact[] =>
+  idsOf(facts, TOKEN, name).map(gone)
+
+/** Of all workloads. */
+export const allEnded = (facts: Pick<Ledger['facts'], 'ids'>): Fact[] =>
+  [SESSION, TOKEN].flatMap(kind => [...facts.ids(kind)].map(gone))
+
+/** Which workload a fact is about; `undefined`: it is none of these, or of any. */
+export function concernedBy(id: string): WorkloadNamed {
+  if (id.startsWith(workloadId(''))) return 'any'
+  const [, name] = /^workload-session:(\S+) /.exec(id) ?? []
+  return name
+}
+type WorkloadNamed = 'any' | (string & {}) | undefined

@@ -1,0 +1,105 @@
+import { byWorkload, type SupersededKey, type WorkloadCaller } from '#server/identity/index.ts'
+import type { Queryable } from '#server/store/index.ts'
+import { equalBytes } from '#shared/bytes.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { workloadPrincipal } from '#shared/names.ts'
+import { decodePublicKey, fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
+import { parseClientKey } from '#shared/x509/index.ts'
+import { endIn } from './change-workload.ts'
+import { sessionFact, sessionId } from './facts.ts'
+import { announce, lockedWorkload } from './name-workload.ts'
+import type { Workloads, WorkloadsDeps } from './port.ts'
+import { lockByName, setSession } from './records.ts'
+import { endsOf, sessionOver } from './snapshot.ts'
+
+/**
+ * For so long nobody is alarmed by a key that was replaced, milliseconds: another process of the same workload may have read it before. It is
+ * refused all the same.
+ */
+const STILL_IN_FLIGHT_MS = 60_000
+
+type At = Parameters<Workloads['renew']>[2]
+
+/** See the door. Gives the challenge that was used; where the new key is that which counts already, nothing changes. */
+export async function renewWorkload(
+  deps: WorkloadsDeps,
+  caller: WorkloadCaller,
+  request: Parameters<Workloads['renew']>[1],
+  at: At,
+): Promise<string> {
+  const clientSpki = parseClientKey(request.clientPublicKey, 'clientPublicKey')
+  const isSame = equalBytes(clientSpki, caller.clientSpki)
+  if (caller.superseded && !isSame) throw caller.superseded
+  const sshPublicKey = decodePublicKey(caller.ssh.blob)
+  const proof = deps.checkProof({ sshPublicKey, clientSpki, proof: request.proof })
+  if (isSame) return proof
+  await deps.readyToSign()
+  const by = byWorkload(caller, {}, at)
+  await deps.act(by, { name: 'workload renewal' }, async t => {
+    const row = await lockedWorkload(deps, t, caller.name)
+    const { session } = row
+    if (session?.id !== caller.session) throw sessionOver()
+    // Of two renewals at once the second came with a key that is replaced by now.
+    if (!equalBytes(session.clientSpki, caller.clientSpki))
+      throw new KeymanError('conflict', `${caller.name} is renewed at this moment by another process of it`, {
+        hint: 'read the newer key and certificate, which lie where these lay',
+      })
+    const renewed = { ...session, clientSpki, renewedAt: deps.now(), from: at.from }
+    await setSession(t, row.id, renewed)
+    await deps.ledger.appendIn(t, [
+      {
+        ...by,
+        kind: 'workload-renewed',
+        target: caller.name,
+        decision: 'allow',
+        details: { clientKey: fingerprint(publicKeyFromSpki(clientSpki)), challenge: proof },
+        facts: [sessionFact(row, renewed, endsOf(row, renewed).endsAt)],
+      },
+    ])
+    await announce(t, caller.name)
+  })
+  return proof
+}
+
+/** See the door. */
+export async function leaveWorkload(deps: WorkloadsDeps, caller: WorkloadCaller, at: At): Promise<void> {
+  const by = byWorkload(caller, {}, at)
+  const how = { name: 'workload leave', changes: [caller.principal], ends: true }
+  await deps.act(by, how, async t => {
+    const { entries } = await deps.revokeAllIn(t, caller.principal, by)
+    const facts = await endIn(deps, t, caller.name, 'it ended its session itself')
+    await deps.ledger.appendIn(t, [...entries, { ...by, kind: 'workload-ended', target: caller.name, facts }])
+  })
+}
+
+/** See the door. Whoever else has the newer key, or had this one, is not told apart: nobody goes on. */
+export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): Promise<void> {
+  if (deps.now().getTime() - key.renewedAt.getTime() < STILL_IN_FLIGHT_MS) return
+  const { workload: name, session, clientSpki } = key
+  const principal = workloadPrincipal(name)
+  const by = { actor: { kind: 'server' }, ...at } as const
+  const why = `somebody came from ${at.from} with a key of it that had been replaced`
+  const ended = await deps.act(by, { name: 'workload superseded', changes: [principal] }, async t => {
+    if (!(await isStillOpen(deps, t, key))) return false
+    const { entries } = await deps.revokeAllIn(t, principal, by)
+    const facts = await endIn(deps, t, name, why)
+    const details = { session, clientKey: fingerprint(publicKeyFromSpki(clientSpki)) }
+    const entry = { ...by, kind: 'workload-ended', target: name, reason: why, details, facts } as const
+    await deps.ledger.appendIn(t, [...entries, entry])
+    return true
+  })
+  if (ended)
+    deps.alarm(
+      `workload ${name}: ${why}; somebody has a copy of its files: its session and certificates were ended, and it needs a new token`,
+    )
+}
+
+async function isStillOpen(
+  { ledger }: WorkloadsDeps,
+  t: Queryable,
+  { workload: name, session, clientSpki }: SupersededKey,
+): Promise<boolean> {
+  const row = await lockByName(t, name)
+  if (ledger.facts.isGone(sessionId(name, session))) return false
+  return row?.session === undefined || !equalBytes(row.session.clientSpki, clientSpki)
+}

@@ -1,0 +1,67 @@
+import { sql } from 'drizzle-orm'
+import { check, pgTable } from 'drizzle-orm/pg-core'
+import { z } from 'zod'
+import { place } from '#server/access/index.ts'
+import { boolean, bytea, integer, text, textOf, timestamptz } from '#server/store/index.ts'
+import {
+  isPersonIdentity,
+  isPlace,
+  isWorkloadName,
+  isWorkloadPrincipal,
+  type PersonIdentity,
+  type WorkloadPrincipal,
+} from '#shared/names.ts'
+
+/** The tables of this room, as the migrations make them; what a column is for stands there. */
+
+/** Who makes tokens: persons, and workloads that have a role for it. */
+export type Maker = PersonIdentity | WorkloadPrincipal
+export const isMaker = (text: string): text is Maker => isPersonIdentity(text) || isWorkloadPrincipal(text)
+
+export const workload = pgTable(
+  'workload',
+  {
+    id: text('id').primaryKey(),
+    name: textOf(z.string().refine(isWorkloadName))('name').notNull(),
+    place: textOf(z.string().refine(isPlace))('place')
+      .notNull()
+      .references(() => place.name),
+    idle: integer('idle').notNull(),
+    lifetime: integer('lifetime').notNull(),
+    createdAt: timestamptz('created_at').notNull(),
+    createdBy: text('created_by').notNull(),
+    removedAt: timestamptz('removed_at'),
+    session: text('session'),
+    sshKey: bytea('ssh_key'),
+    clientSpki: bytea('client_spki'),
+    joinedAt: timestamptz('joined_at'),
+    renewedAt: timestamptz('renewed_at'),
+    renewedFrom: text('renewed_from'),
+    ended: text('ended'),
+  },
+  table => [
+    check('workload_idle_check', sql`${table.idle} > 0`),
+    check('workload_lifetime_check', sql`${table.lifetime} > 0`),
+    check(
+      'workload_session',
+      sql`(${table.session} is null) = (${table.sshKey} is null) and (${table.session} is null) = (${table.clientSpki} is null)
+        and (${table.session} is null) = (${table.joinedAt} is null) and (${table.session} is null) = (${table.renewedAt} is null)`,
+    ),
+  ],
+)
+
+export const workloadToken = pgTable(
+  'workload_token',
+  {
+    hash: bytea('hash').primaryKey(),
+    workload: text('workload')
+      .notNull()
+      .references(() => workload.id),
+    createdAt: timestamptz('created_at').notNull(),
+    endsAt: timestamptz('ends_at').notNull(),
+    usedAt: timestamptz('used_at'),
+    madeBy: textOf(z.string().refine(isMaker))('made_by'),
+    again: boolean('again').notNull(),
+  },
+  table => [check('workload_token_hash_check', sql`length(${table.hash}) = 32`)],
+)
