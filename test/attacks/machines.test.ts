@@ -1,11 +1,12 @@
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
-import { ACTIONS, allRoutes, api } from '#shared/api/index.ts'
+import { ACTIONS, allRoutes, api, type Route } from '#shared/api/index.ts'
 import { HOST_STREAM_PATH } from '#shared/api/resources/host-stream.ts'
 import { machineUri } from '#shared/x509/index.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import { type ApiSession, inviteAndEnrol, logIn, page, pageCall } from '#test/support/people/api-person.ts'
+import { addWorkload, joinWorkload } from '#test/support/people/workload.ts'
 import { rawExchange } from '#test/support/raw-http.ts'
 import { pathOf, routeInputs } from '#test/support/route-inputs.ts'
 import {
@@ -175,6 +176,8 @@ describe('the stream of hosts', () => {
 const inputs = () => routeInputs(world, host)
 const NAME = { name: 'web1.keyman.localhost' }
 const ENDS_THE_SESSION = ['session.end', 'revocations.own']
+/** Whose certificate it takes. */
+const isForMachines = ({ caller }: Route) => caller === 'host' || caller === 'workload'
 
 describe('every route, walked', () => {
   describe('at the machines', () => {
@@ -199,7 +202,7 @@ describe('every route, walked', () => {
     it('a person without rights gets nothing that is for administrators or hosts', async () => {
       for (const route of walk.filter(each => !ENDS_THE_SESSION.includes(each.id))) {
         const { status, code } = await ask(world.bob.connection, route)
-        if (ACTIONS[route.action].by === 'role' || route.caller === 'host')
+        if (ACTIONS[route.action].by === 'role' || isForMachines(route))
           expect([route.id, code]).toEqual([route.id, 'denied'])
         else if (route.id !== 'ssh.issueUserCertificate') expect([route.id, status]).not.toEqual([route.id, 403])
       }
@@ -216,10 +219,20 @@ describe('every route, walked', () => {
         else expect([route.id, code]).toEqual([route.id, 'denied'])
       }
     })
+    it('a workload gets what is for workloads, and nothing that is for persons or hosts', async () => {
+      await call(world.alice.connection, api.projects.add, { body: bodyOf(api.projects.add, { name: 'walking' }) })
+      const name = 'walking/walker'
+      const { connection } = await joinWorkload(world.stranger, name, await addWorkload(world.alice, name))
+      for (const route of walk.filter(({ id, caller }) => caller !== 'anyone' && id !== 'workloadSelf.end')) {
+        const { code } = await ask(connection, route)
+        if (route.caller === 'workload') expect([route.id, code]).not.toEqual([route.id, 'denied'])
+        else expect([route.id, code]).toEqual([route.id, 'denied'])
+      }
+    })
     it('an administrator is let in to each of them that is for persons, and to none that is for hosts', async () => {
       for (const route of walk.filter(each => each.caller !== 'anyone' && !ENDS_THE_SESSION.includes(each.id))) {
         const { code, status } = await ask(world.alice.connection, route)
-        if (route.caller === 'host') expect([route.id, code]).toEqual([route.id, 'denied'])
+        if (isForMachines(route)) expect([route.id, code]).toEqual([route.id, 'denied'])
         else if (route.id !== 'ssh.issueUserCertificate')
           expect([route.id, [401, 403, 500].includes(status)]).toEqual([route.id, false])
       }
