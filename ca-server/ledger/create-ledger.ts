@@ -145,8 +145,9 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
     for (const { subject } of share) held.add(subject)
   }
   const assertStanding = (t: Queryable, { actor, kind }: Entry): void => {
-    if (actor.kind !== 'person' && actor.kind !== 'workload') return
-    const subject = actor.kind === 'person' ? `person:${actor.identity}` : `workload:${actor.name}`
+    if (!('identity' in actor)) return
+    // The principal of a workload is what its number goes by.
+    const subject = actor.kind === 'person' ? `person:${actor.identity}` : actor.identity
     if (!taken.get(t)?.has(subject))
       throw new KeymanError('internal', `${kind} in the name of ${actorName(actor)}, whose epoch was not taken`)
   }

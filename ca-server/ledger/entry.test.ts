@@ -8,7 +8,7 @@ const optional = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefine
 const actor: fc.Arbitrary<Actor> = fc.oneof(
   fc.record({ kind: fc.constant('person' as const), identity: text, session: text }),
   fc.record({ kind: fc.constant('host' as const), name: text }),
-  fc.record({ kind: fc.constant('workload' as const), name: text, session: text }),
+  fc.record({ kind: fc.constant('workload' as const), identity: text, session: text }),
   fc.constantFrom<Actor[]>({ kind: 'server' }, { kind: 'operator' }, { kind: 'anonymous' }),
 )
 const { value: details } = fc.letrec<{ value: JsonObject; any: JsonValue }>(tie => ({

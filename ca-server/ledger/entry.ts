@@ -8,8 +8,8 @@ export type Actor =
   /** `consent`: the ID of the touch, or of the mandate, by which it was done. */
   | { kind: 'person'; identity: string; session?: string; consent?: string }
   | { kind: 'host'; name: string }
-  /** `name`: `payments/prod/backup`. */
-  | { kind: 'workload'; name: string; session?: string }
+  /** `identity`: its principal. */
+  | { kind: 'workload'; identity: string; session?: string }
   | { kind: 'server' }
   /** Somebody at the machine's own command line. */
   | { kind: 'operator' }
@@ -61,10 +61,10 @@ export type CertificateFacts = {
 /** Longer records are refused: the log is no place for documents. */
 export const MAX_RECORD_LENGTH = 64 * 1024
 
-/** As the column and the filter have it: an identity, `host:NAME`, `workload:NAME`, or the kind. */
+/** As the column and the filter have it: a person's identity or a workload's principal, `host:NAME`, or the kind. */
 export function actorName(actor: Actor): string {
-  if (actor.kind === 'person') return actor.identity
-  return 'name' in actor ? `${actor.kind}:${actor.name}` : actor.kind
+  if ('identity' in actor) return actor.identity
+  return actor.kind === 'host' ? `host:${actor.name}` : actor.kind
 }
 
 /** Characters of one record's facts; there is as much room left for the rest of it. */
@@ -148,7 +148,7 @@ function encodeActor(actor: Actor): JsonObject {
     case 'host':
       return { kind: 'host', name: actor.name }
     case 'workload':
-      return { kind: 'workload', name: actor.name, session: actor.session }
+      return { identity: actor.identity, kind: 'workload', session: actor.session }
     default:
       return { kind: actor.kind }
   }

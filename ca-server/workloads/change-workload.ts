@@ -20,7 +20,8 @@ export async function changeWorkload(
 ): Promise<WorkloadView> {
   const { ledger, now } = deps
   await ledger.follow()
-  return deps.act(by, { name: 'workload change', changes: [workloadPrincipal(name)] }, async t => {
+  const target = workloadPrincipal(name)
+  return deps.act(by, { name: 'workload change', changes: [target] }, async t => {
     const before = await lockedWorkload(deps, t, name)
     const after: WorkloadRow = { ...before, idle: idle ?? before.idle, lifetime: lifetime ?? before.lifetime }
     if (after.idle === before.idle && after.lifetime === before.lifetime)
@@ -37,7 +38,7 @@ export async function changeWorkload(
     ]
     const said = { idle: after.idle, lifetime: after.lifetime }
     const details = { ...said, before: { idle: before.idle, lifetime: before.lifetime } }
-    await ledger.appendIn(t, [{ ...by, kind: 'workload-changed', target: name, decision: 'allow', details, facts }])
+    await ledger.appendIn(t, [{ ...by, kind: 'workload-changed', target, decision: 'allow', details, facts }])
     await announce(t, name)
     return viewOf({ ...after, session, ended }, now())
   })
@@ -70,7 +71,7 @@ export async function removeWorkload(deps: WorkloadsDeps, name: WorkloadName, by
       {
         ...by,
         kind: 'workload-removed',
-        target: name,
+        target: principal,
         decision: 'allow',
         details: { revoked },
         facts: [...ends, ...goneWorkload({ id, name })],

@@ -1,7 +1,8 @@
 /** Pure: what of this room's rows lets somebody in, as the records say it (`shared/audit/facts.ts`). */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
+import { workloadSessionId } from '#shared/audit/index.ts'
 import { toHex } from '#shared/bytes.ts'
-import type { WorkloadName } from '#shared/names.ts'
+import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 
 const gone = (id: string): Fact => ({ id, is: null })
 
@@ -39,9 +40,9 @@ export const goneWorkload = ({ id, name }: { readonly id: string; readonly name:
   gone(`${NAME}${name}`),
 ]
 
-/** Whose it is stands in the IDs of the two below, so that they are ended whatever the database shows. No name has a space. */
 const SESSION = 'workload-session:'
-export const sessionId = (name: WorkloadName, session: string): string => `${SESSION}${name} ${session}`
+export const sessionId = (name: WorkloadName, session: string): string =>
+  workloadSessionId(workloadPrincipal(name), session)
 export const sessionFact = (
   { id, name }: { readonly id: string; readonly name: WorkloadName },
   session: {
@@ -65,7 +66,9 @@ export const sessionFact = (
 })
 
 const TOKEN = 'workload-token:'
-export const tokenId = (name: WorkloadName, hash: Uint8Array): string => `${TOKEN}${name} ${toHex(hash)}`
+/** Whose it is stands in the ID, as in a session's. */
+export const tokenId = (name: WorkloadName, hash: Uint8Array): string =>
+  `${TOKEN}${workloadPrincipal(name)} ${toHex(hash)}`
 export const tokenFact = (
   name: WorkloadName,
   token: {
@@ -83,7 +86,7 @@ export const tokenFact = (
 })
 
 const idsOf = (facts: Pick<Ledger['facts'], 'ids'>, kind: string, name: WorkloadName): string[] =>
-  [...facts.ids(kind)].filter(id => id.startsWith(`${kind}${name} `))
+  [...facts.ids(kind)].filter(id => id.startsWith(`${kind}${workloadPrincipal(name)} `))
 /** Its sessions that the log knows; with its tokens that nobody has used: to be said to be gone. */
 export const goneSessions = (facts: Pick<Ledger['facts'], 'ids'>, name: WorkloadName): Fact[] =>
   idsOf(facts, SESSION, name).map(gone)
@@ -97,7 +100,7 @@ export const allEnded = (facts: Pick<Ledger['facts'], 'ids'>): Fact[] =>
 /** Which workload a fact is about; `undefined`: it is none of these, or of any. */
 export function concernedBy(id: string): WorkloadNamed {
   if (id.startsWith(workloadId(''))) return 'any'
-  const [, name] = /^workload-session:(\S+) /.exec(id) ?? []
+  const [, name] = /^workload-session:workload:(\S+) /.exec(id) ?? []
   return name
 }
 type WorkloadNamed = 'any' | (string & {}) | undefined

@@ -72,7 +72,7 @@ async function roleOfMaker(
   before?: Role,
 ): Promise<Role | undefined> {
   if (maker === undefined) return undefined
-  const by = { ...at, actor: { kind: 'workload', name } } as const
+  const by = { ...at, actor: { kind: 'workload', identity: workloadPrincipal(name) } } as const
   // Whoever holds the token may come with it again and again.
   failureLimiter.take(name)
   const place = placeOfWorkload(name)
@@ -129,13 +129,21 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
   const ended: Entry[] =
     before.length === 0
       ? []
-      : [{ ...by, kind: 'workload-ended', target: name, reason: 'somebody joined with a new token', facts: before }]
+      : [
+          {
+            ...by,
+            kind: 'workload-ended',
+            target: principal,
+            reason: 'somebody joined with a new token',
+            facts: before,
+          },
+        ]
   const { entries } = await deps.revokeAllIn(t, principal, by)
   const joined: Entry = {
     ...at,
-    actor: { kind: 'workload', name, session: session.id },
+    actor: { kind: 'workload', identity: principal, session: session.id },
     kind: 'workload-joined',
-    target: name,
+    target: principal,
     decision: 'allow',
     details: {
       sshKey: sshFingerprint,

@@ -47,7 +47,7 @@ export async function addWorkload(deps: WorkloadsDeps, input: NewWorkload, by: B
       const facts = [workloadFact(row), workloadNameFact(row), tokenFact(name, token)]
       const details = { idle: row.idle, lifetime: row.lifetime, tokenEndsAt: token.endsAt.toISOString() }
       await deps.ledger.appendIn(t, [
-        { ...by, kind: 'workload-added', target: name, decision: 'allow', details, facts },
+        { ...by, kind: 'workload-added', target: workloadPrincipal(name), decision: 'allow', details, facts },
       ])
       await announce(t, name)
     })
@@ -76,7 +76,7 @@ export async function inviteWorkload(
     const entry: Entry = {
       ...by,
       kind: 'workload-invited',
-      target: name,
+      target: workloadPrincipal(name),
       decision: 'allow',
       details: { tokenEndsAt: token.endsAt.toISOString() },
       facts: [...goneTokens(deps.ledger.facts, name), tokenFact(name, token)],
@@ -98,10 +98,8 @@ function newToken(
   return { secret, hash: hashOf(secret), workload, endsAt, again, maker: makerOf(by) }
 }
 
-function makerOf({ actor }: By): Maker | undefined {
-  const name = actor.kind === 'person' ? actor.identity : actor.kind === 'workload' ? `workload:${actor.name}` : ''
-  return isMaker(name) ? name : undefined
-}
+const makerOf = ({ actor }: By): Maker | undefined =>
+  'identity' in actor && isMaker(actor.identity) ? actor.identity : undefined
 
 const invited = (deps: WorkloadsDeps, row: WorkloadRow, { secret, endsAt }: Token): Invited => ({
   workload: viewOf(row, deps.now()),

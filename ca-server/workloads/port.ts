@@ -55,7 +55,7 @@ export type WorkloadsDeps = {
   readonly roleOf: (
     maker: Subject,
     wants: () => readonly Want[],
-    by: At & { readonly actor: { readonly kind: 'workload'; readonly name: WorkloadName } },
+    by: At & { readonly actor: { readonly kind: 'workload'; readonly identity: WorkloadPrincipal } },
   ) => Promise<Role>
   /** What a workload is given, in words. */
   readonly given: (on: Queryable, who: WorkloadPrincipal) => Promise<Line[]>

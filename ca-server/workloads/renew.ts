@@ -50,7 +50,7 @@ export async function renewWorkload(
       {
         ...by,
         kind: 'workload-renewed',
-        target: caller.name,
+        target: caller.principal,
         decision: 'allow',
         details: { clientKey: fingerprint(publicKeyFromSpki(clientSpki)), challenge: proof },
         facts: [sessionFact(row, renewed, endsOf(row, renewed).endsAt)],
@@ -68,7 +68,7 @@ export async function leaveWorkload(deps: WorkloadsDeps, caller: WorkloadCaller,
   await deps.act(by, how, async t => {
     const { entries } = await deps.revokeAllIn(t, caller.principal, by)
     const facts = await endIn(deps, t, caller.name, 'it ended its session itself')
-    await deps.ledger.appendIn(t, [...entries, { ...by, kind: 'workload-ended', target: caller.name, facts }])
+    await deps.ledger.appendIn(t, [...entries, { ...by, kind: 'workload-ended', target: caller.principal, facts }])
   })
 }
 
@@ -84,7 +84,7 @@ export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): 
     const { entries } = await deps.revokeAllIn(t, principal, by)
     const facts = await endIn(deps, t, name, why)
     const details = { session, clientKey: fingerprint(publicKeyFromSpki(clientSpki)) }
-    const entry = { ...by, kind: 'workload-ended', target: name, reason: why, details, facts } as const
+    const entry = { ...by, kind: 'workload-ended', target: principal, reason: why, details, facts } as const
     await deps.ledger.appendIn(t, [...entries, entry])
     return true
   })

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { digestOf, type JsonValue } from '../canonical-json.ts'
 import { endedId, endOf, isEndedWithAll, passkeyEnd, passkeyOfId, resetLinkId } from './ended.ts'
 import { factSaid } from './record.ts'
+import { workloadSessionId } from './said.ts'
 
 /** `id` as `person:alice@example.com`; `is` what the row says, in what matters, or null where it is gone. */
 export type Fact = {
@@ -152,10 +153,9 @@ export class Facts {
     if (index !== after + BigInt(place)) throw new RangeError(`it was made to be record ${after + BigInt(place)}`)
     if (this.has(failedId(requestId))) throw new RangeError(`it is of ${requestId}, which failed before`)
     const { identity, session, consent } = actor
-    if (identity !== undefined && session !== undefined && this.#hasEnded(`session:${session}`, identity, after))
+    if (identity !== undefined && session !== undefined && this.#hadEnded(session, identity, after))
       throw new RangeError(`it was done in the session ${session}, which had ended`)
-    const mandate = this.#known.get(`mandate:${session}`)
-    if (consent?.startsWith('mandate_') && mandate?.digest === null && mandate.index < after)
+    if (consent?.startsWith('mandate_') && this.#isGoneBefore(`mandate:${session}`, after))
       throw new RangeError(`it was done by ${consent}, which had ended`)
     const end = endOf({ kind, actor, target, sinceEnd })
     if (end && end.at !== (this.saidAt(end.id)?.toString() ?? ''))
@@ -193,12 +193,20 @@ export class Facts {
     return undefined
   }
 
-  /** Whether it had ended when the log was so long. One that is not known is new. */
-  #hasEnded(session: string, person: string, before: bigint): boolean {
-    const known = this.#known.get(session)
+  /** Whether it was said to be gone when the log was so long. */
+  #isGoneBefore(id: string, size: bigint): boolean {
+    const known = this.#known.get(id)
+    return known?.digest === null && known.index < size
+  }
+
+  /** Whether a session, of a person or a workload, had ended when the log was so long. One that is not known is new. */
+  #hadEnded(session: string, whose: string, before: bigint): boolean {
+    if (this.#isGoneBefore(workloadSessionId(whose, session), before)) return true
+    const id = `session:${session}`
+    const known = this.#known.get(id)
     if (known?.digest === null) return known.index < before
-    const ended = this.#known.get(endedId(person))
-    return known !== undefined && ended !== undefined && ended.index < before && isEndedWithAll(this, session, person)
+    const ended = this.#known.get(endedId(whose))
+    return known !== undefined && ended !== undefined && ended.index < before && isEndedWithAll(this, id, whose)
   }
 
   /** Whether the newest record about it says just this. */

@@ -17,3 +17,7 @@ export const touchSaid = (touch: {
   readonly request: Uint8Array
   readonly shown: string
 }): JsonValue => ({ session: touch.session, request: toHex(touch.request), shown: touch.shown })
+
+/** Whose it is stands in the ID itself, by the workload's principal: so it is ended whatever the database shows. No name has a space. */
+export const workloadSessionId = (principal: string, session: string): string =>
+  `workload-session:${principal} ${session}`

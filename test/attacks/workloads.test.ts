@@ -166,7 +166,7 @@ describe('a session', () => {
     expect(Number(certificate.validBefore - certificate.validAfter)).toBe(3660)
     const issued = (await records('ssh-user-certificate')).at(-1)
     expect(issued).toMatchObject({
-      actor: { kind: 'workload', name, session },
+      actor: { kind: 'workload', identity: `workload:${name}`, session },
       certificate: { person: `workload:${name}`, serial: ssh?.serial },
     })
   })
@@ -183,7 +183,10 @@ describe('a session', () => {
     expect(await who(second.connection)).toBe('not-signed-in')
     expect(await outcome(renewWorkload(second))).toBe('not-signed-in')
     const ended = (await records('workload-ended')).at(-1)
-    expect(ended).toMatchObject({ target: name, reason: expect.stringContaining('a key of it that had been replaced') })
+    expect(ended).toMatchObject({
+      target: `workload:${name}`,
+      reason: expect.stringContaining('a key of it that had been replaced'),
+    })
     const revoked = (await records('revoked')).at(-1)
     expect(revoked).toMatchObject({
       target: `workload ${name}`,
@@ -316,7 +319,10 @@ describe('a workload', () => {
     expect(await addIn('by-workload', 'payments/prod')).toBe('done')
     expect(await addIn('elsewhere', 'payments/dev')).toBe('denied')
     const added = (await records('host-added')).at(-1)
-    expect(added).toMatchObject({ actor: { kind: 'workload', name }, target: 'by-workload.keyman.localhost' })
+    expect(added).toMatchObject({
+      actor: { kind: 'workload', identity: `workload:${name}` },
+      target: 'by-workload.keyman.localhost',
+    })
     const { hosts } = await call(connection, api.hosts.list)
     expect(hosts.map(host => host.in)).not.toContain('payments/dev')
     await call(world.alice.connection, api.grants.remove, { params: { id }, query: { wait: 0 } })

@@ -167,10 +167,11 @@ export const keyIdOf = (caller: SessionCaller): KeyId => {
 }
 
 const nameOf = (caller: SessionCaller): UserPrincipal => (caller.kind === 'person' ? caller.identity : caller.principal)
-export const actorOf = (caller: SessionCaller): Actor =>
-  caller.kind === 'person'
-    ? { kind: 'person', identity: caller.identity, session: caller.session }
-    : { kind: 'workload', name: caller.name, session: caller.session }
+export const actorOf = (caller: SessionCaller): Actor => ({
+  kind: caller.kind,
+  identity: nameOf(caller),
+  session: caller.session,
+})
 /** As a certificate's record names whose it is. */
 export const holderOf = (caller: SessionCaller) => ({ person: nameOf(caller), session: caller.session })
 /** When its session ends, unless that is renewed. */

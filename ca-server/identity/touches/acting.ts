@@ -177,6 +177,6 @@ export const byWorkload = (
 ): WorkloadBy => ({
   requestId: at.requestId,
   ...(at.from === undefined ? {} : { from: at.from }),
-  actor: { kind: 'workload', name: caller.name, session: caller.session },
+  actor: { kind: 'workload', identity: caller.principal, session: caller.session },
   standing: { caller, role },
 })

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { RECORD_KINDS, STATE_KINDS } from '../../audit/index.ts'
-import { decimal, hostName, int8, personIdentity, time } from '../fields.ts'
+import { decimal, hostName, int8, subject, time } from '../fields.ts'
 import { route } from '../route.ts'
 
 const machines = ['machines'] as const
@@ -37,7 +37,7 @@ export const auditTrail = {
       since: time.optional(),
       until: time.optional(),
       /** What the record names: who did it, on whom it was done, or otherwise. */
-      person: personIdentity.optional(),
+      person: subject.optional(),
       host: hostName.optional(),
     }),
     answer: z.object({ records: z.array(auditRecord) }),

@@ -75,7 +75,7 @@ export async function openStandingWorld(env: Readonly<Record<string, string>> = 
     const takes = prepared?.takes() ?? []
     // As it was decided when the caller came, however long ago.
     const { kind } = caller
-    const actor = kind === 'person' ? { kind, identity: caller.identity } : { kind, name: caller.name }
+    const actor = kind === 'person' ? { kind, identity: caller.identity } : { kind, identity: caller.principal }
     const by = { actor, ...at() }
     const role: Role = {
       epochs: caller.epochs,
