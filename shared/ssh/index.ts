@@ -37,6 +37,7 @@ export {
   type SshPublicKey,
   toKeyObject,
 } from './public-key.ts'
+export { decodeSessionKey } from './session-key.ts'
 export { encodeSignature, verifySignature } from './signature.ts'
 export {
   armorSshsig,

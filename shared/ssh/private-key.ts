@@ -74,6 +74,27 @@ export function encodePrivateKeyFile(
 
 /** Throws `invalid-input`, never with any of the key in its message. */
 export function decodeOpensshPrivateKey(pem: string, field = 'privateKey'): Ed25519Private {
+  const { type, inner, outer } = openPrivateKeyFile(pem, field)
+  if (type !== 'ssh-ed25519') inner.fail('it is not an Ed25519 key; use it through ssh-keygen')
+  const point = inner.string()
+  const both = inner.string()
+  const comment = endOf(inner)
+  const seed = both.subarray(0, 32)
+  if (both.length !== 64 || point.length !== 32) inner.fail('its parts have the wrong size')
+  const publicKey = publicKeyOf(seed)
+  if (
+    !equalBytes(publicKey.point, point) ||
+    !equalBytes(both.subarray(32), point) ||
+    !equalBytes(publicKey.blob, outer)
+  )
+    inner.fail(NOT_TOGETHER)
+  return { seed, publicKey, comment }
+}
+
+export const NOT_TOGETHER = 'its public and private parts do not belong together'
+
+/** The private part of a file, read up to the key's type, and the public key's blob before it. Throws as `decodeOpensshPrivateKey`. */
+export function openPrivateKeyFile(pem: string, field: string): { type: string; inner: SshReader; outer: Uint8Array } {
   const text = pem.trim().replaceAll('\r\n', '\n')
   if (text.length > 20_000 || !text.startsWith(`${BEGIN}\n`) || !text.endsWith(`\n${END}`))
     throw invalid(field, `it is not a key that begins with ${BEGIN}`)
@@ -93,20 +114,13 @@ export function decodeOpensshPrivateKey(pem: string, field = 'privateKey'): Ed25
   const inner = new SshReader(reader.string(), field)
   reader.end()
   if (!equalBytes(inner.bytes(4), inner.bytes(4))) inner.fail('its check numbers differ')
-  if (inner.text() !== 'ssh-ed25519') inner.fail('it is not an Ed25519 key; use it through ssh-keygen')
-  const point = inner.string()
-  const both = inner.string()
+  return { type: inner.text(), inner, outer }
+}
+
+/** The comment, behind which is nothing but padding. */
+export function endOf(inner: SshReader): string {
   const comment = inner.text()
   for (let expected = 1; inner.remaining > 0; expected++)
     if (inner.byte() !== expected || expected >= BLOCK) inner.fail('its padding is wrong')
-  const seed = both.subarray(0, 32)
-  if (both.length !== 64 || point.length !== 32) inner.fail('its parts have the wrong size')
-  const publicKey = publicKeyOf(seed)
-  if (
-    !equalBytes(publicKey.point, point) ||
-    !equalBytes(both.subarray(32), point) ||
-    !equalBytes(publicKey.blob, outer)
-  )
-    inner.fail('its public and private parts do not belong together')
-  return { seed, publicKey, comment }
+  return comment
 }
