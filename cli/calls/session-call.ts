@@ -1,18 +1,21 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { api, type Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Context, requireSession } from '../context/context.ts'
+import { type Context, isWorkload, requireSession } from '../context/context.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { type CallInput, type Connection, call, lasts } from '../server/client.ts'
 import { pageOf } from '../server/page.ts'
+import { readyToAsk } from '../session/renew.ts'
+import { over } from '../session/renew-workload.ts'
 import { hasScreen, openBrowser } from '../terminal/browser.ts'
 import { shortClientKeyOf } from '../terminal/shown-keys.ts'
 import { isWatched, remark, shown } from '../terminal/terminal.ts'
 import { sessionConnection } from '../trust/checkpoint.ts'
 
 /**
- * A call in the name of the signed-in person. Where the server wants a touch of the passkey for it, the page is opened, its
- * confirmation awaited, and the same call made once more with it. Where nobody is there to touch it, the refusal is the answer.
+ * A call in the name of the signed-in person, or of the workload whose session is here. Where the server wants a touch of the passkey for it, the page is opened, its
+ * confirmation awaited, and the same call made once more with it. Where nobody is there to touch it, the refusal is the answer. No
+ * touch is asked of a workload.
  */
 export async function callAsPerson<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
@@ -20,8 +23,12 @@ export async function callAsPerson<Query, Body, Answer>(
   held?: Context,
 ): Promise<Answer> {
   const places = folders()
-  const { context } = requireSession(places, new Date(), held)
-  return call(connectionOf(places, context), route, input)
+  const { context, session } = requireSession(places, new Date(), held)
+  if (!isWorkload(session)) return call(connectionOf(places, context), route, input)
+  await readyToAsk(places, context)
+  return call(sessionConnection(places, context), route, input).catch((error: unknown) => {
+    throw over(error, session)
+  })
 }
 
 let last: { readonly by: string; readonly connection: Connection } | undefined

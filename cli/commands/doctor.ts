@@ -4,11 +4,23 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
-import { type Context, currentContext, damagedContexts, live, readSession, sessionFiles } from '../context/context.ts'
+import {
+  type Context,
+  currentContext,
+  damagedContexts,
+  isWorkload,
+  live,
+  nextAfter,
+  principalOf,
+  readSession,
+  type Session,
+  sessionFiles,
+} from '../context/context.ts'
 import { onFile } from '../context/file-errors.ts'
 import { checkWritable } from '../context/files.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { call, probe } from '../server/client.ts'
+import { readyToAsk } from '../session/renew.ts'
 import { keyProblem } from '../session/session-key.ts'
 import { chooseAgent } from '../ssh/agent.ts'
 import { ownFolders, sshFiles } from '../ssh/files.ts'
@@ -42,10 +54,14 @@ Exit code 0: all well; 9: something was found.`,
           ? { ok: true, says }
           : { ok: false, says: `${says}; ${others.join(', ')}: ${DAMAGED}` }
       })),
-      ...(await Promise.all(ownFolders(places).map(folder => looked(folder, () => folderOf(folder))))).flat(),
+      ...(
+        await Promise.all(
+          ownFolders(places, context?.organisation).map(folder => looked(folder, () => folderOf(folder))),
+        )
+      ).flat(),
       ...(await looked('ssh', ssh)),
       ...(await looked(sshFiles(places).userConfig, () => sshLine(places))),
-      ...(await looked('ssh-agent', agent)),
+      ...(await looked('ssh-agent', () => agent(places, context))),
       ...(await looked('session', () => session(places, context))),
       ...(context ? await server(context) : []),
       ...(context ? localRemarks(places, context).map(ofTheServer) : []),
@@ -103,7 +119,9 @@ function sshLine(places: Folders): Looked {
       }
 }
 
-function agent(): Looked {
+function agent(places: Folders, context: Context | undefined): Looked {
+  const held = context && readSession(places, context.organisation)
+  if (held && isWorkload(held)) return { ok: true, says: "none is used: a workload's keys lie in files" }
   const socket = chooseAgent()
   if (socket) return { ok: true, says: socket }
   return { ok: true, note: true, says: 'no local one that keys are put into; the key goes into a file of mode 0600' }
@@ -116,23 +134,33 @@ async function session(places: Folders, context: Context | undefined): Promise<L
   if (!context || !alive)
     return {
       ok: false,
-      says: `${held?.endedByServer ? 'the server has ended it' : 'not signed in'}; run keyman login`,
+      says: `${held?.endedByServer ? 'the server has ended it' : 'not signed in'}; ${nextAfter(held)}`,
     }
-  const answer = await call(sessionConnection(places, context), api.session.show).catch((error: unknown) => error)
+  const answer = await shownBy(places, context, alive).catch((error: unknown) => error)
   if (answer instanceof KeymanError && answer.code === 'not-signed-in')
-    return { ok: false, says: `the server does not take it any more: ${answer.message}; run keyman login` }
+    return { ok: false, says: `the server does not take it any more: ${answer.message}; ${nextAfter(alive)}` }
   const { certificate } = sessionFiles(places, context.organisation)
   if (!existsSync(certificate))
-    return { ok: false, says: `no certificate: ${alive.denial ?? 'it is missing; run keyman login'}` }
+    return {
+      ok: false,
+      says: `no certificate: ${alive.denial ?? `it is missing; ${isWorkload(alive) ? 'run keyman ssh renew' : 'run keyman login'}`}`,
+    }
   const problem = await keyProblem(places, context.organisation, alive)
   if (problem !== undefined) return { ok: false, says: `${problem.says}; ${problem.next}` }
   return answer instanceof Error
     ? {
         ok: true,
         note: true,
-        says: `${alive.person}, ${certificate}; the server could not be asked whether it still stands`,
+        says: `${principalOf(alive)}, ${certificate}; the server could not be asked whether it still stands`,
       }
-    : { ok: true, says: `${alive.person}, ${certificate}` }
+    : { ok: true, says: `${principalOf(alive)}, ${certificate}` }
+}
+
+/** What the server says of the session. */
+async function shownBy(places: Folders, context: Context, session: Session): Promise<unknown> {
+  if (!isWorkload(session)) return call(sessionConnection(places, context), api.session.show)
+  await readyToAsk(places, context)
+  return call(sessionConnection(places, context), api.workloadSelf.show)
 }
 
 /** A server that was just tried out keeps its root key beside it. */

@@ -6,7 +6,18 @@ import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import type { LoginKeyType } from '#shared/login-key-types.ts'
 import { pinContext } from '../context/change-context.ts'
-import { type Context, currentContext, readableContexts, readContext, type Session } from '../context/context.ts'
+import {
+  type Context,
+  currentContext,
+  isWorkload,
+  live,
+  type PersonSession,
+  principalOf,
+  readableContexts,
+  readableSession,
+  readContext,
+  removeSession,
+} from '../context/context.ts'
 import { checkWritable } from '../context/files.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { call } from '../server/client.ts'
@@ -76,6 +87,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
       throw new KeymanError('not-signed-in', 'nobody is here to touch a passkey', {
         hint: 'run keyman login in a terminal, or add --device',
       })
+    makeWay(places, found.pin.organisation)
     const hostSuffixes = await agreeToNames(places, found, values.yes === true)
     checkSshPaths(places, { ...found.pin, hostSuffixes, hosts: [] })
     const kept = askedType === undefined ? {} : { keyType: askedType }
@@ -113,8 +125,19 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
 
 export const commands: Record<string, Command> = { '': login }
 
+/** Throws `conflict` where a workload's session is live here: its jobs would go on as somebody else. One that is over is removed. */
+function makeWay(places: Folders, organisation: string): void {
+  const held = readableSession(places, organisation)
+  if (!held || !isWorkload(held)) return
+  if (live(held, new Date()))
+    throw new KeymanError('conflict', `this home has the session of ${principalOf(held)} at ${organisation}`, {
+      hint: 'run keyman logout first, which ends it, or sign in as another Unix user',
+    })
+  removeSession(places, organisation)
+}
+
 /** What was asked for by `--for` and not given is said; a minute is the network's. */
-function sayWhereCut(asked: number, { startedAt, endsAt }: Session): void {
+function sayWhereCut(asked: number, { startedAt, endsAt }: PersonSession): void {
   const given = Math.round((Date.parse(endsAt) - Date.parse(startedAt)) / 1000)
   if (given < asked - 60) remark(`You asked for ${formatDuration(asked)}; the server allows ${span(given)} at most.`)
 }

@@ -5,11 +5,21 @@ import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { told } from '#shared/told.ts'
-import { type Context, currentContext, damagedContexts, readableContexts, readSession } from '../context/context.ts'
+import {
+  type Context,
+  currentContext,
+  damagedContexts,
+  isWorkload,
+  principalOf,
+  readableContexts,
+  readSession,
+  type Session,
+} from '../context/context.ts'
 import { remove } from '../context/files.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { call } from '../server/client.ts'
 import { forgetSession } from '../session/forget-session.ts'
+import { readyToAsk } from '../session/renew.ts'
 import { sshFiles } from '../ssh/files.ts'
 import { changeInclude } from '../ssh/include.ts'
 import { type Command, command, take } from '../terminal/command.ts'
@@ -23,7 +33,8 @@ usage: keyman logout [--all] [--json]
   --all    of every organisation, and remove the pinned roots, the remembered checkpoints and
            the line in ~/.ssh/config too; a local server's data stays
 
-The pin and the ssh line stay otherwise: without the pin the next login would trust blindly.
+The pin and the ssh line stay otherwise: without the pin the next login would trust blindly. A workload's
+session ends the same way; it comes back with a new token: keyman workload token NAME
 Exit code 9: an ssh-agent still holds a key, or a server could not be told for a damaged file.
 More: docs/login.md`,
   options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
@@ -73,7 +84,7 @@ function removeEmpty(folder: string): void {
 async function end(places: Folders, context: Context): Promise<string[] | undefined> {
   const session = readSession(places, context.organisation)
   if (!session) return undefined
-  const untold = await call(sessionConnection(places, context), api.session.end).then(
+  const untold = await tell(places, context, session).then(
     () => undefined,
     (error: unknown) => {
       // It has ended there already: revoked, or its passkey was removed.
@@ -82,10 +93,17 @@ async function end(places: Folders, context: Context): Promise<string[] | undefi
     },
   )
   const stuck = await forgetSession(places, context)
+  const whose = isWorkload(session) ? `Ended the session of ${shown(principalOf(session))} at` : 'Signed out of'
   remark(
     untold === undefined
-      ? `Signed out of ${context.organisation}.`
-      : `Signed out of ${context.organisation} here, but its server does not know (${shown(untold)}).`,
+      ? `${whose} ${context.organisation}.`
+      : `${whose} ${context.organisation} here, but its server does not know (${shown(untold)}).`,
   )
   return stuck
+}
+
+async function tell(places: Folders, context: Context, session: Session): Promise<void> {
+  if (!isWorkload(session)) return call(sessionConnection(places, context), api.session.end)
+  await readyToAsk(places, context)
+  return call(sessionConnection(places, context), api.workloadSelf.end)
 }

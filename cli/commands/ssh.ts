@@ -69,7 +69,8 @@ const check = command({
   help: `keyman ssh check: what ssh runs when little or nothing is left of the certificate
 usage: keyman ssh check
 
-Renews within the session, or begins a login where there is a person to ask. Exit 0: the certificate is good.`,
+Renews within the session, or begins a login where there is a person to ask; never for a workload.
+Exit 0: the certificate is good.`,
   options: {},
   async run(_, positionals) {
     take(positionals, [])
@@ -79,14 +80,15 @@ Renews within the session, or begins a login where there is a person to ask. Exi
 })
 
 const renew = command({
-  help: `keyman ssh renew: get a new certificate within the session, for the same keys
+  help: `keyman ssh renew: get a new certificate within the session
 usage: keyman ssh renew [--if-due | --new-host] [--json]
 
   --if-due   do nothing while enough time is left
   --new-host  what ssh runs for a name that it does not know: not again within a few seconds
   --json     what then holds, as keyman status --json says it
 
-It happens by itself: ssh starts it when a third of the certificate's life is left.`,
+It happens by itself: ssh starts it when a third of the certificate's life is left. The keys stay the same;
+a workload gets a new client key each time.`,
   options: { 'if-due': { type: 'boolean' }, 'new-host': { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
     take(positionals, [])

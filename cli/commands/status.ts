@@ -4,13 +4,16 @@ import { EXIT } from '#shared/exit-codes.ts'
 import {
   type Context,
   currentContext,
+  isWorkload,
   listContexts,
   live,
+  principalOf,
   readSession,
   type Session,
   sessionFiles,
 } from '../context/context.ts'
-import { type Folders, folders } from '../context/folders.ts'
+import { type Folders, folders, workloadsFolder } from '../context/folders.ts'
+import { overLines, sessionLines } from '../session/in-words.ts'
 import { keyProblem } from '../session/session-key.ts'
 import { signedInJson } from '../session/signed-in-json.ts'
 import { sshFiles } from '../ssh/files.ts'
@@ -66,18 +69,13 @@ More: docs/login.md`,
       return alive ? EXIT.done : EXIT.notSignedIn
     }
     if (!context || !alive) {
-      remark(
-        session?.endedByServer
-          ? 'The server has ended your session: it was revoked, or logged out elsewhere.'
-          : session
-            ? `Your session ended (${until(new Date(session.endsAt), now, session.zone)}).`
-            : 'You are not signed in.',
-      )
-      remark('Next: keyman login')
+      for (const line of session ? overLines(session, now) : ['You are not signed in.', 'Next: keyman login'])
+        remark(line)
       return EXIT.notSignedIn
     }
-    print(`${bold(shown(alive.person))} at ${context.organisation}${alive.owner ? ', owner' : ''}`)
-    print(`  session      ends ${until(new Date(alive.endsAt), now, alive.zone)}`)
+    const isOwner = !isWorkload(alive) && alive.owner
+    print(`${bold(shown(principalOf(alive)))} at ${context.organisation}${isOwner ? ', owner' : ''}`)
+    for (const line of sessionLines(alive, now)) print(line)
     if (alive.ssh) {
       print(
         `  certificate  ends ${until(new Date(alive.ssh.endsAt), now, alive.zone)}${alive.ssh.limitedBy ? `  (${shown(alive.ssh.limitedBy)})` : ''}`,
@@ -131,8 +129,8 @@ function ownFiles(places: Folders): string[] {
       ssh.hosts(name),
       ssh.knownHosts(name),
       `${places.config}/contexts/${name}.json`,
-      ...['login.lock', 'sign-in.lock', 'write.lock', 'context.lock', 'refused', 'page', 'new-host'].map(
-        end => `${places.runtime}/${name}.${end}`,
+      ...['login.lock', 'sign-in.lock', 'write.lock', 'context.lock', 'refused', 'page', 'new-host'].flatMap(end =>
+        [places.runtime, workloadsFolder(places)].map(home => `${home}/${name}.${end}`),
       ),
     ]
   })

@@ -7,7 +7,7 @@ import { optionsText, scopeText } from '#shared/grant-text.ts'
 import { parsePersonIdentity, parsePlace, printable } from '#shared/names.ts'
 import { hostArgument } from '../calls/host-argument.ts'
 import { callAsPerson } from '../calls/session-call.ts'
-import { contextOfHost, requireSession } from '../context/context.ts'
+import { type Context, contextOfHost, isWorkload, principalOf, requireSession } from '../context/context.ts'
 import { folders } from '../context/folders.ts'
 import { type Command, command, take, usage } from '../terminal/command.ts'
 import { print, printJson, remark, shown } from '../terminal/terminal.ts'
@@ -43,7 +43,9 @@ Exit code 0: there is a way in; 4: there is none.`,
       host,
       ...(values.person === undefined ? {} : { person: parsePersonIdentity(values.person, '--person') }),
     }
-    const answer = await callAsPerson(api.access.why, { query }, contextOfHost(folders(), host)).catch(withHint)
+    const context = contextOfHost(folders(), host)
+    refuseWorkload(context)
+    const answer = await callAsPerson(api.access.why, { query }, context).catch(withHint)
     if (values.json) printJson(answer)
     else {
       for (const way of answer.allowed) {
@@ -76,6 +78,7 @@ type Asked = {
 async function whyDo(asked: Asked, positionals: readonly string[]): Promise<number> {
   take(positionals, [])
   const { action } = asked
+  refuseWorkload()
   if (!isActionName(action)) throw usage(`--action: there is no action ${printable(action)}`, 'see keyman role list')
   const query = {
     action,
@@ -90,6 +93,16 @@ async function whyDo(asked: Asked, positionals: readonly string[]): Promise<numb
   return answer.allowed ? EXIT.done : EXIT.denied
 }
 
+/** Throws `denied` before the server does, which records each refusal: it answers persons alone. */
+function refuseWorkload(context?: Context): void {
+  const { session } = requireSession(folders(), new Date(), context)
+  if (!isWorkload(session)) return
+  const who = principalOf(session)
+  throw new KeymanError('denied', `why is answered to persons alone, and this is ${who}`, {
+    hint: `keyman status says which hosts it gets in to; for what is missing a person looks at keyman grant list`,
+  })
+}
+
 /** What keeps somebody out who is allowed in: the host, or this machine, which has not heard of it. */
 function whatIsMissing(answer: Answer, other: string | undefined): string[] {
   const { host, hostState, lastSeenAt } = answer
@@ -101,7 +114,7 @@ function whatIsMissing(answer: Answer, other: string | undefined): string[] {
     connected: [],
   }
   const { context, session } = requireSession(folders(), new Date(), contextOfHost(folders(), host))
-  const isOwn = other === undefined || other === session.person
+  const isOwn = other === undefined || other === principalOf(session)
   const isKnown = context.hosts.some(known => known.name === host)
   const unheard = isOwn && answer.allowed.length > 0 && !isKnown
   return [

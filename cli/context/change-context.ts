@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint } from '#shared/merkle/index.ts'
 import { type Context, makeCurrent, readContext, writeContext } from './context.ts'
-import type { Folders } from './folders.ts'
+import { type Folders, sessionHome } from './folders.ts'
 import { takeTurn } from './turn.ts'
 
 /** A change is a few milliseconds of one process. */
@@ -36,7 +36,7 @@ export async function pinContext(folders: Folders, context: Omit<Context, 'hosts
 
 /** The lock of `changeContext`. */
 export const contextTurn = (folders: Folders, organisation: string): string =>
-  join(folders.runtime, `${organisation}.context.lock`)
+  join(sessionHome(folders, organisation), `${organisation}.context.lock`)
 
 async function inTurn(folders: Folders, organisation: string, change: (held: Context | undefined) => Context) {
   const kept = await takeTurn(contextTurn(folders, organisation), PATIENCE_MS, async () => {

@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { KeymanError } from '#shared/errors.ts'
 import { isLoginKeyType, type LoginKeyType } from '#shared/login-key-types.ts'
 import type { Zone } from '../terminal/times.ts'
+import { readClientCertificate } from './client-files.ts'
 import { onFile } from './file-errors.ts'
 import { readIfThere, remove, writeFile } from './files.ts'
-import type { Folders } from './folders.ts'
+import { type Folders, sessionHome } from './folders.ts'
 
 /** What is pinned of an organisation: all of it follows from the newest bundle that its root vouched for. */
 export type Pin = {
@@ -48,13 +49,25 @@ export type Host = {
 }
 
 /** What lives as long as the session: who, until when, and where the key is. Read by `keyman status`, which loads nothing else. */
-export type Session = {
-  readonly person: string
+export type Session = PersonSession | WorkloadSession
+
+export type PersonSession = { readonly person: string; readonly owner: boolean; readonly passkeys: number } & Lasting &
+  KeyPlace
+
+/** Of a machine identity. Its keys lie in files, never in an agent: nobody is there who has one. */
+export type WorkloadSession = {
+  /** Its name, without the prefix of its principal. */
+  readonly workload: string
+  /** Since when the client certificate is good: it is renewed at half of its life, and without that the session ends with it. */
+  readonly clientStartsAt: string
+  readonly keyIn: 'file'
+} & Lasting
+
+export type Lasting = {
   readonly session: string
-  readonly owner: boolean
   readonly startedAt: string
+  /** When it ends in any case. */
   readonly endsAt: string
-  readonly passkeys: number
   readonly ssh?: {
     readonly keyId: string
     readonly serial: string
@@ -67,9 +80,21 @@ export type Session = {
   readonly clientEndsAt: string
   /** Since when it is known that the server has ended it: revoked, or logged out elsewhere. */
   readonly endedByServer?: string
-  /** Where the person was at login, for `until`. */
+  /** Where this machine was at login, for `until`. */
   readonly zone?: Zone
-} & KeyPlace
+}
+
+export const isWorkload = (session: Session): session is WorkloadSession => 'workload' in session
+
+/** Whose session it is, as its certificates and grants name it. */
+export const principalOf = (session: Session): string =>
+  isWorkload(session) ? `workload:${session.workload}` : session.person
+
+/** What to do once it is over. */
+export const nextAfter = (session: Session | undefined): string =>
+  session && isWorkload(session)
+    ? `ask for a new token (keyman workload token ${session.workload}), then run keyman workload join`
+    : 'run keyman login'
 
 /** Where the SSH key is. `certificateUntil`: how long clients that ask the agent alone are served by what lies there. */
 export type KeyPlace =
@@ -78,7 +103,7 @@ export type KeyPlace =
 
 /** Every file of one context's session. The certificate always lies beside the key's public half (see `docs/login.md`). */
 export function sessionFiles(folders: Folders, organisation: string) {
-  const folder = join(folders.runtime, organisation)
+  const folder = join(sessionHome(folders, organisation), organisation)
   const key = join(folder, 'id_ed25519')
   return {
     folder,
@@ -89,6 +114,10 @@ export function sessionFiles(folders: Folders, organisation: string) {
     certificate: `${key}-cert.pub`,
     clientKey: join(folder, 'client-key.pem'),
     clientCertificate: join(folder, 'client-certificate.pem'),
+    /** A workload's own (`client-files.ts`): client key and certificate in one file, the next key, and by whom the server is believed. */
+    client: join(folder, 'client.pem'),
+    nextClientKey: join(folder, 'next-client-key.pem'),
+    machinesRoot: join(folder, 'machines-root.pem'),
     /** Two lines: when to renew, and when the certificate ends; Unix seconds. The check script reads it without starting Node. */
     validUntil: join(folder, 'valid-until'),
   }
@@ -182,7 +211,10 @@ const isContext = (value: unknown, organisation: string): boolean =>
   (value.keyType === undefined || (typeof value.keyType === 'string' && isLoginKeyType(value.keyType)))
 const isSession = (value: unknown): value is Session =>
   isObject(value) &&
-  haveTexts(value, 'person', 'session', 'startedAt', 'endsAt', 'clientEndsAt') &&
+  haveTexts(value, 'session', 'startedAt', 'endsAt', 'clientEndsAt') &&
+  (haveTexts(value, 'person')
+    ? value.workload === undefined
+    : haveTexts(value, 'workload', 'clientStartsAt') && value.keyIn === 'file') &&
   (value.ssh === undefined || (isObject(value.ssh) && haveTexts(value.ssh, 'startsAt', 'endsAt')))
 
 /** Puts a context there whole, whatever stood there. Only `change-context.ts` may: it looks at what stands there first. */
@@ -202,7 +234,14 @@ export function writeSession(folders: Folders, organisation: string, session: Se
 
 /** Whether a renewal would bring something: see `validUntil`. */
 export function renewalDue(session: Session | undefined, now: Date): boolean {
-  return session !== undefined && now.getTime() / 1000 >= renewalAt(session)
+  return session !== undefined && (now.getTime() / 1000 >= renewalAt(session) || clientRenewalDue(session, now))
+}
+
+/** Whether half of a workload's client certificate is over. A person's lasts as long as the session. */
+export function clientRenewalDue(session: Session, now: Date): boolean {
+  if (!isWorkload(session) || session.endedByServer !== undefined) return false
+  const [starts, ends] = [Date.parse(session.clientStartsAt), Date.parse(session.clientEndsAt)]
+  return ends < Date.parse(session.endsAt) && now.getTime() >= (starts + ends) / 2
 }
 
 const validUntil = (session: Session): string =>
@@ -222,18 +261,24 @@ function renewalAt({ ssh, endsAt, endedByServer }: Session): number {
   return last ? ends : Math.floor(ends - Math.min((ends - starts) / 3, 4 * 3600))
 }
 
+/** When a session ends unless it is renewed: a workload's with its client certificate, without which it can ask for nothing. */
+export const endOf = (session: Session): string =>
+  isWorkload(session) && Date.parse(session.clientEndsAt) < Date.parse(session.endsAt)
+    ? session.clientEndsAt
+    : session.endsAt
+
 /** The session, while it has not ended as far as this machine knows. */
-export const live = (session: Session | undefined, now: Date): Session | undefined =>
-  session?.endedByServer === undefined && Date.parse(session?.endsAt ?? '') > now.getTime() ? session : undefined
+export const live = <S extends Session>(session: S | undefined, now: Date): S | undefined =>
+  session && session.endedByServer === undefined && Date.parse(endOf(session)) > now.getTime() ? session : undefined
 
 /**
  * Keeps that the server does not take the session of this client certificate any more: all its certificates are revoked then,
  * and of no use. One that a login or a renewal has put in its place meanwhile is left alone.
  */
 export function noteEnded(folders: Folders, organisation: string, clientCertificate: string, now: Date): void {
-  const files = sessionFiles(folders, organisation)
   const held = readSession(folders, organisation)
-  if (held && held.endedByServer === undefined && readIfThere(files.clientCertificate) === clientCertificate)
+  const certificate = readClientCertificate(sessionFiles(folders, organisation))
+  if (held && held.endedByServer === undefined && certificate === clientCertificate)
     writeSession(folders, organisation, { ...held, endedByServer: now.toISOString() })
 }
 
@@ -251,6 +296,7 @@ export function requireSession(
   if (!context || !session)
     throw new KeymanError('not-signed-in', 'you are not signed in', { hint: 'run keyman login' })
   if (live(session, now)) return { context, session }
-  const why = session.endedByServer ? 'the server has ended your session' : `your session ended at ${session.endsAt}`
-  throw new KeymanError('not-signed-in', why, { hint: 'run keyman login' })
+  const whose = isWorkload(session) ? `the session of ${principalOf(session)}` : 'your session'
+  const why = session.endedByServer ? `the server has ended ${whose}` : `${whose} ended at ${endOf(session)}`
+  throw new KeymanError('not-signed-in', why, { hint: nextAfter(session) })
 }

@@ -40,6 +40,19 @@ export function writeFile(path: string, content: string | Uint8Array, mode: numb
   })
 }
 
+/** The same, and on the disk before it returns, the name too: what is written is used at once elsewhere, and must be there after a crash. */
+export function writeDurably(path: string, content: string, mode: number): void {
+  writeFile(path, content, mode)
+  onFile(path, 'written', () => {
+    const folder = openSync(dirname(path), 'r')
+    try {
+      fsyncSync(folder)
+    } finally {
+      closeSync(folder)
+    }
+  })
+}
+
 /** Throws where nothing can be written into a folder, which need not be there yet. Nothing is made. */
 export function checkWritable(folder: string): void {
   onFile(folder, 'written', () => {

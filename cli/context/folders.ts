@@ -6,7 +6,8 @@ import { onFile } from './file-errors.ts'
 
 /**
  * Where the CLI keeps what. Configuration (pins, contexts, remembered checkpoints): XDG_CONFIG_HOME. What lives only as
- * long as a session (keys, certificates): the runtime folder, gone at reboot. All folders are 0700, made so at once.
+ * long as a person's session (keys, certificates): the runtime folder, gone at reboot. What lives as long as a workload's, and
+ * its turns: the state folder, since that session outlives reboots and cron knows of no runtime folder. All folders are 0700, made so at once.
  */
 export type Folders = { config: string; state: string; runtime: string; serverState: string }
 
@@ -45,6 +46,18 @@ function runtimeFolder(env: NodeJS.ProcessEnv, state: string): string {
     }
   }
   return join(state, 'run')
+}
+
+/** Where workloads' sessions lie, a folder an organisation. */
+export const workloadsFolder = (folders: Folders): string => join(folders.state, 'workloads')
+
+/**
+ * Below which an organisation's session lies here, and beside it whatever processes have to agree on. It is a workload's from the
+ * moment on that its folder is there until it is removed.
+ */
+export function sessionHome(folders: Folders, organisation: string): string {
+  const workloads = workloadsFolder(folders)
+  return existsSync(join(workloads, organisation)) ? workloads : folders.runtime
 }
 
 /** XDG: a relative path is to be ignored. */

@@ -10,12 +10,15 @@ export type Connection = {
   readonly url: string
   /** PEM. `undefined` only while the bundle itself is fetched: it is checked against the pinned root, not by the connection. */
   readonly root: string | undefined
-  /** PEM; the person's client key and certificate. */
+  /** PEM; the session's client key and certificate. */
   readonly client?: { readonly key: string; readonly certificate: string }
   /** Asks the person for the touch that a request wants: it is sent again with it. Without this the refusal is the answer. */
   confirm?(transaction: { readonly id: string; readonly url: string }, why: string): Promise<void>
-  /** Called where the server says that it does not know the person, or not any more. */
-  unknown?(): void
+  /**
+   * Called where the server says that it does not know who asks, or not any more. Gives what to ask by instead, once, where that
+   * has changed meanwhile.
+   */
+  unknown?(): Promise<Connection | undefined>
 }
 
 export type CallInput<Query, Body> = {
@@ -54,7 +57,8 @@ export async function call<Query, Body, Answer>(
   const { status, text } = await exchange(connection, callOf(route, input), input.deadline)
   if (status >= 400) {
     const refusal = refusalFrom(connection.url, status, text)
-    if (refusal.code === 'not-signed-in') connection.unknown?.()
+    const other = refusal.code === 'not-signed-in' ? await connection.unknown?.() : undefined
+    if (other) return call(other, route, input, asked)
     const { transaction } = refusal
     // What it is about may be otherwise by then, and is shown and asked for anew; but not for ever.
     if (!transaction || !connection.confirm || asked === MAX_ASKED) throw refusal

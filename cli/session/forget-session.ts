@@ -1,4 +1,4 @@
-import { type Context, readableSession, removeSession } from '../context/context.ts'
+import { type Context, isWorkload, readableSession, removeSession } from '../context/context.ts'
 import type { Folders } from '../context/folders.ts'
 import { agentOf, chooseAgent, removeFromAgent } from '../ssh/agent.ts'
 import { agentComment } from './keys.ts'
@@ -7,10 +7,12 @@ import { agentComment } from './keys.ts'
  * Takes a session's keys and certificates from this machine; pin, checkpoint and ssh line stay. Gives the sockets of agents
  * that still hold a key of it, or do not say.
  */
-export async function forgetSession(folders: Folders, context: Context): Promise<string[]> {
-  const held = agentOf(readableSession(folders, context.organisation))
+export async function forgetSession(folders: Folders, context: Pick<Context, 'organisation'>): Promise<string[]> {
+  const session = readableSession(folders, context.organisation)
   const stuck: string[] = []
-  for (const socket of new Set([held, chooseAgent()])) {
+  // A workload's key was never in one.
+  const agents = session && isWorkload(session) ? [] : [agentOf(session), chooseAgent()]
+  for (const socket of new Set(agents)) {
     if (socket === undefined) continue
     const left = await removeFromAgent(socket, agentComment(context.organisation))
     // An agent that is not there any more has taken the key with it.

@@ -1,9 +1,23 @@
-import { join } from 'node:path'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import type { z } from 'zod'
+import type { schemas } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { changeContext } from '../context/change-context.ts'
-import { type Context, type KeyPlace, type Session, sessionFiles, writeSession } from '../context/context.ts'
+import { writeClient } from '../context/client-files.ts'
+import {
+  type Context,
+  type KeyPlace,
+  type Lasting,
+  type PersonSession,
+  type Session,
+  sessionFiles,
+  type WorkloadSession,
+  writeSession,
+} from '../context/context.ts'
 import { remove, writeFile } from '../context/files.ts'
 import type { Folders } from '../context/folders.ts'
+import { writersTurn } from '../context/marks.ts'
 import { takeTurn } from '../context/turn.ts'
 import { refreshSshFiles, sshFiles } from '../ssh/files.ts'
 import { writeRevokedHosts } from '../ssh/revoked-hosts.ts'
@@ -12,13 +26,7 @@ import type { LoginKeys } from './keys.ts'
 import type { LoginAnswer } from './login.ts'
 import { placeKey } from './session-key.ts'
 
-/** Logins and renewals write the same files, one after the other. */
-export const writersTurn = (folders: Folders, context: Context): string =>
-  join(folders.runtime, `${context.organisation}.write.lock`)
 const PATIENCE_MS = 15_000
-/** One login at a time asks for a passkey. (`ssh-check.ts` has a turn of its own around the login that it starts.) */
-export const signInTurn = (folders: Folders, context: Context): string =>
-  join(folders.runtime, `${context.organisation}.sign-in.lock`)
 
 /** Puts a fresh login where ssh finds it: certificate and public key as files, the private key as `session-key.ts` says. */
 export async function installLogin(
@@ -27,7 +35,7 @@ export async function installLogin(
   keys: LoginKeys,
   answer: LoginAnswer,
   inFile: boolean,
-): Promise<Session> {
+): Promise<PersonSession> {
   const install = async () => {
     const files = sessionFiles(folders, context.organisation)
     const lifetime = Math.max(1, Math.floor((Date.parse(answer.session.endsAt) - Date.now()) / 1000))
@@ -47,15 +55,58 @@ export async function installAnswer(
   context: Context,
   answer: LoginAnswer,
   place: KeyPlace,
-): Promise<Session> {
+): Promise<PersonSession> {
+  writeFile(sessionFiles(folders, context.organisation).clientCertificate, answer.client.certificate, 0o600)
+  const { person, owner, passkeys } = answer.session
+  return install(folders, context, answer, { person, owner, passkeys, ...lasting(answer), ...keyPlace(place) })
+}
+
+export type WorkloadAnswer = z.infer<typeof schemas.workloadLogin>
+
+/**
+ * What a workload gets at its join and at each renewal, for the client key `key` (PEM). That is in force first, whatever fails then: the
+ * server takes no other one any more. Throws `denied` for a certificate that is not for it.
+ */
+export async function installWorkload(
+  folders: Folders,
+  context: Context,
+  key: string,
+  answer: WorkloadAnswer,
+): Promise<WorkloadSession> {
+  const files = sessionFiles(folders, context.organisation)
+  const { session, client } = answer
+  const x509 = certificateFor(key, client.certificate)
+  writeClient(files, { key, certificate: client.certificate })
+  writeFile(files.machinesRoot, `${context.machinesRoot.trim()}\n`, 0o644)
+  return install(folders, context, answer, {
+    workload: session.workload,
+    clientStartsAt: x509.validFromDate.toISOString(),
+    keyIn: 'file',
+    ...lasting(answer),
+  })
+}
+
+function certificateFor(key: string, pem: string): X509Certificate {
+  try {
+    const x509 = new X509Certificate(pem)
+    if (x509.checkPrivateKey(createPrivateKey(key))) return x509
+  } catch {
+    // No certificate at all.
+  }
+  throw new KeymanError('denied', "the server's client certificate is not for the key that was made here", {
+    hint: 'tell your administrator',
+  })
+}
+
+type Granted = Pick<LoginAnswer, 'ssh' | 'hosts' | 'revokedHosts'>
+
+async function install<S extends Session>(folders: Folders, context: Context, answer: Granted, session: S): Promise<S> {
   const files = sessionFiles(folders, context.organisation)
   if (answer.revokedHosts !== undefined)
     writeRevokedHosts(sshFiles(folders).revokedHosts(context.organisation), answer.revokedHosts, trustedList(context))
   if (answer.ssh) writeFile(files.certificate, `${answer.ssh.certificate}\n`, 0o644)
   else remove(files.certificate)
-  writeFile(files.clientCertificate, answer.client.certificate, 0o600)
   await changeContext(folders, context.organisation, () => ({ hosts: answer.hosts.map(knownHost) }))
-  const session = sessionOf(answer, place)
   refreshSshFiles(folders, { organisation: context.organisation, session })
   // Last: from here on the check says that the certificate is good.
   writeSession(folders, context.organisation, session)
@@ -84,14 +135,11 @@ export const knownHost = ({
   ...(keyTypes === undefined ? {} : { keyTypes }),
 })
 
-function sessionOf({ session, ssh, denial, client }: LoginAnswer, place: KeyPlace): Session {
+function lasting({ session, ssh, denial, client }: LoginAnswer | WorkloadAnswer): Lasting {
   return {
-    person: session.person,
     session: session.session,
-    owner: session.owner,
     startedAt: session.startedAt,
     endsAt: session.endsAt,
-    passkeys: session.passkeys,
     ...(ssh
       ? {
           ssh: {
@@ -107,8 +155,9 @@ function sessionOf({ session, ssh, denial, client }: LoginAnswer, place: KeyPlac
     ...(denial === undefined ? {} : { denial }),
     clientEndsAt: client.endsAt,
     zone: zoneOf(new Date()),
-    ...(place.keyIn === 'file'
-      ? { keyIn: 'file' }
-      : { keyIn: 'agent', ...(place.agent ? { agent: place.agent } : {}) }),
   }
 }
+
+/** Of what may be a whole session. */
+const keyPlace = (place: KeyPlace): KeyPlace =>
+  place.keyIn === 'file' ? { keyIn: 'file' } : { keyIn: 'agent', ...(place.agent ? { agent: place.agent } : {}) }

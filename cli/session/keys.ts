@@ -1,9 +1,10 @@
-import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { fromBase64Url, toBase64 } from '#shared/bytes.ts'
 import { PROOF_NAMESPACE, type ProofPurpose, proofMessage } from '#shared/login-challenge.ts'
 import { type LoginKeyType, RSA_BITS } from '#shared/login-key-types.ts'
 import {
   armorSshsig,
+  decodeSessionKey,
   encodePrivateKeyFile,
   encodeSignature,
   encodeSshsig,
@@ -28,19 +29,30 @@ export type LoginKeys = {
 
 /** For SSH a key of the type that is asked for, P-256 for TLS. `comment` marks the key as ours in an ssh-agent. */
 export function makeLoginKeys(comment: string, type: LoginKeyType = 'ed25519'): LoginKeys {
-  const ssh = makeSshKey(type)
-  const client = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const fields = privateFields(ssh.privateKey, ssh.publicKey.export({ format: 'der', type: 'spki' }))
-  const { publicKey } = fields
-  return {
-    ssh: { privateKey: ssh.privateKey, fields, publicKey, line: formatPublicKey(publicKey, comment), comment },
-    client: {
-      privateKey: client.privateKey,
-      spki: client.publicKey.export({ format: 'der', type: 'spki' }),
-      pem: client.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
-    },
-  }
+  const { privateKey, publicKey } = makeSshKey(type)
+  const fields = privateFields(privateKey, publicKey.export({ format: 'der', type: 'spki' }))
+  return { ssh: sshKey({ privateKey, fields, comment }), client: makeClientKey() }
 }
+
+const sshKey = (key: Pick<LoginKeys['ssh'], 'privateKey' | 'fields' | 'comment'>): LoginKeys['ssh'] => ({
+  ...key,
+  publicKey: key.fields.publicKey,
+  line: formatPublicKey(key.fields.publicKey, key.comment),
+})
+
+const clientKey = (privateKey: KeyObject): LoginKeys['client'] => ({
+  privateKey,
+  spki: createPublicKey(privateKey).export({ format: 'der', type: 'spki' }),
+  pem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+})
+
+export const makeClientKey = (): LoginKeys['client'] =>
+  clientKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey)
+
+/** As it lies in a file. Throws where that is no key. */
+export const readClientKey = (pem: string): LoginKeys['client'] => clientKey(createPrivateKey(pem))
+/** The same of the SSH key: what `privateKeyFile` gave. */
+export const readSshKey = (file: string): LoginKeys['ssh'] => sshKey(decodeSessionKey(file))
 
 function makeSshKey(type: LoginKeyType) {
   switch (type) {

@@ -2,11 +2,18 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
-import { type Context, noteEnded, readSession, type Session, sessionFiles, writeSession } from '../context/context.ts'
+import {
+  type Context,
+  noteEnded,
+  type PersonSession,
+  readSession,
+  sessionFiles,
+  writeSession,
+} from '../context/context.ts'
 import { readIfThere, writeFile } from '../context/files.ts'
 import { folders } from '../context/folders.ts'
+import { signInTurn } from '../context/marks.ts'
 import { takeTurn } from '../context/turn.ts'
-import { signInTurn } from './install-session.ts'
 import { liveSession, oneAtATime } from './one-login.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'keyman-one-login-'))
@@ -27,7 +34,7 @@ const context: Context = {
 }
 const now = Date.now()
 const hence = (hours: number) => new Date(now + hours * 3_600_000).toISOString()
-const session = (id: string): Session => ({
+const session = (id: string): PersonSession => ({
   person: 'alice@example.com',
   session: id,
   owner: false,

@@ -1,8 +1,8 @@
-import { type Context, live, readableSession, type Session } from '../context/context.ts'
+import { type Context, isWorkload, live, type PersonSession, readableSession } from '../context/context.ts'
 import type { Folders } from '../context/folders.ts'
+import { signInTurn } from '../context/marks.ts'
 import { takeTurn } from '../context/turn.ts'
 import { remark } from '../terminal/terminal.ts'
-import { signInTurn } from './install-session.ts'
 
 /** A person who is there touches the passkey well within it; a login that nobody answers must not hold up the next one. */
 const PATIENCE_MS = 60_000
@@ -14,9 +14,9 @@ const PATIENCE_MS = 60_000
 export async function oneAtATime(
   folders: Folders,
   context: Context,
-  login: () => Promise<Session>,
+  login: () => Promise<PersonSession>,
   patience = PATIENCE_MS,
-): Promise<Session> {
+): Promise<PersonSession> {
   const before = liveSession(folders, context)
   const session = await takeTurn(
     signInTurn(folders, context),
@@ -34,6 +34,8 @@ export async function oneAtATime(
   return login()
 }
 
-/** Undefined also where the file is damaged: a login makes it anew. */
-export const liveSession = (folders: Folders, { organisation }: Context): Session | undefined =>
-  live(readableSession(folders, organisation), new Date())
+/** A person's. Undefined also where the file is damaged: a login makes it anew. */
+export function liveSession(folders: Folders, { organisation }: Context): PersonSession | undefined {
+  const session = readableSession(folders, organisation)
+  return session && !isWorkload(session) ? live(session, new Date()) : undefined
+}

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
-import { type KeyPlace, readableSession, type Session, sessionFiles } from '../context/context.ts'
+import { type KeyPlace, nextAfter, readableSession, type Session, sessionFiles } from '../context/context.ts'
 import { readIfThere, remove, writeFile } from '../context/files.ts'
 import type { Folders } from '../context/folders.ts'
 import {
@@ -69,7 +69,7 @@ export async function keyProblem(
   const gone = (says: string) => ({
     isGone: true,
     says: `the SSH key of this session is gone${says}`,
-    next: 'run keyman login',
+    next: nextAfter(session),
   })
   if (session.keyIn === 'file') return existsSync(files.key) ? undefined : gone(': its file was removed')
   const socket = agentOf(session)

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { KEYMAN } from '#test/support/programs/programs.ts'
-import { type Session, sessionFiles, writeContext, writeSession } from '../context/context.ts'
+import { type PersonSession, sessionFiles, writeContext, writeSession } from '../context/context.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { makeLoginKeys } from './keys.ts'
 import { checkBeforeSsh } from './ssh-check.ts'
@@ -20,7 +20,7 @@ let places: Folders
 let logins: string
 
 const at = (milliseconds: number) => new Date(milliseconds).toISOString()
-const session = (endsAt: number, certified = true): Session => ({
+const session = (endsAt: number, certified = true): PersonSession => ({
   person: 'alice@example.com',
   session: 'session_0123456789',
   owner: false,

@@ -1,7 +1,17 @@
 import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { KeymanError } from '#shared/errors.ts'
-import { type Context, currentContext, live, readSession, type Session } from '../context/context.ts'
+import {
+  type Context,
+  currentContext,
+  endOf,
+  isWorkload,
+  live,
+  nextAfter,
+  principalOf,
+  readSession,
+  type Session,
+} from '../context/context.ts'
 import { readIfThere, writeFile } from '../context/files.ts'
 import type { Folders } from '../context/folders.ts'
 import { isRecent, marksOf } from '../context/marks.ts'
@@ -47,8 +57,16 @@ async function check(folders: Folders, context: Context, now: () => number): Pro
     // A key that may be there is left to ssh to try: a vault that is locked, say, asks the person only then.
     if (usable && isCertified(held, now()))
       return problem ? { good: true, says: `warning: ${problem.says}; ${problem.next}` } : GOOD
+    const isOver = held !== undefined && isWorkload(held) && (isGone || !live(held, new Date(now())))
+    if (isOver) return no(`${isGone ? problem.says : overWords(held)}; ${nextAfter(held)}`)
+    const askAgain = held && isWorkload(held) ? 'keyman ssh renew' : 'keyman login'
     if (isRecent(marks.refused, AFTER_REFUSAL_MS, now()))
-      return no(`${refusalOf(marks.refused)}, less than a minute ago; keyman login asks again`)
+      return no(`${refusalOf(marks.refused)}, less than a minute ago; ${askAgain} asks again`)
+    if (held && isWorkload(held)) {
+      const got = (await renew(folders, context)) ?? no(`${overWords(held)}; ${nextAfter(held)}`)
+      if (!got.good && got.refused) writeFile(marks.refused, `${now()} ${got.says}\n`, 0o600)
+      return got
+    }
     // For a key that is gone no certificate helps: whoever is there touches the passkey once more.
     const renewed = usable && live(held, new Date(now())) ? await renew(folders, context) : undefined
     const why = live(held, new Date(now())) && isGone ? problem.says : 'not signed in'
@@ -102,6 +120,10 @@ function login(context: Context, terminal: number | undefined): Promise<number> 
     child.once('exit', code => resolve(code ?? 1))
   })
 }
+
+/** Of a workload: nobody is asked to sign in. */
+const overWords = (session: Session): string =>
+  `the session of ${principalOf(session)} is over (${session.endedByServer === undefined && Date.parse(endOf(session)) <= Date.now() ? `it ended at ${endOf(session)}` : 'the server takes it no more'})`
 
 const isCertified = (session: Session | undefined, now: number): boolean =>
   Date.parse(live(session, new Date(now))?.ssh?.endsAt ?? '') > now

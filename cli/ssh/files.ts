@@ -10,7 +10,7 @@ import {
   sessionFiles,
 } from '../context/context.ts'
 import { readIfThere, writeFile } from '../context/files.ts'
-import type { Folders } from '../context/folders.ts'
+import { type Folders, sessionHome } from '../context/folders.ts'
 import { keymanProgram } from '../program.ts'
 import { localDemo } from '../trust/local-server.ts'
 import { agentOf } from './agent.ts'
@@ -36,13 +36,17 @@ export const sshFiles = (folders: Folders) => ({
   userConfig: join(process.env.HOME || homedir(), '.ssh', 'config'),
 })
 
-/** The folders of ours that a login writes into. */
-export const ownFolders = (folders: Folders): string[] => [
-  ...['', 'contexts', 'ssh-check', 'ssh-refresh', 'ssh-hosts', 'known_hosts', 'revoked_hosts'].map(name =>
-    join(folders.config, name),
-  ),
-  folders.runtime,
+/** The folders of ours that a login writes into; of an organisation with the one in which its session lies. */
+export const ownFolders = (folders: Folders, organisation?: string): string[] => [
+  ...configFolders(folders),
+  organisation === undefined ? folders.runtime : sessionHome(folders, organisation),
 ]
+
+/** Those of them that lie below the configuration. */
+export const configFolders = (folders: Folders): string[] =>
+  ['', 'contexts', 'ssh-check', 'ssh-refresh', 'ssh-hosts', 'known_hosts', 'revoked_hosts'].map(name =>
+    join(folders.config, name),
+  )
 
 /**
  * Writes all of them anew from the contexts; they do nothing until the include line stands in the person's configuration.

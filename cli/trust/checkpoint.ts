@@ -5,41 +5,64 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
 import { changeContext } from '../context/change-context.ts'
-import { type Context, noteEnded, readContext, sessionFiles } from '../context/context.ts'
-import { readIfThere } from '../context/files.ts'
+import { readClient } from '../context/client-files.ts'
+import {
+  type Context,
+  isWorkload,
+  nextAfter,
+  noteEnded,
+  readableSession,
+  readContext,
+  sessionFiles,
+} from '../context/context.ts'
 import type { Folders } from '../context/folders.ts'
+import { writersTurn } from '../context/marks.ts'
+import { takeTurn } from '../context/turn.ts'
 import { type Connection, call } from '../server/client.ts'
 import { remark, shown } from '../terminal/terminal.ts'
 
-/** The person's own connection, with the session's client certificate. Where the server knows the session no more, that is kept. */
-export function sessionConnection(folders: Folders, context: Context): Connection {
-  const files = sessionFiles(folders, context.organisation)
-  const key = readIfThere(files.clientKey)
-  const certificate = readIfThere(files.clientCertificate)
+const PATIENCE_MS = 15_000
+
+/**
+ * The session's own connection, with its client certificate. Where the server knows the session no more, that is kept; but another
+ * process of a workload may have replaced the certificate since it was read here, and then it is asked by that one. `isInTurn`: who asks
+ * has the writers' turn.
+ */
+export function sessionConnection(folders: Folders, context: Context, isInTurn = false): Connection {
   const { machinesUrl: url, machinesRoot: root, organisation } = context
-  if (!key || !certificate) return { url, root }
-  checkPair(key, certificate)
+  const client = readClient(sessionFiles(folders, organisation))
+  if (!client) return { url, root }
+  const { key, certificate } = client
+  checkPair(key, certificate, nextAfter(readableSession(folders, organisation)))
   return {
     url,
     root,
-    client: { key, certificate },
-    unknown() {
+    client,
+    async unknown() {
+      const session = readableSession(folders, organisation)
+      const isOfWorkload = session !== undefined && isWorkload(session)
+      // The server took the new key a moment before it lies here.
+      if (isOfWorkload && !isInTurn) await takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => undefined)
+      const now = readClient(sessionFiles(folders, organisation))
+      if (isOfWorkload && now && now.certificate !== certificate)
+        return { ...sessionConnection(folders, context), unknown: async () => undefined }
       try {
         noteEnded(folders, organisation, certificate, new Date())
       } catch {
         // What the person has to hear is the refusal itself.
       }
+      return undefined
     },
   }
 }
 
 /** OpenSSL's own words for a damaged file would help nobody. */
-function checkPair(key: string, cert: string): void {
+function checkPair(key: string, cert: string, hint: string): void {
   try {
     createSecureContext({ key, cert })
   } catch (error) {
     throw new KeymanError('not-signed-in', "the session's client key and certificate are damaged", {
-      hint: 'run keyman login',
+      hint,
       cause: error,
     })
   }
