@@ -16,6 +16,7 @@ export const GROUPS: Readonly<Record<string, () => Promise<{ commands: Readonly<
   role: () => import('./commands/administration/role.ts'),
   project: () => import('./commands/administration/project.ts'),
   host: () => import('./commands/administration/host.ts'),
+  workload: () => import('./commands/administration/workload.ts'),
   session: () => import('./commands/session.ts'),
   passkey: () => import('./commands/passkey.ts'),
   audit: () => import('./commands/administration/audit.ts'),

@@ -24,6 +24,7 @@ Administration (each change wants a touch of the passkey)
   role                list: what each role may do
   project             list, show, add, remove: projects and environments
   host                list, show, add, change, remove
+  workload            list, show, add, change, token, end, remove, join
   admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now
   audit               list, show, verify, checkpoint, export

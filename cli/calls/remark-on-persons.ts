@@ -1,4 +1,5 @@
 import { api } from '#shared/api/index.ts'
+import { isWorkloadPrincipal, type WorkloadPrincipal, workloadNamed } from '#shared/names.ts'
 import { remark } from '../terminal/terminal.ts'
 import { may } from './may.ts'
 import { callAsPerson } from './session-call.ts'
@@ -8,7 +9,9 @@ import { callAsPerson } from './session-call.ts'
  * sign in. Says so; what was done stands, and a look that fails is no matter of it.
  */
 export async function remarkOnPersons(whose: readonly string[]): Promise<void> {
-  const names = whose.filter(who => !who.startsWith('team:'))
+  const workloads = whose.filter(isWorkloadPrincipal)
+  if (workloads.length > 0) await remarkOnWorkloads(workloads)
+  const names = whose.filter(who => !who.startsWith('team:') && !isWorkloadPrincipal(who))
   if (names.length === 0) return
   const look = async () => ((await may('person.read')) ? (await callAsPerson(api.persons.list)).persons : undefined)
   const persons = await look().catch(() => undefined)
@@ -19,5 +22,18 @@ export async function remarkOnPersons(whose: readonly string[]): Promise<void> {
     else if (person.state === 'disabled')
       remark(`${name} is disabled, and gets in nowhere until then: keyman person enable ${name}`)
     else if (person.passkeys === 0) remark(`${name} has no passkey here: keyman person reset ${name}`)
+  }
+}
+
+async function remarkOnWorkloads(whose: readonly WorkloadPrincipal[]): Promise<void> {
+  const look = async () =>
+    (await may('workload.read')) ? (await callAsPerson(api.workloads.list)).workloads : undefined
+  const workloads = await look().catch(() => undefined)
+  if (workloads === undefined) return
+  for (const name of whose.map(workloadNamed)) {
+    const workload = workloads.find(each => each.name === name)
+    if (!workload) remark(`There is no workload ${name} that you see: keyman workload add ${name}`)
+    else if (workload.state === 'invited') remark(`Nothing has joined as ${name} yet: keyman workload token ${name}`)
+    else if (workload.state === 'ended') remark(`The session of ${name} has ended: keyman workload token ${name}`)
   }
 }

@@ -101,11 +101,11 @@ type GrantFlags = Values<typeof GRANT_FLAGS>
 type LoginHosts = z.infer<typeof hostSelector>
 
 const add = command({
-  help: `keyman grant add: let a person or team log in on hosts, or give them a role
+  help: `keyman grant add: let a person, team or workload log in on hosts, or give them a role
 usage: keyman grant add WHO LOGIN (--label k=v … | --in PLACE [--label k=v …] | --host NAME) [flags]
        keyman grant add WHO --role ROLE [--in PLACE] [--ends TIME] [--json]
 
-  WHO                  alice@example.com, or team:sre
+  WHO                  alice@example.com, team:sre or workload:payments/prod/backup
   LOGIN                the Unix user on those hosts
   --label env=prod     hosts that have all these labels; repeatable
   --in payments/prod   hosts in that project or environment; of a role, where it holds
@@ -121,7 +121,7 @@ usage: keyman grant add WHO LOGIN (--label k=v … | --in PLACE [--label k=v …
 examples:
   keyman grant add team:sre deploy --label env=prod --max 4h
   keyman grant add bob@example.com --role auditor
-Prints the new grant's ID. Check: keyman why HOST --person WHO. Undo: keyman grant remove ID`,
+Prints the new grant's ID. Check: keyman why HOST --person PERSON. Undo: keyman grant remove ID`,
   options: GRANT_FLAGS,
   async run(values, positionals) {
     const body = values.role === undefined ? await loginBody(values, positionals) : roleBody(values, positionals)

@@ -55,7 +55,8 @@ usage: keyman project add PROJECT [ENVIRONMENT …] [--json]
 
 example:
   keyman project add payments prod staging
-Then: keyman host add NAME --in payments/prod; keyman grant add WHO --role admin --in payments
+Then: keyman host add NAME --in payments/prod; keyman workload add payments/prod/NAME;
+keyman grant add WHO --role admin --in payments
 Undo: keyman project remove payments/staging`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
@@ -77,7 +78,7 @@ const remove = command({
   help: `keyman project remove: take away a project or an environment in which nothing is left
 usage: keyman project remove PROJECT[/ENVIRONMENT] [--json]
 
-Hosts, grants and environments that are still in it are named, and nothing is removed.`,
+Hosts, workloads, grants and environments that are still in it are named, and nothing is removed.`,
   options: { json: { type: 'boolean' } },
   async run(values, positionals) {
     const [text] = take(positionals, ['PROJECT'])

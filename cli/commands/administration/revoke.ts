@@ -1,10 +1,10 @@
 import { api } from '#shared/api/index.ts'
-import { isPersonIdentity, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
+import { isPersonIdentity, isWorkloadPrincipal, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
 import { sayInForce, secondsToWait, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
-import { requireSession } from '../../context/context.ts'
+import { principalOf, requireSession } from '../../context/context.ts'
 import { readGiven } from '../../context/files.ts'
 import { folders } from '../../context/folders.ts'
 import { forgetSession } from '../../session/forget-session.ts'
@@ -13,13 +13,14 @@ import { printJson, remark, shown } from '../../terminal/terminal.ts'
 
 const revoke = command({
   help: `keyman revoke: end access now, and see the hosts confirm it
-usage: keyman revoke (--person P | --key-id ID | --serial N | --key FILE) [flags]
+usage: keyman revoke (--person P | --key-id ID | --serial N | --key FILE | workload:NAME) [flags]
 
   --person P     every certificate and session of that person
   --key-id ID    the certificates with that key ID, as sshd's log shows it
   --serial N     one certificate
   --key FILE     a public key (.pub): that key, whatever certificate it has
-  --reason TEXT  kept in the audit log
+  workload:NAME  the session of that workload, as keyman workload end
+  --reason TEXT  kept in the audit log; not of a workload
   --wait 5       how many seconds to wait for hosts
   --no-wait      for scripts: don't, and say nothing of hosts
   --json
@@ -41,12 +42,19 @@ Exit code 9: not every connected host has confirmed in time.`,
     const [word = ''] = positionals
     if (isPersonIdentity(word))
       throw usage(`revoke wants to be told what ${word} is`, `all that a person has: keyman revoke --person ${word}`)
+    if (isWorkloadPrincipal(word)) {
+      take(positionals, ['WORKLOAD'])
+      const of = Object.keys(values).find(flag => !['wait', 'no-wait', 'json', 'context'].includes(flag))
+      if (of !== undefined) throw usage(`--${of} does not go with ${word}`, `keyman workload end ${word} is the same`)
+      const { endWorkload } = await import('./workload.ts')
+      return endWorkload(word, values)
+    }
     take(positionals, [])
     const target = chosen(values)
     const wait = secondsToWait(values)
     const places = folders()
     const { context, session } = requireSession(places, new Date())
-    const oneself = 'person' in target && target.person === session.person
+    const oneself = 'person' in target && target.person === principalOf(session)
     const { deadline } = waiting(wait)
     const answer = oneself
       ? await callAsPerson(api.revocations.own, { deadline })
