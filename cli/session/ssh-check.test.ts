@@ -156,6 +156,49 @@ describe('before ssh, with nothing left of the certificate', () => {
     await check({ terminal: true })
     expect(asked()).toBe(1)
   })
+  describe('of a workload', () => {
+    const NEXT = 'ask for a new token (keyman workload token payments/prod/backup), then run keyman workload join'
+    function joined(endsAt: number, certified = true): void {
+      mkdirSync(join(places.state, 'workloads', 'acme'), { recursive: true, mode: 0o700 })
+      const { person: _, owner: __, passkeys: ___, ...held } = session(endsAt, certified)
+      const workload = { workload: 'payments/prod/backup', clientStartsAt: held.startedAt, keyIn: 'file' } as const
+      writeSession(places, 'acme', { ...held, ...workload })
+      writeFileSync(sessionFiles(places, 'acme').key, '', { mode: 0o600 })
+    }
+    it('says yes while its certificate is good, by cron too', async () => {
+      joined(Date.now() + HOUR)
+      expect(await check({ env: { XDG_RUNTIME_DIR: '' } })).toEqual({ code: 0, said: '' })
+    })
+    it('whose session is over says so and what to do, in one line; nobody is asked, though somebody is there', async () => {
+      joined(Date.now() - 1000)
+      const { code, said } = await check({ terminal: true, env: { KEYMAN_BROWSER: '/bin/true' } })
+      expect([code, said]).toEqual([
+        3,
+        expect.stringMatching(
+          /^keyman: the session of workload:payments\/prod\/backup is over \(it ended at [^\n]*\n$/,
+        ),
+      ])
+      expect(said).toContain(`; ${NEXT}\n`)
+      expect(asked()).toBe(0)
+    })
+    it('whose SSH key is gone says the same', async () => {
+      joined(Date.now() + HOUR)
+      rmSync(sessionFiles(places, 'acme').key)
+      expect(await check({ terminal: true })).toEqual({
+        code: 3,
+        said: `keyman: the SSH key of this session is gone: its file was removed; ${NEXT}\n`,
+      })
+      expect(asked()).toBe(0)
+    })
+    it('renews; where the server is away, that is said, and for a minute it is not tried again', async () => {
+      joined(Date.now() + HOUR, false)
+      const away = 'keyman: https://127.0.0.1:1 is not reached: nothing listens there'
+      expect(await check({ terminal: true })).toEqual({ code: 3, said: `${away}\n` })
+      const again = await check()
+      expect(again.said).toBe(`${away}, less than a minute ago; keyman ssh renew asks again\n`)
+      expect(asked()).toBe(0)
+    })
+  })
   describe('with the key in an ssh-agent that hangs up', () => {
     let agent: Server
     /** A session whose key may be there, for all that can be found out. */
