@@ -18,7 +18,7 @@ describe('the documents', () => {
     }
   })
   it('each page by task answers what for, the commands, how to check and how to undo', () => {
-    for (const task of ['login', 'hosts', 'access', 'audit', 'trust', 'server']) {
+    for (const task of ['login', 'hosts', 'access', 'workloads', 'audit', 'trust', 'server']) {
       const text = readFileSync(join(root, 'docs', `${task}.md`), 'utf8')
       for (const part of ['**What for.**', '## The commands', '## How to check that it worked', '## How to undo it'])
         expect(text, `docs/${task}.md`).toContain(part)

@@ -25,6 +25,7 @@ export async function remarkOnPersons(whose: readonly string[]): Promise<void> {
   }
 }
 
+/** One that is not there is refused by the server. */
 async function remarkOnWorkloads(whose: readonly WorkloadPrincipal[]): Promise<void> {
   const look = async () =>
     (await may('workload.read')) ? (await callAsPerson(api.workloads.list)).workloads : undefined
@@ -32,8 +33,7 @@ async function remarkOnWorkloads(whose: readonly WorkloadPrincipal[]): Promise<v
   if (workloads === undefined) return
   for (const name of whose.map(workloadNamed)) {
     const workload = workloads.find(each => each.name === name)
-    if (!workload) remark(`There is no workload ${name} that you see: keyman workload add ${name}`)
-    else if (workload.state === 'invited') remark(`Nothing has joined as ${name} yet: keyman workload token ${name}`)
-    else if (workload.state === 'ended') remark(`The session of ${name} has ended: keyman workload token ${name}`)
+    if (workload?.state === 'invited') remark(`Nothing has joined as ${name} yet: keyman workload token ${name}`)
+    else if (workload?.state === 'ended') remark(`The session of ${name} has ended: keyman workload token ${name}`)
   }
 }
