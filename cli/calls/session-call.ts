@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { api, type Route } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type Context, isWorkload, requireSession } from '../context/context.ts'
+import { type Context, isWorkload, requireSession, type Session } from '../context/context.ts'
 import { type Folders, folders } from '../context/folders.ts'
 import { type CallInput, type Connection, call, lasts } from '../server/client.ts'
 import { pageOf } from '../server/page.ts'
@@ -23,12 +23,17 @@ export async function callAsPerson<Query, Body, Answer>(
   held?: Context,
 ): Promise<Answer> {
   const places = folders()
-  const { context, session } = requireSession(places, new Date(), held)
+  const { context, session } = await sessionToAsk(places, held)
   if (!isWorkload(session)) return call(connectionOf(places, context), route, input)
-  await readyToAsk(places, context)
   return call(sessionConnection(places, context), route, input).catch((error: unknown) => {
     throw over(error, session)
   })
+}
+
+/** The session that is here, ready for `sessionConnection`. Throws `not-signed-in`. */
+export async function sessionToAsk(places: Folders, held?: Context): Promise<{ context: Context; session: Session }> {
+  const { context, session } = requireSession(places, new Date(), held)
+  return { context: await readyToAsk(places, context), session }
 }
 
 let last: { readonly by: string; readonly connection: Connection } | undefined

@@ -159,8 +159,7 @@ async function session(places: Folders, context: Context | undefined): Promise<L
 /** What the server says of the session. */
 async function shownBy(places: Folders, context: Context, session: Session): Promise<unknown> {
   if (!isWorkload(session)) return call(sessionConnection(places, context), api.session.show)
-  await readyToAsk(places, context)
-  return call(sessionConnection(places, context), api.workloadSelf.show)
+  return call(sessionConnection(places, await readyToAsk(places, context)), api.workloadSelf.show)
 }
 
 /** A server that was just tried out keeps its root key beside it. */

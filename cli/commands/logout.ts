@@ -104,6 +104,5 @@ async function end(places: Folders, context: Context): Promise<string[] | undefi
 
 async function tell(places: Folders, context: Context, session: Session): Promise<void> {
   if (!isWorkload(session)) return call(sessionConnection(places, context), api.session.end)
-  await readyToAsk(places, context)
-  return call(sessionConnection(places, context), api.workloadSelf.end)
+  return call(sessionConnection(places, await readyToAsk(places, context)), api.workloadSelf.end)
 }

@@ -58,7 +58,7 @@ More: docs/login.md`,
       const problem = alive && context && (await keyProblem(places, context.organisation, alive))
       const { code, says } = problem
         ? { code: EXIT.found, says: `${problem.says}; ${problem.next}` }
-        : check(alive, now, values.for)
+        : check(alive, now, values.for, session)
       if (values.json) printJson({ good: code === EXIT.done, ...(says === undefined ? {} : { says }) })
       if (says !== undefined) remark(shown(says))
       return code
@@ -107,9 +107,18 @@ async function keyLines(places: Folders, { organisation }: Context, alive: Sessi
 export const commands: Record<string, Command> = { '': status }
 
 /** `says`: where it is not as it should be, one line. */
-function check(session: Session | undefined, now: Date, needed: string | undefined): { code: number; says?: string } {
+function check(
+  session: Session | undefined,
+  now: Date,
+  needed: string | undefined,
+  held: Session | undefined,
+): { code: number; says?: string } {
   const seconds = needed === undefined ? 0 : parseDuration(needed, '--for')
-  if (!session) return { code: EXIT.notSignedIn, says: 'not signed in' }
+  if (!session)
+    return {
+      code: EXIT.notSignedIn,
+      says: held && isWorkload(held) ? overLines(held, now).join(' ') : 'not signed in',
+    }
   const ends = session.ssh && new Date(session.ssh.endsAt)
   if (!ends) return { code: EXIT.found, says: `no certificate: ${session.denial ?? 'no grant gives one'}` }
   if (ends > now && ends.getTime() - now.getTime() >= seconds * 1000) return { code: EXIT.done }

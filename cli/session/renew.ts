@@ -52,9 +52,12 @@ export async function renewSession(folders: Folders, held: Context | undefined, 
 /**
  * Before anything is asked in the session's name. A workload's client key is renewed at half of its certificate's life, and where a
  * renewal has had no answer it is asked for again first: the server may have given that key up, and takes whoever comes with it for a thief.
+ * Gives the context as it is then.
  */
-export async function readyToAsk(folders: Folders, context: Context): Promise<void> {
-  if (isClientDue(folders, context)) await renewSession(folders, context, 'before a call')
+export async function readyToAsk(folders: Folders, context: Context): Promise<Context> {
+  if (!isClientDue(folders, context)) return context
+  await renewSession(folders, context, 'before a call')
+  return readContext(folders, context.organisation) ?? context
 }
 
 function isClientDue(folders: Folders, { organisation }: Context): boolean {

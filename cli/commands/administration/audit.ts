@@ -29,7 +29,7 @@ import { decodeKrl, ed25519Key, parseSshsig, verifySshsig } from '#shared/ssh/in
 import { parseTrustDocument } from '#shared/trust/index.ts'
 import { hostArgument } from '../../calls/host-argument.ts'
 import { parseTimeBefore } from '../../calls/parse-time.ts'
-import { callAsPerson } from '../../calls/session-call.ts'
+import { callAsPerson, sessionToAsk } from '../../calls/session-call.ts'
 import { changeContext } from '../../context/change-context.ts'
 import { type Context, requireSession } from '../../context/context.ts'
 import { folders } from '../../context/folders.ts'
@@ -176,7 +176,7 @@ Exit code 0: as it should be; 9: something was found.`,
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
-    const { context } = requireSession(places, new Date())
+    const { context } = await sessionToAsk(places)
     const connection = sessionConnection(places, context)
     const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
     const remembered = heldCheckpoint(context)
@@ -352,7 +352,7 @@ Exit code 0: as it should be; 9: the log is not the continuation of what is reme
   async run(values, positionals) {
     take(positionals, [])
     const places = folders()
-    const { context } = requireSession(places, new Date())
+    const { context } = await sessionToAsk(places)
     const memory = await compareCheckpoint(places, context)
     if (memory.state !== 'extends') {
       // Not where the head is expected, which may go to a file.
@@ -376,7 +376,7 @@ Exit code 0: the log is whole, and goes on from what this machine remembers; 9: 
   async run(_, positionals) {
     take(positionals, [])
     const places = folders()
-    const { context } = requireSession(places, new Date())
+    const { context } = await sessionToAsk(places)
     const memory = await compareCheckpoint(places, context)
     if (memory.state !== 'extends') {
       remark(`Nothing was exported: ${shown(memory.message)}.`)
