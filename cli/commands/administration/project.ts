@@ -43,6 +43,7 @@ usage: keyman project show PROJECT [--json]`,
       print(`  environments  ${found.environments.join(', ') || 'none'}`)
       print(`  made          ${local(found.createdAt)}`)
       for (const host of found.hosts) print(`  host          ${host.name} in ${host.in}`)
+      for (const workload of found.workloads) print(`  workload      ${workload}`)
       for (const grant of found.grants) print(`  grant         ${grant}`)
     }
     return EXIT.done
