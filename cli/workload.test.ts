@@ -97,6 +97,7 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect((await laptop.keyman(['workload', 'show', 'payments/prod/nothing'])).code).toBe(6)
     const changed = await laptop.keyman(['workload', 'change', `workload:${NAME}`, '--idle', '7d', '--lifetime', '90d'])
     expect(changed.stderr).toBe(`Changed ${NAME}: a session lasts 90d at most, 7d without a renewal.\n`)
+    expect((await laptop.keyman(['project', 'show', 'payments'])).stdout).toContain(`  workload      ${NAME}\n`)
     expect(await json(laptop, 'workload', 'show', NAME)).toMatchObject({ name: NAME, state: 'invited', idle: 604_800 })
     expect((await laptop.keyman(['workload', 'list'])).stdout).toMatch(/^payments\/prod\/backup +invited +never /m)
   })
@@ -106,6 +107,10 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect([asArgument.code, asArgument.stderr]).toEqual([2, expect.stringContaining('never an argument')])
     expect(asArgument.stderr).not.toContain(given.trim().slice(20, 60))
     expect((await joins(cron, 'keyman-workload-v1.x')).code).toBe(2)
+    const line = `${join(cron.home, 'bin', 'keyman')} workload join`
+    const asked = await cron.run('script', ['-qec', line, '/dev/null'], 'mistyped\n')
+    expect(asked.stdout).toContain("Token, from 'keyman workload add': ")
+    expect(asked.stdout).toContain('this is not a whole token of a workload')
     // What cannot be written is found out before the token is used.
     writeFileSync(join(cron.home, '.local'), '')
     expect((await joins(cron, given)).code).not.toBe(0)
@@ -181,7 +186,14 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect(spki(readFileSync(files().client, 'utf8'))).not.toBe(spki(held))
     expect(readFileSync(files().key, 'utf8')).toBe(sshKey)
     expect(existsSync(files().nextClientKey)).toBe(false)
+    // One that has read the key of before, a moment ago or long ago.
+    const { current: _, ...stale } = before
+    expect(await call(stale, api.workloadSelf.show)).toMatchObject({ workload: NAME })
     expect(await call(before, api.workloadSelf.show)).toMatchObject({ workload: NAME })
+    // Nothing is asked by a key that may have been replaced.
+    writeFileSync(files().nextClientKey, 'x')
+    await expect(call(before, api.workloadSelf.show)).rejects.toThrow('has had no answer yet')
+    rmSync(files().nextClientKey)
     expect((await json(cron, 'status')).endedByServer).toBeUndefined()
   })
   it('renews before a call once half of its client certificate is over', async () => {
@@ -193,6 +205,11 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect(await renewals()).toBe(before + 1)
     expect((await cron.keyman(['host', 'list'])).code).toBe(0)
     expect(await renewals()).toBe(before + 1)
+    // Those that have read the key of before are told no by the server, and ask again by the one of then.
+    writeFileSync(files().session, JSON.stringify(aged))
+    const all = await Promise.all(Array.from({ length: 10 }, () => cron.keyman(['host', 'list'])))
+    expect(all.filter(({ code }) => code !== 0)).toEqual([])
+    expect(await renewals()).toBe(before + 2)
   })
   it('which lost the answer of a renewal asks for the same key again, before anything else', async () => {
     const held = readFileSync(files().client, 'utf8')
@@ -228,6 +245,8 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect([first.code, first.stdout]).toEqual([3, ''])
     expect(first.stderr).toMatch(new RegExp(`^keyman: the session of workload:${NAME} is over [^\\n]*\n$`))
     expect(first.stderr).toContain(AGAIN)
+    const plain = await cron.ssh(['-l', me, 'demo.keyman.localhost', 'true'])
+    expect([plain.code, plain.stderr]).toEqual([255, expect.stringContaining(AGAIN)])
     const status = await cron.keyman(['status'])
     expect([status.code, status.stderr]).toEqual([3, expect.stringContaining(`Next: ${AGAIN}\n`)])
     const renew = await cron.keyman(['ssh', 'renew'])

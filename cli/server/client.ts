@@ -14,11 +14,13 @@ export type Connection = {
   readonly client?: { readonly key: string; readonly certificate: string }
   /** Asks the person for the touch that a request wants: it is sent again with it. Without this the refusal is the answer. */
   confirm?(transaction: { readonly id: string; readonly url: string }, why: string): Promise<void>
+  /** What to ask by at this moment, where that changes. */
+  current?(): Promise<Connection>
   /**
-   * Called where the server says that it does not know who asks, or not any more. Gives what to ask by instead, once, where that
-   * has changed meanwhile.
+   * Called where the server says that it does not know who asks, or not any more, with what was asked by. Gives what to ask by instead,
+   * once, where that has changed meanwhile.
    */
-  unknown?(): Promise<Connection | undefined>
+  unknown?(refused: Connection): Promise<Connection | undefined>
 }
 
 export type CallInput<Query, Body> = {
@@ -53,12 +55,14 @@ export async function call<Query, Body, Answer>(
   route: Route<Query, Body, Answer>,
   input: CallInput<Query, Body> = {},
   asked = 0,
+  isAgain = false,
 ): Promise<Answer> {
-  const { status, text } = await exchange(connection, callOf(route, input), input.deadline)
+  const by = (await connection.current?.()) ?? connection
+  const { status, text } = await exchange(by, callOf(route, input), input.deadline)
   if (status >= 400) {
     const refusal = refusalFrom(connection.url, status, text)
-    const other = refusal.code === 'not-signed-in' ? await connection.unknown?.() : undefined
-    if (other) return call(other, route, input, asked)
+    const other = refusal.code === 'not-signed-in' && !isAgain ? await connection.unknown?.(by) : undefined
+    if (other) return call(other, route, input, asked, true)
     const { transaction } = refusal
     // What it is about may be otherwise by then, and is shown and asked for anew; but not for ever.
     if (!transaction || !connection.confirm || asked === MAX_ASKED) throw refusal

@@ -7,7 +7,7 @@ import { readIfThere } from '../context/files.ts'
 import type { Folders } from '../context/folders.ts'
 import { call } from '../server/client.ts'
 import { remark } from '../terminal/terminal.ts'
-import { sessionConnection } from '../trust/checkpoint.ts'
+import { heldConnection } from '../trust/checkpoint.ts'
 import { followTrust } from '../trust/follow-trust.ts'
 import { soonOver } from './in-words.ts'
 import { installWorkload } from './install-session.ts'
@@ -30,7 +30,7 @@ export async function renewWorkload(
   const keys = keysFor(sessionFiles(folders, organisation), session)
   // By nobody: where an answer was lost, the key of today is good for nothing but this same renewal.
   const { challenge } = await call({ url, root }, api.login.challenge)
-  const answer = await call(sessionConnection(folders, context, true), api.workloadSelf.renew, {
+  const answer = await call(heldConnection(folders, context), api.workloadSelf.renew, {
     body: { clientPublicKey: toBase64(keys.client.spki), proof: proveBoth(keys, 'workload', challenge) },
   }).catch((error: unknown) => {
     throw over(error, session)

@@ -5,15 +5,17 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
 import { changeContext } from '../context/change-context.ts'
-import { readClient } from '../context/client-files.ts'
+import { type Client, readClient, readNextKey } from '../context/client-files.ts'
 import {
   type Context,
   isWorkload,
   nextAfter,
   noteEnded,
+  principalOf,
   readableSession,
   readContext,
   sessionFiles,
+  type WorkloadSession,
 } from '../context/context.ts'
 import type { Folders } from '../context/folders.ts'
 import { writersTurn } from '../context/marks.ts'
@@ -24,42 +26,81 @@ import { remark, shown } from '../terminal/terminal.ts'
 const PATIENCE_MS = 15_000
 
 /**
- * The session's own connection, with its client certificate. Where the server knows the session no more, that is kept; but another
- * process of a workload may have replaced the certificate since it was read here, and then it is asked by that one. `isInTurn`: who asks
- * has the writers' turn.
+ * The session's own connection, with its client certificate. Where the server knows the session no more, that is kept. A workload's goes by
+ * the key that lies here at each call.
  */
-export function sessionConnection(folders: Folders, context: Context, isInTurn = false): Connection {
+export function sessionConnection(folders: Folders, context: Context): Connection {
+  const connection = heldConnection(folders, context)
+  const session = readableSession(folders, context.organisation)
+  return connection.client && session && isWorkload(session)
+    ? followingFile(folders, context, connection, session)
+    : connection
+}
+
+/** The same by the key that lies here now, whatever comes after it. */
+export function heldConnection(folders: Folders, context: Context): Connection {
   const { machinesUrl: url, machinesRoot: root, organisation } = context
   const client = readClient(sessionFiles(folders, organisation))
   if (!client) return { url, root }
-  const { key, certificate } = client
-  checkPair(key, certificate, nextAfter(readableSession(folders, organisation)))
+  checkPair(client, nextAfter(readableSession(folders, organisation)))
   return {
     url,
     root,
     client,
     async unknown() {
-      const session = readableSession(folders, organisation)
-      const isOfWorkload = session !== undefined && isWorkload(session)
-      // The server took the new key a moment before it lies here.
-      if (isOfWorkload && !isInTurn) await takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => undefined)
-      const now = readClient(sessionFiles(folders, organisation))
-      if (isOfWorkload && now && now.certificate !== certificate)
-        return { ...sessionConnection(folders, context), unknown: async () => undefined }
-      try {
-        noteEnded(folders, organisation, certificate, new Date())
-      } catch {
-        // What the person has to hear is the refusal itself.
-      }
+      noteUnknown(folders, organisation, client.certificate)
       return undefined
     },
   }
 }
 
-/** OpenSSL's own words for a damaged file would help nobody. */
-function checkPair(key: string, cert: string, hint: string): void {
+/**
+ * Of a workload, whose client key another process of it may replace at any moment: each call goes by the one that lies here
+ * then. It may have been replaced at the server a moment before it was here: so one that is refused is made once more by the newer one.
+ */
+function followingFile(folders: Folders, context: Context, own: Connection, session: WorkloadSession): Connection {
+  const files = sessionFiles(folders, context.organisation)
+  let latest = own
+  const whoeverRenews = () => takeTurn(writersTurn(folders, context), PATIENCE_MS, async () => undefined)
+  const byFile = () => {
+    const now = readClient(files)
+    const isSame = readableSession(folders, context.organisation)?.session === session.session
+    if (now && isSame && now.certificate !== latest.client?.certificate) latest = { ...own, client: now }
+    return latest
+  }
+  return {
+    ...own,
+    async current() {
+      if (readNextKey(files) !== undefined) await whoeverRenews()
+      if (readNextKey(files) === undefined) return byFile()
+      // The key of before may be good for nothing but this renewal: the server would take whoever comes with it for a thief.
+      throw new KeymanError('unavailable', `a renewal of ${principalOf(session)} has had no answer yet`, {
+        hint: 'keyman ssh renew asks again',
+      })
+    },
+    async unknown(refused) {
+      await whoeverRenews()
+      const now = byFile()
+      if (now.client?.certificate !== refused.client?.certificate) return now
+      noteUnknown(folders, context.organisation, refused.client?.certificate)
+      return undefined
+    },
+  }
+}
+
+/** What whoever asked has to hear is the refusal itself. */
+function noteUnknown(folders: Folders, organisation: string, certificate: string | undefined): void {
   try {
-    createSecureContext({ key, cert })
+    if (certificate !== undefined) noteEnded(folders, organisation, certificate, new Date())
+  } catch {
+    // A damaged file, say.
+  }
+}
+
+/** OpenSSL's own words for a damaged file would help nobody. */
+function checkPair({ key, certificate }: Client, hint: string): void {
+  try {
+    createSecureContext({ key, cert: certificate })
   } catch (error) {
     throw new KeymanError('not-signed-in', "the session's client key and certificate are damaged", {
       hint,
