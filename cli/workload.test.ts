@@ -23,6 +23,7 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
   let cron: Laptop
   let other: Laptop
   let places: Folders
+  let alice: ApiPerson
   const me = userInfo().username
   const homes: string[] = []
 
@@ -32,8 +33,8 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     // Cron sets HOME and a short PATH. An empty XDG_RUNTIME_DIR is none.
     return openLaptop(home, { PATH: server.env.PATH }, { agent: false })
   }
-  const signIn = (person: ApiPerson): Promise<Result> =>
-    laptop.keyman(['login', '--yes', '--ssh-config', 'no'], async url => {
+  const signIn = (of: Laptop, person: ApiPerson): Promise<Result> =>
+    of.keyman(['login', '--yes', '--ssh-config', 'no'], async url => {
       const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
       const { options } = await page(server, api.login.consentOptions, { params })
       const body = { assertion: person.authenticator.get(options) }
@@ -64,8 +65,8 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
   beforeAll(async () => {
     server = await startServerProcess({ env: { KEYMAN_LIMITS_ASSERTIONS_PER_MINUTE: '1000' }, demo: true })
     laptop = await openLaptop(server.folder, server.env, { agent: false })
-    const alice = await enrol(server, server.ownerLink(), 'alice@example.com')
-    expect((await signIn(alice)).stderr).toContain('Signed in as alice@example.com')
+    alice = await enrol(server, server.ownerLink(), 'alice@example.com')
+    expect((await signIn(laptop, alice)).stderr).toContain('Signed in as alice@example.com')
     laptop.sitting = url => confirm(server, alice, new URL(url).pathname.split('/').at(-1) ?? '')
     expect((await laptop.keyman(['admin', '--for', '1h'])).code).toBe(0)
     expect((await laptop.keyman(['project', 'add', 'payments', 'prod'])).code).toBe(0)
@@ -251,6 +252,21 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect([status.code, status.stderr]).toEqual([3, expect.stringContaining(`Next: ${AGAIN}\n`)])
     const renew = await cron.keyman(['ssh', 'renew'])
     expect([renew.code, renew.stderr]).toEqual([3, expect.stringContaining(`keyman: hint: ${AGAIN}\n`)])
+  })
+  it('gives way to a person once its session is over, and takes the place of no person', async () => {
+    const signedIn = await signIn(cron, alice)
+    expect(signedIn.stderr).toContain('Signed in as alice@example.com')
+    expect(existsSync(join(places.state, 'workloads', 'local'))).toBe(false)
+    const given = await token('add', 'payments/prod/third')
+    const refused = await joins(cron, given)
+    expect([refused.code, refused.stderr]).toEqual([
+      7,
+      expect.stringContaining('this home has the session of alice@example.com at local already'),
+    ])
+    expect((await json(cron, 'status')).person).toBe('alice@example.com')
+    expect((await cron.keyman(['logout'])).code).toBe(0)
+    expect((await joins(cron, given)).code).toBe(0)
+    expect((await cron.keyman(['logout'])).code).toBe(0)
   })
   it('joins again where its session is over, and refuses where another one is live', async () => {
     const others = await token('add', 'payments/prod/other')
