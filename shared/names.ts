@@ -115,6 +115,14 @@ export const workloadPrincipal = (name: WorkloadName): WorkloadPrincipal => {
 }
 export const isWorkloadPrincipal = (text: string): text is WorkloadPrincipal =>
   isUserPrincipal(text) && text.startsWith(WORKLOAD) && isWorkloadName(text.slice(WORKLOAD.length))
+/** Whoever has certificates of their own, and is named by grants: a person, or a workload. */
+export type SubjectPrincipal = PersonIdentity | WorkloadPrincipal
+export const isSubjectPrincipal = (text: string): text is SubjectPrincipal =>
+  isPersonIdentity(text) || isWorkloadPrincipal(text)
+export const parseSubjectPrincipal = parser(
+  isSubjectPrincipal,
+  'a person such as alice@example.com, nor a workload such as workload:payments/prod/backup',
+)
 /** Whose principal it is. */
 export const workloadNamed = (principal: WorkloadPrincipal): WorkloadName =>
   parseWorkloadName(principal.slice(WORKLOAD.length), 'workload')

@@ -4,7 +4,7 @@ import {
   isPersonIdentity,
   type PersonIdentity,
   type Place,
-  type WorkloadPrincipal,
+  type SubjectPrincipal,
   workloadPrincipal,
 } from '#shared/names.ts'
 import { changedGrant } from './changes/change-grant.ts'
@@ -33,7 +33,7 @@ export function createGiving({
     return known ? known.owner : facts.has(personSubject(identity))
   }
   /** Of a grant that the database does not show nobody knows whose it is, nor what it gives; in which teams somebody is says the log. */
-  function being(who: PersonIdentity | WorkloadPrincipal | `team:${string}`): Want[] {
+  function being(who: SubjectPrincipal | `team:${string}`): Want[] {
     const snapshot = current()
     const teams = isPersonIdentity(who) ? teamsOf(facts.ids, who).map((team): `team:${string}` => `team:${team}`) : []
     const isHidden = [...facts.ids(grantId(''))].some(id => !snapshot.byId.has(id.slice(grantId('').length)))

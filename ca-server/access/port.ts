@@ -9,6 +9,7 @@ import type {
   Login,
   PersonIdentity,
   Place,
+  SubjectPrincipal,
   TeamName,
   UserPrincipal,
   WorkloadName,
@@ -131,7 +132,7 @@ export interface Decide {
 export type Why = {
   readonly host: HostName
   /** Who it is about: a person, or a workload. */
-  readonly person: PersonIdentity | WorkloadPrincipal
+  readonly person: SubjectPrincipal
   readonly allowed: AllowedLogin[]
   readonly reasons: string[]
 }
@@ -157,13 +158,13 @@ export interface Access {
    * the reasons in full for it alone: anybody else reads the message, and does not learn whether there is such a host.
    * `host`: the one of this name, if there is one. Throws `not-found` to whoever may know.
    */
-  why(asker: PersonIdentity, person: Why['person'], name: HostName, host: SelectableHost | undefined): Why
+  why(asker: PersonIdentity, person: SubjectPrincipal, name: HostName, host: SelectableHost | undefined): Why
   /** Whether somebody may do this at the moment, by what is known here. Nothing is recorded. */
   may(subject: Subject, want: Want): boolean
   /** Whether somebody may do this, and by which roles. Of somebody else for `access.explain` alone: throws `denied`. */
   whyDo(
     asker: PersonIdentity,
-    person: Why['person'],
+    person: SubjectPrincipal,
     want: Want,
   ): Omit<z.infer<typeof schemas.actionAnswer>, 'person' | 'in'>
   /**
@@ -200,7 +201,7 @@ export interface Access {
     /** Whoever comes by it gets what was given to that name before, its teams' too. */
     invitation(invited: { readonly identity: PersonIdentity; readonly owner: boolean }): Want[]
     /** To become this person by a link, or to come into this team. */
-    being(who: PersonIdentity | WorkloadPrincipal | `team:${string}`): Want[]
+    being(who: SubjectPrincipal | `team:${string}`): Want[]
   }
   /** Projects and their environments. */
   readonly places: {

@@ -92,6 +92,7 @@ describe('who may do what', () => {
         person: ['person', 'browser'],
         role: ['person'],
         workload: ['workload'],
+        session: ['session'],
       }[by]
       expect(callers, id).toContain(caller)
     }

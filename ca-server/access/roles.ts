@@ -1,13 +1,6 @@
 import { ROLES, ROLES_OF_PERSONS, type RoleName } from '#shared/api/index.ts'
 import { scopeText } from '#shared/grant-text.ts'
-import {
-  isPersonIdentity,
-  isWithin,
-  isWorkloadPrincipal,
-  type PersonIdentity,
-  type Place,
-  type WorkloadPrincipal,
-} from '#shared/names.ts'
+import { isPersonIdentity, isWithin, isWorkloadPrincipal, type Place, type SubjectPrincipal } from '#shared/names.ts'
 import type { Given, Want } from './port.ts'
 import { type Holder, isLive, type Snapshot } from './snapshot.ts'
 
@@ -64,11 +57,7 @@ const allOf = ({ role, in: where, until }: Omit<HeldRole, 'via'>): Want[] =>
 export const EVERYTHING_GRANTED: readonly Want[] = allOf({ role: 'administrator', until: Infinity })
 
 /** What whoever gets the place of this person or workload, or comes into this team, can do by it; disabled, or not enrolled yet, or not. */
-export function powersOf(
-  snapshot: Snapshot,
-  who: PersonIdentity | WorkloadPrincipal | `team:${string}`,
-  now: Date,
-): Want[] {
+export function powersOf(snapshot: Snapshot, who: SubjectPrincipal | `team:${string}`, now: Date): Want[] {
   if (!isPersonIdentity(who)) return liveRoles(snapshot, who, now).flatMap(allOf)
   const teams = [...snapshot.teams].filter(([, members]) => members.includes(who)).map(([team]) => team)
   const person = snapshot.persons.get(who) ?? { identity: who, owner: false, teams }

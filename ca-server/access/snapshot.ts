@@ -2,6 +2,7 @@ import {
   isWorkloadPrincipal,
   type PersonIdentity,
   type Place,
+  type SubjectPrincipal,
   type WorkloadName,
   type WorkloadPrincipal,
   workloadNamed,
@@ -92,7 +93,7 @@ export const personSubject = (identity: string): string => `person:${identity}`
 export const subjectOf = ({ identity }: Pick<Holder, 'identity'>): string =>
   isWorkloadPrincipal(identity) ? identity : personSubject(identity)
 /** Who has this principal. */
-export const subjectNamed = (principal: PersonIdentity | WorkloadPrincipal): NamedSubject =>
+export const subjectNamed = (principal: SubjectPrincipal): NamedSubject =>
   isWorkloadPrincipal(principal)
     ? { kind: 'workload', name: workloadNamed(principal) }
     : { kind: 'person', identity: principal }

@@ -1,5 +1,5 @@
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName, PersonIdentity } from '#shared/names.ts'
+import type { HostName, PersonIdentity, SubjectPrincipal } from '#shared/names.ts'
 import { tlsNameText } from '#shared/tls-names/index.ts'
 import { decide, holderOf } from './decide.ts'
 import type { SelectableHost, TlsCertificateAction, Want, Why } from './port.ts'
@@ -10,7 +10,7 @@ import { type Snapshot, subjectNamed } from './snapshot.ts'
 
 type Question = {
   readonly asker: PersonIdentity
-  readonly person: Why['person']
+  readonly person: SubjectPrincipal
   readonly name: HostName
   readonly host: SelectableHost | undefined
 }
@@ -42,7 +42,7 @@ export function whyDo(
     want,
   }: {
     readonly asker: PersonIdentity
-    readonly person: Why['person']
+    readonly person: SubjectPrincipal
     readonly want: Want
   },
 ) {
@@ -64,7 +64,7 @@ export function whyNames(
     action,
   }: {
     readonly asker: PersonIdentity
-    readonly person: Why['person']
+    readonly person: SubjectPrincipal
     readonly action: TlsCertificateAction
   },
 ) {
@@ -86,7 +86,7 @@ export function whyNames(
 function mayExplain(
   snapshot: Snapshot,
   now: Date,
-  { asker, person }: { readonly asker: PersonIdentity; readonly person: Why['person'] },
+  { asker, person }: { readonly asker: PersonIdentity; readonly person: SubjectPrincipal },
 ): boolean {
   const wants = [{ action: 'access.explain' } as const]
   const decision = decide(snapshot, now, { kind: 'person', identity: asker }, { kind: 'do', wants })

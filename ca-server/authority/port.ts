@@ -13,7 +13,7 @@ import type { Keystore } from '#server/keystore/index.ts'
 import type { Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
-import type { HostName, KeyId, PersonIdentity, WorkloadName, WorkloadPrincipal } from '#shared/names.ts'
+import type { HostName, KeyId, PersonIdentity, SubjectPrincipal, WorkloadName } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 import type { TrustBundle } from '#shared/trust/index.ts'
 import type { Switched } from './switch-to-standby.ts'
@@ -166,7 +166,7 @@ export interface Authority {
    * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person or a workload on the lists. Gives
    * what is to be recorded with it.
    */
-  revokeAllIn(t: Queryable, whose: PersonIdentity | WorkloadPrincipal, by: By): Promise<RevokedWith>
+  revokeAllIn(t: Queryable, whose: SubjectPrincipal, by: By): Promise<RevokedWith>
   /** The same for some sessions of a person. */
   revokeSessionsIn(t: Queryable, sessions: readonly string[], by: By): Promise<RevokedWith>
   /** The same for a host that is taken out; records it, too. Gives how many. */
@@ -175,7 +175,7 @@ export interface Authority {
    * When the last certificate of these persons and workloads ends, the time of asking where none is out; `undefined` where one of them still
    * gets new ones.
    */
-  certificatesEnd(whose: readonly (PersonIdentity | WorkloadPrincipal)[]): Promise<Date | undefined>
+  certificatesEnd(whose: readonly SubjectPrincipal[]): Promise<Date | undefined>
   /** Revokes again what a host still knows from before a restore: see `adopt-list.ts`. */
   adoptList(
     list: { readonly bytes: Uint8Array; readonly signature: string },

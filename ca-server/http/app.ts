@@ -218,10 +218,18 @@ async function callerOf(
 function isFor(route: Route, caller: Caller): boolean {
   switch (caller.kind) {
     case 'person':
-      return route.caller === 'person' || (route.caller === 'browser' && caller.via === 'browser')
+      return (
+        route.caller === 'person' ||
+        route.caller === 'session' ||
+        (route.caller === 'browser' && caller.via === 'browser')
+      )
     case 'workload':
       // What takes a role, whoever has it; not what persons do for themselves.
-      return route.caller === 'workload' || (route.caller === 'person' && ACTIONS[route.action].by === 'role')
+      return (
+        route.caller === 'workload' ||
+        route.caller === 'session' ||
+        (route.caller === 'person' && ACTIONS[route.action].by === 'role')
+      )
     case 'host':
       return route.caller === 'host'
   }
@@ -233,6 +241,7 @@ const WHO = {
   person: 'persons',
   host: 'hosts',
   workload: 'workloads',
+  session: 'persons and workloads',
 }
 
 /** Who fails to show who they are is a stranger, and counted as one: nobody tries certificates or cookies without a limit. */

@@ -20,7 +20,7 @@ export function personOf({ caller }: Asked): PersonCaller {
   throw new KeymanError('denied', 'this is for persons alone')
 }
 
-/** Of what takes a role: who may have one. */
+/** Of what takes a role, or a session: who may have one. */
 export function actingOf({ caller }: Asked): ActingCaller {
   if (caller?.kind === 'person' || caller?.kind === 'workload') return caller
   throw new KeymanError('denied', 'this is for persons and workloads alone')

@@ -101,6 +101,7 @@ const CALLERS = {
   person: 'For persons who are signed in.',
   host: "For a host's agent.",
   workload: 'For a workload, by its client certificate.',
+  session: 'For persons who are signed in, and for workloads.',
 }
 
 /** Who may call it and what else it wants, in sentences. */

@@ -5,12 +5,18 @@ import { type Queryable, StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatWorkloadToken } from '#shared/join-token.ts'
-import { parseWorkloadName, placeOfWorkload, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
+import {
+  isSubjectPrincipal,
+  parseWorkloadName,
+  placeOfWorkload,
+  type SubjectPrincipal,
+  type WorkloadName,
+  workloadPrincipal,
+} from '#shared/names.ts'
 import { goneTokens, idOfName, isNameTaken, tokenFact, workloadFact, workloadNameFact } from './facts.ts'
 import type { Invited, NewWorkload, WorkloadsDeps, WorkloadView } from './port.ts'
 import { endTokens, insertToken, insertWorkload, lockByName, type WorkloadRow } from './records.ts'
 import { endsOf, liveSession } from './snapshot.ts'
-import { isMaker, type Maker } from './tables.ts'
 
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
 export const hashOf = (secret: string): Uint8Array =>
@@ -98,8 +104,8 @@ function newToken(
   return { secret, hash: hashOf(secret), workload, endsAt, again, maker: makerOf(by) }
 }
 
-const makerOf = ({ actor }: By): Maker | undefined =>
-  'identity' in actor && isMaker(actor.identity) ? actor.identity : undefined
+const makerOf = ({ actor }: By): SubjectPrincipal | undefined =>
+  'identity' in actor && isSubjectPrincipal(actor.identity) ? actor.identity : undefined
 
 const invited = (deps: WorkloadsDeps, row: WorkloadRow, { secret, endsAt }: Token): Invited => ({
   workload: viewOf(row, deps.now()),

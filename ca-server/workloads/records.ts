@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, inArray, isNull, type SQL } from 'drizzle-orm'
 import { builder, eachRow, type Queryable, rows, run } from '#server/store/index.ts'
-import type { WorkloadName } from '#shared/names.ts'
-import { type Maker, workload, workloadToken } from './tables.ts'
+import type { SubjectPrincipal, WorkloadName } from '#shared/names.ts'
+import { workload, workloadToken } from './tables.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
 
@@ -109,7 +109,7 @@ export type TokenRow = {
   readonly endsAt: Date
   readonly used: boolean
   readonly again: boolean
-  readonly maker: Maker | undefined
+  readonly maker: SubjectPrincipal | undefined
   readonly workload: WorkloadRow
 }
 

@@ -3,20 +3,9 @@ import { check, pgTable } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
 import { place } from '#server/access/index.ts'
 import { boolean, bytea, integer, text, textOf, timestamptz } from '#server/store/index.ts'
-import {
-  isPersonIdentity,
-  isPlace,
-  isWorkloadName,
-  isWorkloadPrincipal,
-  type PersonIdentity,
-  type WorkloadPrincipal,
-} from '#shared/names.ts'
+import { isPlace, isSubjectPrincipal, isWorkloadName } from '#shared/names.ts'
 
 /** The tables of this room, as the migrations make them; what a column is for stands there. */
-
-/** Who makes tokens: persons, and workloads that have a role for it. */
-export type Maker = PersonIdentity | WorkloadPrincipal
-export const isMaker = (text: string): text is Maker => isPersonIdentity(text) || isWorkloadPrincipal(text)
 
 export const workload = pgTable(
   'workload',
@@ -60,7 +49,7 @@ export const workloadToken = pgTable(
     createdAt: timestamptz('created_at').notNull(),
     endsAt: timestamptz('ends_at').notNull(),
     usedAt: timestamptz('used_at'),
-    madeBy: textOf(z.string().refine(isMaker))('made_by'),
+    madeBy: textOf(z.string().refine(isSubjectPrincipal))('made_by'),
     again: boolean('again').notNull(),
   },
   table => [check('workload_token_hash_check', sql`length(${table.hash}) = 32`)],

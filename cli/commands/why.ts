@@ -4,7 +4,7 @@ import { formatDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { optionsText, scopeText } from '#shared/grant-text.ts'
-import { parsePersonIdentity, parsePlace, printable } from '#shared/names.ts'
+import { parsePlace, parseSubjectPrincipal, printable } from '#shared/names.ts'
 import { hostArgument } from '../calls/host-argument.ts'
 import { callAsPerson } from '../calls/session-call.ts'
 import { type Context, contextOfHost, isWorkload, principalOf, requireSession } from '../context/context.ts'
@@ -23,7 +23,7 @@ usage: keyman why HOST [--person PERSON] [--json]
   HOST           its whole name, or the first part of it
   --action A     whether I may do what takes a role: keyman role list names them
   --in PLACE     where: payments, payments/prod; without it on the organisation
-  --person P     of somebody else; it takes the role operator or administrator
+  --person P     of somebody else, or of workload:NAME; it takes the role operator or administrator
 
 example:
   keyman why web1.prod.example.com
@@ -41,7 +41,7 @@ Exit code 0: there is a way in; 4: there is none.`,
     const host = await hostArgument(name, 'HOST')
     const query = {
       host,
-      ...(values.person === undefined ? {} : { person: parsePersonIdentity(values.person, '--person') }),
+      ...(values.person === undefined ? {} : { person: parseSubjectPrincipal(values.person, '--person') }),
     }
     const context = contextOfHost(folders(), host)
     refuseWorkload(context)
@@ -83,7 +83,7 @@ async function whyDo(asked: Asked, positionals: readonly string[]): Promise<numb
   const query = {
     action,
     ...(asked.in === undefined ? {} : { in: parsePlace(asked.in, '--in') }),
-    ...(asked.person === undefined ? {} : { person: parsePersonIdentity(asked.person, '--person') }),
+    ...(asked.person === undefined ? {} : { person: parseSubjectPrincipal(asked.person, '--person') }),
   }
   const answer = await callAsPerson(api.access.may, { query })
   if (asked.json) printJson(answer)

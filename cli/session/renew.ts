@@ -25,7 +25,6 @@ import { requireKey } from './session-key.ts'
 
 const PATIENCE_MS = 15_000
 const BETWEEN_NEW_HOSTS_MS = 3_000
-const BETWEEN_RENEWALS_MS = 60_000
 /** ssh waits for it. */
 const NEW_HOSTS_MS = 5_000
 
@@ -77,20 +76,12 @@ async function isDue(folders: Folders, context: Context, when: When): Promise<bo
     case 'before a call':
       return false
     case 'for a new host':
-      return session && isWorkload(session) ? mayBeOthers(folders, context) : areHostsOthers(folders, context)
+      return areHostsOthers(folders, context)
   }
 }
 
-/** A workload hears of its hosts by a renewal alone, which is recorded: so less often. */
-function mayBeOthers(folders: Folders, context: Context): boolean {
-  const { newHost } = marksOf(folders, context)
-  if (isRecent(newHost, BETWEEN_RENEWALS_MS, Date.now())) return false
-  writeFile(newHost, `${Date.now()}\n`, 0o600)
-  return true
-}
-
 /**
- * Whether the server knows other hosts for this person than are listed here. Asked by a look alone, which is not recorded, since
+ * Whether the server knows other hosts for this session than are listed here. Asked by a look alone, which is not recorded, since
  * hosts that are none of ours may have names like ours; and once in a while, since such a name may be typed by fifty forks at once.
  */
 async function areHostsOthers(folders: Folders, context: Context): Promise<boolean> {

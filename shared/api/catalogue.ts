@@ -1,10 +1,10 @@
 /**
  * Pure: what can be done here. Each route names one of these actions, and a role is a list of them. `by` says who may do it without
- * a role: anyone, a person for what is their own, a host or a workload for itself. Whatever wants a role is done to the organisation, or in a
+ * a role: anyone, a person for what is their own, a host or a workload for itself, and of a person or a workload whoever has a session. Whatever wants a role is done to the organisation, or in a
  * place (a project or an environment), where a role on that place is enough.
  */
 type Whose =
-  | { readonly by: 'anyone' | 'person' | 'host' | 'workload' }
+  | { readonly by: 'anyone' | 'person' | 'host' | 'workload' | 'session' }
   | { readonly by: 'role'; readonly in: 'organisation' | 'place' }
 type Described = Whose & {
   /** As the page and the log name it, where that is not the action's name with a blank for the dot. */
@@ -15,6 +15,7 @@ const anyone = { by: 'anyone' } as const
 const own = { by: 'person' } as const
 const host = { by: 'host' } as const
 const workload = { by: 'workload' } as const
+const session = { by: 'session' } as const
 const organisation = { by: 'role', in: 'organisation' } as const
 const place = { by: 'role', in: 'place' } as const
 
@@ -36,7 +37,8 @@ const catalogue = {
   'passkey.add': own,
   'passkey.rename': own,
   'passkey.remove': own,
-  'checkpoint.read': own,
+  'checkpoint.read': session,
+  'own-hosts.read': session,
   'access.ask': own,
   'mandate.begin': { ...own, words: 'admin' },
   'mandate.end': own,

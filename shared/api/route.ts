@@ -9,10 +9,11 @@ export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /**
  * Who may call. `anyone`: before anybody is known (rate-limited). `browser`: the page's cookie. `person`: a person's
- * client certificate, or the cookie on the pages' listener. `host`, `workload`: a host's or a workload's client certificate. What it takes
+ * client certificate, or the cookie on the pages' listener. `host`, `workload`: a host's or a workload's client certificate. `session`: a
+ * person's or a workload's. What it takes
  * beside is the action's: where that is a role, a workload that has it may call too.
  */
-export type CallerKind = 'anyone' | 'browser' | 'person' | 'host' | 'workload'
+export type CallerKind = 'anyone' | 'browser' | 'person' | 'host' | 'workload' | 'session'
 
 /** `pages`: what browsers open, at `public_url`. `machines`: TLS with client certificates. */
 export type Listener = 'pages' | 'machines'

@@ -22,9 +22,9 @@ import {
   type HostName,
   isWorkloadPrincipal,
   type PersonIdentity,
+  type SubjectPrincipal,
   type UserPrincipal,
   type WorkloadName,
-  type WorkloadPrincipal,
   workloadNamed,
   workloadPrincipal,
 } from '#shared/names.ts'
@@ -120,7 +120,7 @@ export async function revocationInWords(deps: RevokeDeps, on: Queryable, target:
 export async function revokeAllIn(
   deps: RevokeDeps,
   t: Queryable,
-  whose: PersonIdentity | WorkloadPrincipal,
+  whose: SubjectPrincipal,
   by: By,
 ): Promise<RevokedWith> {
   const keys = sessionKeyFacts(deps, whose)
@@ -159,7 +159,7 @@ export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostNam
 /** See `Authority.certificatesEnd`. */
 export async function certificatesEnd(
   deps: RevokeDeps & Pick<AuthorityDeps, 'store' | 'access'>,
-  whose: readonly (PersonIdentity | WorkloadPrincipal)[],
+  whose: readonly SubjectPrincipal[],
 ): Promise<Date | undefined> {
   const renews = (principal: (typeof whose)[number]) =>
     deps.access.decide(subjectNamed(principal), { kind: 'ssh-certificate' }).allow

@@ -10,11 +10,10 @@ import { selects } from '#shared/host-selector.ts'
 import {
   isPersonIdentity,
   isWorkloadPrincipal,
-  type PersonIdentity,
   parseHostName,
   parsePersonIdentity,
   parseTeamName,
-  type WorkloadPrincipal,
+  type SubjectPrincipal,
   workloadNamed,
 } from '#shared/names.ts'
 import { actingOf, byOf } from '../caller.ts'
@@ -48,7 +47,7 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
   const told = async (
     query: { readonly wait: number },
     given: readonly Given[],
-    whose: () => Promise<readonly (PersonIdentity | WorkloadPrincipal)[]>,
+    whose: () => Promise<readonly SubjectPrincipal[]>,
   ) => {
     const grants = given.filter(grant => grant.kind === 'login')
     if (grants.length === 0) return { hosts: [] }
@@ -56,7 +55,7 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
     const goodUntil = ends.toSorted((a, b) => a.getTime() - b.getTime())[0]
     return inForceAnswer(hosts, query, goodUntil, host => grants.some(grant => selects(grant, host)))
   }
-  const holdersOf = async (who: string): Promise<readonly (PersonIdentity | WorkloadPrincipal)[]> => {
+  const holdersOf = async (who: string): Promise<readonly SubjectPrincipal[]> => {
     if (isPersonIdentity(who) || isWorkloadPrincipal(who)) return [who]
     return (await access.listTeams()).find(({ name }) => who === `team:${name}`)?.members ?? []
   }

@@ -3,7 +3,7 @@ import type { Authority, Krl } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
-import { machineOf, personOf } from '../caller.ts'
+import { actingOf, machineOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type SshRoutesDeps = {
@@ -31,7 +31,7 @@ export function sshRoutes({ authority, access, hosts }: SshRoutesDeps): Handled[
     }),
     handle(api.session.hosts, async request => {
       const [reachable, krl] = await Promise.all([
-        reachableHosts(access, hosts, personOf(request)),
+        reachableHosts(access, hosts, actingOf(request)),
         authority.currentKrl(),
       ])
       return { hosts: reachable, revokedHosts: revokedHosts(krl) }

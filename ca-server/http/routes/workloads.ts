@@ -64,7 +64,7 @@ export function workloadRoutes(deps: WorkloadRoutesDeps): Handled[] {
       api.workloads.end,
       async request => {
         const workload = nameOf(request)
-        const ended = await authority.revoke({ workload }, undefined, byOf(request))
+        const ended = await authority.revoke({ workload }, request.query.reason, byOf(request))
         const { revoked, hosts: told, goodUntil } = await revocationAnswer(hosts, ended, request.query.wait)
         return { revoked, hosts: told, ...(goodUntil === undefined ? {} : { goodUntil }) }
       },

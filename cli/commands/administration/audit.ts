@@ -23,7 +23,7 @@ import {
   verifyCheckpoint,
   verifyInclusion,
 } from '#shared/merkle/index.ts'
-import { parsePersonIdentity } from '#shared/names.ts'
+import { parseSubjectPrincipal } from '#shared/names.ts'
 import { KRL_NAMESPACE } from '#shared/namespaces.ts'
 import { decodeKrl, ed25519Key, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
 import { parseTrustDocument } from '#shared/trust/index.ts'
@@ -58,7 +58,7 @@ usage: keyman audit list [--since TIME] [--until TIME] [--person P] [--host H] [
 
   --since TIME  from then on: RFC 3339, 2030-01-31, the last 18:00, or how long ago, such as 7d
   --until TIME  up to then
-  --person P    what names that person: who did it, on whom it was done, who was to get something
+  --person P    what names that person, or workload:NAME: who did it, on whom it was done, who was to get it
   --host H      what names that host; its short name will do
   --kind KIND   such as login, ssh-user-certificate, revoked
   --actor WHO   what was done by alice@example.com, host:web1.prod.example.com, operator, server
@@ -97,7 +97,7 @@ Check the whole log: keyman audit verify`,
         from: values.from,
         since: time('since'),
         until: time('until'),
-        person: values.person === undefined ? undefined : parsePersonIdentity(values.person, '--person'),
+        person: values.person === undefined ? undefined : parseSubjectPrincipal(values.person, '--person'),
         host: values.host === undefined ? undefined : await hostArgument(values.host, '--host'),
       },
     })

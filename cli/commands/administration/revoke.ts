@@ -20,7 +20,7 @@ usage: keyman revoke (--person P | --key-id ID | --serial N | --key FILE | workl
   --serial N     one certificate
   --key FILE     a public key (.pub): that key, whatever certificate it has
   workload:NAME  the session of that workload, as keyman workload end
-  --reason TEXT  kept in the audit log; not of a workload
+  --reason TEXT  kept in the audit log
   --wait 5       how many seconds to wait for hosts
   --no-wait      for scripts: don't, and say nothing of hosts
   --json
@@ -44,7 +44,7 @@ Exit code 9: not every connected host has confirmed in time.`,
       throw usage(`revoke wants to be told what ${word} is`, `all that a person has: keyman revoke --person ${word}`)
     if (isWorkloadPrincipal(word)) {
       take(positionals, ['WORKLOAD'])
-      const of = Object.keys(values).find(flag => !['wait', 'no-wait', 'json', 'context'].includes(flag))
+      const of = Object.keys(values).find(flag => !['reason', 'wait', 'no-wait', 'json', 'context'].includes(flag))
       if (of !== undefined) throw usage(`--${of} does not go with ${word}`, `keyman workload end ${word} is the same`)
       const { endWorkload } = await import('./workload.ts')
       return endWorkload(word, values)

@@ -178,26 +178,34 @@ example:
 
 const end = command({
   help: `keyman workload end: end the session of a workload now, with its tokens and certificates
-usage: keyman workload end NAME [--wait 5 | --no-wait] [--json]
+usage: keyman workload end NAME [--reason TEXT] [--wait 5 | --no-wait] [--json]
 
+  --reason TEXT  kept in the audit log
 ${WAIT_HELP}
 
 The workload stays, and so do its grants; a new token begins the next session: keyman workload token NAME
 Exit code 9: not every connected host has confirmed in time.`,
-  options: { ...WAIT_OPTIONS, json: { type: 'boolean' } },
+  options: { reason: { type: 'string' }, ...WAIT_OPTIONS, json: { type: 'boolean' } },
   run(values, positionals) {
     const [text] = take(positionals, ['NAME'])
     return endWorkload(text, values)
   },
 })
 
-type Waits = { readonly wait?: string; readonly 'no-wait'?: boolean; readonly json?: boolean }
+type EndFlags = {
+  readonly reason?: string
+  readonly wait?: string
+  readonly 'no-wait'?: boolean
+  readonly json?: boolean
+}
 
 /** `keyman revoke workload:NAME` is the same. */
-export async function endWorkload(text: string, values: Waits): Promise<number> {
+export async function endWorkload(text: string, values: EndFlags): Promise<number> {
   const wait = secondsToWait(values)
   const name = workloadArgument(text)
-  const answer = await callAsPerson(api.workloads.end, { params: { name }, ...waiting(wait) })
+  const { query, deadline } = waiting(wait)
+  const because = values.reason === undefined ? {} : { reason: values.reason }
+  const answer = await callAsPerson(api.workloads.end, { params: { name }, query: { ...query, ...because }, deadline })
   if (values.json) printJson(answer)
   else remark(`Ended the session of ${name} and revoked ${certificates(answer.revoked)}.`)
   return sayInForce(answer, wait, values.json)

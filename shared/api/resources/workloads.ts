@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { base64, id, place, publicKeyLine, secondsUpTo, secret, time, workloadName } from '../fields.ts'
+import { base64, id, place, publicKeyLine, reason, secondsUpTo, secret, time, workloadName } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
@@ -161,7 +161,7 @@ export const workloads = {
     mandated: true,
     ends: true,
     summary: 'End the session of a workload, its tokens and its certificates; it stays, and so do its grants',
-    query: waits,
+    query: waits.extend({ reason: named('Because', reason.optional(), { how: 'text', absent: 'no reason given' }) }),
     answer: ended,
   }),
   remove: route({
