@@ -5,6 +5,7 @@ export type Requirement =
   | 'p11-kit'
   | 'softokn'
   | 'opensc'
+  | 'rsync'
   | 'postgresql'
   | 'pgbouncer'
   | 'chromium'

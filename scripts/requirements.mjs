@@ -38,6 +38,7 @@ export const REQUIREMENTS = {
   },
   cc: { packages: ['g++'], find: () => program('cc') && program('g++') },
   openssl: { packages: ['openssl'], find: () => program('openssl') },
+  rsync: { packages: ['rsync'], find: () => program('rsync') },
   git: { packages: ['git'], find: () => program('git') },
   // The device is the kernel's: a container has it where it is given to it (--device /dev/fuse).
   fuse: { packages: ['mount'], find: () => program('mount') && firstFile(['/dev/fuse']) },
