@@ -1,4 +1,4 @@
-import { type Access, type AccessDeps, createAccess } from '#server/access/index.ts'
+import { type Access, type AccessDeps, createAccess, subjectNamed } from '#server/access/index.ts'
 import {
   type Authority,
   type AuthorityDeps,
@@ -262,9 +262,9 @@ export async function hostsDeps(
     principalsFor: host => access.principalsFor(host),
     assertFits: host => access.assertFits(host),
     assertIsThere: place => access.places.assertIsThere(place),
-    mayAdd: (identity, place) => access.may({ kind: 'person', identity }, { action: 'host.add', in: place }),
-    roleToAdd: (identity, place, by) =>
-      access.requireRole({ kind: 'person', identity }, () => [{ action: 'host.add', in: place }], by),
+    mayAdd: (maker, place) => access.may(subjectNamed(maker), { action: 'host.add', in: place }),
+    roleToAdd: (maker, place, by) =>
+      access.requireRole(subjectNamed(maker), () => [{ action: 'host.add', in: place }], by),
     currentKrl: () => authority.currentKrl(),
     trustBundles: async () =>
       (await trust.bundles()).map(({ document, signatures }) => ({ document, signatures: [...signatures] })),
@@ -277,9 +277,10 @@ export async function hostsDeps(
   }
 }
 
-function workloadsDeps(
-  of: Pick<Parts, 'store' | 'config' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> &
-    Pick<Rooms, 'ledger' | 'identity' | 'access'> &
+export function workloadsDeps(
+  of: Pick<Parts, 'store' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> & {
+    readonly config: Pick<RoomsConfig, 'machines'>
+  } & Pick<Rooms, 'ledger' | 'identity' | 'access'> &
     Pick<WorkloadsDeps, 'revokeAllIn' | 'readyToSign' | 'rootFingerprint'>,
 ): WorkloadsDeps {
   const { store, ledger, identity, access, config, now, monotonic, random, alarm, onError } = of

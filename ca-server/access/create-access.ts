@@ -23,7 +23,7 @@ import {
   toProjects,
   vouchedPlaces,
 } from './changes/places.ts'
-import { removeGrant } from './changes/remove-grant.ts'
+import { grantIdsTo, removeGrant } from './changes/remove-grant.ts'
 import { decide } from './decide.ts'
 import { concernsAccess, concernsPowers, grantFact, grantId, memberFact } from './facts.ts'
 import { assertFits } from './fits.ts'
@@ -52,7 +52,7 @@ import type {
   Want,
 } from './port.ts'
 import { principalsFor } from './principals.ts'
-import { selectGrants, selectGrantsTo, selectTeamRows, toTeams } from './records.ts'
+import { selectGrants, selectTeamRows, toTeams } from './records.ts'
 import { makeSnapshot, personSubject, type Snapshot } from './snapshot.ts'
 import { why, whyDo } from './why.ts'
 
@@ -220,8 +220,7 @@ export function createAccess(deps: AccessDeps): Access {
     },
 
     listGrants: () => vouchedGrants(deps),
-    grantsTo: async (on, who) =>
-      (await selectGrantsTo(on, who)).flatMap(grant => (deps.ledger.facts.holds(grantFact(grant)) ? [grant.id] : [])),
+    grantsTo: (on, who) => grantIdsTo(deps.ledger, on, who),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
     changeGrant: (id, change, by) => changed(changeGrant(changes, id, change, by)),
     removeGrant: (id, by) => changed(removeGrant(changes, id, by)),

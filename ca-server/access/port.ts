@@ -227,7 +227,7 @@ export interface Access {
   maySend(sender: PersonIdentity, link: SentLink): boolean
 
   listGrants(): Promise<Grant[]>
-  /** The IDs of what is given to this workload, as the rows and the log say it. */
+  /** The IDs of what is given to this workload, hidden rows or not. */
   grantsTo(on: Queryable, who: WorkloadPrincipal): Promise<readonly string[]>
   /** Throws `not-found` for a team or host that is not there, `conflict` where another gives just the same. Notifies `access`. */
   addGrant(grant: NewGrant, by: By): Promise<Grant>

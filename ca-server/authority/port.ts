@@ -87,10 +87,14 @@ export type WorkloadEnds = {
   /** Throws `not-found`. */
   assertIsThere(name: WorkloadName): void
   /**
-   * In a transaction that has changed the workload's epoch: ends its session, and tokens that nobody has used. Gives what is to be
-   * recorded with it.
+   * In a transaction that has changed the workload's epoch: ends its session, and tokens that nobody has used. Gives how many sessions that were,
+   * and what is to be recorded with it.
    */
-  endIn(t: Queryable, name: WorkloadName, why: string): Promise<readonly Fact[]>
+  endIn(
+    t: Queryable,
+    name: WorkloadName,
+    why: string,
+  ): Promise<{ readonly sessions: number; readonly facts: readonly Fact[] }>
 }
 
 export type AuthorityDeps = {

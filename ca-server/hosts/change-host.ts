@@ -4,7 +4,7 @@ import type { Line } from '#shared/api/index.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { labelsText } from '#shared/grant-text.ts'
-import { type HostName, isPersonIdentity, type Labels, type PersonIdentity, parseHostName } from '#shared/names.ts'
+import { type HostName, isSubjectPrincipal, type Labels, parseHostName, type SubjectPrincipal } from '#shared/names.ts'
 import { changedNameFacts, hostFact, isNameTaken } from './facts.ts'
 import { assertStillIn, checkSuffix, noSuchHost, removedMeanwhile, taken } from './name-host.ts'
 import type { DecidedIn, HostChange, HostsDeps, HostView, NewHost } from './port.ts'
@@ -20,7 +20,7 @@ export async function changeHost(
   change: HostChange,
   by: By,
   from?: DecidedIn,
-): Promise<{ host: HostView; outside: PersonIdentity[]; namesGoodUntil: Date | undefined }> {
+): Promise<{ host: HostView; outside: SubjectPrincipal[]; namesGoodUntil: Date | undefined }> {
   await deps.ledger.follow()
   try {
     return await changeIn(deps, name, change, by, from)
@@ -59,7 +59,11 @@ function changeIn(
       },
     ])
     const { gone } = difference(deps, before, after)
-    return { host: viewOf({ ...row, ...after }, deps.now()), outside: [...new Set(gone.map(personOf))], namesGoodUntil }
+    return {
+      host: viewOf({ ...row, ...after }, deps.now()),
+      outside: [...new Set(gone.map(whoseEntry))],
+      namesGoodUntil,
+    }
   })
 }
 
@@ -185,8 +189,8 @@ const entries = (files: ReturnType<HostsDeps['principalsFor']>): Map<string, str
     ),
   )
 
-function personOf(entry: string): PersonIdentity {
-  const [person = ''] = entry.split(' ')
-  if (!isPersonIdentity(person)) throw new TypeError(`${person} is no person`)
-  return person
+function whoseEntry(entry: string): SubjectPrincipal {
+  const [principal = ''] = entry.split(' ')
+  if (!isSubjectPrincipal(principal)) throw new TypeError(`${principal} is nobody`)
+  return principal
 }

@@ -1,7 +1,7 @@
 /** Pure: what of this room's rows lets a host in, as the records say it (`shared/audit/facts.ts`). */
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { toHex } from '#shared/bytes.ts'
-import type { PersonIdentity } from '#shared/names.ts'
+import type { SubjectPrincipal } from '#shared/names.ts'
 
 export const hostId = (id: string): string => `host:${id}`
 export const hostFact = (host: {
@@ -71,7 +71,7 @@ export const tokenFact = (token: {
   readonly hash: Uint8Array
   readonly host: string
   readonly endsAt: Date
-  readonly maker?: PersonIdentity | undefined
+  readonly maker?: SubjectPrincipal | undefined
 }): Fact => ({
   id: tokenId(token.hash),
   // Absent in one of the operator's, and as records say it that are older than this.

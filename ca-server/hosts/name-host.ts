@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { By } from '#server/access/index.ts'
+import { makerOf } from '#server/identity/index.ts'
 import { StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
-import { type HostName, type Place, parseHostName, parsePersonIdentity } from '#shared/names.ts'
+import { type HostName, type Place, parseHostName } from '#shared/names.ts'
 import { goneHost, hostFact, hostId, hostNameFacts, idOfName, isNameTaken, tokenFact } from './facts.ts'
 import type { DecidedIn, HostsDeps, HostView, NewHost } from './port.ts'
 import {
@@ -38,8 +39,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
   const id = `host_${toBase64Url(deps.random(16))}`
   const secret = toBase64Url(deps.random(32))
-  const maker = by.actor.kind === 'person' ? parsePersonIdentity(by.actor.identity, 'actor') : undefined
-  const token = { hash: hashOf(secret), host: id, endsAt, maker }
+  const token = { hash: hashOf(secret), host: id, endsAt, maker: makerOf(by) }
   try {
     await deps.ledger.follow()
     await deps.act(by, { name: 'host add' }, async t => {

@@ -6,7 +6,7 @@ import type { Entry, Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
 import type { api, hostStream, Line, schemas } from '#shared/api/index.ts'
 import type { LoginKeyType } from '#shared/login-key-types.ts'
-import type { HostName, Labels, PersonIdentity, Place } from '#shared/names.ts'
+import type { HostName, Labels, Place, SubjectPrincipal } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
 
 /** The types of this room's door, `index.ts`. */
@@ -69,11 +69,11 @@ export type HostsDeps = {
   readonly assertFits: (host: SelectableHost) => void
   /** `access.places.assertIsThere`: throws `not-found`. */
   readonly assertIsThere: (place: Place) => void
-  /** `access.may`: whether this person may add a host there at the moment. */
-  readonly mayAdd: (maker: PersonIdentity, place: Place | undefined) => boolean
+  /** `access.may`: whether this person or workload may add a host there at the moment. */
+  readonly mayAdd: (maker: SubjectPrincipal, place: Place | undefined) => boolean
   /** `access.requireRole` for that. Throws `denied`, and the try is recorded. */
   readonly roleToAdd: (
-    maker: PersonIdentity,
+    maker: SubjectPrincipal,
     place: Place | undefined,
     by: Pick<Entry, 'actor' | 'requestId' | 'from'>,
   ) => Promise<Role>
@@ -178,7 +178,7 @@ export interface Hosts {
     from?: DecidedIn,
   ): Promise<{
     readonly host: HostView
-    readonly outside: readonly PersonIdentity[]
+    readonly outside: readonly SubjectPrincipal[]
     readonly namesGoodUntil: Date | undefined
   }>
   /** What a name stands for, as the rows say it now, for whoever is to touch a passkey for it; what becomes of it by a change. Throws as that does. */

@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, isNotNull, isNull, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import { builder, eachRow, type Queryable, recordset, rows, run } from '#server/store/index.ts'
 import type { LoginKeyType } from '#shared/login-key-types.ts'
-import type { HostName, PersonIdentity } from '#shared/names.ts'
+import type { HostName, SubjectPrincipal } from '#shared/names.ts'
 import type { InForce } from './in-force.ts'
 import type { Finding, HostView, NewHost } from './port.ts'
 import { host, hostChange, joinToken } from './tables.ts'
@@ -138,13 +138,13 @@ export async function updateHost(
   await run(t, changed.where(and(eq(host.id, id), isLiving)))
 }
 
-/** `host`: its ID. `maker`: the person who added it, where it was one and the token says so. */
+/** `host`: its ID. `maker`: the person or workload that added it, where it was one and the token says so. */
 export type TokenRow = {
   readonly hash: Uint8Array
   readonly host: string
   readonly endsAt: Date
   readonly used: boolean
-  readonly maker: PersonIdentity | undefined
+  readonly maker: SubjectPrincipal | undefined
 }
 const toToken = ({ hash, host, endsAt, usedAt, madeBy }: typeof joinToken.$inferSelect): TokenRow => ({
   hash,

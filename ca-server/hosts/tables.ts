@@ -14,7 +14,7 @@ import {
   timestamptz,
 } from '#server/store/index.ts'
 import { finding } from '#shared/api/fields.ts'
-import { isHostName, isPersonIdentity, isPlace } from '#shared/names.ts'
+import { isHostName, isPlace, isSubjectPrincipal } from '#shared/names.ts'
 
 /** The tables of this room, as the migrations make them; what a column is for stands there. */
 
@@ -69,7 +69,7 @@ export const joinToken = pgTable(
     createdAt: timestamptz('created_at').notNull(),
     endsAt: timestamptz('ends_at').notNull(),
     usedAt: timestamptz('used_at'),
-    madeBy: textOf(z.string().refine(isPersonIdentity))('made_by'),
+    madeBy: textOf(z.string().refine(isSubjectPrincipal))('made_by'),
   },
   table => [check('join_token_hash_check', sql`length(${table.hash}) = 32`)],
 )

@@ -1,6 +1,6 @@
 import type { By } from '#server/access/index.ts'
 import { sessionKeyFact, sessionKeysOf } from '#server/identity/index.ts'
-import type { Fact } from '#server/ledger/index.ts'
+import { endedFact, type Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
@@ -63,7 +63,7 @@ export async function removeWorkload(deps: WorkloadsDeps, name: WorkloadName, by
   return deps.act(by, { name: 'workload remove', changes: [principal] }, async t => {
     await assertNothingGiven(deps, t, name, 'remove these first: keyman grant remove ID')
     // By the log: a trigger may keep the row as it is, which counts for nothing from now on.
-    const ends = await endIn(deps, t, name, 'it was removed')
+    const { facts } = await endIn(deps, t, name, 'it was removed')
     await setRemoved(t, id, now())
     const { entries, goodUntil, revoked } = await deps.revokeAllIn(t, principal, by)
     await ledger.appendIn(t, [
@@ -74,7 +74,7 @@ export async function removeWorkload(deps: WorkloadsDeps, name: WorkloadName, by
         target: principal,
         decision: 'allow',
         details: { revoked },
-        facts: [...ends, ...goneWorkload({ id, name })],
+        facts: [...facts, ...goneWorkload({ id, name })],
       },
     ])
     return { revoked, goodUntil }
@@ -82,11 +82,14 @@ export async function removeWorkload(deps: WorkloadsDeps, name: WorkloadName, by
 }
 
 /** See `WorkloadEnds.endIn`. */
-export async function endIn(deps: WorkloadsDeps, t: Queryable, name: WorkloadName, why: string): Promise<Fact[]> {
+export async function endIn(deps: WorkloadsDeps, t: Queryable, name: WorkloadName, why: string) {
   const row = await lockByName(t, name)
   const id = idOfName(deps.ledger.facts, name) ?? row?.id
   await clearSession(t, name, why)
   if (id !== undefined) await endTokens(t, id, deps.now())
   await announce(t, name)
-  return [...goneSessions(deps.ledger.facts, name), ...goneTokens(deps.ledger.facts, name)]
+  // With what it has made and nobody has used: whoever had its session may have made that.
+  const sessions = goneSessions(deps.ledger.facts, name)
+  const facts = [endedFact(workloadPrincipal(name)), ...sessions, ...goneTokens(deps.ledger.facts, name)]
+  return { sessions: sessions.length, facts }
 }

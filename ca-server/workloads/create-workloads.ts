@@ -9,7 +9,15 @@ import { addWorkload, inviteWorkload, noSuchWorkload, viewOf } from './name-work
 import type { Proven, Workloads, WorkloadsDeps } from './port.ts'
 import { lockByName, selectLiving } from './records.ts'
 import { leaveWorkload, renewWorkload, ringFor } from './renew.ts'
-import { callerOf, endsOf, factsOf, sessionOver, vouchedWorkloads, WorkloadSnapshot } from './snapshot.ts'
+import {
+  callerOf,
+  endsOf,
+  factsOf,
+  namedWorkloads,
+  sessionOver,
+  vouchedWorkloads,
+  WorkloadSnapshot,
+} from './snapshot.ts'
 
 export function createWorkloads(deps: WorkloadsDeps): Workloads {
   const { ledger, now } = deps
@@ -38,7 +46,7 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
   return {
     start: () => snapshot.start(),
     stop: () => snapshot.stop(),
-    names: async () => (await vouchedWorkloads(deps)).map(({ name }) => name),
+    names: async () => (await namedWorkloads(deps)).map(({ name }) => name),
     async isWorkload(t, name) {
       const row = await lockByName(t, name)
       return row !== undefined && ledger.facts.holds(workloadFact(row))

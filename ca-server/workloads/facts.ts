@@ -2,7 +2,7 @@
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import { workloadSessionId } from '#shared/audit/index.ts'
 import { toHex } from '#shared/bytes.ts'
-import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
+import { isWorkloadName, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 
 const gone = (id: string): Fact => ({ id, is: null })
 
@@ -97,10 +97,9 @@ export const goneTokens = (facts: Pick<Ledger['facts'], 'ids'>, name: WorkloadNa
 export const allEnded = (facts: Pick<Ledger['facts'], 'ids'>): Fact[] =>
   [SESSION, TOKEN].flatMap(kind => [...facts.ids(kind)].map(gone))
 
-/** Which workload a fact is about; `undefined`: it is none of these, or of any. */
-export function concernedBy(id: string): WorkloadNamed {
+/** Which workload a fact is about; `any`: it says only its ID. */
+export function concernedBy(id: string): WorkloadName | 'any' | undefined {
   if (id.startsWith(workloadId(''))) return 'any'
-  const [, name] = /^workload-session:workload:(\S+) /.exec(id) ?? []
-  return name
+  const [, name = ''] = /^workload-session:workload:(\S+) /.exec(id) ?? []
+  return isWorkloadName(name) ? name : undefined
 }
-type WorkloadNamed = 'any' | (string & {}) | undefined

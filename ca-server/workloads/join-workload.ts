@@ -1,6 +1,6 @@
 import { subjectNamed } from '#server/access/index.ts'
 import { newSessionId, type Role, sessionKeyFact, sessionSshKey } from '#server/identity/index.ts'
-import { type Entry, EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
+import { type Entry, EpochsChanged, endedFact, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { placeOfWorkload, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
@@ -135,7 +135,7 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
             kind: 'workload-ended',
             target: principal,
             reason: 'somebody joined with a new token',
-            facts: before,
+            facts: [endedFact(principal), ...before],
           },
         ]
   const { entries } = await deps.revokeAllIn(t, principal, by)

@@ -1,18 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { By } from '#server/access/index.ts'
+import { makerOf } from '#server/identity/index.ts'
 import { type Entry, EpochsChanged } from '#server/ledger/index.ts'
 import { type Queryable, StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatWorkloadToken } from '#shared/join-token.ts'
-import {
-  isSubjectPrincipal,
-  parseWorkloadName,
-  placeOfWorkload,
-  type SubjectPrincipal,
-  type WorkloadName,
-  workloadPrincipal,
-} from '#shared/names.ts'
+import { parseWorkloadName, placeOfWorkload, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { goneTokens, idOfName, isNameTaken, tokenFact, workloadFact, workloadNameFact } from './facts.ts'
 import type { Invited, NewWorkload, WorkloadsDeps, WorkloadView } from './port.ts'
 import { endTokens, insertToken, insertWorkload, lockByName, type WorkloadRow } from './records.ts'
@@ -103,9 +97,6 @@ function newToken(
   const endsAt = new Date(deps.now().getTime() + lifetime * 1000)
   return { secret, hash: hashOf(secret), workload, endsAt, again, maker: makerOf(by) }
 }
-
-const makerOf = ({ actor }: By): SubjectPrincipal | undefined =>
-  'identity' in actor && isSubjectPrincipal(actor.identity) ? actor.identity : undefined
 
 const invited = (deps: WorkloadsDeps, row: WorkloadRow, { secret, endsAt }: Token): Invited => ({
   workload: viewOf(row, deps.now()),

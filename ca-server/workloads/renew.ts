@@ -67,7 +67,7 @@ export async function leaveWorkload(deps: WorkloadsDeps, caller: WorkloadCaller,
   const how = { name: 'workload leave', changes: [caller.principal], ends: true }
   await deps.act(by, how, async t => {
     const { entries } = await deps.revokeAllIn(t, caller.principal, by)
-    const facts = await endIn(deps, t, caller.name, 'it ended its session itself')
+    const { facts } = await endIn(deps, t, caller.name, 'it ended its session itself')
     await deps.ledger.appendIn(t, [...entries, { ...by, kind: 'workload-ended', target: caller.principal, facts }])
   })
 }
@@ -82,7 +82,7 @@ export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): 
   const ended = await deps.act(by, { name: 'workload superseded', changes: [principal] }, async t => {
     if (!(await isStillOpen(deps, t, key))) return false
     const { entries } = await deps.revokeAllIn(t, principal, by)
-    const facts = await endIn(deps, t, name, why)
+    const { facts } = await endIn(deps, t, name, why)
     const details = { session, clientKey: fingerprint(publicKeyFromSpki(clientSpki)) }
     const entry = { ...by, kind: 'workload-ended', target: principal, reason: why, details, facts } as const
     await deps.ledger.appendIn(t, [...entries, entry])

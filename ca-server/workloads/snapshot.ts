@@ -29,16 +29,33 @@ export function factsOf(row: WorkloadRow, now: Date): Fact[] {
   return [workloadFact(row), ...(session ? [sessionFact(row, session, endsOf(row, session).endsAt)] : [])]
 }
 
-/** Those that there are, or those of these names, as the log says they are: a row that somebody else wrote or changed is none. */
-export const vouchedWorkloads = (
-  { store, ledger, now }: Pick<WorkloadsDeps, 'store' | 'ledger' | 'now'>,
-  names?: readonly WorkloadName[],
-): Promise<WorkloadRow[]> =>
+type Deps = Pick<WorkloadsDeps, 'store' | 'ledger' | 'now'>
+
+/** Those that there are, or those of these names, whatever their sessions are: a row that somebody else wrote or changed is none. */
+export const namedWorkloads = ({ store, ledger }: Deps, names?: readonly WorkloadName[]): Promise<WorkloadRow[]> =>
   ledger.vouched(
     () => selectLiving(store, names),
-    row => factsOf(row, now()),
-    ...(names === undefined ? [workloadId('')] : []),
+    row => [workloadFact(row)],
+    names === undefined ? workloadId('') : undefined,
   )
+
+/**
+ * The same with their sessions as the log says they are. Of many that renew theirs all the time, those are read once more that have changed while
+ * all were read.
+ */
+export async function vouchedWorkloads(deps: Deps, names?: readonly WorkloadName[]): Promise<WorkloadRow[]> {
+  const { store, ledger, now } = deps
+  const rows = await namedWorkloads(deps, names)
+  const asSaid = rows.filter(row => factsOf(row, now()).every(fact => ledger.facts.holds(fact)))
+  if (asSaid.length === rows.length) return rows
+  const good = new Set(asSaid.map(({ name }) => name))
+  const others = rows.flatMap(({ name }) => (good.has(name) ? [] : [name]))
+  const again = await ledger.vouched(
+    () => selectLiving(store, others),
+    row => factsOf(row, now()),
+  )
+  return [...asSaid, ...again].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
 
 export const sessionOver = (): KeymanError =>
   new KeymanError('not-signed-in', 'the session of this workload has ended, or there is none', {
@@ -54,7 +71,7 @@ export class WorkloadSnapshot {
   readonly #following: Following
   readonly #known = new Map<WorkloadName, Known>()
   /** Of which something was heard since they were read. */
-  #heard: Set<string> | 'all' = 'all'
+  #heard: Set<WorkloadName> | 'all' = 'all'
   #stopHearing: (() => void) | undefined
 
   constructor(deps: WorkloadsDeps) {
@@ -77,7 +94,7 @@ export class WorkloadSnapshot {
     await this.#following.stop()
   }
 
-  #hear(name: string): void {
+  #hear(name: WorkloadName | 'any'): void {
     if (name === 'any') this.#heard = 'all'
     else if (this.#heard !== 'all') this.#heard.add(name)
   }
@@ -89,19 +106,18 @@ export class WorkloadSnapshot {
     if (heard !== 'all' && heard.size === 0) return false
     this.#heard = new Set()
     try {
-      const living = await selectLivingNames(store)
-      const names = heard === 'all' ? living : living.filter(name => heard.has(name))
+      const names = heard === 'all' ? await selectLivingNames(store) : [...heard]
       // Numbers before the rows that they are of: what is decided by an older one is decided anew.
       const epochs =
         names.length === 0 ? new Map<string, bigint>() : await ledger.readEpochs(names.map(workloadPrincipal))
       const rows = await vouchedWorkloads(this.#deps, heard === 'all' ? undefined : names)
       if (heard === 'all') this.#known.clear()
-      for (const name of heard === 'all' ? [] : heard) this.#known.delete(name as WorkloadName)
+      else for (const name of heard) this.#known.delete(name)
       for (const row of rows)
         this.#known.set(row.name, { ...row, epoch: epochs.get(workloadPrincipal(row.name)) ?? 0n })
       return true
     } catch (error) {
-      for (const name of heard === 'all' ? ['any'] : heard) this.#hear(name)
+      for (const name of heard === 'all' ? ['any' as const] : heard) this.#hear(name)
       throw error
     }
   }

@@ -5,7 +5,7 @@ import { api } from '#shared/api/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { addWorkload, joinWorkload, newToken, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
 import { requires } from '#test/support/requires.ts'
-import { addHost, bodyOf, machineCall, outcome } from '#test/support/worlds/attack-world.ts'
+import { addHost, bodyOf, machineCall, outcome, refusal } from '#test/support/worlds/attack-world.ts'
 import { type DatabaseWorld, openDatabaseWorld } from '#test/support/worlds/database-world.ts'
 
 /** A workload is what the log says, whatever stands in its row. */
@@ -109,6 +109,23 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the rows of wo
     await world.sql('update workload set name = $2 where name = $1', [`${trusted.name}-old`, trusted.name])
     await heard()
     expect((await renewWorkload(trusted)).login.ssh?.principals).toEqual([`workload:${trusted.name}`])
+  })
+
+  it('leaves no grant to the next workload of a name by hiding it: neither is one removed, nor another made; without it both are', async () => {
+    const { name } = await joined()
+    const who = `workload:${name}`
+    const { id } = await call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who, login: 'backup', hosts: { in: 'payments/prod' } }),
+    })
+    await world.sql('create table hidden_grant as select * from access_grant where id = $1'.replace('$1', `'${id}'`))
+    await world.sql('delete from access_grant where id = $1', [id])
+    const input = { params: { name }, query: { wait: 0 } }
+    const refused = await refusal(call(world.alice.connection, api.workloads.remove, input))
+    expect(refused.message).toContain(`${id}, whose row is hidden`)
+    await world.sql('insert into access_grant select * from hidden_grant')
+    await call(world.alice.connection, api.grants.remove, { params: { id }, query: { wait: 0 } })
+    await call(world.alice.connection, api.workloads.remove, input)
+    expect(await addWorkload(world.alice, name)).toHaveLength(43)
   })
 
   it('keeps none whose row is hidden from being ended: put back, it does not go on', async () => {

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
 import { proveBoth } from '#cli/session/keys.ts'
 import { api } from '#shared/api/index.ts'
+import { parseJoinToken } from '#shared/join-token.ts'
 import { parseCertificate } from '#shared/ssh/index.ts'
 import { inviteAndEnrol, logIn } from '#test/support/people/api-person.ts'
 import {
@@ -17,6 +18,7 @@ import {
   type AttackWorld,
   addHost,
   bodyOf,
+  joinBody,
   machineCall,
   newKeys,
   openAttackWorld,
@@ -327,6 +329,35 @@ describe('a workload', () => {
     expect(hosts.map(host => host.in)).not.toContain('payments/dev')
     await call(world.alice.connection, api.grants.remove, { params: { id }, query: { wait: 0 } })
     expect(await addIn('no-more', 'payments/prod')).toBe('denied')
+  })
+
+  it('takes the join tokens that it made with it when it is ended; while it is there they are good', async () => {
+    const name = fresh()
+    const { connection } = await joined(name)
+    await give(`workload:${name}`, { kind: 'role', role: 'editor', in: 'payments/prod' })
+    const tokenOf = async (label: string) => {
+      const body = bodyOf(api.hosts.add, { name: `${label}.keyman.localhost`, in: 'payments/prod' })
+      return parseJoinToken((await call(connection, api.hosts.add, { body })).token).secret
+    }
+    const [good, late] = [await tokenOf('made-good'), await tokenOf('made-late')]
+    const joinHost = async (token: string) =>
+      (await machineCall(world.stranger, 'POST', '/v1/join', { body: await joinBody(world.stranger, token) })).code
+    expect(await joinHost(good)).toBe('')
+    await call(world.alice.connection, api.workloads.end, { params: { name }, query: { wait: 0 } })
+    expect(await joinHost(late)).toBe('denied')
+  })
+
+  it('loses a login with a label of the host, which is told as that of a person is', async () => {
+    const name = fresh()
+    await joined(name)
+    await addHost(world, 'labelled.keyman.localhost', { labels: { tier: 'backup' } })
+    await give(`workload:${name}`, { login: 'backup', hosts: { labels: { tier: 'backup' } } })
+    const changed = await call(world.alice.connection, api.hosts.change, {
+      params: { name: 'labelled.keyman.localhost' },
+      query: { wait: 0 },
+      body: bodyOf(api.hosts.change, { labels: { tier: null } }),
+    })
+    expect(changed.labels).toEqual({})
   })
 
   it('has no role by which others are let in', async () => {

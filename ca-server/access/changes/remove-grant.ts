@@ -4,7 +4,7 @@ import { type Line, schemas } from '#shared/api/index.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { givenTo, grantFact, grantId } from '../facts.ts'
 import type { By, Given } from '../port.ts'
-import { deleteGrant, selectGrant } from '../records.ts'
+import { deleteGrant, selectGrant, selectGrants } from '../records.ts'
 import { type ChangeDeps, change, holders, noSuchGrant } from './change.ts'
 
 /**
@@ -50,6 +50,24 @@ async function recordedGrant(
   const grant = schemas.newGrant.safeParse({ kind: 'role' in said ? 'role' : 'login', ...said }).data
   // The text is the database's word; what it says is the log's where this holds.
   return grant && facts.holds({ id: grantId(id), is: givenTo(grant) }) ? grant : undefined
+}
+
+/**
+ * The IDs of what is given to somebody by that name, as the log says it: those too whose rows are hidden or altered, where their records name them
+ * or nobody can tell.
+ */
+export async function grantIdsTo(
+  ledger: Pick<Ledger, 'facts' | 'recordOf'>,
+  on: Queryable,
+  who: string,
+): Promise<string[]> {
+  const shown = (await selectGrants(on)).filter(grant => ledger.facts.holds(grantFact(grant)))
+  const ids = new Set(shown.map(({ id }) => id))
+  const known = [...ledger.facts.ids(grantId(''))].map(id => id.slice(grantId('').length))
+  const hidden: string[] = []
+  for (const id of known.filter(id => !ids.has(id)))
+    if (((await recordedGrant(ledger, on, id))?.who ?? who) === who) hidden.push(`${id}, whose row is hidden`)
+  return [...shown.filter(grant => grant.who === who).map(({ id }) => id), ...hidden]
 }
 
 /** What is taken away, for whoever is to touch a passkey for it. */

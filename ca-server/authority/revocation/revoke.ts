@@ -100,10 +100,7 @@ async function endOne(
   t: Queryable,
   whose: Concerned['sessions'][number],
 ): Promise<{ sessions: number; facts: readonly Fact[] }> {
-  if ('workload' in whose) {
-    const facts = await workloads.endIn(t, whose.workload, 'revoked')
-    return { sessions: facts.length > 0 ? 1 : 0, facts }
-  }
+  if ('workload' in whose) return workloads.endIn(t, whose.workload, 'revoked')
   const { sessions, facts } = await identity.endSessions(t, whose)
   return { sessions: sessions.length, facts }
 }

@@ -1,9 +1,11 @@
 import { EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { isSubjectPrincipal, type SubjectPrincipal } from '#shared/names.ts'
 import type {
   Act,
   ActingCaller,
+  By,
   Epoch,
   PersonBy,
   PersonCaller,
@@ -180,3 +182,7 @@ export const byWorkload = (
   actor: { kind: 'workload', identity: caller.principal, session: caller.session },
   standing: { caller, role },
 })
+
+/** Who did it, by the name that grants give them something under: nobody where that was the server, an operator or a host. */
+export const makerOf = ({ actor }: Pick<By, 'actor'>): SubjectPrincipal | undefined =>
+  'identity' in actor && isSubjectPrincipal(actor.identity) ? actor.identity : undefined

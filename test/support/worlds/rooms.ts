@@ -112,9 +112,10 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
       clocksApart: () => [],
     }),
   )
-  const { ledger, identity, access, authority } = rooms
+  const { ledger, identity, access, authority, workloads } = rooms
   await identity.start()
   await access.start()
+  await workloads.start()
   await authority.start()
 
   return {
@@ -136,6 +137,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
     },
     async close() {
       await authority.stop()
+      await workloads.stop()
       await access.stop()
       await identity.stop()
       await ledger.stop()
