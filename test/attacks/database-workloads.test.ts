@@ -87,6 +87,26 @@ describe.skipIf(!requires('postgresql'))('somebody who may change the rows of wo
     expect(await outcome(renewWorkload(second))).toBe('not-signed-in')
   })
 
+  it('brings no session back that a new token has replaced, though its row is put back; the newer one goes on', async () => {
+    const first = await joined()
+    const select = () => world.sql('select * from workload where name = $1', [first.name])
+    const [before] = await select()
+    const second = await joinWorkload(world.stranger, first.name, await newToken(world.alice, first.name))
+    const [after] = await select()
+    const put = (row: Record<string, unknown> | undefined) =>
+      world.sql(
+        `update workload set session = $2, ssh_key = $3, client_spki = $4, joined_at = $5, renewed_at = $6 where name = $1`,
+        [first.name, row?.session, row?.ssh_key, row?.client_spki, row?.joined_at, row?.renewed_at],
+      )
+    await put(before)
+    await heard()
+    expect(await who(first.connection)).toBe('not-signed-in')
+    expect(await outcome(renewWorkload(first))).toBe('not-signed-in')
+    await put(after)
+    await heard()
+    expect(await who(second.connection)).toBe('done')
+  })
+
   it('makes no session last longer, and no workload another; both are told', async () => {
     const workload = await joined()
     await world.sql('update workload set lifetime = lifetime * 2 where name = $1', [workload.name])
