@@ -37,7 +37,7 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
 
     async workload(on, who) {
       const { grants, hidden } = known(await selectGrants(on), grant => grant.who === who)
-      return [{ name: `What ${who} gets`, value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' }]
+      return [{ name: 'What it gets', value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' }]
     },
 
     async team(on, name) {

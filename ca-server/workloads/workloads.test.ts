@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeLoginKeys, proveBoth } from '#cli/session/keys.ts'
 import { grantFact } from '#server/access/facts.ts'
 import { workloadsDeps } from '#server/build-rooms.ts'
-import { SupersededKey, type WorkloadCaller } from '#server/identity/index.ts'
+import { byWorkload, SupersededKey, type WorkloadCaller } from '#server/identity/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { parseWorkloadToken } from '#shared/join-token.ts'
@@ -81,6 +81,21 @@ describe('a workload', () => {
     await expect(rooms.workloads.add(newWorkload(name), by())).rejects.toThrow(`something is given to workload:${name}`)
     await rooms.access.removeGrant(grant.id, by())
     await expect(rooms.workloads.add(newWorkload(name), by())).resolves.toMatchObject({ workload: { name } })
+  })
+
+  it('does nothing in a session that was ended, whatever the database says of numbers; while it lasts it does', async () => {
+    const { caller } = await joined()
+    /** As it would be if no number had changed. */
+    const acts = async () => {
+      const epochs = [...(await rooms.ledger.readEpochs([caller.principal]))].map(([subject, epoch]) => ({
+        subject,
+        epoch,
+      }))
+      return rooms.identity.act(byWorkload({ ...caller, epochs }, {}, at()), { name: 'test' }, async () => 'done')
+    }
+    expect(await acts()).toBe('done')
+    await rooms.authority.revoke({ workload: caller.name }, 'test', by())
+    await expect(acts()).rejects.toThrow('the session of this workload has ended')
   })
 
   it('that was renewed at one server is known at another at once, by its newer key alone', async () => {
