@@ -96,7 +96,7 @@ export async function createIdentity(deps: IdentityDeps): Promise<Identity> {
     },
     endSessions: (t, by) => endSessions(room, t, by),
     refresh: () => sessions.refresh(),
-    sweep: fence => sweep(deps.store, deps.now(), fence),
+    sweep: fence => sweep(deps.store, deps.now(), fence, deps.ledger),
   }
 }
 

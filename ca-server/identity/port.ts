@@ -525,6 +525,7 @@ export type IdentityDeps = {
     | 'sayIn'
     | 'bumpEpochs'
     | 'readEpochs'
+    | 'forgetEpochs'
     | 'takeEpochs'
     | 'saysMore'
     | 'vouched'

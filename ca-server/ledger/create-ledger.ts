@@ -25,6 +25,7 @@ import type { Ledger, LedgerDeps, StoredRecord } from './port.ts'
 import { makeRecorded } from './recorded.ts'
 import {
   createEpochs,
+  deleteEpochs,
   type RecordRow,
   selectEpochs,
   selectLiveCertificates,
@@ -226,6 +227,9 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return makeRecorded(body, indexOf(await group.write(row)), since)
     },
 
+    async forgetEpochs(t, subjects) {
+      if (subjects.length > 0) await deleteEpochs(t, subjects)
+    },
     async readEpochs(subjects) {
       const found = await selectEpochs(store, subjects)
       if (subjects.every(subject => found.has(subject))) return found

@@ -53,6 +53,8 @@ export interface Ledger {
   issue<Body>(request: IssueRequest<Body>): Promise<Recorded<Body>>
   /** The epochs of these subjects, such as `person:alice@example.com`, `session:…`, `host:…`. Those that are missing are created at 1. */
   readEpochs(subjects: readonly string[]): Promise<Map<string, bigint>>
+  /** Forgets those of what is gone for good, long after whatever was decided by them: one that is asked for again begins at 1. */
+  forgetEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
   /**
    * The FIRST statements of every transaction that does something in somebody's name: teams first, if any, by a call of their
    * own; then whoever asks and whomever it touches, all of them at once. Takes the rows in one order, those of `bump` to change them, those

@@ -191,6 +191,10 @@ export async function createEpochs(on: Queryable, subjects: readonly string[]): 
   )
 }
 
+/** Of subjects that nobody asks for any more, and that no decision was made by that could still come. */
+export const deleteEpochs = (t: Queryable, subjects: readonly string[]): Promise<number> =>
+  t.execute('delete from access_epoch where subject = any($1::text[])', [textArray(subjects)])
+
 /** What a decision was made from, as `selectEpochs` gave it before. */
 export type Epoch = { readonly subject: string; readonly epoch: bigint }
 

@@ -1,6 +1,7 @@
 import { and, asc, desc, eq, gt, isNull, lt, ne, type SQL, sql } from 'drizzle-orm'
 import type { PgColumn, PgTable } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
+import type { Ledger } from '#server/ledger/index.ts'
 import { builder, type Fence, prepared, type Queryable, rows, run, type Store } from '#server/store/index.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import {
@@ -231,7 +232,12 @@ const KEPT_AFTER_END = '30 days'
  * What nobody needs any more. It can't be undone, so it goes by the later-going of two clocks, the server's and the database's:
  * one that is ahead takes nothing away.
  */
-export async function sweep(store: Store, now: Date, fence: Fence): Promise<void> {
+export async function sweep(
+  store: Store,
+  now: Date,
+  fence: Fence,
+  { forgetEpochs }: Pick<Ledger, 'forgetEpochs'>,
+): Promise<void> {
   // Each by itself, and the fence last: nobody waits for it while there is much to take away.
   const taken = (table: PgTable, which: SQL) =>
     store.transaction({ name: 'sweep', deadlineMs: 30_000 }, async t => {
@@ -245,7 +251,15 @@ export async function sweep(store: Store, now: Date, fence: Fence): Promise<void
   await ended(webauthnChallenge, webauthnChallenge.endsAt, '0 hours')
   await ended(loginTransaction, loginTransaction.endsAt, '1 hour')
   await ended(actionTransaction, actionTransaction.endsAt, '1 hour')
-  await ended(personSession, endsAt, KEPT_AFTER_END)
+  await store.transaction({ name: 'sweep', deadlineMs: 30_000 }, async t => {
+    const isOver = lt(endsAt, sql`${earlier} - ${KEPT_AFTER_END}::interval`)
+    const gone = await rows(t, builder.delete(personSession).where(isOver).returning({ id }))
+    await forgetEpochs(
+      t,
+      gone.map(row => `session:${row.id}`),
+    )
+    await fence(t)
+  })
 }
 
 /** Everybody's. */

@@ -13,7 +13,7 @@ let rooms: Rooms
 
 const endedDaysAgo = (days: number) =>
   insertSession(rooms, { person: alice, at: daysFromNow(-days - 0.5), endsAt: daysFromNow(-days) })
-const sweepAt = (now: Date) => sweep(rooms.store, now, async () => {})
+const sweepAt = (now: Date) => sweep(rooms.store, now, async () => {}, rooms.ledger)
 const left = async () => (await rooms.store.query('select id from person_session', [], anyRow)).length
 
 beforeEach(async () => {
@@ -23,10 +23,15 @@ beforeEach(async () => {
 afterEach(() => rooms.close())
 
 test('a session that ended thirty days ago is forgotten, one that ended later is not', async () => {
-  await endedDaysAgo(31)
-  await endedDaysAgo(29)
+  const [old, other] = [await endedDaysAgo(31), await endedDaysAgo(29)]
+  const numbered = [`session:${old}`, `session:${other}`, `person:${alice}`]
+  await rooms.store.transaction({ name: 'test', deadlineMs: 5_000 }, t => rooms.ledger.bumpEpochs(t, numbered))
   await sweepAt(daysFromNow(0))
   expect(await left()).toBe(1)
+  // Its number goes with it, and no other.
+  const numbers = await rooms.ledger.readEpochs(numbered)
+  expect(numbered.map(subject => numbers.get(subject))).toEqual([1n, 2n, expect.any(BigInt)])
+  expect(numbers.get(`person:${alice}`)).toBeGreaterThan(1n)
 })
 
 test('a clock of the server that is three days ahead makes nothing be forgotten; one that is behind forgets later', async () => {
