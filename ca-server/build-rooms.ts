@@ -149,7 +149,7 @@ async function build<Hosts extends AskedOfHosts>(
       reload: caller => workloads.reload(caller),
       assertStands: (t, caller) => workloads.assertStands(t, caller),
     },
-    maySend: (sender, link) => access.maySend(sender, link),
+    roleToSend: (sender, link) => access.roleToSend(sender, link),
     onEnrolled: parts.onEnrolled,
   })
   const access = createAccess({

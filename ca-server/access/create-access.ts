@@ -140,6 +140,23 @@ export function createAccess(deps: AccessDeps): Access {
     return decide(current(), deps.now(), subject, action)
   }
 
+  /** What somebody may do at the moment, for the transaction in which it is done. */
+  const roleOf = ({
+    decided,
+    epochs,
+    again,
+  }: Pick<Role, 'epochs' | 'again'> & { readonly decided: () => Decision<NoLimits> }): Role => ({
+    epochs,
+    // What the snapshot lacks was heard of, and is being read.
+    holds: () => read === said && decided().allow,
+    concerns: concernsPowers,
+    // An epoch is bumped by what says nothing of who may do what, too: only a whole reading knows the new one.
+    async again() {
+      await reload()
+      return again()
+    },
+  })
+
   const giving = createGiving({ current, now: deps.now, facts: deps.ledger.facts, hostNamed: deps.hostNamed })
 
   const contents = (place: Place) =>
@@ -173,17 +190,7 @@ export function createAccess(deps: AccessDeps): Access {
     may: (subject, want) => decideNow(subject, { kind: 'do', wants: [want] }).allow,
     async requireRole(subject, wants, by) {
       const decided = () => decideNow(subject, { kind: 'do', wants: wants() })
-      const held = (epochs: Role['epochs']): Role => ({
-        epochs,
-        // What the snapshot lacks was heard of, and is being read.
-        holds: () => read === said && decided().allow,
-        concerns: concernsPowers,
-        // An epoch is bumped by what says nothing of who may do what, too: only a whole reading knows the new one.
-        async again() {
-          await reload()
-          return orDenied()
-        },
-      })
+      const held = (epochs: Role['epochs']): Role => roleOf({ decided, epochs, again: orDenied })
       const orDenied = async (): Promise<Role> => {
         const decision = decided()
         if (decision.allow) return held(decision.epochs)
@@ -212,11 +219,23 @@ export function createAccess(deps: AccessDeps): Access {
       assertIsThere,
       inWords: place => placeInWords(place, contents(place)),
     },
-    maySend(sender, { kind, identity, owner }) {
-      const gives = isPersonIdentity(identity) ? giving.gives.being(identity) : []
-      const wants: Want[] = [{ action: kind === 'invitation' ? 'person.invite' : 'person.reset' }, ...gives]
-      if (owner) wants.push({ action: 'owner.change' })
-      return decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants }).allow
+    roleToSend(sender, { kind, identity, owner }) {
+      const wants = (): Want[] => [
+        { action: kind === 'invitation' ? 'person.invite' : 'person.reset' },
+        ...(isPersonIdentity(identity) ? giving.gives.being(identity) : []),
+        ...(owner ? [{ action: 'owner.change' } as const] : []),
+      ]
+      const decided = () => decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants: wants() })
+      const given = (): Role | undefined => {
+        const decision = decided()
+        return decision.allow ? roleOf({ decided, epochs: decision.epochs, again }) : undefined
+      }
+      const again = async (): Promise<Role> => {
+        const role = given()
+        if (role) return role
+        throw new KeymanError('denied', `${sender} may not send this link any more`)
+      }
+      return given()
     },
 
     listGrants: () => vouchedGrants(deps),

@@ -223,8 +223,8 @@ export interface Access {
   }
   /** Where this grant holds: whoever may read grants there may read it. */
   placeOf(grant: Given): Place | undefined
-  /** See `IdentityDeps.maySend`. */
-  maySend(sender: PersonIdentity, link: SentLink): boolean
+  /** See `IdentityDeps.roleToSend`. */
+  roleToSend(sender: PersonIdentity, link: SentLink): Role | undefined
 
   listGrants(): Promise<Grant[]>
   /** The IDs of what is given to this workload, hidden rows or not. */

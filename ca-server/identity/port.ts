@@ -544,8 +544,8 @@ export type IdentityDeps = {
   /** For the line that an invited person types. */
   readonly machinesUrl: string
   readonly rootFingerprint: () => string
-  /** Whether whoever made this link may still do so: `access` decides. */
-  readonly maySend: (sender: PersonIdentity, link: SentLink) => boolean
+  /** By what whoever made this link may still do so, if they may: `access` decides. */
+  readonly roleToSend: (sender: PersonIdentity, link: SentLink) => Role | undefined
   /** The longest session of a machine, in seconds. */
   readonly maxLifetime: number
   /** Assertions that are tried, by address and account together. */

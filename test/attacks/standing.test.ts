@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import type { BrowserCaller } from '#server/identity/index.ts'
 import { allRoutes, api, type Route } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parsePersonIdentity } from '#shared/names.ts'
 import { Authenticator } from '#test/support/people/authenticator.ts'
 import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
@@ -79,6 +82,47 @@ function standing(open: () => Promise<{ world: StandingWorld; close: () => Promi
     // Both occurred often, or nothing was raced.
     expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(rounds / 20)
   }, 900_000)
+
+  it('makes nobody a person by a link whose maker lost the role before: neither by an invitation nor by a reset', async () => {
+    const told = { done: 0, refused: 0 }
+    const { enrolment } = world.services.identity
+    for (let n = 0; n < rounds / 10; n++) {
+      const maker = `maker${n}@example.com`
+      const caller = await world.signIn(await world.enrol(maker))
+      await world.serve(api.grants.add, root.caller, { body: { kind: 'role', who: maker, role: 'administrator' } })
+      const id = (await world.services.access.listGrants()).at(-1)?.id ?? ''
+      const identity = parsePersonIdentity(`made${n}@example.com`, 'test')
+      if (n % 3 === 2) await world.enrol(identity)
+      const sent =
+        n % 3 === 2
+          ? await world.serve(api.persons.reset, caller, { params: { identity }, body: {} })
+          : await world.serve(api.persons.invite, caller, { body: { identity } })
+      const secret = new URL(z.looseObject({ link: z.string() }).parse(sent).link).hash.slice(1)
+      const registration = new Authenticator(world.services.config.publicUrl).create(
+        await enrolment.options(secret, identity),
+      )
+      const from = await size()
+      const turn = (Math.floor(n / 2) * 5) % 12
+      const used = () =>
+        enrolment.complete({ secret, identity, passkeyName: 'x', registration }, world.at()).then(
+          () => 'done',
+          (error: unknown) => (error instanceof KeymanError ? error.code : String(error)),
+        )
+      const [outcome, removed] = await Promise.all([
+        turns(turn < 6 ? turn : 0).then(used),
+        turns(turn < 6 ? 0 : (turn - 5) * 8).then(() =>
+          world.outcome(api.grants.remove, root.caller, { params: { id } }),
+        ),
+      ])
+      expect(removed).toBe('done')
+      expect(['done', 'expired']).toContain(outcome)
+      told[outcome === 'done' ? 'done' : 'refused']++
+      const records = await recordsSince(from)
+      const at = records.find(({ kind }) => kind === 'grant-removed')?.index ?? -1n
+      expect(records.filter(({ kind, index }) => kind === 'enrolled' && index > at)).toEqual([])
+    }
+    expect(Math.min(told.done, told.refused), JSON.stringify(told)).toBeGreaterThan(0)
+  }, 300_000)
 
   it('leaves no change by a workload whose session, or whose role, was ended before', async () => {
     await world.serve(api.projects.add, root.caller, { body: { name: 'load' } })

@@ -3,7 +3,7 @@ import type { Queryable } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity } from '#shared/names.ts'
-import type { By } from '../port.ts'
+import type { By, Role } from '../port.ts'
 import { linkFact, linkId, newestLinkFacts, newestLinkId, personId } from '../records/facts.ts'
 import { insertLink, type LinkRow, selectLink } from '../records/link-records.ts'
 import { hashSecret, newId, newSecret } from '../records/secrets.ts'
@@ -16,7 +16,7 @@ export const MAX_IDENTITY = 90
 
 /** The link of this secret that somebody could still use. Throws `expired`. */
 export async function findLink({ deps }: Room, secret: string): Promise<LinkRow> {
-  const { store, now, ledger, maySend } = deps
+  const { store, now, ledger } = deps
   const hash = hashSecret(secret)
   const read = async () => {
     const row = await selectLink(store, hash)
@@ -31,15 +31,18 @@ export async function findLink({ deps }: Room, secret: string): Promise<LinkRow>
   const newest = link.kind === 'administrator' && !link.isFirst ? undefined : newestLinkId(link)
   if (newest !== undefined && ledger.facts.isOlder(linkId(link.id), newest)) throw linkOver()
   // Whoever may not send it any more has prepared nothing by it.
-  if (
-    link.kind !== 'administrator' &&
-    isPersonIdentity(link.createdBy) &&
-    !maySend(link.createdBy, { ...link, kind: link.kind })
-  )
-    throw linkOver()
+  roleToSend(deps, link)
   // Whatever was said of the person since was said of who they were then: it is no yes to a passkey that comes later.
   if (link.kind === 'reset' && ledger.facts.isOlder(linkId(link.id), personId(link.identity))) throw linkOver()
   return link
+}
+
+/** By what whoever made it may still send it; nothing where that was the operator. Throws `expired` where they may not. */
+export function roleToSend({ roleToSend }: Room['deps'], link: LinkRow): Role | undefined {
+  if (link.kind === 'administrator' || !isPersonIdentity(link.createdBy)) return undefined
+  const role = roleToSend(link.createdBy, { ...link, kind: link.kind })
+  if (!role) throw linkOver()
+  return role
 }
 
 export async function makeLink(

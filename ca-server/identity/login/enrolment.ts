@@ -1,13 +1,13 @@
-import type { Entry, Fact } from '#server/ledger/index.ts'
+import { type Entry, EpochsChanged, type Fact } from '#server/ledger/index.ts'
 import { type Queryable, StoreError } from '#server/store/index.ts'
 import { resetLinkId } from '#shared/audit/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { createInvitations } from '../links/invitations.ts'
-import { assertLength, findLink, hasAnybody, linkOver, loginLine, taken } from '../links/links.ts'
+import { assertLength, findLink, hasAnybody, linkOver, loginLine, roleToSend, taken } from '../links/links.ts'
 import { createReset } from '../links/reset.ts'
-import type { Act, At, Enrolment } from '../port.ts'
+import type { Act, At, Enrolment, Role } from '../port.ts'
 import {
   gone,
   linkId,
@@ -35,6 +35,7 @@ import { newId } from '../records/secrets.ts'
 import { announceChange } from '../records/session-records.ts'
 import { vouchedPerson } from '../records/vouched.ts'
 import { inTransaction, type Room } from '../room.ts'
+import { anew } from '../touches/acting.ts'
 import { giveChallenge, takeChallenge } from '../webauthn/challenges.ts'
 import { creationOptions, type NewPasskey, parseRegistration, verifyRegistration } from '../webauthn.ts'
 import { beginBrowserSession, signedIn } from './sign-ins.ts'
@@ -86,11 +87,8 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
       if (meant !== identity || !userHandle)
         throw new KeymanError('denied', 'this passkey was made for another identity', { hint: 'load the page again' })
       const passkey = await verifyRegistration(rp, answer)
-      const begun = await orTaken(identity, () =>
-        inTransaction(room, 'enrol', undefined, t =>
-          enrol(room, t, { link, identity, userHandle, passkey, passkeyName, at }),
-        ),
-      )
+      const about = { link, identity, userHandle, passkey, passkeyName, at }
+      const begun = await orTaken(identity, () => whileSent(room, link, (t, role) => enrol(room, t, about, role)))
       await room.sessions.refresh()
       await deps
         .onEnrolled?.({ identity, owner: link.owner, first: link.isFirst })
@@ -101,6 +99,31 @@ export function createEnrolment(room: Room, act: Act): Enrolment {
     ...createInvitations(room, act),
     ...createReset(room, act),
   }
+}
+
+/**
+ * In a transaction in which whoever made the link may still send it, by what is known then: `work` takes the numbers of that role with those that
+ * it changes. Throws `expired` where they may not any more.
+ */
+async function whileSent<T>(
+  room: Room,
+  link: LinkRow,
+  work: (t: Queryable, role: Role | undefined) => Promise<T>,
+): Promise<T> {
+  let role: Role | undefined
+  let isFirst = true
+  return anew(
+    async () => {
+      role = isFirst
+        ? roleToSend(room.deps, link)
+        : await role?.again().catch((error: unknown) => {
+            throw error instanceof KeymanError && error.code === 'denied' ? linkOver() : error
+          })
+      isFirst = false
+      return role?.epochs ?? []
+    },
+    () => inTransaction(room, 'enrol', undefined, t => work(t, role)),
+  )
 }
 
 /** Everything of one enrolment, or nothing. */
@@ -115,11 +138,17 @@ async function enrol(
     passkeyName: string
     at: At
   },
+  role: Role | undefined,
 ) {
   const { deps, rp } = room
   const { link, identity, userHandle, passkey } = about
   const at = deps.now()
-  await deps.ledger.bumpEpochs(t, [personId(identity)])
+  const share = role?.epochs ?? []
+  await deps.ledger.takeEpochs(t, { bump: [personId(identity)], share })
+  const subjects = new Set([personId(identity), ...share.map(({ subject }) => subject)])
+  // What the link gives hangs on what its name was given by now, and on what its maker has.
+  if (role && ((await deps.ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
+    throw new EpochsChanged()
   if (!(await useLink(t, link.id, identity, at))) throw linkOver()
   // Two who make the first passkey at once: the second waits here, and then sees the first.
   const isFirstPasskey = (await fixRelyingParty(t, rp, at)) > 0

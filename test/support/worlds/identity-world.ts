@@ -79,6 +79,8 @@ function ownersRole(caller: PersonCaller): Role {
   }
   return role
 }
+/** One that nobody takes away. */
+const ANY_ROLE: Role = { epochs: [], holds: () => true, concerns: () => false, again: async () => ANY_ROLE }
 export const operator = () => ({ actor: { kind: 'operator' } as const, requestId: at().requestId })
 
 export async function openIdentityWorld(
@@ -120,7 +122,7 @@ export async function openIdentityWorld(
     machineRoots: () => [root.pem],
     resolveHost: () => undefined,
     workloads: NO_WORKLOADS,
-    maySend: () => true,
+    roleToSend: () => ANY_ROLE,
     monotonic: () => clock.monotonic,
     ...change,
   }
