@@ -487,16 +487,16 @@ export class SupersededKey extends KeymanError {
   readonly workload: WorkloadName
   readonly session: string
   readonly clientSpki: Uint8Array
-  /** When it was replaced, if it is the one before the one that counts. */
-  readonly renewedAt: Date
-  constructor(key: Pick<SupersededKey, 'workload' | 'session' | 'clientSpki' | 'renewedAt'>) {
+  /** So long nobody is alarmed by it: it was replaced a moment ago. */
+  readonly quietUntil: Date | undefined
+  constructor(key: Pick<SupersededKey, 'workload' | 'session' | 'clientSpki' | 'quietUntil'>) {
     super('not-signed-in', `this client key of ${key.workload} was replaced by a newer one`, {
       hint: 'read the newer key and certificate, which lie where these lay',
     })
     this.workload = key.workload
     this.session = key.session
     this.clientSpki = key.clientSpki
-    this.renewedAt = key.renewedAt
+    this.quietUntil = key.quietUntil
   }
 }
 

@@ -51,6 +51,7 @@ export const sessionFact = (
     readonly clientSpki: Uint8Array
     readonly joinedAt: Date
     readonly renewedAt: Date
+    readonly replaced: readonly { readonly key: string; readonly until: string }[]
   },
   endsAt: Date,
 ): Fact => ({
@@ -61,6 +62,7 @@ export const sessionFact = (
     clientSpki: toHex(session.clientSpki),
     joinedAt: session.joinedAt.toISOString(),
     renewedAt: session.renewedAt.toISOString(),
+    replaced: session.replaced.map(({ key, until }) => ({ key, until })),
   },
   until: endsAt,
 })

@@ -118,6 +118,7 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
     ...keys,
     joinedAt: now(),
     renewedAt: now(),
+    replaced: [],
     from: at.from,
   }
   await setSession(t, row.id, session)

@@ -1,7 +1,7 @@
 import { and, asc, eq, gt, inArray, isNull, type SQL } from 'drizzle-orm'
 import { builder, eachRow, type Queryable, rows, run } from '#server/store/index.ts'
 import type { SubjectPrincipal, WorkloadName } from '#shared/names.ts'
-import { workload, workloadToken } from './tables.ts'
+import { type ReplacedKeys, workload, workloadToken } from './tables.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
 
@@ -11,6 +11,8 @@ export type SessionRow = {
   readonly clientSpki: Uint8Array
   readonly joinedAt: Date
   readonly renewedAt: Date
+  /** Client keys that were replaced a moment ago. */
+  readonly replaced: ReplacedKeys
   /** The peer's address; shown, and nothing is decided by it. */
   readonly from: string | undefined
 }
@@ -21,12 +23,12 @@ export type WorkloadRow = Pick<
 
 function toWorkload(row: typeof workload.$inferSelect): WorkloadRow {
   const { id, name, place, idle, lifetime, createdAt, createdBy } = row
-  const { session, sshKey, clientSpki, joinedAt, renewedAt } = row
+  const { session, sshKey, clientSpki, joinedAt, renewedAt, replaced } = row
   return {
     ...{ id, name, place, idle, lifetime, createdAt, createdBy },
     session:
       session && sshKey && clientSpki && joinedAt && renewedAt
-        ? { id: session, sshKey, clientSpki, joinedAt, renewedAt, from: row.renewedFrom ?? undefined }
+        ? { id: session, sshKey, clientSpki, joinedAt, renewedAt, replaced, from: row.renewedFrom ?? undefined }
         : undefined,
     ended: row.ended ?? undefined,
   }
@@ -72,8 +74,8 @@ export const setLimits = (
 ): Promise<number> => run(t, builder.update(workload).set({ idle, lifetime }).where(eq(workload.id, id)))
 
 export const setSession = (t: Queryable, id: string, session: SessionRow): Promise<number> => {
-  const { sshKey, clientSpki, joinedAt, renewedAt, from } = session
-  const set = { session: session.id, sshKey, clientSpki, joinedAt, renewedAt, renewedFrom: from ?? null, ended: null }
+  const { id: sessionId, from, ...values } = session
+  const set = { ...values, session: sessionId, renewedFrom: from ?? null, ended: null }
   return run(
     t,
     builder
@@ -83,7 +85,15 @@ export const setSession = (t: Queryable, id: string, session: SessionRow): Promi
   )
 }
 
-const NO_SESSION = { session: null, sshKey: null, clientSpki: null, joinedAt: null, renewedAt: null, renewedFrom: null }
+const NO_SESSION = {
+  session: null,
+  sshKey: null,
+  clientSpki: null,
+  joinedAt: null,
+  renewedAt: null,
+  renewedFrom: null,
+  replaced: [],
+}
 /** `ended`: why, for people to read. */
 export const clearSession = (t: Queryable, name: WorkloadName, ended: string): Promise<number> =>
   run(

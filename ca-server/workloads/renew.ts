@@ -9,7 +9,7 @@ import { endIn } from './change-workload.ts'
 import { sessionFact, sessionId } from './facts.ts'
 import { announce, lockedWorkload } from './name-workload.ts'
 import type { Workloads, WorkloadsDeps } from './port.ts'
-import { lockByName, setSession } from './records.ts'
+import { lockByName, type SessionRow, setSession } from './records.ts'
 import { endsOf, sessionOver } from './snapshot.ts'
 
 /**
@@ -18,7 +18,20 @@ import { endsOf, sessionOver } from './snapshot.ts'
  */
 const STILL_IN_FLIGHT_MS = 60_000
 
+/** Of so many of a session, the last ones: who replaces more in that time is no process of it. */
+const MOST_IN_FLIGHT = 8
+
 type At = Parameters<Workloads['renew']>[2]
+
+/** With its key of now; of what was replaced longer ago nothing has to be known. */
+const replacedBy = ({ clientSpki, replaced }: SessionRow, at: Date): SessionRow['replaced'] =>
+  [
+    ...replaced.filter(({ until }) => Date.parse(until) > at.getTime()),
+    {
+      key: fingerprint(publicKeyFromSpki(clientSpki)),
+      until: new Date(at.getTime() + STILL_IN_FLIGHT_MS).toISOString(),
+    },
+  ].slice(-MOST_IN_FLIGHT)
 
 /** See the door. Gives the challenge that was used; where the new key is that which counts already, nothing changes. */
 export async function renewWorkload(
@@ -44,7 +57,8 @@ export async function renewWorkload(
       throw new KeymanError('conflict', `${caller.name} is renewed at this moment by another process of it`, {
         hint: 'read the newer key and certificate, which lie where these lay',
       })
-    const renewed = { ...session, clientSpki, renewedAt: deps.now(), from: at.from }
+    const renewedAt = deps.now()
+    const renewed = { ...session, clientSpki, renewedAt, replaced: replacedBy(session, renewedAt), from: at.from }
     await setSession(t, row.id, renewed)
     await deps.ledger.appendIn(t, [
       {
@@ -74,7 +88,7 @@ export async function leaveWorkload(deps: WorkloadsDeps, caller: WorkloadCaller,
 
 /** See the door. Whoever else has the newer key, or had this one, is not told apart: nobody goes on. */
 export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): Promise<void> {
-  if (deps.now().getTime() - key.renewedAt.getTime() < STILL_IN_FLIGHT_MS) return
+  if (key.quietUntil && deps.now() < key.quietUntil) return
   const { workload: name, session, clientSpki } = key
   const principal = workloadPrincipal(name)
   const by = { actor: { kind: 'server' }, ...at } as const

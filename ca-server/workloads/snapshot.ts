@@ -4,6 +4,7 @@ import { type Following, follow } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
+import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { concernedBy, sessionFact, sessionId, workloadFact, workloadId } from './facts.ts'
 import type { WorkloadsDeps } from './port.ts'
 import { type SessionRow, selectLiving, selectLivingNames, type WorkloadRow } from './records.ts'
@@ -146,8 +147,8 @@ export class WorkloadSnapshot {
       const caller = this.#callerOf(name, session)
       if (!caller) throw sessionOver()
       if (equalBytes(caller.clientSpki, clientSpki)) return caller
-      const renewedAt = this.find(name)?.session?.renewedAt ?? this.#deps.now()
-      const superseded = new SupersededKey({ workload: name, session, clientSpki, renewedAt })
+      const quietUntil = quietUntilOf(this.find(name)?.session, clientSpki)
+      const superseded = new SupersededKey({ workload: name, session, clientSpki, quietUntil })
       if (named.renews) return { ...caller, superseded }
       throw superseded
     })
@@ -160,6 +161,13 @@ export class WorkloadSnapshot {
     if (!known || live?.id !== session || ledger.facts.isGone(sessionId(name, session))) return undefined
     return callerOf(known, live, known.epoch)
   }
+}
+
+/** Until when nobody is alarmed by this key, which was replaced. */
+function quietUntilOf(session: SessionRow | undefined, clientSpki: Uint8Array): Date | undefined {
+  const key = fingerprint(publicKeyFromSpki(clientSpki))
+  const until = session?.replaced.findLast(each => each.key === key)?.until
+  return until === undefined ? undefined : new Date(until)
 }
 
 export const callerOf = (row: WorkloadRow, session: SessionRow, epoch: bigint): WorkloadCaller => {

@@ -2,10 +2,14 @@ import { sql } from 'drizzle-orm'
 import { check, pgTable } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
 import { place } from '#server/access/index.ts'
-import { boolean, bytea, integer, text, textOf, timestamptz } from '#server/store/index.ts'
+import { boolean, bytea, integer, jsonbOf, text, textOf, timestamptz } from '#server/store/index.ts'
 import { isPlace, isSubjectPrincipal, isWorkloadName } from '#shared/names.ts'
 
 /** The tables of this room, as the migrations make them; what a column is for stands there. */
+
+/** Client keys by their fingerprints, and until when nobody is alarmed by one. */
+const replacedKeys = z.array(z.strictObject({ key: z.string(), until: z.iso.datetime() }))
+export type ReplacedKeys = z.infer<typeof replacedKeys>
 
 export const workload = pgTable(
   'workload',
@@ -26,6 +30,7 @@ export const workload = pgTable(
     joinedAt: timestamptz('joined_at'),
     renewedAt: timestamptz('renewed_at'),
     renewedFrom: text('renewed_from'),
+    replaced: jsonbOf(replacedKeys)('replaced').notNull().default([]),
     ended: text('ended'),
   },
   table => [
