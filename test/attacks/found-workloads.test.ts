@@ -1,8 +1,16 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
-import { addWorkload, joinWorkload, renewWorkload } from '#test/support/people/workload.ts'
-import { type AttackWorld, bodyOf, openAttackWorld, outcome } from '#test/support/worlds/attack-world.ts'
+import { addWorkload, joinWorkload, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
+import {
+  type AttackWorld,
+  addHost,
+  bodyOf,
+  joinBody,
+  machineCall,
+  openAttackWorld,
+  outcome,
+} from '#test/support/worlds/attack-world.ts'
 
 /** What was found by attacking workloads, each as it was tried. */
 
@@ -44,5 +52,49 @@ describe('a thief who was first', () => {
     expect(await who(thief.connection)).toBe('not-signed-in')
     world.setClock(0)
     expect(await show(name)).toMatchObject({ state: 'ended', ended: expect.stringContaining('had been replaced') })
+  })
+})
+
+describe('tokens that somebody made with the session of a workload', () => {
+  it.each([
+    ['its session was ended', 'denied'],
+    ['its role was taken away', 'denied'],
+    ['nothing at all', ''],
+  ] as const)('for a host and for another workload, after %s: %j', async (what, code) => {
+    const name = fresh()
+    const maker = await joinWorkload(world.stranger, name, await addWorkload(world.alice, name))
+    const { id } = await call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { kind: 'role', who: `workload:${name}`, role: 'editor', in: 'payments/prod' }),
+    })
+    const alice = { ...world.alice, connection: maker.connection }
+    const workload = await addWorkload(alice, fresh())
+    const { secret } = await addHost({ alice }, `h${number}.keyman.localhost`, { in: 'payments/prod' })
+    const query = { wait: 0 }
+    if (what === 'its session was ended')
+      await call(world.alice.connection, api.workloads.end, { params: { name }, query })
+    if (what === 'its role was taken away')
+      await call(world.alice.connection, api.grants.remove, { params: { id }, query })
+    const joinAs = async (path: string, body: unknown) =>
+      (await machineCall(world.stranger, 'POST', path, { body })).code
+    expect(await joinAs(api.workloadSelf.join.path, await workloadJoinBody(world.stranger, workload))).toBe(code)
+    expect(await joinAs(api.hostSelf.join.path, await joinBody(world.stranger, secret))).toBe(code)
+  })
+})
+
+describe('a host on which a workload gets in', () => {
+  it('is changed so that it gets in no more', async () => {
+    const name = fresh()
+    await addWorkload(world.alice, name)
+    const host = 'relabelled.keyman.localhost'
+    await addHost(world, host, { labels: { env: 'test' } })
+    await call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who: `workload:${name}`, login: 'backup', hosts: { labels: { env: 'test' } } }),
+    })
+    const body = bodyOf(api.hosts.change, { labels: { env: 'other' } })
+    expect(
+      await outcome(
+        call(world.alice.connection, api.hosts.change, { params: { name: host }, query: { wait: 0 }, body }),
+      ),
+    ).toBe('done')
   })
 })
