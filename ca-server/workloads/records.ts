@@ -1,6 +1,6 @@
 import { and, asc, eq, gt, inArray, isNull, type SQL } from 'drizzle-orm'
 import { builder, eachRow, type Queryable, rows, run } from '#server/store/index.ts'
-import type { SubjectPrincipal, WorkloadName } from '#shared/names.ts'
+import { type Place, placeOfWorkload, type SubjectPrincipal, type WorkloadName } from '#shared/names.ts'
 import { type ReplacedKeys, workload, workloadToken } from './tables.ts'
 
 /** The rows of this room. Every statement that takes something away runs in a transaction which has bumped epochs first. */
@@ -18,14 +18,15 @@ export type SessionRow = {
 }
 export type WorkloadRow = Pick<
   typeof workload.$inferSelect,
-  'id' | 'name' | 'place' | 'idle' | 'lifetime' | 'createdAt' | 'createdBy'
-> & { readonly session: SessionRow | undefined; readonly ended: string | undefined }
+  'id' | 'name' | 'idle' | 'lifetime' | 'createdAt' | 'createdBy'
+> & { readonly place: Place; readonly session: SessionRow | undefined; readonly ended: string | undefined }
 
 function toWorkload(row: typeof workload.$inferSelect): WorkloadRow {
-  const { id, name, place, idle, lifetime, createdAt, createdBy } = row
+  const { id, name, idle, lifetime, createdAt, createdBy } = row
   const { session, sshKey, clientSpki, joinedAt, renewedAt, replaced } = row
   return {
-    ...{ id, name, place, idle, lifetime, createdAt, createdBy },
+    // By its name, of which the log says that it is there.
+    ...{ id, name, place: placeOfWorkload(name), idle, lifetime, createdAt, createdBy },
     session:
       session && sshKey && clientSpki && joinedAt && renewedAt
         ? { id: session, sshKey, clientSpki, joinedAt, renewedAt, replaced, from: row.renewedFrom ?? undefined }
@@ -110,7 +111,7 @@ export const setRemoved = async (t: Queryable, id: string, at: Date): Promise<bo
     t,
     builder
       .update(workload)
-      .set({ removedAt: at })
+      .set({ removedAt: at, place: null })
       .where(and(eq(workload.id, id), isLiving)),
   )) > 0
 

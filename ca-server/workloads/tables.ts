@@ -16,9 +16,7 @@ export const workload = pgTable(
   {
     id: text('id').primaryKey(),
     name: textOf(z.string().refine(isWorkloadName))('name').notNull(),
-    place: textOf(z.string().refine(isPlace))('place')
-      .notNull()
-      .references(() => place.name),
+    place: textOf(z.string().refine(isPlace))('place').references(() => place.name),
     idle: integer('idle').notNull(),
     lifetime: integer('lifetime').notNull(),
     createdAt: timestamptz('created_at').notNull(),
@@ -34,6 +32,7 @@ export const workload = pgTable(
     ended: text('ended'),
   },
   table => [
+    check('workload_has_place', sql`${table.place} is not null or ${table.removedAt} is not null`),
     check('workload_idle_check', sql`${table.idle} > 0`),
     check('workload_lifetime_check', sql`${table.lifetime} > 0`),
     check(

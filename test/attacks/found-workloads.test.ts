@@ -98,3 +98,19 @@ describe('a host on which a workload gets in', () => {
     ).toBe('done')
   })
 })
+
+describe('a place', () => {
+  it('in which workloads were is removed once they are gone', async () => {
+    const name = fresh('payments/dev')
+    await addWorkload(world.alice, name)
+    const remove = () =>
+      outcome(
+        call(world.alice.connection, api.projects.removeEnvironment, {
+          params: { project: 'payments', environment: 'dev' },
+        }),
+      )
+    expect(await remove()).toBe('conflict')
+    await call(world.alice.connection, api.workloads.remove, { params: { name }, query: { wait: 0 } })
+    expect(await remove()).toBe('done')
+  })
+})
