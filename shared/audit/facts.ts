@@ -43,6 +43,8 @@ type Saying = z.infer<typeof factsOfRecord>
 const GIVEN_ONCE = /^(session|passkey|link|grant|host|join-token|touch|workload|workload-token|workload-session):/
 /** That something was used; it is used once. */
 const USED = /^(assertion|touch-used):/
+/** Whose a name is: nobody gets one that another has. */
+const NAME = /^workload-name:/
 /** Records of what uses up all that they say is gone. */
 const USING_UP = new Set(['enrolled', 'host-joined', 'workload-joined'])
 /** Of these each has a number above all before it: who has one number never looks for another content under it. */
@@ -167,6 +169,7 @@ export class Facts {
       const isGone = (Array.isArray(value) ? value[0] : value) === null
       if (GIVEN_ONCE.test(id) && known?.digest === null && !isGone)
         throw new RangeError(`it says that there is ${id}, which was gone`)
+      if (NAME.test(id) && this.has(id) && !isGone) throw new RangeError(`it gives ${id}, which another has`)
       if (USED.test(id) && known) throw new RangeError(`it says that ${id} was used, which was used before`)
       const inviter = details?.invitedBy
       const isOver = !this.has(id) || (inviter !== undefined && isEndedWithAll(this, id, inviter))
