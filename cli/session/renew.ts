@@ -17,7 +17,7 @@ import type { Folders } from '../context/folders.ts'
 import { isRecent, marksOf, writersTurn } from '../context/marks.ts'
 import { takeTurn } from '../context/turn.ts'
 import { call } from '../server/client.ts'
-import { rememberCheckpoint, sessionConnection } from '../trust/checkpoint.ts'
+import { heldConnection, rememberCheckpoint, sessionConnection } from '../trust/checkpoint.ts'
 import { followTrust } from '../trust/follow-trust.ts'
 import { installAnswer, knownHost } from './install-session.ts'
 import { renewWorkload } from './renew-workload.ts'
@@ -88,7 +88,8 @@ async function areHostsOthers(folders: Folders, context: Context): Promise<boole
   const { newHost } = marksOf(folders, context)
   if (isRecent(newHost, BETWEEN_NEW_HOSTS_MS, Date.now())) return false
   writeFile(newHost, `${Date.now()}\n`, 0o600)
-  const { hosts } = await call(sessionConnection(folders, context), api.session.hosts, { deadline: NEW_HOSTS_MS })
+  // In the writers' turn: by what lies here, since nobody else replaces it, and waiting for them would be waiting for ourselves.
+  const { hosts } = await call(heldConnection(folders, context), api.session.hosts, { deadline: NEW_HOSTS_MS })
   const inText = (known: Context['hosts']) =>
     known
       .map(({ name, port, address, logins }) => JSON.stringify([name, port, address, logins]))

@@ -1,7 +1,10 @@
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
+import { openLaptop } from '#test/support/people/laptop.ts'
 import { addWorkload, joinWorkload, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
+import { testHome } from '#test/support/programs/server-process.ts'
 import {
   type AttackWorld,
   addHost,
@@ -112,5 +115,23 @@ describe('a place', () => {
     expect(await remove()).toBe('conflict')
     await call(world.alice.connection, api.workloads.remove, { params: { name }, query: { wait: 0 } })
     expect(await remove()).toBe('done')
+  })
+})
+
+describe('a machine whose session was ended', () => {
+  it('says so at once to an ssh that asks for a host which is not known here', async () => {
+    const name = fresh()
+    const cron = await openLaptop(testHome(), { PATH: world.server.env.PATH }, { agent: false })
+    const keyman = (args: string[], input = '') => cron.run(join(cron.home, 'bin', 'keyman'), args, input)
+    const { token } = await call(world.alice.connection, api.workloads.add, {
+      body: bodyOf(api.workloads.add, { name }),
+    })
+    expect((await keyman(['workload', 'join', '--no-ssh-config'], token)).code).toBe(0)
+    await call(world.alice.connection, api.workloads.end, { params: { name }, query: { wait: 0 } })
+    const started = performance.now()
+    expect((await keyman(['ssh', 'renew', '--new-host'])).code).toBe(3)
+    // It waited for itself, for fifteen seconds.
+    expect(performance.now() - started).toBeLessThan(10_000)
+    await cron.close()
   })
 })
