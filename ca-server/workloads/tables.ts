@@ -28,7 +28,7 @@ export const workload = pgTable(
     joinedAt: timestamptz('joined_at'),
     renewedAt: timestamptz('renewed_at'),
     renewedFrom: text('renewed_from'),
-    replaced: jsonbOf(replacedKeys)('replaced').notNull().default([]),
+    replaced: jsonbOf(replacedKeys)('replaced').notNull().default(sql`'[]'`),
     ended: text('ended'),
   },
   table => [
