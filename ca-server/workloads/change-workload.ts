@@ -6,7 +6,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { decodePublicKey, fingerprint } from '#shared/ssh/index.ts'
 import { goneSessions, goneTokens, goneWorkload, idOfName, sessionFact, workloadFact } from './facts.ts'
-import { announce, assertNothingGiven, lockedWorkload, noSuchWorkload, overBy, viewOf } from './name-workload.ts'
+import { announce, assertNothingGiven, lockedSession, noSuchWorkload, overBy, viewOf } from './name-workload.ts'
 import type { WorkloadChange, WorkloadsDeps, WorkloadView } from './port.ts'
 import { clearSession, endTokens, lockByName, setLimits, setRemoved, type WorkloadRow } from './records.ts'
 import { endsOf, liveSession } from './snapshot.ts'
@@ -22,15 +22,18 @@ export async function changeWorkload(
   await ledger.follow()
   const target = workloadPrincipal(name)
   return deps.act(by, { name: 'workload change', changes: [target] }, async t => {
-    const before = await lockedWorkload(deps, t, name)
+    const before = await lockedSession(deps, t, name)
     const after: WorkloadRow = { ...before, idle: idle ?? before.idle, lifetime: lifetime ?? before.lifetime }
     if (after.idle === before.idle && after.lifetime === before.lifetime)
       throw new KeymanError('conflict', `${name} is so already`, { hint: `see keyman workload show ${name}` })
     await setLimits(t, before.id, after)
     // What is over by what held until now stays over, however long others may last from now on.
-    const session = liveSession(before, now())
-    const ended = before.session && !session ? overBy(before, before.session, now()) : before.ended
+    const until = liveSession(before, now()) ? after : before
+    const session = liveSession(until, now())
+    const ended = before.session && !session ? overBy(until, before.session, now()) : before.ended
     if (ended !== before.ended) await clearSession(t, name, ended ?? '')
+    // Nor do its certificates last longer than it does, where it is over by this very change.
+    const { entries } = session ? { entries: [] } : await deps.revokeAllIn(t, target, by)
     const facts = [
       workloadFact(after),
       ...(session ? [sessionFact(after, session, endsOf(after, session).endsAt)] : goneSessions(ledger.facts, name)),
@@ -38,7 +41,10 @@ export async function changeWorkload(
     ]
     const said = { idle: after.idle, lifetime: after.lifetime }
     const details = { ...said, before: { idle: before.idle, lifetime: before.lifetime } }
-    await ledger.appendIn(t, [{ ...by, kind: 'workload-changed', target, decision: 'allow', details, facts }])
+    await ledger.appendIn(t, [
+      ...entries,
+      { ...by, kind: 'workload-changed', target, decision: 'allow', details, facts },
+    ])
     await announce(t, name)
     return viewOf({ ...after, session, ended }, now())
   })

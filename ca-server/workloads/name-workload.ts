@@ -10,7 +10,7 @@ import { parseWorkloadName, placeOfWorkload, type WorkloadName, workloadPrincipa
 import { goneTokens, idOfName, isNameTaken, tokenFact, workloadFact, workloadNameFact } from './facts.ts'
 import type { Invited, NewWorkload, WorkloadsDeps, WorkloadView } from './port.ts'
 import { endTokens, insertToken, insertWorkload, lockByName, type WorkloadRow } from './records.ts'
-import { endsOf, liveSession } from './snapshot.ts'
+import { endsOf, factsOf, liveSession } from './snapshot.ts'
 
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
 export const hashOf = (secret: string): Uint8Array =>
@@ -120,6 +120,13 @@ export async function lockedWorkload(deps: WorkloadsDeps, t: Queryable, name: Wo
   const row = await lockByName(t, name)
   if (!row) throw idOfName(deps.ledger.facts, name) === undefined ? noSuchWorkload(name) : hidden(name)
   if (!deps.ledger.facts.holds(workloadFact(row))) throw new EpochsChanged()
+  return row
+}
+
+/** With its session, while that lasts: of which a record is about to say something, which then counts. */
+export async function lockedSession(deps: WorkloadsDeps, t: Queryable, name: WorkloadName): Promise<WorkloadRow> {
+  const row = await lockedWorkload(deps, t, name)
+  if (factsOf(row, deps.now()).some(fact => !deps.ledger.facts.holds(fact))) throw new EpochsChanged()
   return row
 }
 

@@ -7,7 +7,7 @@ import { decodePublicKey, fingerprint, publicKeyFromSpki } from '#shared/ssh/ind
 import { parseClientKey } from '#shared/x509/index.ts'
 import { endIn } from './change-workload.ts'
 import { sessionFact, sessionId } from './facts.ts'
-import { announce, lockedWorkload } from './name-workload.ts'
+import { announce, lockedSession } from './name-workload.ts'
 import type { Workloads, WorkloadsDeps } from './port.ts'
 import { lockByName, type SessionRow, setSession } from './records.ts'
 import { endsOf, sessionOver } from './snapshot.ts'
@@ -49,7 +49,7 @@ export async function renewWorkload(
   await deps.readyToSign()
   const by = byWorkload(caller, {}, at)
   await deps.act(by, { name: 'workload renewal' }, async t => {
-    const row = await lockedWorkload(deps, t, caller.name)
+    const row = await lockedSession(deps, t, caller.name)
     const { session } = row
     if (session?.id !== caller.session) throw sessionOver()
     // Of two renewals at once the second came with a key that is replaced by now.

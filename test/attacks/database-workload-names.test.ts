@@ -94,6 +94,29 @@ describe.skipIf(!requires('postgresql'))('a workload of whose rows the database 
     expect(await who(workload.connection)).toBe('not-signed-in')
   })
 
+  it('has the session that the log says, though the database shows the former one to who changes how long it lasts', async () => {
+    const first = await joinWorkload(world.stranger, NAME, await addWorkload(world.alice, NAME))
+    await world.sql('create table former as select * from workload')
+    const second = await renewWorkload(first)
+    await world.sql('create table latest as select * from workload')
+    const putBack = (from: string) =>
+      world.sql(`update workload set client_spki = ${from}.client_spki, renewed_at = ${from}.renewed_at, replaced = ${from}.replaced
+        from ${from} where workload.id = ${from}.id`)
+    const change = () =>
+      outcome(
+        call(world.alice.connection, api.workloads.change, {
+          params: { name: NAME },
+          body: bodyOf(api.workloads.change, { lifetime: 864_000 }),
+        }),
+      )
+    await putBack('former')
+    expect(await change()).toBe('conflict')
+    expect(await who(first.connection)).toBe('not-signed-in')
+    await putBack('latest')
+    expect(await change()).toBe('done')
+    expect(await who(second.connection)).toBe('done')
+  })
+
   it('is begun once by one token, though the database says to both that they were the first', async () => {
     const token = await addWorkload(world.alice, NAME)
     await lie('access_epoch', 'insert', `new.subject := 'lie'; return new;`, `new.subject = 'workload:${NAME}'`)

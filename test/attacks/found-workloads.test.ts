@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
 import { openLaptop } from '#test/support/people/laptop.ts'
-import { addWorkload, joinWorkload, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
+import { addWorkload, joinWorkload, newToken, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
 import { testHome } from '#test/support/programs/server-process.ts'
 import {
   type AttackWorld,
@@ -133,5 +133,35 @@ describe('a machine whose session was ended', () => {
     // It waited for itself, for fifteen seconds.
     expect(performance.now() - started).toBeLessThan(10_000)
     await cron.close()
+  })
+})
+
+describe('a session that is over by a change of how long it may last', () => {
+  it('ends with its certificates; one that is not over keeps them', async () => {
+    const name = fresh()
+    await addWorkload(world.alice, name)
+    await call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who: `workload:${name}`, login: 'backup', hosts: { in: 'payments/prod' } }),
+    })
+    const workload = await joinWorkload(world.stranger, name, await newToken(world.alice, name))
+    const serials = async () => {
+      const { records } = await call(world.alice.connection, api.auditTrail.list, {
+        query: { kind: 'revoked', limit: 5 },
+      })
+      return records.map(({ record }) => JSON.parse(record)).find(({ target }) => target === `workload ${name}`)
+        ?.details.serials
+    }
+    const change = (lifetime: number) =>
+      call(world.alice.connection, api.workloads.change, {
+        params: { name },
+        body: bodyOf(api.workloads.change, { lifetime }),
+      })
+    world.setClock(100)
+    expect((await change(3600)).state).toBe('active')
+    expect(await serials()).toBeUndefined()
+    expect(await change(60)).toMatchObject({ state: 'ended', ended: 'its time was over' })
+    expect(await serials()).toBe(workload.login.ssh?.serial)
+    await change(86_400)
+    expect(await who(workload.connection)).toBe('not-signed-in')
   })
 })
