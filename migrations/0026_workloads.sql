@@ -5,8 +5,8 @@ create table workload (
   id text collate "C" primary key,
   -- With the place in it: payments/prod/backup.
   name text collate "C" not null,
-  -- Which must not be removed while it is there.
-  place text collate "C" not null references place (name),
+  -- Which must not be removed while it is there; one that was removed is in none any more.
+  place text collate "C" references place (name),
   -- Seconds, of a session that is not renewed, and of any session.
   idle integer not null check (idle > 0),
   lifetime integer not null check (lifetime > 0),
@@ -20,8 +20,11 @@ create table workload (
   joined_at timestamptz,
   renewed_at timestamptz,
   renewed_from text,
+  -- Client keys that were replaced a moment ago, and until when nobody is alarmed by each.
+  replaced jsonb not null default '[]',
   -- Why the last one ended, for people to read.
   ended text,
+  constraint workload_has_place check (place is not null or removed_at is not null),
   constraint workload_session check (
     (session is null) = (ssh_key is null) and (session is null) = (client_spki is null)
     and (session is null) = (joined_at is null) and (session is null) = (renewed_at is null)
