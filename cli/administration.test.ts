@@ -141,8 +141,46 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     for (const place of ['payments/prod', 'payments/dev', 'payments'])
       expect((await laptop.keyman(['project', 'remove', place])).code).toBe(0)
     expect((await json('role', 'list')).roles).toContainEqual({
-      ...{ role: 'auditor', of: 'the organisation', actions: ['audit.read'] },
+      ...{ name: 'auditor', of: 'organisation', builtIn: true, actions: ['audit.read'], lapsed: [] },
     })
+  })
+  it('a role of its own: made, shown, given, changed and taken away, and what it may is said', async () => {
+    await laptop.keyman(['project', 'add', 'roles'])
+    const add = ['role', 'add', 'deployer', '--of', 'place']
+    const nothing = await laptop.keyman(add)
+    expect([nothing.code, nothing.stderr]).toEqual([2, expect.stringContaining('--action is missing')])
+    const wrong = await laptop.keyman([...add, '--action', 'host.fly'])
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('--action: must be actions that')])
+    const made = await laptop.keyman([...add, '--action', 'host.change', '--action', 'host.read'])
+    expect([made.code, made.stdout, made.stderr]).toEqual([
+      ...[0, ''],
+      expect.stringContaining('deployer may host.read, host.change.\n'),
+    ])
+    expect((await laptop.keyman(add.concat('--action', 'host.read'))).code).toBe(7)
+    const given = await laptop.keyman(['grant', 'add', 'pia@example.com', '--role', 'deployer', '--in', 'roles'])
+    const id = given.stdout.trim()
+    expect(given.stderr).toContain('Granted: pia@example.com the role deployer on roles.\n')
+    expect((await laptop.keyman(['grant', 'show', id])).stdout).toContain('  may       host.read, host.change\n')
+    const nowhere = await laptop.keyman(['grant', 'add', 'pia@example.com', '--role', 'deployer'])
+    expect([nowhere.code, nowhere.stderr]).toEqual([
+      2,
+      expect.stringContaining('--role: deployer is given for a project'),
+    ])
+    const changed = await laptop.keyman(['role', 'change', 'deployer', '--add', 'host.add', '--remove', 'host.change'])
+    expect(changed.stderr).toContain('deployer may host.read, host.add.\n')
+    expect((await laptop.keyman(['role', 'change', 'viewer', '--add', 'host.add'])).code).toBe(2)
+    expect((await laptop.keyman(['role', 'show', 'deployer'])).stdout).toMatch(
+      /^deployer\n {2}of {8}a project or environment\n {2}may {7}host\.read, host\.add\n {2}made by {3}alice@example\.com, /,
+    )
+    expect((await laptop.keyman(['role', 'list'])).stdout).toMatch(
+      /\ndeployer +a project or environment +host\.read, host\.add *\n/,
+    )
+    const had = await laptop.keyman(['role', 'remove', 'deployer'])
+    expect([had.code, had.stderr]).toEqual([7, expect.stringContaining(`the role deployer is given by ${id}`)])
+    await laptop.keyman(['grant', 'remove', id])
+    expect((await laptop.keyman(['role', 'remove', 'deployer'])).stderr).toContain('Removed deployer.\n')
+    expect((await laptop.keyman(['role', 'show', 'deployer'])).code).toBe(6)
+    await laptop.keyman(['project', 'remove', 'roles'])
   })
   it('says of a grant or a member where nobody has the label, the name, or may sign in', async () => {
     const grant = (who: string, value: string) =>

@@ -21,7 +21,7 @@ Administration (each change wants a touch of the passkey)
   invitation          list, remove
   team                list, show, add, remove
   grant               list, show, add, change, remove: logins and roles
-  role                list: what each role may do
+  role                list, show, add, change, remove: what each role may do; roles of your own
   project             list, show, add, remove: projects and environments
   host                list, show, add, change, remove
   workload            list, show, add, change, token, end, remove, join

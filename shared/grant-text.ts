@@ -32,6 +32,10 @@ export function hostsText(hosts: HostsInWords): string {
 /** Where a role holds. */
 export const scopeText = (where: string | undefined): string => where ?? 'the organisation'
 
+/** What a role is given for, as `shared/api` has it. */
+export const roleScopeText = (of: 'organisation' | 'place'): string =>
+  of === 'place' ? 'a project or environment' : 'the organisation'
+
 /** What differs from an ordinary shell; empty where nothing does. */
 export function optionsText(options: GrantOptionsInWords): string {
   const parts = [

@@ -44,6 +44,8 @@ export const NAMES = {
   place: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38})?$/),
   // With its principal, and a session, it fits into a key ID.
   workloadName: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38}){1,2}$/),
+  /** Of a role that an organisation makes; built-in ones have such a name, too. */
+  role: kind(39, /^[a-z][a-z0-9-]{0,38}$/),
   labelKey: kind(63, /^[a-z][a-z0-9_.-]*$/),
   labelValue: kind(63, /^[A-Za-z0-9][A-Za-z0-9_.-]*$/),
 } as const
@@ -58,6 +60,7 @@ export const isTeamName = (text: string): text is TeamName => is(NAMES.teamName,
 export const isHostName = (text: string): text is HostName => is(NAMES.hostName, text)
 export const isPlace = (text: string): text is Place => is(NAMES.place, text)
 export const isWorkloadName = (text: string): text is WorkloadName => is(NAMES.workloadName, text)
+export const isRoleName = (text: string): boolean => is(NAMES.role, text)
 export const isLabelKey = (text: string): boolean => is(NAMES.labelKey, text)
 export const isLabelValue = (text: string): boolean => is(NAMES.labelValue, text)
 

@@ -1,6 +1,7 @@
 import type { Act, Role } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
+import { ORGANISATION_ROLES, PLACE_ROLES, ROLES } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   type HostName,
@@ -14,6 +15,7 @@ import { addGrant } from './changes/add-grant.ts'
 import type { ChangeDeps } from './changes/change.ts'
 import { changeGrant } from './changes/change-grant.ts'
 import { changeTeam } from './changes/change-team.ts'
+import { addRole, changeRole, noSuchRole, removeRole, roleView, vouchedRoles } from './changes/own-roles.ts'
 import {
   addProject,
   contentsOf,
@@ -44,6 +46,7 @@ import type {
   PersonState,
   Project,
   RoleAction,
+  RoleView,
   SelectableHost,
   Subject,
   Team,
@@ -60,7 +63,16 @@ export type AccessDeps = {
   readonly store: Store
   readonly ledger: Pick<
     Ledger,
-    'append' | 'appendIn' | 'readEpochs' | 'vouched' | 'onFacts' | 'follow' | 'facts' | 'recordOf' | 'assertFresh'
+    | 'append'
+    | 'appendIn'
+    | 'readEpochs'
+    | 'saysMore'
+    | 'vouched'
+    | 'onFacts'
+    | 'follow'
+    | 'facts'
+    | 'recordOf'
+    | 'assertFresh'
   >
   readonly act: Act
   readonly now: () => Date
@@ -89,6 +101,8 @@ export function createAccess(deps: AccessDeps): Access {
     ...deps,
     assertFits: (change, field) => assertFits(change(current()), deps.hosts(), deps.now(), field),
     assertIsThere,
+    catchUp: () => catchUp(),
+    ownRole: name => current().roles.get(name),
   }
 
   /** How often the log has said something of what is decided by, and how often it had when the snapshot was read. */
@@ -175,6 +189,23 @@ export function createAccess(deps: AccessDeps): Access {
     return found
   }
 
+  const builtIn = [
+    { name: 'owner', of: 'organisation', actions: ROLES.owner } as const,
+    ...ORGANISATION_ROLES.map(name => ({ name, of: 'organisation', actions: ROLES[name] }) as const),
+    ...PLACE_ROLES.map(name => ({ name, of: 'place', actions: ROLES[name] }) as const),
+  ].map((role): RoleView => ({ ...role, actions: [...role.actions], builtIn: true, lapsed: [] }))
+  const allRoles = (): RoleView[] => [...builtIn, ...[...current().roles.values()].map(roleView)]
+  /** One that another server made a moment ago is there. */
+  async function roleNamed(name: string): Promise<RoleView> {
+    const find = () => allRoles().find(role => role.name === name)
+    const found = find()
+    if (found) return found
+    await catchUp()
+    const late = find()
+    if (late) return late
+    throw noSuchRole(name)
+  }
+
   return {
     decide: decideNow,
     principalsFor: host => principalsFor(current(), host, deps.now()),
@@ -218,6 +249,19 @@ export function createAccess(deps: AccessDeps): Access {
       remove: (place, by) => changed(removePlace(deps, place, () => contents(place), by)),
       assertIsThere,
       inWords: place => placeInWords(place, contents(place)),
+    },
+    roles: {
+      list: allRoles,
+      named: roleNamed,
+      async add(role, by) {
+        await changed(addRole(changes, role, by))
+        return roleNamed(role.name)
+      },
+      async change(name, change, by) {
+        await changed(changeRole(changes, name, change, by))
+        return roleNamed(name)
+      },
+      remove: (name, by) => changed(removeRole(changes, name, by)),
     },
     roleToSend(sender, { kind, identity, owner }) {
       const wants = (): Want[] => [
@@ -285,6 +329,7 @@ async function readSnapshot(deps: AccessDeps): Promise<Snapshot> {
     workloads: await deps.workloads(),
     teams: await vouchedTeams(deps),
     grants: await vouchedGrants(deps),
+    roles: await vouchedRoles(deps),
     places: await vouchedPlaces(deps),
   })
 }

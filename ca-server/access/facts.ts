@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import type { Fact, Ledger } from '#server/ledger/index.ts'
 import type { AuditRecord } from '#shared/audit/index.ts'
-import type { Given, Grant } from './port.ts'
+import type { Given, Grant, OwnRole } from './port.ts'
 
 export const grantId = (id: string): string => `grant:${id}`
 export const grantFact = (grant: Grant): Fact => ({ id: grantId(grant.id), is: givenTo(grant) })
@@ -22,9 +22,21 @@ export function givenTo(grant: Given) {
 export const placeId = (name: string): string => `place:${name}`
 export const placeFact = (name: string): Fact => ({ id: placeId(name), is: 'place' })
 
+/** One of the organisation's own. The ledger keeps a number under it, too: see `changes/own-roles.ts`. */
+export const roleId = (name: string): string => `role:${name}`
+export const roleFact = ({ name, of, actions }: Pick<OwnRole, 'name' | 'of' | 'actions'>): Fact => ({
+  id: roleId(name),
+  is: { of, actions: [...actions] },
+})
+
 /** A space stands in no name. */
 export const memberId = (team: string, person: string): string => `member:${team} ${person}`
 export const memberFact = (team: string, person: string): Fact => ({ id: memberId(team, person), is: 'member' })
+
+/** The IDs of grants that the log has and that are none of these. */
+export function hiddenGrants(ids: Ledger['facts']['ids'], shown: { has(id: string): boolean }): string[] {
+  return [...ids(grantId(''))].map(id => id.slice(grantId('').length)).filter(id => !shown.has(id))
+}
 
 /** Whom the log says to be in it, in order. */
 export function membersOf(ids: Ledger['facts']['ids'], team: string): string[] {
@@ -42,12 +54,23 @@ export const teamsOf = (ids: Ledger['facts']['ids'], person: string): string[] =
     .sort()
 
 /** Whether decisions may be others when this fact has changed. */
-export const concernsAccess = (id: string): boolean => /^(grant|member|person|place|workload):/.test(id)
+export const concernsAccess = (id: string): boolean => /^(grant|member|person|place|role|workload):/.test(id)
+
+/** Whether a record says something of one of these own roles (`role:…`), or of a grant that gives one; or of a grant, and not what that gives. */
+export function concernsRoles(record: AuditRecord | undefined, ids: readonly string[]): boolean {
+  if (!record) return true
+  const said = Object.keys(record.facts)
+  if (said.some(id => ids.includes(id))) return true
+  const { who, role } = given.safeParse(record.details).data ?? {}
+  const isOfGrant = said.some(id => id.startsWith(grantId('')))
+  return isOfGrant && (who === undefined || (role !== undefined && ids.includes(roleId(role))))
+}
 
 const given = z.looseObject({ who: z.string().optional(), role: z.string().optional() })
 /**
- * Whether a record says something of what these (`person:…`, `team:…`) may do by roles, or of what a workload was given. Of a role that a team gets it is not asked who is in it; of a
- * grant that a record says nothing of but its ID, nobody knows.
+ * Whether a record says something of what these (`person:…`, `team:…`) may do by roles, of what a workload was given, or of a role (`role:…`) or
+ * of who has that one. Of a role that a team gets it is not asked who is in it; of a grant that a record says nothing of but its ID, nobody knows; and of
+ * a role that becomes another not who has it.
  */
 export function concernsPowers(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean {
   // What nobody can read may say anything.
@@ -56,7 +79,9 @@ export function concernsPowers(record: AuditRecord | undefined, subjects: Readon
   return Object.keys(record.facts).some(id => {
     if (id.startsWith('person:')) return subjects.has(id)
     if (id.startsWith('member:')) return subjects.has(`person:${id.split(' ')[1]}`)
+    if (id.startsWith(roleId(''))) return true
     if (!id.startsWith(grantId(''))) return false
+    if (role !== undefined && subjects.has(roleId(role))) return true
     // Whoever becomes a workload gets the logins, too.
     if (who?.startsWith('workload:')) return subjects.has(who)
     return who === undefined || (role !== undefined && (who.startsWith('team:') || subjects.has(`person:${who}`)))

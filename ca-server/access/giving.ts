@@ -8,10 +8,10 @@ import {
   workloadPrincipal,
 } from '#shared/names.ts'
 import { changedGrant } from './changes/change-grant.ts'
-import { grantId, teamsOf } from './facts.ts'
+import { hiddenGrants, roleId, teamsOf } from './facts.ts'
 import type { Access, Given, SelectableHost, Want } from './port.ts'
-import { EVERYTHING_GRANTED, givenBy, powersOf } from './roles.ts'
-import { personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
+import { EVERYTHING_GRANTED, endOf, givenBy, powersOf } from './roles.ts'
+import { isLive, personSubject, placeNamedBy, type Snapshot } from './snapshot.ts'
 
 type GivingDeps = {
   readonly current: () => Snapshot
@@ -32,17 +32,25 @@ export function createGiving({
     const known = current().persons.get(identity)
     return known ? known.owner : facts.has(personSubject(identity))
   }
+  const isGrantHidden = (): boolean => hiddenGrants(facts.ids, current().byId).length > 0
+  /** One that the log has and the database does not show, or not as it is, may give anything. */
+  const isRoleHidden = (name: string): boolean => !current().roles.has(name) && facts.has(roleId(name))
   /** Of a grant that the database does not show nobody knows whose it is, nor what it gives; in which teams somebody is says the log. */
   function being(who: SubjectPrincipal | `team:${string}`): Want[] {
     const snapshot = current()
     const teams = isPersonIdentity(who) ? teamsOf(facts.ids, who).map((team): `team:${string}` => `team:${team}`) : []
-    const isHidden = [...facts.ids(grantId(''))].some(id => !snapshot.byId.has(id.slice(grantId('').length)))
+    const isHidden = isGrantHidden() || [...facts.ids(roleId(''))].some(id => isRoleHidden(id.slice(roleId('').length)))
     return [
       ...[who, ...teams].flatMap(each => powersOf(snapshot, each, now())),
       ...(isHidden ? EVERYTHING_GRANTED : []),
       ...(isPersonIdentity(who) && mayBeOwner(who) ? [want('owner.change')] : []),
     ]
   }
+  /** Of a role the right to give it, too, though it gave nothing at the moment: no mandate covers giving one. */
+  const byGrant = (grant: Given): Want[] => [
+    ...(grant.kind === 'role' ? [want('grant.add', grant.in)] : []),
+    ...givenBy(current(), grant),
+  ]
   /** Of one host where that host is; of labels alone nowhere less than everywhere. */
   function placeOf(grant: Given): Place | undefined {
     const place = placeNamedBy(grant)
@@ -76,10 +84,22 @@ export function createGiving({
       touching: identity => (mayBeOwner(identity) ? [want('owner.change')] : []),
     },
     gives: {
-      grant: givenBy,
+      grant: byGrant,
       changed(id, { endsAt }) {
         const grant = current().byId.get(id)
-        return grant ? givenBy(changedGrant(grant, { endsAt })) : EVERYTHING_GRANTED
+        if (!grant || (grant.kind === 'role' && isRoleHidden(grant.role))) return EVERYTHING_GRANTED
+        return byGrant(changedGrant(grant, { endsAt }))
+      },
+      role(name, { add }) {
+        const { roles, byId } = current()
+        const added = add.filter(action => !roles.get(name)?.gives.includes(action))
+        const given = [...byId.values()].filter(grant => grant.kind === 'role' && grant.role === name)
+        const gained = given.flatMap(grant => {
+          if (grant.kind !== 'role' || !isLive(grant, now())) return []
+          return added.map(action => ({ ...want(action, grant.in), until: endOf(grant.endsAt) }))
+        })
+        const mayBeAnybodys = isGrantHidden() || isRoleHidden(name)
+        return mayBeAnybodys ? [...gained, ...added.map(action => ({ ...want(action), until: Infinity }))] : gained
       },
       invitation: ({ identity, owner }) => [...being(identity), ...(owner ? [want('owner.change')] : [])],
       being,

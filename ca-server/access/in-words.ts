@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto'
 import type { Ledger } from '#server/ledger/index.ts'
-import { toBase64Url } from '#shared/bytes.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { changeInWords } from './changes/change-grant.ts'
+import { roleInWords } from './changes/own-roles.ts'
 import { removalInWords } from './changes/remove-grant.ts'
+import { told } from './describe.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
 import type { Access, Grant } from './port.ts'
 import { selectGrants } from './records.ts'
@@ -24,6 +24,8 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
   return {
     grant: (on, id, change) =>
       change === undefined ? removalInWords(ledger, on, id) : changeInWords(ledger, on, id, change),
+
+    role: (on, name, change) => roleInWords(ledger, on, name, change),
 
     async person(on, identity) {
       const teams = teamsOf(facts.ids, identity)
@@ -51,14 +53,4 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
       ]
     },
   }
-}
-
-/** Characters: what is longer hides what else stands on the page. */
-const MAX_LISTED = 3000
-
-/** Each of them, since one that took the place of another is another matter; where they are too many, a digest of all. */
-export function told(all: readonly string[]): string {
-  const text = all.join('; ')
-  if (text.length <= MAX_LISTED) return text
-  return `${all.length}, too many to be shown, digest ${toBase64Url(createHash('sha256').update(text).digest()).slice(0, 22)}`
 }

@@ -1,6 +1,6 @@
 /** The door of this room: may they. Grants give; `decide` is the one function that says yes or no. */
 export { type AccessDeps, createAccess } from './create-access.ts'
-export { told as listed } from './in-words.ts'
+export { told as listed } from './describe.ts'
 export type {
   Access,
   Action,
@@ -15,9 +15,12 @@ export type {
   Grant,
   NamedSubject,
   NewGrant,
+  NewRole,
   PersonState,
   PrincipalsLine,
   Project,
+  RoleChange,
+  RoleView,
   SelectableHost,
   Subject,
   Team,

@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import type { By, Role, SentLink } from '#server/identity/index.ts'
 import type { Entry } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import type { ActionName, hostStream, Line, schemas } from '#shared/api/index.ts'
+import type { ActionName, hostStream, Line, RoleOf, schemas } from '#shared/api/index.ts'
 import type {
   HostName,
   Labels,
@@ -30,6 +30,18 @@ export type NewGrant = z.infer<typeof schemas.newGrant>
 /** What somebody is given, whether it is so already or not. */
 export type Given = Grant | NewGrant
 export type GrantChange = z.infer<typeof schemas.grantChange>
+/** One that is not built in, as its row and the log have it. */
+export type OwnRole = {
+  readonly name: string
+  readonly of: RoleOf
+  /** In the catalogue's order; those too that this release does not have any more. */
+  readonly actions: readonly string[]
+  readonly createdAt: Date
+  readonly createdBy: string
+}
+export type RoleView = z.infer<typeof schemas.role>
+export type NewRole = z.infer<typeof schemas.newRole>
+export type RoleChange = z.infer<typeof schemas.roleChange>
 export type Project = z.infer<typeof schemas.project>
 export type NewProject = z.infer<typeof schemas.newProject>
 export type Team = z.infer<typeof schemas.team>
@@ -198,10 +210,25 @@ export interface Access {
     grant(grant: NewGrant): Want[]
     /** The grant of this ID, with this change. Of one that is not known, all that a grant may give. */
     changed(id: string, change: Pick<GrantChange, 'endsAt'>): readonly Want[]
+    /** The role of this name, with this change: what is new in it to everybody who has it, in each place and until each end. */
+    role(name: string, change: Pick<RoleChange, 'add'>): Want[]
     /** Whoever comes by it gets what was given to that name before, its teams' too. */
     invitation(invited: { readonly identity: PersonIdentity; readonly owner: boolean }): Want[]
     /** To become this person by a link, or to come into this team. */
     being(who: SubjectPrincipal | `team:${string}`): Want[]
+  }
+  /** Those that are built in, and the organisation's own. */
+  readonly roles: {
+    /** Built-in ones first. */
+    list(): RoleView[]
+    /** Throws `not-found`. */
+    named(name: string): Promise<RoleView>
+    /** Throws `conflict` where there is one. */
+    add(role: NewRole, by: By): Promise<RoleView>
+    /** Throws `not-found`, `conflict` where nothing would be otherwise, `invalid-input` for what it can't have. */
+    change(name: string, change: RoleChange, by: By): Promise<RoleView>
+    /** By the log, whatever became of its row. Throws `not-found`, and `conflict` where a grant gives it, which is named. */
+    remove(name: string, by: By): Promise<void>
   }
   /** Projects and their environments. */
   readonly places: {
@@ -229,7 +256,7 @@ export interface Access {
   listGrants(): Promise<Grant[]>
   /** The IDs of what is given to this workload, hidden rows or not. */
   grantsTo(on: Queryable, who: WorkloadPrincipal): Promise<readonly string[]>
-  /** Throws `not-found` for a team or host that is not there, `conflict` where another gives just the same. Notifies `access`. */
+  /** Throws `not-found` for a team, host or role that is not there, `conflict` where another gives just the same. Notifies `access`. */
   addGrant(grant: NewGrant, by: By): Promise<Grant>
   /**
    * Other limits, another end. Throws `not-found`, `invalid-input` for what its kind does not have, `conflict` where nothing would be
@@ -250,6 +277,8 @@ export interface Access {
     person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
     /** What is given to a workload. */
     workload(on: Queryable, who: WorkloadPrincipal): Promise<Line[]>
+    /** What an own role may do, and who has it; with a change, what these gain and lose by it. Throws `not-found`. */
+    role(on: Queryable, name: string, change?: RoleChange): Promise<Line[]>
     /** Of a team that is not there yet, that it is new. */
     team(on: Queryable, name: TeamName): Promise<Line[]>
   }

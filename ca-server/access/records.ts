@@ -1,12 +1,12 @@
-import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { and, asc, eq, getTableColumns, gt, sql } from 'drizzle-orm'
 import type { PgColumn } from 'drizzle-orm/pg-core'
 import { z } from 'zod'
 import { builder, eachRow, type Queryable, rows, run } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity, Place, TeamName } from '#shared/names.ts'
-import type { Grant, Team } from './port.ts'
-import { accessGrant, place, team, teamMember } from './tables.ts'
+import type { Grant, OwnRole, Team } from './port.ts'
+import { accessGrant, place, role, team, teamMember } from './tables.ts'
 
 /** The rows of this room. */
 
@@ -124,6 +124,43 @@ export const insertPlace = async (t: Queryable, name: Place, createdAt: Date): P
 
 export const deletePlace = (t: Queryable, name: Place): Promise<number> =>
   run(t, builder.delete(place).where(eq(place.name, name)))
+
+/** Own roles, in the order of their names. A row that does not fit is none. */
+export const selectRoles = async (on: Queryable): Promise<OwnRole[]> =>
+  (await eachRow(on, builder.select().from(role).orderBy(asc(role.name)))).flatMap(({ row }) => row ?? [])
+
+/** In the order of their names, those too that do not fit. */
+export const selectRolePage = async (
+  on: Queryable,
+  { after, limit }: Page,
+): Promise<{ readonly name: string; readonly role: OwnRole | undefined }[]> => {
+  // Whatever it is: what is no name states something, too.
+  const page = builder.select({ ...getTableColumns(role), id: sqlText(role.name) }).from(role)
+  const found = await eachRow(on, page.where(sql`${role.name} > ${after}`).orderBy(asc(role.name)).limit(limit))
+  return found.map(({ row, fits }) => ({ name: fits.id ?? '', role: row }))
+}
+
+export async function selectRole(on: Queryable, name: string): Promise<OwnRole | undefined> {
+  const [found] = await eachRow(on, builder.select().from(role).where(eq(role.name, name)))
+  return found?.row
+}
+
+export async function insertRole(t: Queryable, added: OwnRole): Promise<void> {
+  await run(t, builder.insert(role).values({ ...added, actions: [...added.actions] }))
+}
+
+export async function updateRole(t: Queryable, { name, actions }: Pick<OwnRole, 'name' | 'actions'>): Promise<void> {
+  await run(
+    t,
+    builder
+      .update(role)
+      .set({ actions: [...actions] })
+      .where(eq(role.name, name)),
+  )
+}
+
+export const deleteRole = (t: Queryable, name: string): Promise<number> =>
+  run(t, builder.delete(role).where(eq(role.name, name)))
 
 export type TeamRow = { readonly name: TeamName; readonly person: PersonIdentity | null }
 

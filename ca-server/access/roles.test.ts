@@ -10,15 +10,25 @@ import {
   ROLES,
   schemas,
 } from '#shared/api/index.ts'
-import { type Place, parseHostName, parsePersonIdentity, parsePlace, parseTeamName } from '#shared/names.ts'
+import {
+  type Place,
+  parseHostName,
+  parsePersonIdentity,
+  parsePlace,
+  parseTeamName,
+  parseWorkloadName,
+  workloadPrincipal,
+} from '#shared/names.ts'
 import { decide } from './decide.ts'
-import type { Grant, Subject, Want } from './port.ts'
-import { powersOf } from './roles.ts'
+import type { Grant, OwnRole, Subject, Want } from './port.ts'
+import { givenBy, powersOf } from './roles.ts'
 import { makeSnapshot } from './snapshot.ts'
+import { whyDo } from './why.ts'
 
 const now = new Date('2026-11-24T12:00:00Z')
 const alice = parsePersonIdentity('alice@example.com', 'test')
 const bob = parsePersonIdentity('bob@example.com', 'test')
+const robot = parseWorkloadName('payments/robot', 'test')
 const place = (text: string): Place => parsePlace(text, 'test')
 
 let count = 0
@@ -28,18 +38,35 @@ const role = (name: string, where?: string, more: object = {}): Grant =>
     ...(where === undefined ? {} : { in: where }),
     ...{ createdAt: now.toISOString(), createdBy: 'root@example.com', ...more },
   })
+const own = (name: string, of: OwnRole['of'], ...actions: string[]): OwnRole => ({
+  ...{ name, of, actions },
+  ...{ createdAt: now, createdBy: 'root@example.com' },
+})
+/** The organisation's own roles, beside which a grant may name any other, which is not there. */
+const DEPLOYER = own('deployer', 'place', 'host.read', 'host.change')
+const HELPER = own('helper', 'organisation', 'person.read', 'host.read', 'host.change')
+const GUARD = own('guard', 'organisation', 'person.invite', 'grant.add')
+const OWN = [DEPLOYER, HELPER, GUARD]
 const world = (
   grants: readonly Grant[],
-  { owner = false, state = 'active' as const, team = [] as (typeof alice)[] } = {},
+  {
+    owner = false,
+    state = 'active' as const,
+    team = [] as (typeof alice)[],
+    roles = OWN,
+    workloads = [] as (typeof robot)[],
+  } = {},
 ) =>
   makeSnapshot({
+    roles,
+    workloads,
     persons: [
       { identity: alice, owner, state },
       { identity: bob, owner: false, state: 'active' },
     ],
     teams: [{ name: parseTeamName('sre', 'test'), members: team }],
     grants,
-    epochs: new Map([alice, bob].map(identity => [`person:${identity}`, 7n])),
+    epochs: new Map([...[alice, bob].map(identity => `person:${identity}`), `workload:${robot}`].map(key => [key, 7n])),
   })
 const may = (
   snapshot: ReturnType<typeof world>,
@@ -53,17 +80,27 @@ const byRole = actions.filter(name => ACTIONS[name].by === 'role')
 /** Written down once more, by hand: a role gets nothing by an oversight. */
 const ADMINISTRATOR_NOT = ['owner.change', 'trust.propose', 'trust.publish']
 const IN_PLACES = [
-  ...['host.read', 'host.add', 'host.change', 'host.remove', 'project.read', 'project.add', 'project.remove'],
+  ...[
+    'role.read',
+    'host.read',
+    'host.add',
+    'host.change',
+    'host.remove',
+    'project.read',
+    'project.add',
+    'project.remove',
+  ],
   ...['grant.read', 'grant.add', 'grant.change', 'grant.remove'],
   ...['workload.read', 'workload.add', 'workload.change', 'workload.token', 'workload.end', 'workload.remove'],
 ]
+const IN_PLACES_ORDERED = byRole.filter(name => IN_PLACES.includes(name))
 const KEEPING = [
   ...['host.add', 'host.change', 'host.remove'],
   ...['workload.add', 'workload.change', 'workload.token', 'workload.end', 'workload.remove'],
 ]
 const READS = [
   ...['audit.read', 'person.read', 'invitation.read', 'team.read', 'session.read', 'revocation.read'],
-  ...['host.read', 'project.read', 'grant.read', 'workload.read'],
+  ...['role.read', 'host.read', 'project.read', 'grant.read', 'workload.read'],
 ]
 const TABLE: Readonly<Record<string, (action: ActionName) => boolean>> = {
   owner: () => true,
@@ -71,8 +108,9 @@ const TABLE: Readonly<Record<string, (action: ActionName) => boolean>> = {
   operator: action => [...READS, 'access.explain', ...KEEPING, 'certificate.revoke'].includes(action),
   auditor: action => action === 'audit.read',
   admin: action => IN_PLACES.includes(action),
-  editor: action => ['host.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(action),
-  viewer: action => ['host.read', 'project.read', 'grant.read', 'workload.read'].includes(action),
+  editor: action =>
+    ['role.read', 'host.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(action),
+  viewer: action => ['role.read', 'host.read', 'project.read', 'grant.read', 'workload.read'].includes(action),
   nobody: () => false,
 }
 
@@ -172,12 +210,78 @@ describe('who may do what', () => {
   })
 })
 
+describe('a role of the organisation itself', () => {
+  const everything = byRole.flatMap(action => [
+    { action },
+    { action, in: place('payments') },
+    { action, in: place('payments/prod') },
+    { action, in: place('web') },
+  ])
+  const gets = (snapshot: ReturnType<typeof world>, subject?: Subject) =>
+    everything
+      .filter(want => may(snapshot, [want], subject))
+      .map(want => `${want.action}${'in' in want ? ` ${want.in}` : ''}`)
+
+  test('gives what it was made with, and where it was given, as one that is built in does', () => {
+    expect(gets(world([role('deployer', 'payments')]))).toEqual(
+      ['host.read', 'host.change'].flatMap(action => [`${action} payments`, `${action} payments/prod`]),
+    )
+    expect(gets(world([role('deployer', 'payments/prod')]))).toEqual([
+      'host.read payments/prod',
+      'host.change payments/prod',
+    ])
+    const everywhere = (action: string) => ['', ' payments', ' payments/prod', ' web'].map(where => `${action}${where}`)
+    expect(gets(world([role('helper')]))).toEqual(['person.read', 'host.read', 'host.change'].flatMap(everywhere))
+    const team = world([role('helper', undefined, { who: 'team:sre' })], { team: [alice] })
+    expect(gets(team)).toEqual(gets(world([role('helper')])))
+    expect(gets(world([role('helper', undefined, { endsAt: now.toISOString() })]))).toEqual([])
+  })
+
+  test('that is not there, or was given for what it is not for, gives nothing', () => {
+    for (const grant of [role('nobodys'), role('nobodys', 'payments'), role('deployer'), role('helper', 'payments')]) {
+      expect(gets(world([grant]))).toEqual([])
+      expect(givenBy(world([]), grant)).toEqual([])
+    }
+    expect(gets(world([role('deployer', 'payments')], { roles: [] }))).toEqual([])
+  })
+
+  test('gives nothing that this release does not have, has in no such role, or leaves to owners', () => {
+    const written = [
+      own('deployer', 'place', 'host.read', 'host.bless', 'person.read', 'toString'),
+      own('helper', 'organisation', 'host.read', 'owner.change', 'trust.publish', 'passkey.add'),
+    ]
+    const snapshot = world([role('deployer', 'payments'), role('helper')], { roles: written })
+    expect(new Set(gets(snapshot).map(text => text.split(' ')[0]))).toEqual(new Set(['host.read']))
+    expect(powersOf(snapshot, alice, now).map(({ action }) => action)).toEqual(['host.read', 'host.read'])
+  })
+
+  test('is never what is built in by another name of it', () => {
+    const written = [own('viewer', 'place', ...IN_PLACES), own('owner', 'organisation', ...byRole)]
+    expect(gets(world([role('viewer', 'payments')], { roles: written }))).toEqual(
+      gets(world([role('viewer', 'payments')])),
+    )
+    expect(schemas.grant.safeParse({ ...role('helper'), role: 'owner' }).success).toBe(false)
+  })
+
+  test('gives a workload nothing where it lets others in; another one does', () => {
+    const who = workloadPrincipal(robot)
+    const asRobot = { kind: 'workload', name: robot } as const
+    const to = (name: string, where?: string) => world([role(name, where, { who })], { workloads: [robot] })
+    expect(gets(to('deployer', 'payments'), asRobot)).toEqual(gets(world([role('deployer', 'payments')])))
+    expect(gets(to('guard'), asRobot)).toEqual([])
+    expect(powersOf(to('guard'), who, now)).toEqual([])
+    expect(gets(world([role('guard')]))).not.toEqual([])
+  })
+})
+
 describe('whatever grants there are', () => {
   const places = ['payments', 'payments/prod', 'payments/dev', 'web']
+  const ofOrganisation = fc.constantFrom(...ORGANISATION_ROLES, 'helper', 'guard', 'nobodys')
+  const ofPlaces = fc.constantFrom(...PLACE_ROLES, 'deployer', 'nobodys')
   const anyRole = fc.oneof(
-    fc.constantFrom(...ORGANISATION_ROLES).map(name => role(name)),
-    fc.tuple(fc.constantFrom(...PLACE_ROLES), fc.constantFrom(...places)).map(([name, where]) => role(name, where)),
-    fc.constantFrom(...ORGANISATION_ROLES).map(name => role(name, undefined, { who: 'team:sre' })),
+    ofOrganisation.map(name => role(name)),
+    fc.tuple(ofPlaces, fc.constantFrom(...places)).map(([name, where]) => role(name, where)),
+    ofOrganisation.map(name => role(name, undefined, { who: 'team:sre' })),
   )
   const anyWant: fc.Arbitrary<Want> = fc
     .tuple(fc.constantFrom(...byRole), fc.constantFrom(undefined, ...places))
@@ -194,6 +298,30 @@ describe('whatever grants there are', () => {
       }),
       { numRuns: 500 },
     )
+  })
+
+  test('an own role that has more gives all that it gave, and what is added to each who has it; why and decide agree', () => {
+    const someActions = fc.uniqueArray(fc.constantFrom(...byRole), { maxLength: 8 })
+    const seen = { yes: 0, no: 0 }
+    fc.assert(
+      fc.property(grants, someActions, someActions, anyWant, (some, has, more, want) => {
+        const with_ = (actions: readonly string[]) =>
+          world(some, {
+            team: [alice],
+            roles: [own('deployer', 'place', ...actions), own('helper', 'organisation', ...actions), GUARD],
+          })
+        const [before, after] = [with_(has), with_([...more, ...has])]
+        if (may(before, [want])) expect(may(after, [want])).toBe(true)
+        const gained = givenBy(after, role('deployer', 'payments')).map(({ action }) => action)
+        expect(gained).toEqual(IN_PLACES_ORDERED.filter(action => [...has, ...more].includes(action)))
+        const why = whyDo(after, now, { asker: alice, person: alice, want })
+        expect(why.allowed).toBe(may(after, [want]))
+        expect(why.roles.length > 0).toBe(why.allowed)
+        seen[why.allowed ? 'yes' : 'no']++
+      }),
+      { numRuns: 300 },
+    )
+    expect(Math.min(seen.yes, seen.no)).toBeGreaterThan(20)
   })
 
   test('several things are allowed at once where each of them is', () => {
@@ -220,8 +348,8 @@ describe('whatever grants there are', () => {
         fc
           .tuple(
             fc.oneof(
-              fc.constantFrom(...ORGANISATION_ROLES).map(name => [name, undefined] as const),
-              fc.tuple(fc.constantFrom(...PLACE_ROLES), fc.constantFrom(...places)),
+              ofOrganisation.map(name => [name, undefined] as const),
+              fc.tuple(ofPlaces, fc.constantFrom(...places)),
             ),
             fc.constantFrom(...ends),
           )

@@ -1,4 +1,4 @@
-import { ROLES, ROLES_OF_PERSONS, type RoleName } from '#shared/api/index.ts'
+import { type ActionName, isBuiltInRole, lettingIn, ROLES } from '#shared/api/index.ts'
 import { scopeText } from '#shared/grant-text.ts'
 import { isPersonIdentity, isWithin, isWorkloadPrincipal, type Place, type SubjectPrincipal } from '#shared/names.ts'
 import type { Given, Want } from './port.ts'
@@ -8,10 +8,23 @@ import { type Holder, isLive, type Snapshot } from './snapshot.ts'
 
 /** A role that somebody has; without `in` on the whole organisation. `until`: when it ends, Unix milliseconds, Infinity for good. */
 type HeldRole = {
-  readonly role: RoleName | 'owner'
+  readonly role: string
+  readonly actions: readonly ActionName[]
   readonly in?: Place | undefined
   readonly until: number
   readonly via: string
+}
+
+const OWNER = { role: 'owner', actions: ROLES.owner, until: Infinity } as const
+
+/** What a role gives where it was given for this. One that is not there gives nothing, nor does one that was given for what it is not for. */
+export function actionsOf(
+  snapshot: Pick<Snapshot, 'roles'>,
+  { role, in: where }: { readonly role: string; readonly in?: Place | undefined },
+): readonly ActionName[] {
+  if (isBuiltInRole(role)) return ROLES[role]
+  const own = snapshot.roles.get(role)
+  return own?.of === (where === undefined ? 'organisation' : 'place') ? own.gives : []
 }
 
 /** By their own grants, by those of their teams, and as an owner. */
@@ -23,22 +36,30 @@ export function rolesOf(
   const granted = [person.identity, ...person.teams.map(team => `team:${team}`)].flatMap(who =>
     liveRoles(snapshot, who, now),
   )
-  return person.owner ? [{ role: 'owner', until: Infinity, via: person.identity }, ...granted] : granted
+  return person.owner ? [{ ...OWNER, via: person.identity }, ...granted] : granted
 }
 
 const liveRoles = (snapshot: Snapshot, who: string, now: Date): HeldRole[] =>
   (snapshot.rolesTo.get(who) ?? [])
-    .filter(grant => isLive(grant, now) && !(isWorkloadPrincipal(who) && ROLES_OF_PERSONS.includes(grant.role)))
-    .map(({ role, in: where, endsAt }) => ({ role, in: where, until: endOf(endsAt), via: who }))
+    .filter(grant => isLive(grant, now))
+    .map(grant => ({
+      role: grant.role,
+      actions: actionsOf(snapshot, grant),
+      in: grant.in,
+      until: endOf(grant.endsAt),
+      via: who,
+    }))
+    // Held when it is given and when a role is changed; here too, so that it hangs on neither.
+    .filter(({ actions }) => !isWorkloadPrincipal(who) || lettingIn(actions).length === 0)
 
-const endOf = (endsAt: string | undefined): number => (endsAt === undefined ? Infinity : Date.parse(endsAt))
+export const endOf = (endsAt: string | undefined): number => (endsAt === undefined ? Infinity : Date.parse(endsAt))
 
 /**
  * Whether this role is enough. A role on a project is one on its environments; what is done to the organisation takes one on it; what is
  * given for longer than the role lasts takes a longer one.
  */
 const covers = (held: HeldRole, { action, in: where, until = 0 }: Want): boolean =>
-  ROLES[held.role].includes(action) &&
+  held.actions.includes(action) &&
   held.until >= until &&
   (held.in === undefined || where === 'anywhere' || (where !== undefined && isWithin(where, held.in)))
 
@@ -50,11 +71,11 @@ export const missing = (held: readonly HeldRole[], wants: readonly Want[]): Want
   wants.find(want => !held.some(role => covers(role, want)))
 
 /** All that a role gives, one by one: nobody gives more than they have, and what they give is all of this. */
-const allOf = ({ role, in: where, until }: Omit<HeldRole, 'via'>): Want[] =>
-  ROLES[role].map(action => ({ action, until, ...(where === undefined ? {} : { in: where }) }))
+const allOf = ({ actions, in: where, until }: Pick<HeldRole, 'actions' | 'in' | 'until'>): Want[] =>
+  actions.map(action => ({ action, until, ...(where === undefined ? {} : { in: where }) }))
 
 /** What any grant at all may give: of one that is not known. */
-export const EVERYTHING_GRANTED: readonly Want[] = allOf({ role: 'administrator', until: Infinity })
+export const EVERYTHING_GRANTED: readonly Want[] = allOf({ actions: ROLES.administrator, until: Infinity })
 
 /** What whoever gets the place of this person or workload, or comes into this team, can do by it; disabled, or not enrolled yet, or not. */
 export function powersOf(snapshot: Snapshot, who: SubjectPrincipal | `team:${string}`, now: Date): Want[] {
@@ -65,8 +86,8 @@ export function powersOf(snapshot: Snapshot, who: SubjectPrincipal | `team:${str
 }
 
 /** What somebody gives who gives this. */
-export const givenBy = (grant: Given): Want[] =>
-  grant.kind === 'role' ? allOf({ role: grant.role, in: grant.in, until: endOf(grant.endsAt) }) : []
+export const givenBy = (snapshot: Snapshot, grant: Given): Want[] =>
+  grant.kind === 'role' ? allOf({ actions: actionsOf(snapshot, grant), in: grant.in, until: endOf(grant.endsAt) }) : []
 
 export const wantText = ({ action, in: where, until }: Want): string =>
   `${action} on ${where === 'anywhere' ? 'anything' : scopeText(where)}${lastsText(until)}`

@@ -1,3 +1,4 @@
+import { type ActionName, ROLE_ACTIONS } from '#shared/api/index.ts'
 import {
   isWorkloadPrincipal,
   type PersonIdentity,
@@ -8,7 +9,17 @@ import {
   workloadNamed,
   workloadPrincipal,
 } from '#shared/names.ts'
-import type { Given, Grant, LoginGrant, NamedSubject, NamesGrant, PersonState, RoleGrant, Team } from './port.ts'
+import type {
+  Given,
+  Grant,
+  LoginGrant,
+  NamedSubject,
+  NamesGrant,
+  OwnRole,
+  PersonState,
+  RoleGrant,
+  Team,
+} from './port.ts'
 import type { PlaceRow } from './records.ts'
 
 /** Pure: what decisions read, as it stood at one moment; a new one replaces it whole. */
@@ -23,8 +34,12 @@ export type Snapshot = {
   readonly rolesTo: ReadonlyMap<string, readonly RoleGrant[]>
   readonly namesTo: ReadonlyMap<string, readonly NamesGrant[]>
   readonly byId: ReadonlyMap<string, Grant>
+  /** Those that are not built in, by name. */
+  readonly roles: ReadonlyMap<string, KnownRole>
   readonly places: readonly PlaceRow[]
 }
+/** `gives`: of its actions those that this release has, and has in such a role. */
+export type KnownRole = OwnRole & { readonly gives: readonly ActionName[] }
 export type KnownPerson = PersonState & { readonly teams: readonly string[]; readonly epoch: bigint }
 export type KnownWorkload = {
   readonly identity: WorkloadPrincipal
@@ -40,6 +55,7 @@ export function makeSnapshot(rows: {
   readonly workloads?: readonly WorkloadName[]
   readonly teams: readonly Team[]
   readonly grants: readonly Grant[]
+  readonly roles?: readonly OwnRole[]
   readonly places?: readonly PlaceRow[]
   readonly epochs: ReadonlyMap<string, bigint>
 }): Snapshot {
@@ -76,9 +92,13 @@ export function makeSnapshot(rows: {
       grant => grant.who,
     ),
     byId: new Map(rows.grants.map(grant => [grant.id, grant])),
+    roles: new Map((rows.roles ?? []).map(role => [role.name, { ...role, gives: givenNow(role) }])),
     places: rows.places ?? [],
   }
 }
+
+/** What this release has of it, in the catalogue's order. */
+const givenNow = ({ of, actions }: OwnRole): ActionName[] => ROLE_ACTIONS[of].filter(action => actions.includes(action))
 
 /** The place that a grant names: where its role or its names hold, or where its hosts are. */
 export function placeNamedBy(grant: Given): Place | undefined {

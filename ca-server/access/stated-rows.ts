@@ -1,14 +1,21 @@
 import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
-import { grantFact, grantId, memberFact, placeFact } from './facts.ts'
-import { selectGrantPage, selectMemberPage, selectPlacePage } from './records.ts'
+import { grantFact, grantId, memberFact, placeFact, roleFact, roleId } from './facts.ts'
+import { selectGrantPage, selectMemberPage, selectPlacePage, selectRolePage } from './records.ts'
 
-/** Grants, members of teams, projects and environments. */
+/** Grants, own roles, members of teams, projects and environments. */
 export const accessRows: readonly StatedRows[] = [
   {
     kind: 'grant',
     read: async (on, page = WHOLE) =>
       (await selectGrantPage(on, page)).map(({ id, grant }) =>
         grant ? grantFact(grant) : { id: grantId(id), is: UNREADABLE },
+      ),
+  },
+  {
+    kind: 'role',
+    read: async (on, page = WHOLE) =>
+      (await selectRolePage(on, page)).map(({ name, role }) =>
+        role ? roleFact(role) : { id: roleId(name), is: UNREADABLE },
       ),
   },
   {

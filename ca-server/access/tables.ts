@@ -3,7 +3,7 @@ import { type AnyPgColumn, check, pgTable, primaryKey } from 'drizzle-orm/pg-cor
 import { z } from 'zod'
 import { boolean, integer, jsonbOf, text, textOf, timestamptz } from '#server/store/index.ts'
 import { schemas } from '#shared/api/index.ts'
-import { isPersonIdentity, isPlace, isTeamName } from '#shared/names.ts'
+import { isPersonIdentity, isPlace, isRoleName, isTeamName } from '#shared/names.ts'
 
 /** The tables of this room, as the migrations make them; what a column is for stands there. */
 
@@ -36,6 +36,22 @@ export const place = pgTable(
       .references((): AnyPgColumn => place.name),
   },
   table => [check('place_name_check', sql`${table.name} ~ '^[a-z][a-z0-9-]{0,38}(/[a-z][a-z0-9-]{0,38})?$'`)],
+)
+
+export const role = pgTable(
+  'role',
+  {
+    name: textOf(z.string().refine(isRoleName))('name').primaryKey(),
+    of: textOf(schemas.roleOf)('of').notNull(),
+    // Those too that a later release does not know any more.
+    actions: jsonbOf(z.array(z.string().max(64)).max(200))('actions').notNull(),
+    createdAt: timestamptz('created_at').notNull(),
+    createdBy: text('created_by').notNull(),
+  },
+  table => [
+    check('role_name_check', sql`${table.name} ~ '^[a-z][a-z0-9-]{0,38}$'`),
+    check('role_of_check', sql`${table.of} in ('organisation', 'place')`),
+  ],
 )
 
 /** What stands in a selector beside the place, which is a column. */

@@ -83,6 +83,7 @@ const TAGS: Readonly<Record<string, string>> = {
   persons: 'Persons and invitations',
   teams: 'Teams',
   grants: 'Who may log in where, and who has which role',
+  roles: 'Roles: those that are built in, and own ones of the organisation',
   projects: 'Projects and their environments',
   access: 'Why somebody gets in to a host, or may do something',
   revocations: 'Ending what was issued',

@@ -152,9 +152,11 @@ export type By =
 export type Acting = {
   readonly name: string
   readonly deadlineMs?: number
-  /** `team:…`, whose epochs are changed; taken before those of anybody else. */
-  readonly teams?: readonly string[]
-  /** The others whose epochs are changed; asked for where it can be known only in the transaction, under the teams' locks. */
+  /** `role:…`, own roles, whose epochs are changed; taken first of all. */
+  readonly roles?: readonly string[]
+  /** `team:…`, whose epochs are changed; taken after those and before anybody else's. See `changes`. */
+  readonly teams?: readonly string[] | ((t: Queryable) => Promise<readonly string[]>)
+  /** The others whose epochs are changed; asked for where it can be known only in the transaction, under the locks that were taken before. */
   readonly changes?: readonly string[] | ((t: Queryable) => Promise<readonly string[]>)
   /** It only ends what is the caller's own: that needs no passkey and no role. */
   readonly ends?: boolean

@@ -56,8 +56,8 @@ export interface Ledger {
   /** Forgets those of what is gone for good, long after whatever was decided by them: one that is asked for again begins at 1. */
   forgetEpochs(t: Queryable, subjects: readonly string[]): Promise<void>
   /**
-   * The FIRST statements of every transaction that does something in somebody's name: teams first, if any, by a call of their
-   * own; then whoever asks and whomever it touches, all of them at once. Takes the rows in one order, those of `bump` to change them, those
+   * The FIRST statements of every transaction that does something in somebody's name: roles first, if any, by a call of their own, teams
+   * by another; then whoever asks and whomever it touches, all of them at once. Takes the rows in one order, those of `bump` to change them, those
    * of `share` so that nobody else does. Throws `EpochsChanged` where one of `share` is not as it was read, or is missing.
    */
   takeEpochs(

@@ -74,7 +74,7 @@ export async function restoreCommand(
   return EXIT.done
 }
 
-const GIVEN = ['person:', 'passkey:', 'grant:', 'member:', 'host:', 'place:', 'signer:']
+const GIVEN = ['person:', 'passkey:', 'grant:', 'role:', 'member:', 'host:', 'place:', 'signer:']
 
 /** What can't be done again from a log: it is to be given again by whoever may. */
 function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly string[]): void {
@@ -88,7 +88,7 @@ function sayGiven(say: (line: string) => void, newer: NewerLog, taken: readonly 
 
 function sayKnown(say: (line: string) => void, { held, size, isComplete }: Lost, newer: NewerLog): void {
   say(
-    `The export of the log knows records ${held} to ${newer.size - 1n}: what they took away or revoked will be taken away or revoked again. A grant that they changed will be gone, and a host that they changed without labels, project and further names, until somebody gives them again.`,
+    `The export of the log knows records ${held} to ${newer.size - 1n}: what they took away or revoked will be taken away or revoked again. A grant or an own role that they changed will be gone, with the grants of that role, and a host that they changed without labels, project and further names, until somebody gives them again.`,
   )
   if (newer.size < size) say(`Of records ${newer.size} to ${size - 1n} nothing is known.`)
   else if (!isComplete)

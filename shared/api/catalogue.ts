@@ -69,6 +69,9 @@ const catalogue = {
   'owner.change': { ...organisation, words: 'person change' },
   'trust.propose': organisation,
   'trust.publish': organisation,
+  'role.add': organisation,
+  'role.change': organisation,
+  'role.remove': organisation,
 
   'host.read': place,
   'host.add': place,
@@ -88,6 +91,8 @@ const catalogue = {
   'grant.add': place,
   'grant.change': place,
   'grant.remove': place,
+  /** Roles are the organisation's; whoever may read anything in some place may read what a grant there gives. */
+  'role.read': place,
 } as const satisfies Readonly<Record<string, Described>>
 
 export type ActionName = keyof typeof catalogue
@@ -109,25 +114,56 @@ const reading = (names: readonly ActionName[]) => names.filter(name => name.ends
 
 export const ORGANISATION_ROLES = ['administrator', 'operator', 'auditor'] as const
 export const PLACE_ROLES = ['admin', 'editor', 'viewer'] as const
-/** What a grant can give. */
-export type RoleName = (typeof ORGANISATION_ROLES)[number] | (typeof PLACE_ROLES)[number]
-
-/** Roles by which somebody lets others in, which takes a touch of a passkey: no workload has one. */
-export const ROLES_OF_PERSONS: readonly RoleName[] = ['administrator', 'admin']
+/** What a grant can give beside the organisation's own roles. */
+export type BuiltInRole = (typeof ORGANISATION_ROLES)[number] | (typeof PLACE_ROLES)[number]
+export const BUILT_IN_ROLES: readonly BuiltInRole[] = [...ORGANISATION_ROLES, ...PLACE_ROLES]
+export const isBuiltInRole = (name: string): name is BuiltInRole => BUILT_IN_ROLES.some(role => role === name)
+/**
+ * What no role of an organisation's own is called: what somebody is without a grant, and what is kept for later. A role that is built in
+ * later takes one of these: by any other name it would give its actions to whoever has an own role of that name.
+ */
+export const RESERVED_ROLES: readonly string[] = [...BUILT_IN_ROLES, 'owner', 'member', 'consumer', 'issuer']
+/** What a role is given for: the organisation, or a project or environment. */
+export type RoleOf = 'organisation' | 'place'
 
 /** What only owners do: it gives everything, now or for good. */
 const OWNERS_ALONE: readonly ActionName[] = ['owner.change', 'trust.propose', 'trust.publish']
+
+/**
+ * By what others are let in, which takes a touch of a passkey: no workload has a role with any of it. A new role lets nobody in, but by whom
+ * and when it is given may have been agreed on before.
+ */
+const LETS_IN: readonly ActionName[] = [
+  'person.invite',
+  'person.enable',
+  'person.reset',
+  'team.add',
+  'grant.add',
+  'grant.change',
+  'role.add',
+  'role.change',
+  ...OWNERS_ALONE,
+]
+/** Those of these by which others are let in. */
+export const lettingIn = (actions: readonly ActionName[]): ActionName[] =>
+  actions.filter(action => LETS_IN.includes(action))
+
+/** What an own role can have: of a place what is done in one, and never what owners alone do. */
+export const ROLE_ACTIONS: Readonly<Record<RoleOf, readonly ActionName[]>> = {
+  organisation: inRoles.filter(name => !OWNERS_ALONE.includes(name)),
+  place: inPlaces,
+}
 
 /** Hosts and workloads, not what they are given. */
 const keeping = inPlaces.filter(name => /^(host|workload)\./.test(name) && !name.endsWith('.read'))
 
 /**
- * The roles that there are, and what each may do. Who has none is a member, who does what `by: 'person'` names. `owner` is nobody's
+ * The roles that are built in, and what each may do. Who has none is a member, who does what `by: 'person'` names. `owner` is nobody's
  * by a grant: it stands with the person, has no end, and the last one is kept.
  */
-export const ROLES: Readonly<Record<RoleName | 'owner', readonly ActionName[]>> = {
+export const ROLES: Readonly<Record<BuiltInRole | 'owner', readonly ActionName[]>> = {
   owner: inRoles,
-  administrator: inRoles.filter(name => !OWNERS_ALONE.includes(name)),
+  administrator: ROLE_ACTIONS.organisation,
   operator: [...reading(inRoles), 'access.explain', ...keeping, 'certificate.revoke'],
   auditor: ['audit.read'],
   admin: inPlaces,

@@ -9,6 +9,7 @@ import {
   isLogin,
   isPersonIdentity,
   isPlace,
+  isRoleName,
   isTeamName,
   isUserPrincipal,
   isWorkloadName,
@@ -47,6 +48,11 @@ export const place = z
   .string()
   .refine(isPlace, { error: 'must be a project or an environment such as payments or payments/prod' })
   .meta(limits(NAMES.place))
+/** A role's, built-in or an organisation's own: `deployer`. */
+export const roleName = z
+  .string()
+  .refine(isRoleName, { error: 'must be the name of a role: lower-case letters, digits and -' })
+  .meta(limits(NAMES.role))
 /** `payments/prod/backup`. */
 export const workloadName = z
   .string()

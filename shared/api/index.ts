@@ -9,8 +9,8 @@ import { passkeys } from './resources/passkeys.ts'
 import { persons } from './resources/persons.ts'
 import { projects } from './resources/projects.ts'
 import { revocations } from './resources/revocations.ts'
-import { session } from './resources/session.ts'
-import { sessions } from './resources/sessions.ts'
+import { roles } from './resources/roles.ts'
+import { session, sessions } from './resources/sessions.ts'
 import { signIn } from './resources/sign-in.ts'
 import { ssh } from './resources/ssh.ts'
 import { teams } from './resources/teams.ts'
@@ -41,6 +41,7 @@ export const api = {
   persons,
   teams,
   grants,
+  roles,
   projects,
   access,
   revocations,

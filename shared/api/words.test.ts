@@ -35,6 +35,8 @@ const FULL: Record<string, Record<string, unknown>[]> = {
     { kind: 'role', who: 'team:sre', role: 'viewer', in: 'payments', endsAt: '2030-01-01T00:00:00Z' },
   ],
   'grants.change': [{ endsAt: LOGIN.endsAt, maxLifetime: LOGIN.maxLifetime, options: LOGIN.options }],
+  'roles.add': [{ name: 'deployer', of: 'place', actions: ['host.read'] }],
+  'roles.change': [{ add: ['host.read'], remove: ['host.change'] }],
   'projects.add': [{ name: 'payments', environments: ['prod', 'dev'] }],
   'revocations.create': [
     { person: 'zoe@example.com' },

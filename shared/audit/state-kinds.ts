@@ -5,6 +5,7 @@ export const STATE_KINDS = [
   'relying-party',
   'grant',
   'member',
+  'role',
   'place',
   'host',
   'workload',

@@ -429,7 +429,7 @@ describe('a mandate', () => {
       For: '10m',
       Allows: 'everything that you may administer but the following, from this session',
       'But not':
-        'admin, invitation remove, passkey add, passkey remove, passkey rename, person change, person disable, person enable, person invite, person reset, trust publish, giving a role, by a grant or a team',
+        'admin, invitation remove, passkey add, passkey remove, passkey rename, person change, person disable, person enable, person invite, person reset, role add, role change, role remove, trust publish, workload token, giving a role, by a grant or a team',
     })
     const session = await logIn(world.server, alice)
     const own = untouched(session.connection)

@@ -97,6 +97,12 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
     await changeHost({ labels: { env: 'prod' }, addAliases: ['web.keyman.localhost'] })
     const wide = { who: ADMIN, login: 'ops', hosts: { labels: { env: 'prod' } } }
     narrowed = (await call(connection, api.grants.add, { body: bodyOf(api.grants.add, wide) })).id
+    for (const name of ['kept', 'lessened', 'gone']) {
+      const role = { name, of: 'organisation', actions: ['audit.read', 'person.read'] }
+      await call(connection, api.roles.add, { body: bodyOf(api.roles.add, role) })
+      if (name === 'gone') continue
+      await call(connection, api.grants.add, { body: bodyOf(api.grants.add, { kind: 'role', who: ADMIN, role: name }) })
+    }
     laptop = await openLaptop(server.folder, server.env, { agent: false })
     await login()
     await server.stop()
@@ -118,6 +124,9 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
     })
     const narrow = bodyOf(api.grants.change, { options: { forceCommand: 'uptime' } })
     await call(connection, api.grants.change, { params: { id: narrowed }, body: narrow })
+    await call(connection, api.roles.remove, { params: { name: 'gone' } })
+    const less = bodyOf(api.roles.change, { remove: ['person.read'] })
+    await call(connection, api.roles.change, { params: { name: 'lessened' }, body: less })
     await changeHost({ labels: { env: 'dev' } })
     lostKey = sessions[1]?.keys.ssh.line ?? ''
     await call(connection, api.revocations.create, {
@@ -205,6 +214,8 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
         new RegExp(`Given or changed after the backup[\\s\\S]*grant:${narrowed} {2}record \\d+ .*uptime`),
       )
       expect(stdout.split('Given or changed')[0]).not.toContain(narrowed)
+      expect(stdout).toMatch(/Taken away after the backup[\s\S]* {2}role:gone\n[\s\S]*Given or changed/)
+      expect(stdout).toMatch(/Given or changed after the backup[\s\S]*role:lessened {2}record \d+ /)
       expect(stdout).toMatch(/Changed after the backup, and back without labels[^\n]*\n {2}web1\.keyman\.localhost\n/)
       await world.server.restart()
       const { connection } = await logIn(world.server, world.sessions[0].person)
@@ -213,7 +224,12 @@ describe.each(setUps)('a backup that is restored with a newer export of the log,
         { identity: ADMIN, state: 'active' },
         { identity: BOB, state: 'disabled' },
       ])
-      expect((await call(connection, api.grants.list)).grants.map(({ who }) => who)).toEqual([ADMIN])
+      const { grants } = await call(connection, api.grants.list)
+      expect(grants.filter(({ kind }) => kind === 'login').map(({ who }) => who)).toEqual([ADMIN])
+      // By the backup she would have by one of them what it gives no more; its grant went with it.
+      expect(grants.flatMap(grant => (grant.kind === 'role' ? [grant.role] : []))).toEqual(['kept'])
+      const { roles } = await call(connection, api.roles.list)
+      expect(roles.filter(({ builtIn }) => !builtIn).map(({ name }) => name)).toEqual(['kept'])
       expect((await call(connection, api.teams.list)).teams).toMatchObject([{ name: 'sre', members: [ADMIN] }])
       // By the backup she would get in as ops without any command, and where the host is no more meant.
       const { hosts } = await call(connection, api.hosts.list)

@@ -139,6 +139,9 @@ async function stands(services: Services, alarms: readonly string[]): Promise<vo
   ])
   await access.addGrant(schemas.newGrant.parse({ kind: 'role', who: bob.identity, role: 'auditor' }), by())
   expect(access.may(bob, { action: 'audit.read' })).toBe(true)
+  await access.roles.add(schemas.newRole.parse({ name: 'looker', of: 'organisation', actions: ['host.read'] }), by())
+  await access.addGrant(schemas.newGrant.parse({ kind: 'role', who: bob.identity, role: 'looker' }), by())
+  expect([access.may(bob, { action: 'host.read' }), access.may(bob, { action: 'audit.read' })]).toEqual([true, true])
   const [first] = grants
   await access.changeGrant(first?.id ?? '', { maxLifetime: 600 }, by())
   await hosts.change(web1.name, { labels: { tier: 'web' } }, by())

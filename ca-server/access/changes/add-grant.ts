@@ -8,7 +8,8 @@ import { givenTo, grantFact } from '../facts.ts'
 import type { By, Grant, NewGrant } from '../port.ts'
 import { insertGrant, selectGrantsTo, selectMembers } from '../records.ts'
 import { placeNamedBy, withGrant } from '../snapshot.ts'
-import { assertToCome, type ChangeDeps, change, holders, wholeSeconds } from './change.ts'
+import { assertToCome, type ChangeDeps, holders, makerOf, wholeSeconds } from './change.ts'
+import { assertMayBeGiven, changeUnderRoles, rolesTaken } from './own-roles.ts'
 
 /** See the door. */
 export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promise<Grant> {
@@ -23,13 +24,15 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
     // One spelling, with the fractions cut off: sshd's expiry-time has whole seconds.
     ...(grant.endsAt === undefined ? {} : { endsAt: wholeSeconds(grant.endsAt) }),
     createdAt: deps.now().toISOString(),
-    createdBy: by.actor.kind === 'person' ? by.actor.identity : by.actor.kind,
+    createdBy: makerOf(by),
   }
   deps.assertFits(now => withGrant(now, added), 'who')
   const looked = new Set<string>()
   for (;;) {
     try {
-      await change(deps, 'grant add', holders(deps.ledger, added.who), by, async t => {
+      const touched = { roles: rolesTaken(added), ...holders(deps.ledger, added.who) }
+      await changeUnderRoles(deps, 'grant add', touched, by, async t => {
+        if (added.kind === 'role') assertMayBeGiven(deps, added)
         await assertHasHolders(deps, t, added.who)
         await refuseSame(deps, t, added, looked)
         await insertGrant(t, added)

@@ -10,7 +10,8 @@ import type { By, Grant, GrantChange } from '../port.ts'
 import { selectGrant, updateGrant } from '../records.ts'
 import { withGrant } from '../snapshot.ts'
 import { refuseSame } from './add-grant.ts'
-import { assertToCome, type ChangeDeps, change, holders, noSuchGrant, wholeSeconds } from './change.ts'
+import { assertToCome, type ChangeDeps, holders, noSuchGrant, wholeSeconds } from './change.ts'
+import { changeUnderRoles, rolesTaken } from './own-roles.ts'
 
 /** Changes the limits and the end of a grant: whom it is to, what it gives and where stays as it is. See the door. */
 export async function changeGrant(
@@ -21,7 +22,8 @@ export async function changeGrant(
 ): Promise<{ readonly before: Grant; readonly grant: Grant }> {
   await deps.ledger.follow()
   const known = await knownGrant(deps.ledger, deps.store, id)
-  return change(deps, 'grant change', holders(deps.ledger, known.who), by, async t => {
+  const touched = { roles: rolesTaken(known), ...holders(deps.ledger, known.who) }
+  return changeUnderRoles(deps, 'grant change', touched, by, async t => {
     const before = await knownGrant(deps.ledger, t, id)
     const after = changedGrant(before, wanted)
     if (wanted.endsAt) assertToCome(after, deps.now())

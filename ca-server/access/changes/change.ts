@@ -13,20 +13,25 @@ import {
 import { membersOf } from '../facts.ts'
 import type { By, SelectableHost } from '../port.ts'
 import { selectMembers } from '../records.ts'
-import { personSubject, type Snapshot } from '../snapshot.ts'
+import { type KnownRole, personSubject, type Snapshot } from '../snapshot.ts'
 
 /**
  * What the changes have in common. Each is one transaction: first the numbers of everybody whom it touches, then the change, then its record
- * (invariant 2). Whoever changes a team, or what a team may do, takes the team's own number first and its members' after:
+ * (invariant 2). Whoever changes a team, or what a team may do, takes the team's own number first and its members' after, and the number of an
+ * own role before these:
  * so a person who joins at the same moment is never missed, and nobody waits for the other in a circle.
  */
 
 export type ChangeDeps = {
   readonly store: Store
-  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'vouched' | 'recordOf'>
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'saysMore' | 'vouched' | 'recordOf'>
+  /** Waits until what the log says by now is decided by. */
+  readonly catchUp: () => Promise<void>
   readonly act: Act
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
+  /** The own role of this name, as it is decided by. */
+  readonly ownRole: (name: string) => KnownRole | undefined
   /** The living host of this name. */
   readonly hostNamed: (name: HostName) => SelectableHost | undefined
   /** Whether there is this workload, by rows of this transaction and by the log. */
@@ -41,7 +46,7 @@ export type ChangeDeps = {
 export const change = <T>(
   { act }: Pick<ChangeDeps, 'act'>,
   name: string,
-  touched: Pick<Acting, 'teams' | 'changes'>,
+  touched: Pick<Acting, 'roles' | 'teams' | 'changes'>,
   by: By,
   work: (t: Queryable) => Promise<T>,
 ): Promise<T> =>
@@ -56,19 +61,41 @@ export const change = <T>(
  * Where nobody knows to whom it is, everybody.
  */
 export function holders({ facts }: Pick<Ledger, 'facts'>, who: string | undefined): Pick<Acting, 'teams' | 'changes'> {
-  if (who === undefined) return { changes: async () => [...facts.ids(personSubject(''))] }
-  if (isPersonIdentity(who)) return { changes: [personSubject(who)] }
-  if (isWorkloadPrincipal(who)) return { changes: [who] }
-  const team = parseTeamName(who.replace(/^team:/, ''), 'who')
+  return holdersOfAll({ facts }, async () => (who === undefined ? everybody(facts) : [who]))
+}
+
+/** The same of several, asked for under the locks of what they have. */
+export function holdersOfAll(
+  { facts }: Pick<Ledger, 'facts'>,
+  ask: (t: Queryable) => Promise<readonly string[]>,
+): Pick<Acting, 'teams' | 'changes'> {
+  const teamsOf = (all: readonly string[]) =>
+    all.filter(who => !isPersonIdentity(who) && !isWorkloadPrincipal(who)).map(who => who.replace(/^team:/, ''))
   return {
-    teams: [`team:${team}`],
-    // A new statement sees the members as they are under the team's lock.
-    changes: async t =>
-      [...new Set<string>([...((await selectMembers(t, team)) ?? []), ...membersOf(facts.ids, team)])].map(
-        personSubject,
-      ),
+    teams: async t => [...new Set(teamsOf(await ask(t)).map(team => `team:${team}`))],
+    async changes(t) {
+      const all = await ask(t)
+      const touched = new Set<string>(all.filter(isWorkloadPrincipal))
+      for (const person of all.filter(isPersonIdentity)) touched.add(personSubject(person))
+      // A new statement sees the members as they are under the team's lock.
+      for (const team of teamsOf(all).map(name => parseTeamName(name, 'who')))
+        for (const member of [...((await selectMembers(t, team)) ?? []), ...membersOf(facts.ids, team)])
+          touched.add(personSubject(member))
+      return [...touched]
+    },
   }
 }
+
+/** Everybody who may have been given something, by the log: as grants name them. Their teams need not be taken: all that these have is theirs. */
+export const everybody = ({ ids }: Ledger['facts']): string[] => [
+  ...[...ids(personSubject(''))].map(id => id.slice(personSubject('').length)),
+  ...[...ids(WORKLOAD)].map(id => `workload:${id.slice(WORKLOAD.length)}`),
+]
+/** Of the facts by which the room of workloads says which names are taken. */
+const WORKLOAD = 'workload-name:'
+
+/** As rows say who made something. */
+export const makerOf = ({ actor }: By): string => (actor.kind === 'person' ? actor.identity : actor.kind)
 
 /** Throws `invalid-input` where its end has passed. */
 export function assertToCome({ endsAt }: { readonly endsAt?: string | undefined }, now: Date): void {

@@ -4,7 +4,7 @@ import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity } from '#server/identity/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { Workloads } from '#server/workloads/index.ts'
-import { api, type Line, ROLES } from '#shared/api/index.ts'
+import { api, type Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { selects } from '#shared/host-selector.ts'
 import {
@@ -37,11 +37,12 @@ export type GrantRoutesDeps = {
     | 'takes'
     | 'gives'
     | 'placeOf'
+    | 'roles'
     | 'may'
   >
 }
 
-/** Grants, and the teams that they are given to. */
+/** Grants, the roles that they give, and the teams that they are given to. */
 export function grantRoutes({ identity, access, hosts, workloads, authority }: GrantRoutesDeps): Handled[] {
   /** Where these grants have let somebody in, and until when they do where nobody heard that it ended. A role lets nobody in. */
   const told = async (
@@ -82,8 +83,9 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
         // By its ID too: a removed host's name may be another machine's by now.
         const host = body.kind === 'login' && 'host' in body.hosts ? body.hosts.host : undefined
         const where = host === undefined ? [] : await hosts.words(on, parseHostName(host, 'hosts.host'))
-        const gives = body.kind === 'role' ? [{ name: 'Which may', value: ROLES[body.role].join(', ') }] : []
-        return [...whom, ...where, ...gives]
+        if (body.kind !== 'role') return [...whom, ...where]
+        const { actions } = await access.roles.named(body.role)
+        return [...whom, { name: 'Which may', value: actions.join(', ') || 'nothing' }]
       },
     }),
     handle(
@@ -110,6 +112,23 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
         takes: ({ params }) => access.takes.takingAway(params.id ?? ''),
         names: ({ params }, on) => access.words.grant(on, params.id ?? ''),
       },
+    ),
+
+    handle(api.roles.list, async () => ({ roles: [...access.roles.list()] }), {
+      takes: () => [{ action: 'role.read', in: 'anywhere' }],
+    }),
+    handle(api.roles.add, request => access.roles.add(request.body, byOf(request))),
+    handle(api.roles.change, request => access.roles.change(request.params.name ?? '', request.body, byOf(request)), {
+      gives: ({ params, body }) => access.gives.role(params.name ?? '', body),
+      names: ({ params, body }, on) => access.words.role(on, params.name ?? '', body),
+    }),
+    handle(
+      api.roles.remove,
+      async request => {
+        await access.roles.remove(request.params.name ?? '', byOf(request))
+        return undefined
+      },
+      { names: ({ params }, on) => access.words.role(on, params.name ?? '') },
     ),
 
     handle(api.teams.list, async () => ({ teams: await access.listTeams() })),

@@ -42,10 +42,13 @@ export function createAct(room: Room, reload: (caller: ActingCaller) => Promise<
       async share => {
         try {
           return await inTransaction(room, how.name, how.deadlineMs, async t => {
-            if (how.teams && how.teams.length > 0) await ledger.takeEpochs(t, { bump: how.teams })
+            const roles = how.roles ?? []
+            if (roles.length > 0) await ledger.takeEpochs(t, { bump: roles })
+            const teams = typeof how.teams === 'function' ? await how.teams(t) : (how.teams ?? [])
+            if (teams.length > 0) await ledger.takeEpochs(t, { bump: teams })
             const bump = typeof how.changes === 'function' ? await how.changes(t) : how.changes
             await ledger.takeEpochs(t, { share, ...(bump === undefined ? {} : { bump }) })
-            const subjects = new Set([...(how.teams ?? []), ...(bump ?? []), ...share.map(({ subject }) => subject)])
+            const subjects = new Set([...roles, ...teams, ...(bump ?? []), ...share.map(({ subject }) => subject)])
             if (standing && caller) await assertStanding(room, t, { caller, role, subjects, ends: how.ends ?? false })
             await standing?.consent?.use(t, by.requestId)
             return work(t)

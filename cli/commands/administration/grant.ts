@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { hostSelector } from '#shared/api/fields.ts'
-import { api, ROLES, type schemas } from '#shared/api/index.ts'
+import { api, isBuiltInRole, ROLES, type schemas } from '#shared/api/index.ts'
 import { formatDuration, parseDuration } from '#shared/durations.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
@@ -69,7 +69,7 @@ usage: keyman grant show ID [--json]`,
       else {
         print(`  gives     ${grant.who} the role ${grant.role}`)
         print(`  on        ${scopeText(grant.in)}`)
-        print(`  may       ${ROLES[grant.role].join(', ')}`)
+        print(`  may       ${await mayText(grant.role)}`)
       }
       print(`  ends      ${grant.endsAt ? local(grant.endsAt) : 'never'}`)
       print(`  made by   ${shown(grant.createdBy)}, ${local(grant.createdAt)}`)
@@ -77,6 +77,13 @@ usage: keyman grant show ID [--json]`,
     return EXIT.done
   },
 })
+
+/** Whoever may read grants somewhere may read roles; what is built in stands here, too. */
+async function mayText(role: string): Promise<string> {
+  if (isBuiltInRole(role)) return ROLES[role].join(', ')
+  const { roles } = await callAsPerson(api.roles.list)
+  return roles.find(({ name }) => name === role)?.actions.join(', ') || 'nothing: there is no such role at the moment'
+}
 
 /** What says something of a login, and nothing of a role. */
 const LOGIN_FLAGS = {

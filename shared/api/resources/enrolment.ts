@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { label, personIdentity, secret, time, webauthnJson } from '../fields.ts'
 import { route } from '../route.ts'
-import { sessionAnswer } from './session.ts'
+import { sessionAnswer } from './sessions.ts'
 
 /** Enrolment by a single-use link whose secret stands after `#`: the first owner's, an invitation's, of somebody who was reset, or `keyman-server admin-link`. */
 export const enrolmentKind = z.enum(['administrator', 'invitation', 'reset'])

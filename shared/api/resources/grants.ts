@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { isAddressRange } from '../../ip-address.ts'
 import { isNamePattern } from '../../tls-names/index.ts'
-import { ORGANISATION_ROLES, PLACE_ROLES, ROLES_OF_PERSONS, type RoleName } from '../catalogue.ts'
-import { hostSelector, id, login, place, seconds, secondsUpTo, time, who } from '../fields.ts'
+import { isBuiltInRole, lettingIn, ORGANISATION_ROLES, PLACE_ROLES, ROLES } from '../catalogue.ts'
+import { hostSelector, id, login, place, roleName, seconds, secondsUpTo, time, who } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 import { inForce, waits } from './in-force.ts'
@@ -65,21 +65,24 @@ const newLoginGrant = z.strictObject({
   options: grantOptions.prefault({}),
 })
 
-const role = z.enum([...ORGANISATION_ROLES, ...PLACE_ROLES])
-const isOfOrganisation = (name: RoleName): boolean => ORGANISATION_ROLES.some(role => role === name)
-/** A role is of the organisation or of a place: one that is given for the other would say nothing. */
-const fitsIts = ({ role, in: where }: { readonly role: RoleName; readonly in?: string | undefined }): boolean =>
-  isOfOrganisation(role) === (where === undefined)
+/** One that is built in, or an own one of the organisation: which of these there are says the server. */
+const role = roleName.refine(name => name !== 'owner', {
+  error: 'must be a role that a grant gives: an owner is made by keyman person change',
+})
+const isOfOrganisation = (name: string): boolean => ORGANISATION_ROLES.some(role => role === name)
+/** A role is of the organisation or of a place: one that is given for the other would say nothing. Of an own one the server knows. */
+const fitsIts = ({ role, in: where }: { readonly role: string; readonly in?: string | undefined }): boolean =>
+  !isBuiltInRole(role) || isOfOrganisation(role) === (where === undefined)
 const MISPLACED = {
   path: ['role'],
   error: `${ORGANISATION_ROLES.join(', ')} are roles of the organisation; ${PLACE_ROLES.join(', ')} of a project or environment, which in names`,
 }
 
-const letsNobodyIn = ({ who, role }: { readonly who: string; readonly role: RoleName }): boolean =>
-  !(who.startsWith('workload:') && ROLES_OF_PERSONS.includes(role))
+const letsNobodyIn = ({ who, role }: { readonly who: string; readonly role: string }): boolean =>
+  !(who.startsWith('workload:') && isBuiltInRole(role) && lettingIn(ROLES[role]).length > 0)
 const NOT_FOR_WORKLOADS = {
   path: ['role'],
-  error: `${ROLES_OF_PERSONS.join(' and ')} let others in, which takes a touch of a passkey: no workload gets them`,
+  error: 'it lets others in, which takes a touch of a passkey: no workload gets it',
 }
 
 /** What somebody may do: a role, which is a list of actions (`catalogue.ts`). */

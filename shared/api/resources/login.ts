@@ -13,7 +13,7 @@ import {
   webauthnJson,
 } from '../fields.ts'
 import { route } from '../route.ts'
-import { sessionAnswer } from './session.ts'
+import { sessionAnswer } from './sessions.ts'
 import { certificateAnswer, clientCertificateAnswer, reachableHost, revokedHosts } from './ssh.ts'
 
 /**

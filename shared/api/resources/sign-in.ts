@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { webauthnJson } from '../fields.ts'
 import { route } from '../route.ts'
-import { sessionAnswer } from './session.ts'
+import { sessionAnswer } from './sessions.ts'
 
 /** Signing in to the page itself (a browser session); not needed for a machine's login. */
 export const signIn = {

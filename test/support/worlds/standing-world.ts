@@ -160,6 +160,7 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
   const disableVictim = byRoot(api.persons.disable, { params: { identity: victim } })
   const enableVictim = byRoot(api.persons.enable, { params: { identity: victim } })
   const grant = (n: number) => ({ who: victim, login: `deploy${n}`, hosts: { labels: { env: 'prod' } } })
+  const newRole = (n: number) => ({ name: `role${n}`, of: 'organisation', actions: ['host.read'] })
   const name = (n: number) => `web${n}.keyman.localhost`
   const roomFor = async (round: Round) => {
     await byRoot(api.projects.add, { body: { name: `q${round.n}` } })(round)
@@ -208,6 +209,15 @@ export function changes(world: StandingWorld): Record<string, (round: Round) => 
     'grants.remove': async round => {
       await byRoot(api.grants.add, { body: grant(round.n) })(round)
       return { params: { id: (await world.services.access.listGrants()).at(-1)?.id ?? '' } }
+    },
+    'roles.add': async ({ n }) => ({ body: newRole(n) }),
+    'roles.change': async round => {
+      await byRoot(api.roles.add, { body: newRole(round.n) })(round)
+      return { params: { name: `role${round.n}` }, body: { add: ['host.add'] } }
+    },
+    'roles.remove': async round => {
+      await byRoot(api.roles.add, { body: newRole(round.n) })(round)
+      return { params: { name: `role${round.n}` } }
     },
     'projects.add': async ({ n }) => ({ body: { name: `p${n}` } }),
     'projects.remove': async round => {

@@ -1,0 +1,331 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { byPerson } from '#server/identity/index.ts'
+import { schemas } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { parsePersonIdentity, parsePlace, parseTeamName } from '#shared/names.ts'
+import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
+import { requires } from '#test/support/requires.ts'
+import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
+import type { Want } from './port.ts'
+
+const alice = parsePersonIdentity('alice@example.com', 'test')
+const bob = parsePersonIdentity('bob@example.com', 'test')
+const ops = parseTeamName('ops', 'test')
+const payments = parsePlace('payments', 'test')
+let requests = 0
+const by = () => ({ actor: { kind: 'operator' as const }, requestId: `req_${++requests}` })
+const newRole = (name: string, ...actions: string[]) => schemas.newRole.parse({ name, of: 'place', actions })
+const to = (who: string, role: string, more: object = {}) =>
+  schemas.newGrant.parse({ kind: 'role', who, role, in: 'payments', ...more })
+const roleChange = (body: object) => schemas.roleChange.parse(body)
+const refusal = (work: Promise<unknown>) =>
+  work.then(
+    () => 'accepted',
+    (error: unknown) => (error instanceof KeymanError ? `${error.code}: ${error.message}` : String(error)),
+  )
+const may = (rooms: Rooms, action: Want['action'], identity = alice) =>
+  rooms.access.may({ kind: 'person', identity }, { action, in: payments })
+
+describe('a role in a database that lies', () => {
+  let rooms: Rooms
+  beforeAll(async () => {
+    rooms = await openRooms()
+    await rooms.addPerson(alice)
+    await rooms.addPerson(bob)
+    await rooms.access.places.add({ name: payments, environments: [] }, by())
+  })
+  afterAll(() => rooms.close())
+
+  const sql = async (text: string, values: readonly string[] = []) => {
+    await rooms.store.execute(text, [...values])
+    await rooms.access.reload()
+  }
+  let number = 0
+  const given = async (...actions: string[]) => {
+    const name = `role${++number}`
+    await rooms.access.roles.add(newRole(name, ...actions), by())
+    const { id } = await rooms.access.addGrant(to(alice, name), by())
+    return {
+      name,
+      id,
+      done: () => rooms.access.removeGrant(id, by()).then(() => rooms.access.roles.remove(name, by())),
+    }
+  }
+
+  test('that was changed by hand gives nothing, and is neither changed nor given; changed back it does, and is', async () => {
+    const { name, done } = await given('host.read')
+    const acts = async () => [
+      await refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by())),
+      await refusal(rooms.access.addGrant(to(bob, name), by())),
+    ]
+    for (const lie of [`actions = '["host.read","grant.add"]'`, `"of" = 'organisation'`, `actions = '[]'`]) {
+      await sql(`update role set ${lie} where name = $1`, [name])
+      expect([may(rooms, 'host.read'), may(rooms, 'grant.add')]).toEqual([false, false])
+      expect(await acts()).toEqual([expect.stringMatching(/^conflict/), expect.stringMatching(/^not-found/)])
+      expect(rooms.said.join('\n')).toContain(`role:${name} in the database is not what the audit log says`)
+      await sql(`update role set "of" = 'place', actions = '["host.read"]' where name = $1`, [name])
+      expect([may(rooms, 'host.read'), may(rooms, 'grant.add')]).toEqual([true, false])
+    }
+    expect(await acts()).toEqual(['accepted', 'accepted'])
+    const id = (await rooms.access.listGrants()).find(({ who }) => who === bob)?.id ?? ''
+    await rooms.access.removeGrant(id, by())
+    await done()
+  })
+
+  test('that was written by hand is none: nobody gets it, and one of its name is made in its place', async () => {
+    const row = `insert into role values ('byhand', 'place', '["host.read","grant.add"]', now(), 'root@example.com')`
+    await sql(row)
+    expect(await refusal(rooms.access.addGrant(to(alice, 'byhand'), by()))).toMatch(/^not-found/)
+    expect(await refusal(rooms.access.roles.remove('byhand', by()))).toMatch(/^not-found/)
+    await rooms.access.roles.add(newRole('byhand', 'host.read'), by())
+    const { id } = await rooms.access.addGrant(to(alice, 'byhand'), by())
+    expect([may(rooms, 'host.read'), may(rooms, 'grant.add')]).toEqual([true, false])
+    // Nor is one that was taken away, put back.
+    await rooms.access.removeGrant(id, by())
+    await rooms.access.roles.remove('byhand', by())
+    await sql(row.replace(',"grant.add"', ''))
+    expect(await refusal(rooms.access.addGrant(to(alice, 'byhand'), by()))).toMatch(/^not-found/)
+    await sql(`delete from role where name = 'byhand'`)
+  })
+
+  test('that is hidden may give anything to whoever has it: who gets their place has to have all; it is taken away by the log, and put back gives nothing', async () => {
+    const { name, id } = await given('host.read')
+    const actions = () => new Set(rooms.access.gives.being(alice).map(({ action }) => action))
+    expect(actions()).toEqual(new Set(['host.read']))
+    await rooms.store.execute('create table kept_role as select * from role where name = $1', [name])
+    await sql('delete from role where name = $1', [name])
+    expect(may(rooms, 'host.read')).toBe(false)
+    expect(actions()).toContain('person.reset')
+    expect(rooms.access.gives.changed(id, { endsAt: null }).map(({ action }) => action)).toContain('person.reset')
+    expect(rooms.access.gives.role(name, { add: ['host.add'] })).toContainEqual({
+      ...{ action: 'host.add', until: Infinity },
+    })
+    expect(await refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by()))).toMatch(/^conflict/)
+    expect(await refusal(rooms.access.roles.add(newRole(name, 'host.read'), by()))).toMatch(/^conflict/)
+    expect(await refusal(rooms.access.roles.remove(name, by()))).toContain(`is given by ${id}`)
+    await rooms.access.removeGrant(id, by())
+    await rooms.access.roles.remove(name, by())
+    expect(actions()).toEqual(new Set())
+    await sql('insert into role select * from kept_role')
+    await rooms.store.execute('drop table kept_role', [])
+    expect(rooms.access.roles.list().map(role => role.name)).not.toContain(name)
+    await sql('delete from role where name = $1', [name])
+  })
+
+  test('that a hidden grant may give is not taken away, nor made anew; what is added to it, it may give everywhere and for good', async () => {
+    const { name, id } = await given('host.read')
+    await rooms.store.execute('create table kept_grant as select * from access_grant where id = $1', [id])
+    await sql('delete from access_grant where id = $1', [id])
+    expect(rooms.access.gives.role(name, { add: ['host.read', 'host.add'] })).toEqual([
+      { action: 'host.add', until: Infinity },
+    ])
+    expect(await refusal(rooms.access.roles.remove(name, by()))).toContain(`does not show ${id}, which may give`)
+    // Everybody is decided anew, since it may be anybody's.
+    const epochs = () => rooms.ledger.readEpochs([`person:${alice}`, `person:${bob}`])
+    const before = await epochs()
+    await rooms.access.roles.change(name, roleChange({ add: ['host.change'] }), by())
+    const after = await epochs()
+    for (const [subject, epoch] of before) expect(after.get(subject), subject).not.toBe(epoch)
+    await sql('insert into access_grant select * from kept_grant')
+    await rooms.store.execute('drop table kept_grant', [])
+    expect([may(rooms, 'host.read'), may(rooms, 'host.change')]).toEqual([true, true])
+    await rooms.access.removeGrant(id, by())
+    expect(await refusal(rooms.access.roles.remove(name, by()))).toBe('accepted')
+  })
+
+  test('that has what this release does not know gives the rest, tells what it gives no more, and loses that by the next change', async () => {
+    const { name, done } = await given('host.read')
+    const written = { of: 'place', actions: ['host.read', 'host.bless', 'person.read'] }
+    // As a server of another release recorded it.
+    await rooms.store.transaction({ name: 'another release', deadlineMs: 5000 }, async t => {
+      await t.execute('update role set actions = $2::jsonb where name = $1', [name, JSON.stringify(written.actions)])
+      const facts = [{ id: `role:${name}`, is: written }]
+      await rooms.ledger.appendIn(t, [{ ...by(), kind: 'role-changed', target: name, facts }])
+    })
+    await rooms.access.reload()
+    expect([may(rooms, 'host.read'), may(rooms, 'host.add')]).toEqual([true, false])
+    const shown = () => rooms.access.roles.list().find(role => role.name === name)
+    expect(shown()).toMatchObject({ actions: ['host.read'], lapsed: ['host.bless', 'person.read'] })
+    await rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by())
+    expect(shown()).toMatchObject({ actions: ['host.read', 'host.add'], lapsed: [] })
+    await done()
+  })
+
+  test('changes the numbers of whoever has it, by the rows and by the log, and of nobody else', async () => {
+    const { name, done } = await given('host.read')
+    await rooms.access.changeTeam(ops, { add: [bob], remove: [] }, by())
+    const subjects = [`person:${alice}`, `person:${bob}`, 'team:ops']
+    const changedBy = async (body: object) => {
+      const before = await rooms.ledger.readEpochs(subjects)
+      await rooms.access.roles.change(name, roleChange(body), by())
+      const after = await rooms.ledger.readEpochs(subjects)
+      return subjects.filter(subject => before.get(subject) !== after.get(subject))
+    }
+    expect(await changedBy({ add: ['host.add'] })).toEqual([`person:${alice}`])
+    const { id } = await rooms.access.addGrant(to('team:ops', name), by())
+    expect(await changedBy({ remove: ['host.add'] })).toEqual(subjects)
+    await rooms.store.execute(`delete from team_member where team = 'ops'`, [])
+    expect(await changedBy({ add: ['host.add'] })).toEqual(subjects)
+    await rooms.access.removeGrant(id, by())
+    await done()
+  })
+})
+
+describe.skipIf(!requires('postgresql'))('at the same moment', () => {
+  let postgres: TestPostgres
+  let rooms: Rooms
+  const tess = parsePersonIdentity('tess@example.com', 'test')
+  beforeAll(async () => {
+    postgres = await startPostgres()
+    const { url, migrationUrl } = postgres
+    rooms = await openRooms({ store: { engine: 'postgresql', url, migrationUrl } })
+    for (const person of [alice, bob, tess]) await rooms.addPerson(person)
+    await rooms.access.places.add({ name: payments, environments: [] }, by())
+    // All that takes to give, to change a grant or a role and to add to a team; and host.read, for good.
+    await rooms.access.roles.add(
+      schemas.newRole.parse({
+        ...{ name: 'tess', of: 'organisation' },
+        actions: ['host.read', 'grant.add', 'grant.change', 'role.change', 'team.add'],
+      }),
+      by(),
+    )
+    await rooms.access.addGrant(schemas.newGrant.parse({ kind: 'role', who: tess, role: 'tess' }), by())
+  })
+  afterAll(async () => {
+    await rooms.close()
+    await postgres.close()
+  })
+
+  /** What Tess does, decided now and done in some turns. */
+  const actingAs = async (wants: () => readonly Want[]) => {
+    const caller = await rooms.addSession(tess)
+    const role = await rooms.access.requireRole(caller, wants, by())
+    return byPerson(caller, { role }, { requestId: by().requestId })
+  }
+  const turns = async (count: number) => {
+    for (; count > 0; count--) await rooms.store.ping()
+  }
+  const indexOf = async (kinds: readonly string[], request: string | undefined) =>
+    (await rooms.ledger.list({ limit: 8 })).findLast(
+      each => kinds.includes(each.kind) && (request === undefined || each.requestId === request),
+    )?.index
+  let number = 0
+  const made = async (...actions: string[]) => {
+    const name = `race${++number}`
+    await rooms.access.roles.add(newRole(name, ...actions), by())
+    return name
+  }
+
+  /** What Tess, who may not add hosts, does by which somebody would add hosts, once the role gives that. */
+  const ways: Record<string, (name: string) => Promise<() => Promise<unknown>>> = {
+    async 'a grant of it'(name) {
+      const { gives, takes } = rooms.access
+      const acting = await actingAs(() => [...takes.giving(to(bob, name)), ...gives.grant(to(bob, name))])
+      return () => rooms.access.addGrant(to(bob, name), acting)
+    },
+    async 'a longer grant of it'(name) {
+      const endsAt = new Date(rooms.clock.now.getTime() + 3_600_000).toISOString()
+      const { id } = await rooms.access.addGrant(to(bob, name, { endsAt }), by())
+      const { gives, takes } = rooms.access
+      const acting = await actingAs(() => [...takes.changing(id), ...gives.changed(id, { endsAt: null })])
+      return () => rooms.access.changeGrant(id, { endsAt: null }, acting)
+    },
+    async 'a member of a team that has it'(name) {
+      const team = parseTeamName(`${name}-team`, 'test')
+      await rooms.access.changeTeam(team, { add: [alice], remove: [] }, by())
+      await rooms.access.addGrant(to(`team:${team}`, name), by())
+      const acting = await actingAs(() => [{ action: 'team.add' }, ...rooms.access.gives.being(`team:${team}`)])
+      return () => rooms.access.changeTeam(team, { add: [bob], remove: [] }, acting)
+    },
+  }
+  test.each(Object.keys(ways))(
+    'a role that gets an action and %s, by somebody who has not that action: the later of the two is decided anew',
+    async way => {
+      const outcomes = new Set<string>()
+      for (let round = 0; round < 30; round++) {
+        const name = await made('host.read')
+        const act = await ways[way]?.(name)
+        if (!act) throw new Error('no such way')
+        const [changed, gave] = await Promise.all([
+          turns(round % 3 === 0 ? round % 8 : 0).then(() =>
+            refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by())),
+          ),
+          turns(round % 3 === 0 ? 0 : round % 8).then(() => refusal(act())),
+        ])
+        expect(changed).toBe('accepted')
+        const [added, given] = [
+          await indexOf(['role-changed'], undefined),
+          await indexOf(['grant-added', 'grant-changed', 'team-changed'], undefined),
+        ]
+        // Before the role had the action it was theirs to give; after it never is.
+        if (gave === 'accepted') expect(given).toBeLessThan(Number(added))
+        else expect(gave).toMatch(/^denied: .*host\.add/)
+        outcomes.add(gave === 'accepted' ? 'before' : 'refused')
+      }
+      expect(outcomes).toEqual(new Set(['before', 'refused']))
+    },
+    60_000,
+  )
+
+  test('a grant of a role, and a change of it by somebody who has not the action that is added: whoever comes later is decided anew', async () => {
+    const outcomes = new Set<string>()
+    for (let round = 0; round < 30; round++) {
+      const name = await made('host.read')
+      const acting = await actingAs(() => [
+        { action: 'role.change' },
+        ...rooms.access.gives.role(name, { add: ['host.add'] }),
+      ])
+      const [given, changed] = await Promise.all([
+        turns(round % 3 === 0 ? round % 8 : 0).then(() => refusal(rooms.access.addGrant(to(bob, name), by()))),
+        turns(round % 3 === 0 ? 0 : round % 8).then(() =>
+          refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), acting)),
+        ),
+      ])
+      expect(given).toBe('accepted')
+      const [grantAt, roleAt] = [
+        await indexOf(['grant-added'], undefined),
+        await indexOf(['role-changed'], acting.requestId),
+      ]
+      if (changed === 'accepted') expect(roleAt).toBeLessThan(Number(grantAt))
+      else expect(changed).toMatch(/^denied: .*host\.add/)
+      outcomes.add(changed === 'accepted' ? 'before' : 'refused')
+    }
+    expect(outcomes).toEqual(new Set(['before', 'refused']))
+  }, 60_000)
+
+  test('a role is taken away or given, never both', async () => {
+    const outcomes = new Set<string>()
+    for (let round = 0; round < 30; round++) {
+      const name = await made('host.read')
+      const [removed, given] = await Promise.all([
+        turns(round % 3 === 0 ? round % 6 : 0).then(() => refusal(rooms.access.roles.remove(name, by()))),
+        turns(round % 3 === 0 ? 0 : round % 6).then(() => refusal(rooms.access.addGrant(to(bob, name), by()))),
+      ])
+      expect([removed, given].filter(outcome => outcome === 'accepted')).toHaveLength(1)
+      outcomes.add(given === 'accepted' ? 'given' : 'removed')
+      expect(rooms.ledger.facts.has(`role:${name}`)).toBe(given === 'accepted')
+    }
+    expect(outcomes).toEqual(new Set(['given', 'removed']))
+  }, 60_000)
+
+  test('roles, their grants, and teams and persons who have them never wait for each other in a circle', async () => {
+    const teams = ['a', 'b'].map(name => parseTeamName(name, 'test'))
+    for (const team of teams) await rooms.access.changeTeam(team, { add: [alice, bob], remove: [] }, by())
+    const names = [await made('host.read'), await made('host.read')]
+    for (const name of names)
+      for (const who of [alice, bob, ...teams.map(team => `team:${team}`)])
+        await rooms.access.addGrant(to(who, name), by())
+    const work: Promise<unknown>[] = []
+    for (let i = 0; i < 10; i++)
+      for (const [n, name] of names.entries()) {
+        const endsAt = new Date(rooms.clock.now.getTime() + 3_600_000 + i * 2000 + n * 1000).toISOString()
+        const body = i % 2 ? { remove: ['host.change'] } : { add: ['host.change'] }
+        work.push(refusal(rooms.access.roles.change(name, roleChange(body), by())))
+        for (const who of [`team:${teams[n]}`, `team:${teams[1 - n]}`, n ? alice : bob])
+          work.push(refusal(rooms.access.addGrant(to(who, name, { endsAt }), by())))
+        work.push(refusal(rooms.access.changeTeam(teams[n] ?? ops, { add: [tess], remove: [] }, by())))
+      }
+    for (const outcome of await Promise.all(work))
+      expect(outcome).toMatch(/^(accepted|conflict: .*(so already|changes at this moment))/)
+  }, 60_000)
+})
