@@ -19,7 +19,7 @@ import {
   removeSession,
 } from '../context/context.ts'
 import { checkWritable } from '../context/files.ts'
-import { type Folders, folders } from '../context/folders.ts'
+import { type Folders, folders, isOfWorkload } from '../context/folders.ts'
 import { call } from '../server/client.ts'
 import { installLogin } from '../session/install-session.ts'
 import { commonKeyType, keyTypesHere, parseKeyType, refusing } from '../session/key-type.ts'
@@ -125,11 +125,14 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
 
 export const commands: Record<string, Command> = { '': login }
 
-/** Throws `conflict` where a workload's session is live here: its jobs would go on as somebody else. One that is over is removed. */
+/**
+ * Throws `conflict` where a workload's session is live here: its jobs would go on as somebody else. One that is over is removed, and so is
+ * what a join left that was stopped before its end: its client key would be taken for the person's.
+ */
 function makeWay(places: Folders, organisation: string): void {
+  if (!isOfWorkload(places, organisation)) return
   const held = readableSession(places, organisation)
-  if (!held || !isWorkload(held)) return
-  if (live(held, new Date()))
+  if (held && isWorkload(held) && live(held, new Date()))
     throw new KeymanError('conflict', `this home has the session of ${principalOf(held)} at ${organisation}`, {
       hint: 'run keyman logout first, which ends it, or sign in as another Unix user',
     })

@@ -55,10 +55,10 @@ export const workloadsFolder = (folders: Folders): string => join(folders.state,
  * Below which an organisation's session lies here, and beside it whatever processes have to agree on. It is a workload's from the
  * moment on that its folder is there until it is removed.
  */
-export function sessionHome(folders: Folders, organisation: string): string {
-  const workloads = workloadsFolder(folders)
-  return existsSync(join(workloads, organisation)) ? workloads : folders.runtime
-}
+export const sessionHome = (folders: Folders, organisation: string): string =>
+  isOfWorkload(folders, organisation) ? workloadsFolder(folders) : folders.runtime
+export const isOfWorkload = (folders: Folders, organisation: string): boolean =>
+  existsSync(join(workloadsFolder(folders), organisation))
 
 /** XDG: a relative path is to be ignored. */
 const absolute = (path: string | undefined): string | undefined => (path?.startsWith('/') ? path : undefined)

@@ -1,7 +1,10 @@
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Connection, call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
+import { parseWorkloadToken } from '#shared/join-token.ts'
+import { page } from '#test/support/people/api-person.ts'
 import { openLaptop } from '#test/support/people/laptop.ts'
 import { addWorkload, joinWorkload, newToken, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
 import { testHome } from '#test/support/programs/server-process.ts'
@@ -163,5 +166,31 @@ describe('a session that is over by a change of how long it may last', () => {
     expect(await serials()).toBe(workload.login.ssh?.serial)
     await change(86_400)
     expect(await who(workload.connection)).toBe('not-signed-in')
+  })
+})
+
+describe('a home in which a join was stopped before its end', () => {
+  it('is that of whoever signs in there, and of nobody else', async () => {
+    const home = testHome()
+    const laptop = await openLaptop(home, { PATH: world.server.env.PATH }, { agent: false })
+    const keyman = (args: string[], input = '') => laptop.run(join(home, 'bin', 'keyman'), args, input)
+    const { token } = await call(world.alice.connection, api.workloads.add, {
+      body: bodyOf(api.workloads.add, { name: fresh() }),
+    })
+    expect((await keyman(['workload', 'join', '--no-ssh-config'], token)).code).toBe(0)
+    // What is written last.
+    rmSync(join(home, '.local', 'state', 'keyman', 'workloads', 'local', 'session.json'))
+    const { fingerprint } = parseWorkloadToken(token)
+    const args = ['login', world.server.machinesUrl, '--fingerprint', fingerprint, '--yes', '--ssh-config', 'no']
+    const signedIn = await laptop.keyman(args, async url => {
+      const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
+      const { options } = await page(world.server, api.login.consentOptions, { params })
+      const body = { assertion: world.alice.person.authenticator.get(options) }
+      await fetch((await page(world.server, api.login.consent, { params, body })).redirectTo ?? '')
+    })
+    expect(signedIn.code, signedIn.stderr).toBe(0)
+    const listed = await keyman(['passkey', 'list'])
+    expect(listed.code, listed.stderr).toBe(0)
+    await laptop.close()
   })
 })
