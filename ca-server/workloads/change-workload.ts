@@ -5,7 +5,7 @@ import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { decodePublicKey, fingerprint } from '#shared/ssh/index.ts'
-import { goneSessions, goneTokens, goneWorkload, idOfName, sessionFact, workloadFact } from './facts.ts'
+import { goneSessions, goneTokens, goneWorkload, idOfName, workloadFact } from './facts.ts'
 import { announce, assertNothingGiven, lockedSession, noSuchWorkload, overBy, viewOf } from './name-workload.ts'
 import type { WorkloadChange, WorkloadsDeps, WorkloadView } from './port.ts'
 import { clearSession, endTokens, lockByName, setLimits, setRemoved, type WorkloadRow } from './records.ts'
@@ -36,7 +36,7 @@ export async function changeWorkload(
     const { entries } = session ? { entries: [] } : await deps.revokeAllIn(t, target, by)
     const facts = [
       workloadFact(after),
-      ...(session ? [sessionFact(after, session, endsOf(after, session).endsAt)] : goneSessions(ledger.facts, name)),
+      ...(session ? [] : goneSessions(ledger.facts, name)),
       ...keyFacts(deps, after, session),
     ]
     const said = { idle: after.idle, lifetime: after.lifetime }

@@ -106,7 +106,7 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
         throw sessionOver()
       // What counts is what the log vouches for; where it does not yet, it is read anew.
       const { endsAt, idleEndsAt } = endsOf(row, row.session)
-      if (!ledger.facts.holds(workloadFact(row)) || !ledger.facts.holds(sessionFact(row, row.session, endsAt)))
+      if (!ledger.facts.holds(workloadFact(row)) || !ledger.facts.holds(sessionFact(row, row.session)))
         throw new EpochsChanged()
       if (endsAt <= now() || idleEndsAt <= now()) throw sessionOver()
       if (!equalBytes(row.session.clientSpki, caller.clientSpki)) throw new EpochsChanged()

@@ -41,6 +41,8 @@ export const goneWorkload = ({ id, name }: { readonly id: string; readonly name:
 ]
 
 const SESSION = 'workload-session:'
+/** No session lasts longer, whatever its workload's limits become: so who changes these says nothing of the session. */
+const LONGEST_MS = 400 * 86_400_000
 export const sessionId = (name: WorkloadName, session: string): string =>
   workloadSessionId(workloadPrincipal(name), session)
 export const sessionFact = (
@@ -53,7 +55,6 @@ export const sessionFact = (
     readonly renewedAt: Date
     readonly replaced: readonly { readonly key: string; readonly until: string }[]
   },
-  endsAt: Date,
 ): Fact => ({
   id: sessionId(name, session.id),
   is: {
@@ -64,7 +65,7 @@ export const sessionFact = (
     renewedAt: session.renewedAt.toISOString(),
     replaced: session.replaced.map(({ key, until }) => ({ key, until })),
   },
-  until: endsAt,
+  until: new Date(session.joinedAt.getTime() + LONGEST_MS),
 })
 
 const TOKEN = 'workload-token:'

@@ -154,7 +154,7 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
     },
     facts: [
       { id: tokenId(name, hash), is: null },
-      sessionFact(row, session, endsAt),
+      sessionFact(row, session),
       sessionKeyFact(principal, sshFingerprint, endsAt),
     ],
   }

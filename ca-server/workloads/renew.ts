@@ -10,7 +10,7 @@ import { sessionFact, sessionId } from './facts.ts'
 import { announce, lockedSession } from './name-workload.ts'
 import type { Workloads, WorkloadsDeps } from './port.ts'
 import { lockByName, type SessionRow, setSession } from './records.ts'
-import { endsOf, sessionOver } from './snapshot.ts'
+import { sessionOver } from './snapshot.ts'
 
 /**
  * For so long nobody is alarmed by a key that was replaced, milliseconds: another process of the same workload may have read it before. It is
@@ -67,7 +67,7 @@ export async function renewWorkload(
         target: caller.principal,
         decision: 'allow',
         details: { clientKey: fingerprint(publicKeyFromSpki(clientSpki)), challenge: proof },
-        facts: [sessionFact(row, renewed, endsOf(row, renewed).endsAt)],
+        facts: [sessionFact(row, renewed)],
       },
     ])
     await announce(t, caller.name)

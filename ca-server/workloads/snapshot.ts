@@ -27,7 +27,7 @@ export function liveSession(row: WorkloadRow, now: Date): SessionRow | undefined
 /** What the log says where the row is as it should be. */
 export function factsOf(row: WorkloadRow, now: Date): Fact[] {
   const session = liveSession(row, now)
-  return [workloadFact(row), ...(session ? [sessionFact(row, session, endsOf(row, session).endsAt)] : [])]
+  return [workloadFact(row), ...(session ? [sessionFact(row, session)] : [])]
 }
 
 type Deps = Pick<WorkloadsDeps, 'store' | 'ledger' | 'now'>
