@@ -108,10 +108,11 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
   const share = role?.epochs ?? []
   await ledger.takeEpochs(t, { bump: [principal], share })
   const subjects = new Set([principal, ...share.map(({ subject }) => subject)])
+  const row = await lockByName(t, name)
+  // Before anything is decided anew: whoever came second hears that, and not that something is being changed.
+  if (!row || row.id !== workload.id || !(await useToken(t, hash, now()))) throw spent(name)
   if (role && ((await ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
     throw new EpochsChanged()
-  const row = await lockByName(t, name)
-  if (!row || row.id !== workload.id || !(await useToken(t, hash, now()))) throw spent(name)
   if (!ledger.facts.holds(workloadFact(row))) throw changing(name)
   const session: SessionRow = {
     id: newSessionId(deps.random),
