@@ -68,9 +68,8 @@ export function concernsRoles(record: AuditRecord | undefined, ids: readonly str
 
 const given = z.looseObject({ who: z.string().optional(), role: z.string().optional() })
 /**
- * Whether a record says something of what these (`person:…`, `team:…`) may do by roles, of what a workload was given, or of a role (`role:…`) or
- * of who has that one. Of a role that a team gets it is not asked who is in it; of a grant that a record says nothing of but its ID, nobody knows; and of
- * a role that becomes another not who has it.
+ * Whether a record says something of what these (`person:…`, `team:…`) may do by roles, or of what a workload was given. Of a role that a team gets it is
+ * not asked who is in it, of an own role that is another now not who has it; of a grant that a record says nothing of but its ID, nobody knows.
  */
 export function concernsPowers(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean {
   // What nobody can read may say anything.
@@ -81,7 +80,6 @@ export function concernsPowers(record: AuditRecord | undefined, subjects: Readon
     if (id.startsWith('member:')) return subjects.has(`person:${id.split(' ')[1]}`)
     if (id.startsWith(roleId(''))) return true
     if (!id.startsWith(grantId(''))) return false
-    if (role !== undefined && subjects.has(roleId(role))) return true
     // Whoever becomes a workload gets the logins, too.
     if (who?.startsWith('workload:')) return subjects.has(who)
     return who === undefined || (role !== undefined && (who.startsWith('team:') || subjects.has(`person:${who}`)))

@@ -120,6 +120,16 @@ describe('a role in a database that lies', () => {
       { action: 'host.add', until: Infinity },
     ])
     expect(await refusal(rooms.access.roles.remove(name, by()))).toContain(`does not show ${id}, which may give`)
+    const other = `${name}-other`
+    await rooms.access.roles.add(newRole(other, 'host.read'), by())
+    // As a restore leaves one that was changed after the backup.
+    await rooms.store.transaction({ name: 'restore', deadlineMs: 5000 }, async t => {
+      await t.execute('delete from role where name = $1', [other])
+      const facts = [{ id: `role:${other}`, is: null }]
+      await rooms.ledger.appendIn(t, [{ ...by(), kind: 'restored', target: other, facts }])
+    })
+    const again = () => refusal(rooms.access.roles.add(newRole(other, 'host.read'), by()))
+    expect(await again()).toContain(`does not show ${id}, which may give`)
     // Everybody is decided anew, since it may be anybody's.
     const epochs = () => rooms.ledger.readEpochs([`person:${alice}`, `person:${bob}`])
     const before = await epochs()
@@ -129,8 +139,11 @@ describe('a role in a database that lies', () => {
     await sql('insert into access_grant select * from kept_grant')
     await rooms.store.execute('drop table kept_grant', [])
     expect([may(rooms, 'host.read'), may(rooms, 'host.change')]).toEqual([true, true])
-    await rooms.access.removeGrant(id, by())
-    expect(await refusal(rooms.access.roles.remove(name, by()))).toBe('accepted')
+    expect(await again()).toBe('accepted')
+    for (const each of [other, name]) {
+      if (each === name) await rooms.access.removeGrant(id, by())
+      expect(await refusal(rooms.access.roles.remove(each, by()))).toBe('accepted')
+    }
   })
 
   test('that has what this release does not know gives the rest, tells what it gives no more, and loses that by the next change', async () => {
@@ -205,6 +218,16 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
   const turns = async (count: number) => {
     for (; count > 0; count--) await rooms.store.ping()
   }
+  /** Wholly one after the other now and then: an engine that always does them in the same order would show one of the two alone. */
+  const race = async (round: number, one: () => Promise<string>, other: () => Promise<string>) => {
+    if (round % 5 === 3) return [await one(), await other()]
+    if (round % 5 === 4) {
+      const last = await other()
+      return [await one(), last]
+    }
+    const wait = round % 3 === 0 ? [round % 8, 0] : [0, round % 8]
+    return Promise.all([turns(wait[0] ?? 0).then(one), turns(wait[1] ?? 0).then(other)])
+  }
   const indexOf = async (kinds: readonly string[], request: string | undefined) =>
     (await rooms.ledger.list({ limit: 8 })).findLast(
       each => kinds.includes(each.kind) && (request === undefined || each.requestId === request),
@@ -246,12 +269,11 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
         const name = await made('host.read')
         const act = await ways[way]?.(name)
         if (!act) throw new Error('no such way')
-        const [changed, gave] = await Promise.all([
-          turns(round % 3 === 0 ? round % 8 : 0).then(() =>
-            refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by())),
-          ),
-          turns(round % 3 === 0 ? 0 : round % 8).then(() => refusal(act())),
-        ])
+        const [changed, gave] = await race(
+          round,
+          () => refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by())),
+          () => refusal(act()),
+        )
         expect(changed).toBe('accepted')
         const [added, given] = [
           await indexOf(['role-changed'], undefined),
@@ -275,12 +297,11 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
         { action: 'role.change' },
         ...rooms.access.gives.role(name, { add: ['host.add'] }),
       ])
-      const [given, changed] = await Promise.all([
-        turns(round % 3 === 0 ? round % 8 : 0).then(() => refusal(rooms.access.addGrant(to(bob, name), by()))),
-        turns(round % 3 === 0 ? 0 : round % 8).then(() =>
-          refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), acting)),
-        ),
-      ])
+      const [given, changed] = await race(
+        round,
+        () => refusal(rooms.access.addGrant(to(bob, name), by())),
+        () => refusal(rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), acting)),
+      )
       expect(given).toBe('accepted')
       const [grantAt, roleAt] = [
         await indexOf(['grant-added'], undefined),
@@ -297,10 +318,11 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
     const outcomes = new Set<string>()
     for (let round = 0; round < 30; round++) {
       const name = await made('host.read')
-      const [removed, given] = await Promise.all([
-        turns(round % 3 === 0 ? round % 6 : 0).then(() => refusal(rooms.access.roles.remove(name, by()))),
-        turns(round % 3 === 0 ? 0 : round % 6).then(() => refusal(rooms.access.addGrant(to(bob, name), by()))),
-      ])
+      const [removed, given] = await race(
+        round,
+        () => refusal(rooms.access.roles.remove(name, by())),
+        () => refusal(rooms.access.addGrant(to(bob, name), by())),
+      )
       expect([removed, given].filter(outcome => outcome === 'accepted')).toHaveLength(1)
       outcomes.add(given === 'accepted' ? 'given' : 'removed')
       expect(rooms.ledger.facts.has(`role:${name}`)).toBe(given === 'accepted')
