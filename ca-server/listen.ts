@@ -119,6 +119,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
         strangers,
         streams: createRateLimiter({ ...STREAMS_PER_HOST, now: () => performance.now() }),
         callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
+        ring: (key, at) => services.workloads.ring(key, at),
       }),
     })
     const stopHearing = authority.onChange(() => machines.renew(authority.machineRoots()))

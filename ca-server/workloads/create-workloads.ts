@@ -8,7 +8,7 @@ import { joinWorkload } from './join-workload.ts'
 import { addWorkload, inviteWorkload, noSuchWorkload, viewOf } from './name-workload.ts'
 import type { Proven, Workloads, WorkloadsDeps } from './port.ts'
 import { lockByName, selectLiving } from './records.ts'
-import { leaveWorkload, renewWorkload, ringFor } from './renew.ts'
+import { leaveWorkload, type Renewed, renewWorkload, ringFor } from './renew.ts'
 import {
   callerOf,
   endsOf,
@@ -29,11 +29,11 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
     await snapshot.reload(name)
     return value
   }
-  /** Whoever has just begun or renewed a session, as it is now. */
-  async function proven(name: WorkloadName, proof: string): Promise<Proven> {
+  /** Whoever has just begun or renewed a session for this client key: somebody else may have done so since. */
+  async function proven({ name, proof, clientSpki }: Renewed): Promise<Proven> {
     await snapshot.reload(name)
     const known = snapshot.find(name)
-    if (!known?.session) throw sessionOver()
+    if (!known?.session || !equalBytes(known.session.clientSpki, clientSpki)) throw sessionOver()
     return { caller: callerOf(known, known.session, known.epoch), proof }
   }
   const ring: Workloads['ring'] = (key, at) => changed(key.workload, ringFor(deps, key, at))
@@ -81,12 +81,11 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
     },
 
     async join(request, at) {
-      const { name, proof } = await joinWorkload(deps, request, at)
-      return proven(name, proof)
+      return proven(await joinWorkload(deps, request, at))
     },
     async renew(caller, request, at) {
       try {
-        return await proven(caller.name, await renewWorkload(deps, caller, request, at))
+        return await proven(await renewWorkload(deps, caller, request, at))
       } catch (error) {
         if (error instanceof SupersededKey) await ring(error, at)
         throw error

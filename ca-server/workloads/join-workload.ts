@@ -10,6 +10,7 @@ import { goneSessions, sessionFact, tokenFact, tokenId, workloadFact } from './f
 import { announce, hashOf } from './name-workload.ts'
 import type { Workloads, WorkloadsDeps } from './port.ts'
 import { lockByName, type SessionRow, selectToken, setSession, type TokenRow, useToken } from './records.ts'
+import type { Renewed } from './renew.ts'
 import { endsOf } from './snapshot.ts'
 
 const DEADLINE_MS = 10_000
@@ -21,9 +22,9 @@ type At = Parameters<Workloads['join']>[1]
 
 /**
  * Exchanges a token for a session. The name comes from the token, never from whoever has it. Both keys are proven before anything is looked
- * up, and the token is used up in the same transaction that begins the session. Gives its name, and the challenge that was used.
+ * up, and the token is used up in the same transaction that begins the session. Gives its name, its client key, and the challenge that was used.
  */
-export async function joinWorkload(deps: WorkloadsDeps, request: Request, at: At) {
+export async function joinWorkload(deps: WorkloadsDeps, request: Request, at: At): Promise<Renewed> {
   const clientSpki = parseClientKey(request.clientPublicKey, 'clientPublicKey')
   const sshKey = parsePublicKey(request.sshPublicKey, 'sshPublicKey')
   if (sshKey.type.startsWith('sk-'))
@@ -38,7 +39,7 @@ export async function joinWorkload(deps: WorkloadsDeps, request: Request, at: At
       await deps.store.transaction({ name: 'workload join', deadlineMs: DEADLINE_MS }, t =>
         beginIn(deps, t, { token, role, proof, at, keys: { sshKey: sshKey.blob, clientSpki } }),
       )
-      return { name, proof }
+      return { name, proof, clientSpki }
     } catch (error) {
       if (!(error instanceof EpochsChanged)) throw error
       if (attempts === ATTEMPTS) throw changing(name)

@@ -2,7 +2,7 @@ import { byWorkload, type SupersededKey, type WorkloadCaller } from '#server/ide
 import type { Queryable } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { workloadPrincipal } from '#shared/names.ts'
+import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { decodePublicKey, fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { parseClientKey } from '#shared/x509/index.ts'
 import { endIn } from './change-workload.ts'
@@ -10,7 +10,7 @@ import { sessionFact, sessionId } from './facts.ts'
 import { announce, lockedSession } from './name-workload.ts'
 import type { Workloads, WorkloadsDeps } from './port.ts'
 import { lockByName, type SessionRow, setSession } from './records.ts'
-import { sessionOver } from './snapshot.ts'
+import { factsOf, sessionOver } from './snapshot.ts'
 
 /**
  * For so long nobody is alarmed by a key that was replaced, milliseconds: another process of the same workload may have read it before. It is
@@ -33,19 +33,23 @@ const replacedBy = ({ clientSpki, replaced }: SessionRow, at: Date): SessionRow[
     },
   ].slice(-MOST_IN_FLIGHT)
 
-/** See the door. Gives the challenge that was used; where the new key is that which counts already, nothing changes. */
+/** A session, as far as it is known who has it: by its client key, proven by the challenge that was used. */
+export type Renewed = { readonly name: WorkloadName; readonly proof: string; readonly clientSpki: Uint8Array }
+
+/** See the door. Where the new key is that which counts already, nothing changes. */
 export async function renewWorkload(
   deps: WorkloadsDeps,
   caller: WorkloadCaller,
   request: Parameters<Workloads['renew']>[1],
   at: At,
-): Promise<string> {
+): Promise<Renewed> {
   const clientSpki = parseClientKey(request.clientPublicKey, 'clientPublicKey')
   const isSame = equalBytes(clientSpki, caller.clientSpki)
   if (caller.superseded && !isSame) throw caller.superseded
   const sshPublicKey = decodePublicKey(caller.ssh.blob)
   const proof = deps.checkProof({ sshPublicKey, clientSpki, proof: request.proof })
-  if (isSame) return proof
+  const renewed = { name: caller.name, proof, clientSpki }
+  if (isSame) return renewed
   await deps.readyToSign()
   const by = byWorkload(caller, {}, at)
   await deps.act(by, { name: 'workload renewal' }, async t => {
@@ -58,8 +62,8 @@ export async function renewWorkload(
         hint: 'read the newer key and certificate, which lie where these lay',
       })
     const renewedAt = deps.now()
-    const renewed = { ...session, clientSpki, renewedAt, replaced: replacedBy(session, renewedAt), from: at.from }
-    await setSession(t, row.id, renewed)
+    const next = { ...session, clientSpki, renewedAt, replaced: replacedBy(session, renewedAt), from: at.from }
+    await setSession(t, row.id, next)
     await deps.ledger.appendIn(t, [
       {
         ...by,
@@ -67,12 +71,12 @@ export async function renewWorkload(
         target: caller.principal,
         decision: 'allow',
         details: { clientKey: fingerprint(publicKeyFromSpki(clientSpki)), challenge: proof },
-        facts: [sessionFact(row, renewed)],
+        facts: [sessionFact(row, next)],
       },
     ])
     await announce(t, caller.name)
   })
-  return proof
+  return renewed
 }
 
 /** See the door. */
@@ -93,6 +97,7 @@ export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): 
   const principal = workloadPrincipal(name)
   const by = { actor: { kind: 'server' }, ...at } as const
   const why = `somebody came from ${at.from} with a key of it that had been replaced`
+  await deps.ledger.follow()
   const ended = await deps.act(by, { name: 'workload superseded', changes: [principal] }, async t => {
     if (!(await isStillOpen(deps, t, key))) return false
     const { entries } = await deps.revokeAllIn(t, principal, by)
@@ -108,12 +113,17 @@ export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): 
     )
 }
 
+/**
+ * Whether the key's session goes on by another key. A row may say anything: it speaks for another session, or for the key that comes, only
+ * where the log says the same.
+ */
 async function isStillOpen(
-  { ledger }: WorkloadsDeps,
+  { ledger, now }: WorkloadsDeps,
   t: Queryable,
   { workload: name, session, clientSpki }: SupersededKey,
 ): Promise<boolean> {
   const row = await lockByName(t, name)
   if (ledger.facts.isGone(sessionId(name, session))) return false
-  return row?.session === undefined || !equalBytes(row.session.clientSpki, clientSpki)
+  if (!row?.session || factsOf(row, now()).some(fact => !ledger.facts.holds(fact))) return true
+  return row.session.id === session && !equalBytes(row.session.clientSpki, clientSpki)
 }

@@ -16,7 +16,7 @@ import {
   type Session,
 } from '../context/context.ts'
 import { remove } from '../context/files.ts'
-import { type Folders, folders } from '../context/folders.ts'
+import { type Folders, folders, isOfWorkload } from '../context/folders.ts'
 import { call } from '../server/client.ts'
 import { forgetSession } from '../session/forget-session.ts'
 import { readyToAsk } from '../session/renew.ts'
@@ -83,7 +83,12 @@ function removeEmpty(folder: string): void {
 /** The server is told where it can be; the keys go in any case. Gives what `forgetSession` gives; undefined where there was no session. */
 async function end(places: Folders, context: Context): Promise<string[] | undefined> {
   const session = readSession(places, context.organisation)
-  if (!session) return undefined
+  if (!session && !isOfWorkload(places, context.organisation)) return undefined
+  if (!session) {
+    const stuck = await forgetSession(places, context)
+    remark(`Removed what a join at ${context.organisation} that did not come to its end had left.`)
+    return stuck
+  }
   const untold = await tell(places, context, session).then(
     () => undefined,
     (error: unknown) => {

@@ -1,12 +1,22 @@
-import { rmSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import { type Connection, call } from '#cli/server/client.ts'
 import { api } from '#shared/api/index.ts'
+import { HOST_STREAM_PATH } from '#shared/api/resources/host-stream.ts'
 import { parseWorkloadToken } from '#shared/join-token.ts'
 import { page } from '#test/support/people/api-person.ts'
 import { openLaptop } from '#test/support/people/laptop.ts'
-import { addWorkload, joinWorkload, newToken, renewWorkload, workloadJoinBody } from '#test/support/people/workload.ts'
+import {
+  type ApiWorkload,
+  addWorkload,
+  joinWorkload,
+  newToken,
+  renewWorkload,
+  workloadJoinBody,
+} from '#test/support/people/workload.ts'
 import { testHome } from '#test/support/programs/server-process.ts'
 import {
   type AttackWorld,
@@ -58,6 +68,25 @@ describe('a thief who was first', () => {
     expect(await who(thief.connection)).toBe('not-signed-in')
     world.setClock(0)
     expect(await show(name)).toMatchObject({ state: 'ended', ended: expect.stringContaining('had been replaced') })
+  })
+
+  it('or who knocks at the door of the hosts, is told as one all the same', async () => {
+    const knocks = async ({ connection: { root = '', client } }: ApiWorkload) => {
+      const url = `${world.server.machinesUrl.replace('https', 'wss')}${HOST_STREAM_PATH}`
+      const socket = new WebSocket(url, { ca: root, key: client?.key, cert: client?.certificate })
+      const [error] = await once(socket, 'error')
+      return String(error)
+    }
+    const name = fresh()
+    const token = await addWorkload(world.alice, name)
+    world.setClock(-600)
+    const owner = await joinWorkload(world.stranger, name, token)
+    const thief = await renewWorkload(owner)
+    expect(await knocks(thief)).toContain('403')
+    expect(await who(thief.connection)).toBe('done')
+    world.setClock(-530)
+    expect(await knocks(owner)).toContain('401')
+    expect(await who(thief.connection)).toBe('not-signed-in')
   })
 })
 
@@ -191,6 +220,23 @@ describe('a home in which a join was stopped before its end', () => {
     expect(signedIn.code, signedIn.stderr).toBe(0)
     const listed = await keyman(['passkey', 'list'])
     expect(listed.code, listed.stderr).toBe(0)
+    await laptop.close()
+  })
+
+  it('is cleared by a logout', async () => {
+    const home = testHome()
+    const laptop = await openLaptop(home, { PATH: world.server.env.PATH }, { agent: false })
+    const keyman = (args: string[], input = '') => laptop.run(join(home, 'bin', 'keyman'), args, input)
+    const { token } = await call(world.alice.connection, api.workloads.add, {
+      body: bodyOf(api.workloads.add, { name: fresh() }),
+    })
+    expect((await keyman(['workload', 'join', '--no-ssh-config'], token)).code).toBe(0)
+    const folder = join(home, '.local', 'state', 'keyman', 'workloads', 'local')
+    rmSync(join(folder, 'session.json'))
+    const out = await keyman(['logout'])
+    expect(out.stderr).toContain('Removed what a join at local that did not come to its end had left.')
+    expect(existsSync(folder)).toBe(false)
+    expect((await keyman(['logout'])).stderr).toContain('You were not signed in.')
     await laptop.close()
   })
 })

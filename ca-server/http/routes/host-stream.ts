@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { HostChannel, Hosts } from '#server/hosts/index.ts'
-import type { Caller } from '#server/identity/index.ts'
+import { type Caller, SupersededKey } from '#server/identity/index.ts'
 import { HOST_STREAM_PATH } from '#shared/api/resources/host-stream.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { addressKey } from '#shared/ip-address.ts'
@@ -23,6 +23,8 @@ export type HostStreamDeps = {
   readonly hosts: Pick<Hosts, 'connect'>
   /** `identity.callerFromClientCertificate`: end, authority and revocation, now. */
   readonly callerFromClientCertificate: (der: Uint8Array, chainAuthorized: boolean) => Caller | Promise<Caller>
+  /** `workloads.ring`: a workload's key that was replaced is no less an alarm here, where no workload has business. */
+  readonly ring: (key: SupersededKey, at: { readonly requestId: string; readonly from: string }) => Promise<void>
   /** Who fails to show a host's certificate is a stranger, as on every route. */
   readonly strangers: RateLimiter
   /** By host. */
@@ -57,7 +59,12 @@ export function hostStream(deps: HostStreamDeps): UpgradeHandler {
         attach(deps, caller, from, webSocket, check)
       })
     }
-    open().catch(refuse)
+    open()
+      .catch(async (error: unknown) => {
+        if (error instanceof SupersededKey) await deps.ring(error, { requestId, from })
+        throw error
+      })
+      .catch(refuse)
   }
 }
 

@@ -93,6 +93,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
         // One host opens more of them here in a minute than it may: `test/attacks/host-bounds.test.ts` holds the bound itself.
         streams: createRateLimiter({ burst: 1000, perMinute: 1000, now: () => performance.now() }),
         callerFromClientCertificate: (der, authorized) => identity.callerFromClientCertificate(der, authorized),
+        ring: (key, at) => services.workloads.ring(key, at),
       }),
     })
   let listener: Awaited<ReturnType<typeof listen>> | undefined = await listen()
