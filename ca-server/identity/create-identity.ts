@@ -1,5 +1,15 @@
 import { serverSecret } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import type {
+  ActingCaller,
+  BrowserCaller,
+  Caller,
+  HostCaller,
+  MachineCaller,
+  PersonCaller,
+  SessionCaller,
+  WorkloadCaller,
+} from './caller.ts'
 import { identityWords } from './in-words.ts'
 import { createEnrolment } from './login/enrolment.ts'
 import { createLogins } from './login/logins.ts'
@@ -7,18 +17,7 @@ import { createProofs } from './login/proofs.ts'
 import { createSignIns } from './login/sign-ins.ts'
 import { createPasskeys } from './passkeys.ts'
 import { createPersons } from './persons.ts'
-import type {
-  ActingCaller,
-  BrowserCaller,
-  Caller,
-  HostCaller,
-  Identity,
-  IdentityDeps,
-  MachineCaller,
-  PersonCaller,
-  SessionCaller,
-  WorkloadCaller,
-} from './port.ts'
+import type { Identity, IdentityDeps } from './port.ts'
 import { selectPerson, selectRelyingParty } from './records/person-records.ts'
 import { sweep } from './records/session-records.ts'
 import type { Room } from './room.ts'

@@ -1,7 +1,7 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { orTaken, passkeyEntry } from './login/enrolment.ts'
-import type { Act, Passkeys, PasskeyView } from './port.ts'
+import type { Passkeys, PasskeyView } from './port.ts'
 import {
   gone,
   isPasskeyGone,
@@ -21,6 +21,7 @@ import {
 import { newId } from './records/secrets.ts'
 import type { Room } from './room.ts'
 import { endSessions } from './sessions/end-sessions.ts'
+import type { Act } from './standing.ts'
 import { giveChallenge, takeChallenge } from './webauthn/challenges.ts'
 import { creationOptions, parseRegistration, verifyRegistration } from './webauthn.ts'
 

@@ -4,7 +4,7 @@ import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { endOf } from './links/redeem.ts'
 import { confirmIn } from './links/reset.ts'
-import type { Act, By, Persons, PersonView } from './port.ts'
+import type { Persons, PersonView } from './port.ts'
 import { goneLinks, personFact, personId, resetBy } from './records/facts.ts'
 import { endLinks } from './records/link-records.ts'
 import { lockOwners, type PersonRow, selectPerson, updateOwner, updateState } from './records/person-records.ts'
@@ -12,6 +12,7 @@ import { announceChange } from './records/session-records.ts'
 import { found, notWhatTheLogSays, vouchedPerson, vouchedPersons } from './records/vouched.ts'
 import type { Room } from './room.ts'
 import { endSessions } from './sessions/end-sessions.ts'
+import type { Act, By } from './standing.ts'
 
 export function createPersons(room: Room, act: Act): Persons {
   const { deps } = room

@@ -1,117 +1,27 @@
 import type { z } from 'zod'
 import type { Keystore } from '#server/keystore/index.ts'
-import type { Actor, Entry, Fact, Ledger } from '#server/ledger/index.ts'
+import type { Entry, Fact, Ledger } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
-import type { AuditRecord } from '#shared/audit/index.ts'
-import { KeymanError } from '#shared/errors.ts'
 import type { ProofPurpose } from '#shared/login-challenge.ts'
-import type { HostName, PersonIdentity, WorkloadName, WorkloadPrincipal } from '#shared/names.ts'
+import type { HostName, PersonIdentity } from '#shared/names.ts'
 import type { SshPublicKey } from '#shared/ssh/index.ts'
+import type {
+  ActingCaller,
+  BrowserCaller,
+  Caller,
+  Epoch,
+  HostCaller,
+  MachineCaller,
+  PersonCaller,
+  SessionCaller,
+  WorkloadCaller,
+  WorkloadSessions,
+} from './caller.ts'
+import type { Act, At, By, Consent, PersonBy, Role } from './standing.ts'
 
-/** The types of this room's door, `index.ts`. */
+/** The types of this room's door, `index.ts`: what it does. Who comes is in `caller.ts`, what they may in `standing.ts`. */
 
-export type Epoch = { readonly subject: string; readonly epoch: bigint }
-
-type Person = {
-  readonly kind: 'person'
-  readonly identity: PersonIdentity
-  readonly owner: boolean
-  /** The session's ID: `session_` and 16 characters that fit into a key ID. */
-  readonly session: string
-  readonly startedAt: Date
-  readonly endsAt: Date
-  /** The last touch of a passkey that counts for this session. */
-  readonly assertedAt: Date
-  readonly device: string
-  /** Of the person and of the session, read before what else stands here. */
-  readonly epochs: readonly Epoch[]
-}
-
-/** An SSH key that a session has proven. */
-export type SessionSshKey = {
-  readonly blob: Uint8Array
-  /** `SHA256:…` */
-  readonly fingerprint: string
-  /** As in a `.pub` file. */
-  readonly line: string
-}
-/** A person's machine: a session that renews exactly these two keys until it ends. */
-export type MachineCaller = Person & {
-  readonly via: 'machine'
-  readonly ssh: SessionSshKey
-  /** Hex SHA-256 of the SubjectPublicKeyInfo. */
-  readonly clientFingerprint: string
-  readonly clientSpki: Uint8Array
-}
-/** A person's browser, known by its cookie. */
-export type BrowserCaller = Person & { readonly via: 'browser' }
-export type PersonCaller = MachineCaller | BrowserCaller
-export type HostCaller = {
-  readonly kind: 'host'
-  readonly name: HostName
-  /** Further names that were listed for it by whoever may change it. */
-  readonly aliases?: readonly HostName[]
-  readonly clientSpki: Uint8Array
-  readonly clientFingerprint: string
-  readonly epochs: readonly Epoch[]
-}
-/** A workload: a session that renews this SSH key, and takes a new client key each time. */
-export type WorkloadCaller = {
-  readonly kind: 'workload'
-  readonly name: WorkloadName
-  readonly principal: WorkloadPrincipal
-  /** `session_` and 16 characters. */
-  readonly session: string
-  readonly startedAt: Date
-  /** In any case, and unless it is renewed. */
-  readonly endsAt: Date
-  readonly idleEndsAt: Date
-  readonly ssh: SessionSshKey
-  /** The one that counts. */
-  readonly clientSpki: Uint8Array
-  /** With which it came where that is another one: to renew for the one above once more, and for nothing else. */
-  readonly superseded?: SupersededKey
-  /** Of the workload, read before what else stands here. */
-  readonly epochs: readonly Epoch[]
-}
-/** Whoever is asking, with how and when it authenticated. */
-export type Caller = PersonCaller | WorkloadCaller | HostCaller
-/** Whoever has an SSH key, and is issued certificates for it. */
-export type SessionCaller = MachineCaller | WorkloadCaller
-/** Whoever may have roles. */
-export type ActingCaller = PersonCaller | WorkloadCaller
-
-/** The request on whose behalf something happens, for the ledger. */
-export type At = { readonly requestId: string; readonly from: string }
-type Origin = { readonly requestId: string; readonly from?: string }
-type ActorOf<Kind extends 'person' | 'workload'> = Extract<Actor, { kind: Kind }>
-/** What somebody may do, as it was looked at when the request came; `act` looks once more. */
-export type Standing<Who extends ActingCaller = ActingCaller> = {
-  readonly caller: Who
-  /** Where it takes a role: by what the caller has one. Without it one does what is one's own. */
-  readonly role?: Role | undefined
-  /** Of a route that wants one. A workload has no passkey: what it was given is all the consent there is. */
-  readonly consent?: Consent | undefined
-}
-/** That somebody may do what the request asks for, as it was decided when it came; `access` makes it. */
-export type Role = {
-  /** What it was decided from. */
-  readonly epochs: readonly Epoch[]
-  /** Whether all that was heard of at this moment says the same. */
-  holds(): boolean
-  /** Whether it may be decided otherwise by what a record says: of what these may do (`person:…`, `team:…`), whom it is done to and by. */
-  concerns(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean
-  /** Decided anew, by what is newest. Throws `denied`. */
-  again(): Promise<Role>
-}
-/** A touch of a passkey for this very request, or a mandate. */
-export type Consent = {
-  /** `action_…` or `mandate_…`: what is done by it is recorded under this. */
-  readonly id: string
-  /** Inside the acting transaction: uses a touch up. Throws `conflict` where it does not hold any more. `by`: the request's ID. */
-  use(t: Queryable, by: string): Promise<void>
-}
 /** What a touch is asked for. */
 export type Asked = {
   readonly action: string
@@ -140,33 +50,6 @@ export interface Touches {
   beginMandate(by: PersonBy, lifetime: number): Promise<{ readonly id: string; readonly endsAt: string }>
   endMandate(by: PersonBy): Promise<void>
 }
-export type PersonBy = Origin & { readonly actor: ActorOf<'person'>; readonly standing: Standing<PersonCaller> }
-export type WorkloadBy = Origin & { readonly actor: ActorOf<'workload'>; readonly standing: Standing<WorkloadCaller> }
-/** The same with who asks. That of a person or a workload is made from the caller: whoever changes something by it needs `act`. */
-export type By =
-  | PersonBy
-  | WorkloadBy
-  | (Origin & { readonly actor: Exclude<Actor, ActorOf<'person' | 'workload'>>; readonly standing?: never })
-
-/** What one acting transaction is called and whose epochs it changes: see `Identity.act`. */
-export type Acting = {
-  readonly name: string
-  readonly deadlineMs?: number
-  /** `role:…`, own roles, whose epochs are changed; taken first of all. */
-  readonly roles?: readonly string[]
-  /** `team:…`, whose epochs are changed; taken after those and before anybody else's. See `changes`. */
-  readonly teams?: readonly string[] | ((t: Queryable) => Promise<readonly string[]>)
-  /** The others whose epochs are changed; asked for where it can be known only in the transaction, under the locks that were taken before. */
-  readonly changes?: readonly string[] | ((t: Queryable) => Promise<readonly string[]>)
-  /** It only ends what is the caller's own: that needs no passkey and no role. */
-  readonly ends?: boolean
-}
-/**
- * Runs `work`, perhaps more than once, in a transaction that holds the epochs of whoever asks, and those that it changes; and in
- * which the session is open, the person active, the passkey there, and the role held. Throws `not-signed-in`,
- * `denied`, `conflict`, `unavailable`, and what `work` threw. Who is no person has no standing to be looked at.
- */
-export type Act = <T>(by: By, how: Acting, work: (t: Queryable) => Promise<T>) => Promise<T>
 
 export type WebauthnJson = Record<string, unknown>
 export type LoginStart = z.infer<typeof schemas.loginStart>
@@ -482,40 +365,6 @@ export interface Identity {
   refresh(): Promise<void>
   /** Takes away what nobody needs any more; once a minute, by the server whose turn it is. */
   sweep(fence: Fence): Promise<void>
-}
-
-/** Somebody came with a client key of a workload that was replaced by a newer one: there is a copy of it, or of the newer one. */
-export class SupersededKey extends KeymanError {
-  readonly workload: WorkloadName
-  readonly session: string
-  readonly clientSpki: Uint8Array
-  /** So long nobody is alarmed by it: it was replaced a moment ago. */
-  readonly quietUntil: Date | undefined
-  constructor(key: Pick<SupersededKey, 'workload' | 'session' | 'clientSpki' | 'quietUntil'>) {
-    super('not-signed-in', `this client key of ${key.workload} was replaced by a newer one`, {
-      hint: 'read the newer key and certificate, which lie where these lay',
-    })
-    this.workload = key.workload
-    this.session = key.session
-    this.clientSpki = key.clientSpki
-    this.quietUntil = key.quietUntil
-  }
-}
-
-/** What this room asks of the one that has the workloads. */
-export interface WorkloadSessions {
-  /** Who comes with a certificate that names this session. Throws `not-signed-in`, as `SupersededKey` where its key was replaced; `unavailable`. */
-  resolve(named: {
-    readonly name: WorkloadName
-    readonly session: string
-    readonly clientSpki: Uint8Array
-    /** It is a renewal that is asked for. */
-    readonly renews?: boolean
-  }): WorkloadCaller | Promise<WorkloadCaller>
-  /** The same by what is newest. */
-  reload(caller: WorkloadCaller): Promise<WorkloadCaller>
-  /** In a transaction that has taken the workload's epoch. Throws `not-signed-in` where its session is over. */
-  assertStands(t: Queryable, caller: WorkloadCaller): Promise<void>
 }
 
 export type IdentityDeps = {

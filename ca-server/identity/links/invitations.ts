@@ -1,12 +1,13 @@
 import type { Entry, Fact } from '#server/ledger/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity } from '#shared/names.ts'
-import type { Act, By, Enrolment } from '../port.ts'
+import type { Enrolment } from '../port.ts'
 import { gone, goneLinks, linkFact, linkId, personFact, personId } from '../records/facts.ts'
 import { endLinks, type LinkRow, selectOpenLinks } from '../records/link-records.ts'
 import { selectPerson } from '../records/person-records.ts'
 import { newId } from '../records/secrets.ts'
 import type { Room } from '../room.ts'
+import type { Act, By } from '../standing.ts'
 import {
   ADMIN_LINK_LIFETIME,
   assertLength,

@@ -3,11 +3,11 @@ import type { Queryable } from '#server/store/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isPersonIdentity } from '#shared/names.ts'
-import type { By, Role } from '../port.ts'
 import { linkFact, linkId, newestLinkFacts, newestLinkId, personId } from '../records/facts.ts'
 import { insertLink, type LinkRow, selectLink } from '../records/link-records.ts'
 import { hashSecret, newId, newSecret } from '../records/secrets.ts'
 import { addSeconds, type Room } from '../room.ts'
+import type { By, Role } from '../standing.ts'
 
 /** Of the operator's links and the first owner's, in seconds. */
 export const ADMIN_LINK_LIFETIME = 900

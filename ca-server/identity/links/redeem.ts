@@ -5,7 +5,8 @@ import { fromBase64Url, toBase64Url, toHex, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
-import type { At, Epoch, LoginToken, Redeemed } from '../port.ts'
+import type { Epoch } from '../caller.ts'
+import type { LoginToken, Redeemed } from '../port.ts'
 import {
   assertionFact,
   assertionId,
@@ -29,6 +30,7 @@ import { hashSecret, newSessionId, sha256 } from '../records/secrets.ts'
 import { insertSession } from '../records/session-records.ts'
 import { addSeconds, inTransaction, type Room } from '../room.ts'
 import { ended } from '../sessions/sessions.ts'
+import type { At } from '../standing.ts'
 import { anew, epochsOf } from '../touches/acting.ts'
 import { isConsent } from '../touches/consent-seal.ts'
 import { keyText } from '../webauthn/assertions.ts'

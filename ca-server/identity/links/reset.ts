@@ -2,7 +2,7 @@ import type { Entry, Fact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { PersonIdentity } from '#shared/names.ts'
-import type { Act, By, Enrolment } from '../port.ts'
+import type { Enrolment } from '../port.ts'
 import {
   gone,
   goneLinks,
@@ -30,6 +30,7 @@ import {
 import { found, notWhatTheLogSays } from '../records/vouched.ts'
 import type { Room } from '../room.ts'
 import { endSessions } from '../sessions/end-sessions.ts'
+import type { Act, By } from '../standing.ts'
 import { linkDetails, loginLine, makeLink, nameOf } from './links.ts'
 
 /**

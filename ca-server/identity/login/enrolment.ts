@@ -7,7 +7,7 @@ import type { PersonIdentity } from '#shared/names.ts'
 import { createInvitations } from '../links/invitations.ts'
 import { assertLength, findLink, hasAnybody, linkOver, loginLine, roleToSend, taken } from '../links/links.ts'
 import { createReset } from '../links/reset.ts'
-import type { Act, At, Enrolment, Role } from '../port.ts'
+import type { Enrolment } from '../port.ts'
 import {
   gone,
   linkId,
@@ -35,6 +35,7 @@ import { newId } from '../records/secrets.ts'
 import { announceChange } from '../records/session-records.ts'
 import { vouchedPerson } from '../records/vouched.ts'
 import { inTransaction, type Room } from '../room.ts'
+import type { Act, At, Role } from '../standing.ts'
 import { anew } from '../touches/acting.ts'
 import { giveChallenge, takeChallenge } from '../webauthn/challenges.ts'
 import { creationOptions, type NewPasskey, parseRegistration, verifyRegistration } from '../webauthn.ts'

@@ -2,23 +2,13 @@ import { EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { isSubjectPrincipal, type SubjectPrincipal } from '#shared/names.ts'
-import type {
-  Act,
-  ActingCaller,
-  By,
-  Epoch,
-  PersonBy,
-  PersonCaller,
-  Role,
-  Standing,
-  WorkloadBy,
-  WorkloadCaller,
-} from '../port.ts'
+import type { ActingCaller, Epoch, PersonCaller, WorkloadCaller } from '../caller.ts'
 import { isPasskeyGone, personFact, sessionFact, sessionId } from '../records/facts.ts'
 import { isPasskeyOf, lockPerson } from '../records/person-records.ts'
 import { selectSession, selectStanding } from '../records/session-records.ts'
 import { inTransaction, type Room } from '../room.ts'
 import { ended } from '../sessions/sessions.ts'
+import type { Act, By, PersonBy, Role, Standing, WorkloadBy } from '../standing.ts'
 
 /** How often something is decided anew when what it was decided from has changed. */
 const ATTEMPTS = 3

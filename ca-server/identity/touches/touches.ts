@@ -3,7 +3,8 @@ import type { Entry } from '#server/ledger/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { concat, equalBytes, fromUtf8, toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { Act, Asked, Consent, PersonBy, PersonCaller, Touches } from '../port.ts'
+import type { PersonCaller } from '../caller.ts'
+import type { Asked, Touches } from '../port.ts'
 import {
   type ActionRow,
   endMandates,
@@ -19,6 +20,7 @@ import { gone, mandateFact, mandateId, touchUsedFact } from '../records/facts.ts
 import { newId, sha256 } from '../records/secrets.ts'
 import { vouchedMandate, vouchedTouch } from '../records/vouched.ts'
 import { addSeconds, type Room } from '../room.ts'
+import type { Act, Consent, PersonBy } from '../standing.ts'
 import { isAskedAs, makeActionId } from './action-id.ts'
 
 /** Seconds, from the question to its use. */
