@@ -156,8 +156,16 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
       7,
       expect.stringContaining(`this home has the session of workload:${NAME} at local`),
     ])
+  })
+  it('hears by which grant it gets in, and what it may do by a role; of others nothing', async () => {
     const why = await cron.keyman(['why', 'demo.keyman.localhost'])
-    expect([why.code, why.stderr]).toEqual([4, expect.stringContaining('why is answered to persons alone')])
+    expect([why.code, why.stdout]).toEqual([
+      0,
+      expect.stringContaining(`workload:${NAME} gets in to demo.keyman.localhost as ${me}, by grant_`),
+    ])
+    expect((await cron.keyman(['why', '--action', 'grant.add'])).code).toBe(4)
+    const other = await cron.keyman(['why', 'demo.keyman.localhost', '--person', 'admin@keyman.localhost'])
+    expect([other.code, other.stdout]).toEqual([4, ''])
   })
   it('gets in by plain ssh, without an agent or a runtime folder', async () => {
     const inside = await cron.ssh(['-l', me, 'demo.keyman.localhost', 'id', '-un'])

@@ -170,12 +170,12 @@ export interface Access {
    * the reasons in full for it alone: anybody else reads the message, and does not learn whether there is such a host.
    * `host`: the one of this name, if there is one. Throws `not-found` to whoever may know.
    */
-  why(asker: PersonIdentity, person: SubjectPrincipal, name: HostName, host: SelectableHost | undefined): Why
+  why(asker: SubjectPrincipal, person: SubjectPrincipal, name: HostName, host: SelectableHost | undefined): Why
   /** Whether somebody may do this at the moment, by what is known here. Nothing is recorded. */
   may(subject: Subject, want: Want): boolean
   /** Whether somebody may do this, and by which roles. Of somebody else for `access.explain` alone: throws `denied`. */
   whyDo(
-    asker: PersonIdentity,
+    asker: SubjectPrincipal,
     person: SubjectPrincipal,
     want: Want,
   ): Omit<z.infer<typeof schemas.actionAnswer>, 'person' | 'in'>

@@ -1,5 +1,5 @@
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName, PersonIdentity, SubjectPrincipal } from '#shared/names.ts'
+import type { HostName, SubjectPrincipal } from '#shared/names.ts'
 import { tlsNameText } from '#shared/tls-names/index.ts'
 import { decide, holderOf } from './decide.ts'
 import type { SelectableHost, TlsCertificateAction, Want, Why } from './port.ts'
@@ -9,7 +9,7 @@ import { type Snapshot, subjectNamed } from './snapshot.ts'
 /** Pure: what `decide` says, in words, for whoever may hear it. */
 
 type Question = {
-  readonly asker: PersonIdentity
+  readonly asker: SubjectPrincipal
   readonly person: SubjectPrincipal
   readonly name: HostName
   readonly host: SelectableHost | undefined
@@ -41,7 +41,7 @@ export function whyDo(
     person,
     want,
   }: {
-    readonly asker: PersonIdentity
+    readonly asker: SubjectPrincipal
     readonly person: SubjectPrincipal
     readonly want: Want
   },
@@ -63,7 +63,7 @@ export function whyNames(
     person,
     action,
   }: {
-    readonly asker: PersonIdentity
+    readonly asker: SubjectPrincipal
     readonly person: SubjectPrincipal
     readonly action: TlsCertificateAction
   },
@@ -86,10 +86,10 @@ export function whyNames(
 function mayExplain(
   snapshot: Snapshot,
   now: Date,
-  { asker, person }: { readonly asker: PersonIdentity; readonly person: SubjectPrincipal },
+  { asker, person }: { readonly asker: SubjectPrincipal; readonly person: SubjectPrincipal },
 ): boolean {
   const wants = [{ action: 'access.explain' } as const]
-  const decision = decide(snapshot, now, { kind: 'person', identity: asker }, { kind: 'do', wants })
+  const decision = decide(snapshot, now, subjectNamed(asker), { kind: 'do', wants })
   if (person !== asker && !decision.allow) throw new KeymanError('denied', decision.message)
   return decision.allow
 }

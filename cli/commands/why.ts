@@ -7,7 +7,7 @@ import { optionsText, scopeText } from '#shared/grant-text.ts'
 import { parsePlace, parseSubjectPrincipal, printable } from '#shared/names.ts'
 import { hostArgument } from '../calls/host-argument.ts'
 import { callAsPerson } from '../calls/session-call.ts'
-import { type Context, contextOfHost, isWorkload, principalOf, requireSession } from '../context/context.ts'
+import { contextOfHost, principalOf, requireSession } from '../context/context.ts'
 import { folders } from '../context/folders.ts'
 import { type Command, command, take, usage } from '../terminal/command.ts'
 import { print, printJson, remark, shown } from '../terminal/terminal.ts'
@@ -44,7 +44,6 @@ Exit code 0: there is a way in; 4: there is none.`,
       ...(values.person === undefined ? {} : { person: parseSubjectPrincipal(values.person, '--person') }),
     }
     const context = contextOfHost(folders(), host)
-    refuseWorkload(context)
     const answer = await callAsPerson(api.access.why, { query }, context).catch(withHint)
     if (values.json) printJson(answer)
     else {
@@ -78,7 +77,6 @@ type Asked = {
 async function whyDo(asked: Asked, positionals: readonly string[]): Promise<number> {
   take(positionals, [])
   const { action } = asked
-  refuseWorkload()
   if (!isActionName(action)) throw usage(`--action: there is no action ${printable(action)}`, 'see keyman role list')
   const query = {
     action,
@@ -91,16 +89,6 @@ async function whyDo(asked: Asked, positionals: readonly string[]): Promise<numb
     print(`${answer.person} may ${action} on ${scopeText(answer.in)}, as ${shown(answer.roles.join('; '))}`)
   else for (const reason of answer.reasons) print(shown(reason))
   return answer.allowed ? EXIT.done : EXIT.denied
-}
-
-/** Throws `denied` before the server does, which records each refusal: it answers persons alone. */
-function refuseWorkload(context?: Context): void {
-  const { session } = requireSession(folders(), new Date(), context)
-  if (!isWorkload(session)) return
-  const who = principalOf(session)
-  throw new KeymanError('denied', `why is answered to persons alone, and this is ${who}`, {
-    hint: `keyman status says which hosts it gets in to; for what is missing a person looks at keyman grant list`,
-  })
 }
 
 /** What keeps somebody out who is allowed in: the host, or this machine, which has not heard of it. */

@@ -39,7 +39,7 @@ const catalogue = {
   'passkey.remove': own,
   'checkpoint.read': session,
   'own-hosts.read': session,
-  'access.ask': own,
+  'access.ask': session,
   'mandate.begin': { ...own, words: 'admin' },
   'mandate.end': own,
 

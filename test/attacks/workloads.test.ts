@@ -308,6 +308,22 @@ describe('a workload', () => {
     expect(await outcome(call(world.alice.connection, api.workloadSelf.show))).toBe('denied')
   })
 
+  it('asks why of itself; of others, and what others have, it hears by a role alone', async () => {
+    const name = fresh()
+    const { connection } = await joined(name)
+    const { id } = await give(`workload:${name}`, login)
+    const host = 'web1.keyman.localhost'
+    const why = (query: object) => call(connection, api.access.why, { query: { host, ...query } })
+    expect((await why({})).allowed).toMatchObject([{ login: 'backup', grant: id }])
+    const person = world.alice.person.identity
+    expect(await outcome(why({ person }))).toBe('denied')
+    expect(await outcome(call(connection, api.access.may, { query: { action: 'host.add', person } }))).toBe('denied')
+    expect((await why({ host: 'nowhere.keyman.localhost' })).reasons).toHaveLength(1)
+    await give(`workload:${name}`, { kind: 'role', role: 'operator' })
+    expect((await why({ person })).person).toBe(person)
+    expect((await refusal(why({ host: 'nowhere.keyman.localhost' }))).message).toContain('there is no host')
+  })
+
   it('does by a role what the role gives, where it gives it, without a touch; and no more when the role is gone', async () => {
     const name = fresh()
     const { connection } = await joined(name)

@@ -2,7 +2,7 @@ import type { Access } from '#server/access/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { personOf } from '../caller.ts'
+import { actingOf, principalOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type AccessRoutesDeps = {
@@ -14,26 +14,25 @@ export type AccessRoutesDeps = {
 export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
   return [
     handle(api.access.may, async request => {
-      const { identity } = personOf(request)
-      const { person = identity, action, in: place, anywhere } = request.query
+      const asker = principalOf(request)
+      const { person = asker, action, in: place, anywhere } = request.query
       if (anywhere !== undefined && place !== undefined)
         throw new KeymanError('invalid-input', 'either in one place or anywhere', {
           fields: [{ field: 'anywhere', message: 'not together with in' }],
         })
       const where = anywhere === undefined ? place : 'anywhere'
-      const answer = access.whyDo(identity, person, { action, in: where })
+      const answer = access.whyDo(asker, person, { action, in: where })
       return { person, ...answer, in: place }
     }),
     handle(api.access.why, async request => {
-      const caller = personOf(request)
-      const { host: asked } = request.query
-      const person = request.query.person ?? caller.identity
+      const asker = principalOf(request)
+      const { host: asked, person = asker } = request.query
       const host = hosts.named(asked)
       const name = host?.name ?? asked
-      const answer = access.why(caller.identity, person, name, host)
+      const answer = access.why(asker, person, name, host)
       // Nobody else learns whether there is such a host, nor whose alias a name is.
-      if (answer.allowed.length === 0 && !access.may(caller, { action: 'access.explain' }))
-        return name === asked ? answer : access.why(caller.identity, person, asked, undefined)
+      if (answer.allowed.length === 0 && !access.may(actingOf(request), { action: 'access.explain' }))
+        return name === asked ? answer : access.why(asker, person, asked, undefined)
       const { state, lastSeenAt, message, findings = [] } = await hosts.show(name)
       const logins = new Set<string>(answer.allowed.map(({ login }) => login))
       // What else lets in is for whoever may read the host: `host show`.

@@ -83,7 +83,8 @@ const add = command({
   help: `keyman role add: make a role of your own; it gives nobody anything before a grant gives it
 usage: keyman role add ROLE --of organisation|place --action ACTION … [--json]
 
-  --of place           given for a project or environment, with --in; or for the whole organisation
+  --of organisation    given for the whole organisation, or
+  --of place           given for a project or environment, with --in
   --action host.read   what it may do; repeatable: keyman role list names the actions
 
 example:

@@ -48,7 +48,7 @@ export const access = {
     method: 'GET',
     path: '/v1/may',
     listeners: machines,
-    caller: 'person',
+    caller: 'session',
     action: 'access.ask',
     summary:
       'Whether I may do something that takes a role, and by which; of another person or a workload it takes a role to ask',
@@ -65,7 +65,7 @@ export const access = {
     method: 'GET',
     path: '/v1/why',
     listeners: machines,
-    caller: 'person',
+    caller: 'session',
     action: 'access.ask',
     summary: 'As whom I get in to a host, and by which grant; of another person or a workload it takes a role to ask',
     query: z.strictObject({ host: hostName, person: subject.optional() }),
