@@ -3,7 +3,6 @@ import { hostStream } from '#shared/api/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseCheckpoint } from '#shared/merkle/index.ts'
 import type { HostName } from '#shared/names.ts'
 import { told } from '#shared/told.ts'
 import { type Content, contentFor, type NumberedContent } from '../desired-state.ts'
@@ -19,12 +18,12 @@ import {
 } from '../records.ts'
 import { vouchedHost } from '../vouched.ts'
 import type { HostClocks } from './clocks.ts'
+import { HostLog } from './host-log.ts'
 import type { LogHead } from './log-head.ts'
 import type { InTurn } from './slices.ts'
 
 /** A host that has said no hello, or not what became of a state, within this time is gone. */
 const ANSWER_MS = 60_000
-const LOG_EVERY_MS = 60_000
 /** Messages that wait for their turn. An honest host says one thing and waits; each that a hostile one piles up costs memory. */
 const MAX_UNREAD = 32
 
@@ -72,7 +71,7 @@ export class Connection {
   readonly caller: HostCaller
   readonly #channel: HostChannel
   readonly #deps: HostsDeps
-  readonly #log: LogHead
+  readonly #log: HostLog
   readonly #events: ConnectionEvents
   readonly #stream: string
   #host: HostRow | undefined
@@ -90,10 +89,6 @@ export class Connection {
   #toldAs: string | undefined
   #toldNames: string | undefined
   #opened: OpenedStream | undefined
-  #logSize = 0n
-  /** The tree head that the host came with. */
-  #remembered: string | undefined
-  #logSentAt = 0
   #dirty = false
   #pumping = false
   #ended = false
@@ -105,7 +100,12 @@ export class Connection {
     this.caller = caller
     this.#channel = channel
     this.#deps = deps
-    this.#log = log
+    this.#log = new HostLog({
+      ...{ name: caller.name, ledger: deps.ledger, head: log, now: deps.now },
+      mayBeHeard: () => this.#mayBeHeard(),
+      alarm: message => deps.alarm(message),
+      failed: error => events.failed(error),
+    })
     this.#events = events
     this.#stream = toBase64Url(deps.random(12))
     this.#deadline = this.#startDeadline()
@@ -205,19 +205,17 @@ export class Connection {
       if (hello.revision > host.revision) {
         if (!this.#mayBeHeard()) return
         // A number alone is this host's alarm; a tree head that the log's key signed is everybody's.
-        if (hello.checkpoint !== undefined) await this.#show(hello.checkpoint)
+        if (hello.checkpoint !== undefined) await this.#log.show(hello.checkpoint)
         alarm(
           `${host.name} has revision ${hello.revision} in force, the database knows ${host.revision}: rows were lost`,
         )
         return this.close(CLOSE.tryAgain, 'the server knows less than this host')
       }
-      const size = hello.checkpoint === undefined ? 0n : sizeOf(hello.checkpoint)
-      if (size === undefined) return this.close(CLOSE.policy, 'not a checkpoint')
-      this.#logSize = size
-      this.#remembered = hello.checkpoint
+      if (hello.checkpoint !== undefined && !this.#log.begin(hello.checkpoint))
+        return this.close(CLOSE.policy, 'not a checkpoint')
       // Of another history: a newer one tells this server that its own was given up.
     } else if (hello.checkpoint !== undefined) {
-      await this.#show(hello.checkpoint)
+      await this.#log.show(hello.checkpoint)
       if (this.#ended) return
     }
     this.#opened = { id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd }
@@ -244,7 +242,7 @@ export class Connection {
       if (!this.#mayBeHeard()) return
       if (frame.message.startsWith('ALARM')) {
         alarm(`${host.name}: ${frame.message}`)
-        if (this.#remembered !== undefined) await this.#show(this.#remembered)
+        await this.#log.showAgain()
       }
       await setFailed(store, host.id, frame.revision, frame.message, now())
     }
@@ -381,18 +379,15 @@ export class Connection {
   /** At most once a minute the newest tree head alone. */
   async sendLog(): Promise<void> {
     if (this.#ended || !this.#host || this.#waiting || this.#pumping) return
-    if (this.#deps.now().getTime() - this.#logSentAt < LOG_EVERY_MS) return
-    const log = await this.#newLog()
+    if (!this.#log.isDue()) return
+    const log = await this.#log.next()
     if (log && !this.#waiting) await this.#send({ type: 'log', log })
   }
 
   async #send(frame: hostStream.FrameToAgent): Promise<void> {
-    const log = frame.type === 'log' ? frame.log : frame.type === 'names' ? undefined : await this.#newLog()
+    const log = frame.type === 'log' ? frame.log : frame.type === 'names' ? undefined : await this.#log.next()
     if (!(await this.check())) return
-    if (log) {
-      this.#logSize = parseCheckpoint(log.checkpoint).size
-      this.#logSentAt = this.#deps.now().getTime()
-    }
+    if (log) this.#log.sent(log)
     try {
       await this.#channel.send(
         JSON.stringify(frame.type === 'log' || frame.type === 'names' || !log ? frame : { ...frame, log }),
@@ -403,36 +398,6 @@ export class Connection {
     }
   }
 
-  /** The proof from the tree head that this host knows; nothing where there is none newer or it cannot be made now. */
-  async #newLog() {
-    try {
-      const head = await this.#log.frameFrom(this.#logSize)
-      if (head === 'behind') {
-        if (this.#remembered !== undefined) await this.#show(this.#remembered)
-        return undefined
-      }
-      return head?.frame
-    } catch (error) {
-      this.#events.failed(error)
-      return undefined
-    }
-  }
-
-  /** Holds the log against the tree head that the host came with: only one that the log's key signed tells of rows that were lost. */
-  async #show(checkpoint: string): Promise<void> {
-    const { ledger, alarm } = this.#deps
-    try {
-      const wrong = await ledger.hear(checkpoint)
-      if (wrong !== undefined && this.#mayBeHeard())
-        alarm(`ALARM: ${wrong}; ${this.caller.name} shows it by a signed tree head. Nothing is issued any more`)
-    } catch (error) {
-      if (!(error instanceof KeymanError) || error.code !== 'invalid-input') throw error
-      if (!this.#mayBeHeard()) return
-      const size = sizeOf(checkpoint) ?? 'unknown'
-      alarm(`${this.caller.name} shows a tree head of ${size} records that the log's key has not signed`)
-    }
-  }
-
   #startDeadline(): NodeJS.Timeout {
     return setTimeout(() => this.close(CLOSE.policy, 'no answer in time'), ANSWER_MS)
   }
@@ -440,14 +405,6 @@ export class Connection {
 
 const whatCounts = ({ labels, place, aliases }: Pick<LivingHost, 'labels' | 'place' | 'aliases'>): string =>
   canonicalJson([labels, place ?? '', aliases])
-
-function sizeOf(checkpoint: string): bigint | undefined {
-  try {
-    return parseCheckpoint(checkpoint).size
-  } catch {
-    return undefined
-  }
-}
 
 function parse(text: string): hostStream.FrameToServer | undefined {
   try {
