@@ -199,7 +199,7 @@ describe('a session that is over by a change of how long it may last', () => {
 })
 
 describe('a home in which a join was stopped before its end', () => {
-  it('is that of whoever signs in there, and of nobody else', async () => {
+  async function stopped() {
     const home = testHome()
     const laptop = await openLaptop(home, { PATH: world.server.env.PATH }, { agent: false })
     const keyman = (args: string[], input = '') => laptop.run(join(home, 'bin', 'keyman'), args, input)
@@ -207,9 +207,14 @@ describe('a home in which a join was stopped before its end', () => {
       body: bodyOf(api.workloads.add, { name: fresh() }),
     })
     expect((await keyman(['workload', 'join', '--no-ssh-config'], token)).code).toBe(0)
+    const folder = join(home, '.local', 'state', 'keyman', 'workloads', 'local')
     // What is written last.
-    rmSync(join(home, '.local', 'state', 'keyman', 'workloads', 'local', 'session.json'))
-    const { fingerprint } = parseWorkloadToken(token)
+    rmSync(join(folder, 'session.json'))
+    return { laptop, keyman, folder, fingerprint: parseWorkloadToken(token).fingerprint }
+  }
+
+  it('is that of whoever signs in there, and of nobody else', async () => {
+    const { laptop, keyman, fingerprint } = await stopped()
     const args = ['login', world.server.machinesUrl, '--fingerprint', fingerprint, '--yes', '--ssh-config', 'no']
     const signedIn = await laptop.keyman(args, async url => {
       const params = { transaction: new URL(url).pathname.split('/').at(-1) ?? '' }
@@ -224,15 +229,7 @@ describe('a home in which a join was stopped before its end', () => {
   })
 
   it('is cleared by a logout', async () => {
-    const home = testHome()
-    const laptop = await openLaptop(home, { PATH: world.server.env.PATH }, { agent: false })
-    const keyman = (args: string[], input = '') => laptop.run(join(home, 'bin', 'keyman'), args, input)
-    const { token } = await call(world.alice.connection, api.workloads.add, {
-      body: bodyOf(api.workloads.add, { name: fresh() }),
-    })
-    expect((await keyman(['workload', 'join', '--no-ssh-config'], token)).code).toBe(0)
-    const folder = join(home, '.local', 'state', 'keyman', 'workloads', 'local')
-    rmSync(join(folder, 'session.json'))
+    const { laptop, keyman, folder } = await stopped()
     const out = await keyman(['logout'])
     expect(out.stderr).toContain('Removed what a join at local that did not come to its end had left.')
     expect(existsSync(folder)).toBe(false)
