@@ -266,7 +266,7 @@ export function createAccess(deps: AccessDeps): Access {
     roleToSend(sender, { kind, identity, owner }) {
       const wants = (): Want[] => [
         { action: kind === 'invitation' ? 'person.invite' : 'person.reset' },
-        ...(isPersonIdentity(identity) ? giving.gives.being(identity) : []),
+        ...(isPersonIdentity(identity) ? [...giving.takes.logins(identity), ...giving.gives.being(identity)] : []),
         ...(owner ? [{ action: 'owner.change' } as const] : []),
       ]
       const decided = () => decideNow({ kind: 'person', identity: sender }, { kind: 'do', wants: wants() })

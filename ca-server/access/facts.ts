@@ -68,20 +68,20 @@ export function concernsRoles(record: AuditRecord | undefined, ids: readonly str
 
 const given = z.looseObject({ who: z.string().optional(), role: z.string().optional() })
 /**
- * Whether a record says something of what these (`person:…`, `team:…`) may do by roles, or of what a workload was given. Of a role that a team gets it is
- * not asked who is in it, of an own role that is another now not who has it; of a grant that a record says nothing of but its ID, nobody knows.
+ * Whether a record says something of what these (`person:…`, `team:…`) or a workload were given: by a role they do it, and whoever brings others into the
+ * place of one who has a login gives that. Of what a team gets it is not asked who is in it, of an own role that is another now not who has it; of a
+ * grant that a record says nothing of but its ID, nobody knows.
  */
 export function concernsPowers(record: AuditRecord | undefined, subjects: ReadonlySet<string>): boolean {
   // What nobody can read may say anything.
   if (!record) return true
-  const { who, role } = given.safeParse(record.details).data ?? {}
+  const { who } = given.safeParse(record.details).data ?? {}
   return Object.keys(record.facts).some(id => {
     if (id.startsWith('person:')) return subjects.has(id)
     if (id.startsWith('member:')) return subjects.has(`person:${id.split(' ')[1]}`)
     if (id.startsWith(roleId(''))) return true
     if (!id.startsWith(grantId(''))) return false
-    // Whoever becomes a workload gets the logins, too.
     if (who?.startsWith('workload:')) return subjects.has(who)
-    return who === undefined || (role !== undefined && (who.startsWith('team:') || subjects.has(`person:${who}`)))
+    return who === undefined || who.startsWith('team:') || subjects.has(`person:${who}`)
   })
 }

@@ -46,6 +46,14 @@ export function createGiving({
       ...(isPersonIdentity(who) && mayBeOwner(who) ? [want('owner.change')] : []),
     ]
   }
+  /** Whoever comes into their place, or into this team, has these; by a link or a name that they had before, too. */
+  function logins(who: PersonIdentity | `team:${string}`): Want[] {
+    const teams = isPersonIdentity(who) ? teamsOf(facts.ids, who).map(team => `team:${team}`) : []
+    const given = [...current().byId.values()].filter(
+      grant => grant.kind === 'login' && [who, ...teams].includes(grant.who) && isLive(grant, now()),
+    )
+    return [...new Set(given.map(placeOf))].map(place => want('grant.add', place))
+  }
   /** Of a role the right to give it, too, though it gave nothing at the moment: no mandate covers giving one. */
   const byGrant = (grant: Given): Want[] => [
     ...(grant.kind === 'role' ? [want('grant.add', grant.in)] : []),
@@ -81,6 +89,7 @@ export function createGiving({
         const given = [...current().byId.values()].filter(grant => grant.who === who)
         return [...given.map(grant => want('grant.add', placeOf(grant))), ...being(who)]
       },
+      logins,
       touching: identity => (mayBeOwner(identity) ? [want('owner.change')] : []),
     },
     gives: {

@@ -210,8 +210,8 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
   })
 
   /** What Tess does, decided now and done in some turns. */
-  const actingAs = async (wants: () => readonly Want[]) => {
-    const caller = await rooms.addSession(tess)
+  const actingAs = async (wants: () => readonly Want[], who = tess) => {
+    const caller = await rooms.addSession(who)
     const role = await rooms.access.requireRole(caller, wants, by())
     return byPerson(caller, { role }, { requestId: by().requestId })
   }
@@ -310,6 +310,41 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
       if (changed === 'accepted') expect(roleAt).toBeLessThan(Number(grantAt))
       else expect(changed).toMatch(/^denied: .*host\.add/)
       outcomes.add(changed === 'accepted' ? 'before' : 'refused')
+    }
+    expect(outcomes).toEqual(new Set(['before', 'refused']))
+  }, 60_000)
+
+  test('a login that a team gets, and a member of it by somebody who may not grant there: the later of the two is decided anew', async () => {
+    const toby = parsePersonIdentity('toby@example.com', 'test')
+    await rooms.addPerson(toby)
+    const role = schemas.newRole.parse({ name: 'teams', of: 'organisation', actions: ['team.add'] })
+    await rooms.access.roles.add(role, by())
+    await rooms.access.addGrant(schemas.newGrant.parse({ kind: 'role', who: toby, role: 'teams' }), by())
+    const { takes, gives } = rooms.access
+    const outcomes = new Set<string>()
+    for (let round = 0; round < 30; round++) {
+      const team = parseTeamName(`login${round}`, 'test')
+      await rooms.access.changeTeam(team, { add: [alice], remove: [] }, by())
+      const login = { who: `team:${team}`, login: 'root', hosts: { in: payments } }
+      const wants = () => [
+        { action: 'team.add' } as const,
+        ...takes.logins(`team:${team}`),
+        ...gives.being(`team:${team}`),
+      ]
+      const acting = await actingAs(wants, toby)
+      const [given, added] = await race(
+        round,
+        () => refusal(rooms.access.addGrant(schemas.newGrant.parse(login), by())),
+        () => refusal(rooms.access.changeTeam(team, { add: [bob], remove: [] }, acting)),
+      )
+      expect(given).toBe('accepted')
+      const [grantAt, memberAt] = [
+        await indexOf(['grant-added'], undefined),
+        await indexOf(['team-changed'], acting.requestId),
+      ]
+      if (added === 'accepted') expect(memberAt).toBeLessThan(Number(grantAt))
+      else expect(added).toMatch(/^denied: .*grant\.add/)
+      outcomes.add(added === 'accepted' ? 'before' : 'refused')
     }
     expect(outcomes).toEqual(new Set(['before', 'refused']))
   }, 60_000)

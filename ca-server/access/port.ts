@@ -202,6 +202,8 @@ export interface Access {
     addingPlaces(project: NewProject): Want[]
     /** To become this workload by a token: to give all that it was given. */
     becoming(name: WorkloadName): Want[]
+    /** To let others have the logins of this person or team: to give these, as things are. */
+    logins(who: PersonIdentity | `team:${string}`): Want[]
     /** To change whether and how this person is here. */
     touching(person: PersonIdentity): Want[]
   }

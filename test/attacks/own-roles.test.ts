@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type CallInput, call } from '#cli/server/client.ts'
 import { api, type Route } from '#shared/api/index.ts'
-import { type ApiSession, inviteAndEnrol, logIn, page, untouched } from '#test/support/people/api-person.ts'
+import { type ApiSession, inviteAndEnrol, logIn, page, pageCall, untouched } from '#test/support/people/api-person.ts'
 import { addWorkload, joinWorkload } from '#test/support/people/workload.ts'
 import {
   type AttackWorld,
@@ -230,6 +230,57 @@ describe('nobody gives what they do not have', () => {
     expect(await outcome(change(role, { add: ['person.reset'] }, mo))).toBe('denied')
     expect(await outcome(change(role, { remove: ['host.read'] }, mo))).toBe('done')
     expect(await outcome(change(role, { add: ['host.read'] }, mo))).toBe('denied')
+  })
+
+  it('by a login that a person, a name or a team has: whoever may bring others in, and not grant there, brings nobody into it', async () => {
+    const helping = await made('organisation', 'person.invite', 'person.reset', 'person.enable', 'team.add')
+    const hal = await newcomer('hal@example.com')
+    for (const name of ['lea@example.com', 'len@example.com']) await newcomer(name)
+    await give('hal@example.com', helping)
+    const login = (who: string, more = {}) =>
+      as(world.alice, api.grants.add, {
+        body: bodyOf(api.grants.add, { who, login: 'root', hosts: { in: 'web/prod' }, ...more }),
+      })
+    const add = (team: string, person: string, by: ApiSession) =>
+      as(by, api.teams.addMembers, {
+        params: { name: team },
+        body: bodyOf(api.teams.addMembers, { persons: [person] }),
+      })
+    for (const team of ['rooters', 'readers']) await add(team, 'bob@example.com', world.alice)
+    for (const who of ['team:rooters', 'lea@example.com', 'soon@example.com']) await login(who)
+    const named = (identity: string) => ({ params: { identity } })
+    const invite = (identity: string) => as(hal, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }) })
+    const reset = (identity: string) =>
+      outcome(as(hal, api.persons.reset, { ...named(identity), body: bodyOf(api.persons.reset, {}) }))
+    const enable = async (identity: string) => {
+      await as(world.alice, api.persons.disable, { ...named(identity), query: { wait: 0 } })
+      return outcome(as(hal, api.persons.enable, named(identity)))
+    }
+    const team = (name: string) => outcome(add(name, 'hal@example.com', hal))
+    expect([await team('rooters'), await team('readers')]).toEqual(['denied', 'done'])
+    expect([await reset('lea@example.com'), await reset('len@example.com')]).toEqual(['denied', 'done'])
+    expect([await enable('lea@example.com'), await enable('len@example.com')]).toEqual(['denied', 'done'])
+    await as(world.alice, api.persons.enable, named('lea@example.com'))
+    expect([await outcome(invite('soon@example.com')), await outcome(invite('other@example.com'))]).toEqual([
+      ...['denied', 'done'],
+    ])
+    // Nor is one good under a name that gets a login before it is used.
+    const later = await invite('later@example.com')
+    const { id } = await login('later@example.com')
+    const secret = new URL(later.link).hash.slice(1)
+    const opened = async () => (await pageCall(world.server, api.enrolment.open, { body: { secret } })).status
+    expect(await opened()).toBe(410)
+    await take(id)
+    expect(await opened()).toBe(200)
+    // Whoever may grant there could give it.
+    const granting = await give('hal@example.com', await made('place', 'grant.add'), 'web/dev')
+    expect([await team('rooters'), await reset('lea@example.com')]).toEqual(['denied', 'denied'])
+    const there = await give('hal@example.com', await made('place', 'grant.add'), 'web')
+    expect([await team('rooters'), await reset('lea@example.com'), await enable('lea@example.com')]).toEqual([
+      ...['done', 'done', 'done'],
+    ])
+    expect(await outcome(invite('soon@example.com'))).toBe('done')
+    for (const grant of [granting, there]) await take(grant.id)
   })
 })
 

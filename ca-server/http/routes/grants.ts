@@ -137,6 +137,7 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
       async request =>
         access.changeTeam(teamOf(request.params), { add: request.body.persons, remove: [] }, byOf(request)),
       {
+        takes: ({ params }) => access.takes.logins(`team:${teamOf(params)}`),
         gives: ({ params }) => access.gives.being(`team:${teamOf(params)}`),
         names: ({ params }, on) => access.words.team(on, teamOf(params)),
       },

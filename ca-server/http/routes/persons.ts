@@ -42,6 +42,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
     identity.words.person(on, identityOf(params))
   /** Of what gives somebody all that the person has. */
   const allOf = {
+    takes: ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.takes.logins(identityOf(params)),
     gives: ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) => access.gives.being(identityOf(params)),
     names: async (request: ApiRequest<unknown, unknown>, on: Queryable) => [
       ...(await inWords(request, on)),
@@ -58,6 +59,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         return { ...invitation, endsAt: invitation.endsAt.toISOString() }
       },
       {
+        takes: ({ body }) => access.takes.logins(body.identity),
         gives: ({ body }) => access.gives.invitation(body),
         // The name may have been given something before.
         names: ({ body }, on) => access.words.person(on, body.identity),
