@@ -1,7 +1,7 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { changeInWords } from './changes/change-grant.ts'
-import { roleInWords } from './changes/own-roles.ts'
+import { ownRolesInWords, roleInWords } from './changes/own-roles.ts'
 import { removalInWords } from './changes/remove-grant.ts'
 import { told } from './describe.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
@@ -34,12 +34,16 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
       return [
         { name: `Teams of ${identity}`, value: told(teams) || 'none' },
         { name: `What ${identity} gets`, value: told([...grants.map(grantText), ...hidden]) || 'nothing' },
+        ...(await ownRolesInWords(ledger, on, grants)),
       ]
     },
 
     async workload(on, who) {
       const { grants, hidden } = known(await selectGrants(on), grant => grant.who === who)
-      return [{ name: 'What it gets', value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' }]
+      return [
+        { name: 'What it gets', value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' },
+        ...(await ownRolesInWords(ledger, on, grants)),
+      ]
     },
 
     async team(on, name) {
@@ -50,6 +54,7 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
       return [
         { name: `The team ${name} is`, value: told(members) || 'nobody' },
         { name: `What the team ${name} gets`, value: told([...grants.map(grantText), ...hidden]) || 'nothing yet' },
+        ...(await ownRolesInWords(ledger, on, grants)),
       ]
     },
   }

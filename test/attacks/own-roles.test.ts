@@ -367,6 +367,22 @@ describe('the touch', () => {
       ...{ 'It may then': 'host.read, host.change' },
       ...{ 'Whoever has it gains': 'host.change', 'Whoever has it loses': 'host.add', ...whose },
     })
+    // By a grant of it, a team that has it, and a person of that: the name of an own role says nothing.
+    await as(world.alice, api.teams.addMembers, {
+      params: { name: 'namers' },
+      body: bodyOf(api.teams.addMembers, { persons: ['dan@example.com'] }),
+    })
+    const { id } = await give('team:namers', role, 'web/dev')
+    const may = { 'Own roles may': `${role}: host.read, host.add` }
+    const one = { persons: ['bob@example.com'] }
+    expect(await shown(connection, api.teams.addMembers, { params: { name: 'namers' }, body: one })).toMatchObject(may)
+    expect(
+      await shown(connection, api.persons.reset, { params: { identity: 'dan@example.com' }, body: {} }),
+    ).toMatchObject(may)
+    expect(await shown(connection, api.grants.change, { params: { id }, body: { endsAt: inAnHour() } })).toMatchObject(
+      may,
+    )
+    await take(id)
     const grant = { kind: 'role', who: 'bob@example.com', role, in: 'web' }
     expect(await shown(connection, api.grants.add, { body: grant })).toMatchObject({
       ...{ Role: role, 'Which may': 'host.read, host.add' },

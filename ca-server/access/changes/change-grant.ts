@@ -11,7 +11,7 @@ import { selectGrant, updateGrant } from '../records.ts'
 import { withGrant } from '../snapshot.ts'
 import { refuseSame } from './add-grant.ts'
 import { assertToCome, type ChangeDeps, holders, noSuchGrant, wholeSeconds } from './change.ts'
-import { changeUnderRoles, rolesTaken } from './own-roles.ts'
+import { changeUnderRoles, ownRolesInWords, rolesTaken } from './own-roles.ts'
 
 /** Changes the limits and the end of a grant: whom it is to, what it gives and where stays as it is. See the door. */
 export async function changeGrant(
@@ -57,6 +57,7 @@ export async function changeInWords(
   return [
     { name: 'It gives now', value: grantText(before) },
     { name: 'It gives then', value: grantText(changedGrant(before, wanted)) },
+    ...(await ownRolesInWords(ledger, on, [before])),
   ]
 }
 

@@ -230,6 +230,19 @@ export async function roleInWords(
   ]
 }
 
+/** What the own roles may that these grants give: their names say nothing, and what is touched for is what they may. */
+export async function ownRolesInWords({ facts }: RoleLedger, on: Queryable, grants: readonly Grant[]): Promise<Line[]> {
+  const names = grants.flatMap(grant => (grant.kind === 'role' && !isBuiltInRole(grant.role) ? [grant.role] : []))
+  const given = new Set(names)
+  if (given.size === 0) return []
+  const known = (await selectRoles(on)).filter(role => facts.holds(roleFact(role)))
+  const texts = [...given].sort().map(name => {
+    const actions = known.find(role => role.name === name)?.actions
+    return `${name}: ${actions?.join(', ') ?? 'unknown, the database does not show what the audit log says of it'}`
+  })
+  return [{ name: 'Own roles may', value: told(texts) }]
+}
+
 /** As the API shows it. */
 export const roleView = ({ name, of, gives, actions, createdAt, createdBy }: KnownRole) => ({
   ...{ name, of, builtIn: false, actions: [...gives] },
