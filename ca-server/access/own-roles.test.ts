@@ -159,8 +159,22 @@ describe('a role in a database that lies', () => {
     expect([may(rooms, 'host.read'), may(rooms, 'host.add')]).toEqual([true, false])
     const shown = () => rooms.access.roles.list().find(role => role.name === name)
     expect(shown()).toMatchObject({ actions: ['host.read'], lapsed: ['host.bless', 'person.read'] })
+    // At a server that knows it, or after an upgrade, it gives what nobody here can say to have: only who has all gives it on.
+    const later = parseTeamName('later', 'test')
+    await rooms.access.changeTeam(later, { add: [bob], remove: [] }, by())
+    const { id } = await rooms.access.addGrant(to('team:later', name, { endsAt: '2099-01-01T00:00:00.000Z' }), by())
+    const { gives } = rooms.access
+    const ways = () => [
+      gives.grant(to(bob, name)),
+      gives.changed(id, { endsAt: null }),
+      gives.being(alice),
+      gives.being('team:later'),
+    ]
+    for (const wants of ways()) expect(wants).toContainEqual({ action: 'person.reset', until: Infinity })
     await rooms.access.roles.change(name, roleChange({ add: ['host.add'] }), by())
     expect(shown()).toMatchObject({ actions: ['host.read', 'host.add'], lapsed: [] })
+    for (const wants of ways()) expect(wants.map(({ action }) => action)).not.toContain('person.reset')
+    await rooms.access.removeGrant(id, by())
     await done()
   })
 

@@ -27,6 +27,12 @@ export function actionsOf(
   return own?.of === (where === undefined ? 'organisation' : 'place') ? own.gives : []
 }
 
+/** Whether it has what this release has not: that gives nothing here, and at a server that knows it, or after an upgrade, may give anything. */
+function hasUnknown({ roles }: Pick<Snapshot, 'roles'>, { role }: Pick<HeldRole, 'role'>): boolean {
+  const own = isBuiltInRole(role) ? undefined : roles.get(role)
+  return own?.actions.some(action => !own.gives.some(given => given === action)) ?? false
+}
+
 /** By their own grants, by those of their teams, and as an owner. */
 export function rolesOf(
   snapshot: Snapshot,
@@ -70,7 +76,11 @@ export const rolesThatGive = (held: readonly HeldRole[], want: Want): HeldRole[]
 export const missing = (held: readonly HeldRole[], wants: readonly Want[]): Want | undefined =>
   wants.find(want => !held.some(role => covers(role, want)))
 
-/** All that a role gives, one by one: nobody gives more than they have, and what they give is all of this. */
+/** All that these give, one by one: nobody gives more than they have, and what they give is all of this. */
+const allOfEach = (snapshot: Snapshot, held: readonly HeldRole[]): Want[] => [
+  ...held.flatMap(allOf),
+  ...(held.some(role => hasUnknown(snapshot, role)) ? EVERYTHING_GRANTED : []),
+]
 const allOf = ({ actions, in: where, until }: Pick<HeldRole, 'actions' | 'in' | 'until'>): Want[] =>
   actions.map(action => ({ action, until, ...(where === undefined ? {} : { in: where }) }))
 
@@ -79,15 +89,18 @@ export const EVERYTHING_GRANTED: readonly Want[] = allOf({ actions: ROLES.admini
 
 /** What whoever gets the place of this person or workload, or comes into this team, can do by it; disabled, or not enrolled yet, or not. */
 export function powersOf(snapshot: Snapshot, who: SubjectPrincipal | `team:${string}`, now: Date): Want[] {
-  if (!isPersonIdentity(who)) return liveRoles(snapshot, who, now).flatMap(allOf)
+  if (!isPersonIdentity(who)) return allOfEach(snapshot, liveRoles(snapshot, who, now))
   const teams = [...snapshot.teams].filter(([, members]) => members.includes(who)).map(([team]) => team)
   const person = snapshot.persons.get(who) ?? { identity: who, owner: false, teams }
-  return rolesOf(snapshot, person, now).flatMap(allOf)
+  return allOfEach(snapshot, rolesOf(snapshot, person, now))
 }
 
 /** What somebody gives who gives this. */
-export const givenBy = (snapshot: Snapshot, grant: Given): Want[] =>
-  grant.kind === 'role' ? allOf({ actions: actionsOf(snapshot, grant), in: grant.in, until: endOf(grant.endsAt) }) : []
+export function givenBy(snapshot: Snapshot, grant: Given): Want[] {
+  if (grant.kind !== 'role') return []
+  const { role, in: where, endsAt, who } = grant
+  return allOfEach(snapshot, [{ role, actions: actionsOf(snapshot, grant), in: where, until: endOf(endsAt), via: who }])
+}
 
 export const wantText = ({ action, in: where, until }: Want): string =>
   `${action} on ${where === 'anywhere' ? 'anything' : scopeText(where)}${lastsText(until)}`
