@@ -136,7 +136,7 @@ type Prepared = ReturnType<Handled['prepare']>
 
 const askedFor = ({ gate }: AppOptions, route: Route, raw: RawRequest, prepared: Prepared) => ({
   action: actionWords(route.action),
-  mandated: route.mandated === true && prepared.gives().length === 0,
+  mandated: () => route.mandated === true && prepared.gives().length === 0,
   request: requestText({ ...route, params: raw.params, query: prepared.query, body: prepared.body }),
   shown: (on: Queryable) => prepared.shown(on, gate.touches.digest),
   from: raw.from,

@@ -138,7 +138,7 @@ it('are twenty actions of one session that wait for a touch, of which the oldest
     world.pass(1)
     const request = {
       action: 'person disable',
-      mandated: false,
+      mandated: () => false,
       request: `number ${n}`,
       shown: async () => [],
       from: 'x',

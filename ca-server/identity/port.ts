@@ -25,7 +25,8 @@ import type { Act, At, By, Consent, PersonBy, Role } from './standing.ts'
 /** What a touch is asked for. */
 export type Asked = {
   readonly action: string
-  readonly mandated: boolean
+  /** Whether a mandate covers it, by what is known now: asked again in the transaction, where more may be known. */
+  mandated(): boolean
   /** `requestText`. */
   readonly request: string
   /** The request in words, with what its IDs name as the rows say it now. */

@@ -39,7 +39,7 @@ beforeAll(async () => {
   const browser = (await identity.signIns.complete(alice.get(await identity.signIns.options()), at(), undefined)).caller
   const asked = {
     action: 'grant add',
-    mandated: false,
+    mandated: () => false,
     request: 'POST /v1/grants',
     shown: async () => [{ name: 'To', value: 'bob@example.com' }],
     from: '192.0.2.9',

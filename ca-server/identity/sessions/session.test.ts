@@ -237,7 +237,7 @@ describe('whoever is calling', () => {
   describe('who wants to do something sensitive', () => {
     const about = (request = 'POST /v1/x', shown = 'alice@example.com') => ({
       action: 'grant add',
-      mandated: true,
+      mandated: () => true,
       request,
       shown: async () => [{ name: 'To', value: shown }],
       from: '192.0.2.9',
@@ -525,10 +525,19 @@ describe('whoever is calling', () => {
           world.ledger.appendIn(t, [{ ...by, kind: 'grant-added', target: 'test' }]),
         )
       await record()
+      // It was no more than that when it was asked for; by the time it is done it gives somebody a role.
+      let gives = false
+      const later = await require(caller, { ...about(), mandated: () => !gives })
+      if (!('consent' in later)) throw new Error('no consent')
+      const byLater = as(caller, 'role', later.consent)
+      const doneLater = () => world.identity.act(byLater, { name: 'test' }, async () => 'done')
+      expect(await doneLater()).toBe('done')
+      gives = true
+      await expect(doneLater()).rejects.toEqual(code('conflict'))
       const [kept] = await world.ledger.list({ limit: 1, kind: 'grant-added' })
       expect(JSON.parse(kept?.record ?? '{}')).toMatchObject({ actor: { consent: mandate.id } })
       // Not what always wants a touch of its own, and not from another session of the same person.
-      await stepUpOf(require(caller, { ...about(), mandated: false }))
+      await stepUpOf(require(caller, { ...about(), mandated: () => false }))
       await stepUpOf(require(await signedIn()))
 
       await touches.endMandate(as(caller))

@@ -39,7 +39,7 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
   const { store, now, random } = deps
 
   async function mandateOf(asked: Asked, caller: PersonCaller): Promise<Consent | undefined> {
-    const mandate = asked.mandated ? await vouchedMandate(room, caller.session) : undefined
+    const mandate = asked.mandated() ? await vouchedMandate(room, caller.session) : undefined
     return mandate === undefined
       ? undefined
       : {
@@ -47,6 +47,11 @@ export function createTouches(room: Room, act: Act, key: Uint8Array): Touches {
           async use(t) {
             if ((await selectMandate(t, caller.session, now()))?.id !== mandate.id || mandate.endsAt <= now())
               throw new KeymanError('conflict', 'the mandate has ended', { hint: 'run the command again' })
+            // What somebody was given meanwhile, here or by another server, is given on by this now.
+            if (!asked.mandated())
+              throw new KeymanError('conflict', 'this gives a role by now, which no mandate covers', {
+                hint: 'run the command again: it asks for a touch',
+              })
           },
         }
   }
