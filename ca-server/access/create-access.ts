@@ -252,7 +252,6 @@ export function createAccess(deps: AccessDeps): Access {
     },
     roles: {
       list: allRoles,
-      named: roleNamed,
       async add(role, by) {
         await changed(addRole(changes, role, by))
         return roleNamed(role.name)

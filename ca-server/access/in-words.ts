@@ -1,7 +1,7 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { changeInWords } from './changes/change-grant.ts'
-import { ownRolesInWords, roleInWords } from './changes/own-roles.ts'
+import { givenRoleInWords, ownRolesInWords, roleInWords } from './changes/own-roles.ts'
 import { removalInWords } from './changes/remove-grant.ts'
 import { told } from './describe.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
@@ -26,6 +26,7 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
       change === undefined ? removalInWords(ledger, on, id) : changeInWords(ledger, on, id, change),
 
     role: (on, name, change) => roleInWords(ledger, on, name, change),
+    givenRole: (on, name) => givenRoleInWords(ledger, on, name),
 
     async person(on, identity) {
       const teams = teamsOf(facts.ids, identity)

@@ -178,6 +178,21 @@ describe('a role in a database that lies', () => {
     await done()
   })
 
+  test('that is gone when it is given is said to be so, in the very transaction in which its touch is looked at', async () => {
+    const { name, done } = await given('host.read', 'host.add')
+    const may = (role: string) =>
+      refusal(
+        rooms.store.transaction({ name: 'touch', deadlineMs: 5000 }, async t => {
+          const [line] = await rooms.access.words.givenRole(t, role)
+          throw new KeymanError('conflict', line?.value ?? '')
+        }),
+      )
+    expect(await may(name)).toBe('conflict: host.read, host.add')
+    expect(await may('auditor')).toBe('conflict: audit.read')
+    await done()
+    expect(await may(name)).toBe(`not-found: there is no role ${name}`)
+  })
+
   test('changes the numbers of whoever has it, by the rows and by the log, and of nobody else', async () => {
     const { name, done } = await given('host.read')
     await rooms.access.changeTeam(ops, { add: [bob], remove: [] }, by())

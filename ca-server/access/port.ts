@@ -223,8 +223,6 @@ export interface Access {
   readonly roles: {
     /** Built-in ones first. */
     list(): RoleView[]
-    /** Throws `not-found`. */
-    named(name: string): Promise<RoleView>
     /** Throws `conflict` where there is one. */
     add(role: NewRole, by: By): Promise<RoleView>
     /** Throws `not-found`, `conflict` where nothing would be otherwise, `invalid-input` for what it can't have. */
@@ -281,6 +279,8 @@ export interface Access {
     workload(on: Queryable, who: WorkloadPrincipal): Promise<Line[]>
     /** What an own role may do, and who has it; with a change, what these gain and lose by it. Throws `not-found`. */
     role(on: Queryable, name: string, change?: RoleChange): Promise<Line[]>
+    /** What a role may that is about to be given, built in or not. Throws `not-found`. */
+    givenRole(on: Queryable, name: string): Promise<Line[]>
     /** Of a team that is not there yet, that it is new. */
     team(on: Queryable, name: TeamName): Promise<Line[]>
   }

@@ -1,6 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import { isBuiltInRole, type Line, lettingIn, ROLE_ACTIONS, schemas } from '#shared/api/index.ts'
+import { isBuiltInRole, type Line, lettingIn, ROLE_ACTIONS, ROLES, schemas } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText, roleScopeText } from '#shared/grant-text.ts'
 import { isWorkloadPrincipal } from '#shared/names.ts'
@@ -228,6 +228,12 @@ export async function roleInWords(
     { name: 'Whoever has it loses', value: removed.join(', ') || 'nothing' },
     whose,
   ]
+}
+
+/** What whoever is given it may. */
+export async function givenRoleInWords(ledger: RoleLedger, on: Queryable, name: string): Promise<Line[]> {
+  const actions = isBuiltInRole(name) ? ROLES[name] : (await knownRole(ledger, on, name)).actions
+  return [{ name: 'Which may', value: actions.join(', ') || 'nothing' }]
 }
 
 /** What the own roles may that these grants give: their names say nothing, and what is touched for is what they may. */
