@@ -146,6 +146,23 @@ describe('a role in a database that lies', () => {
     }
   })
 
+  test('a grant of it that is hidden keeps its project: whoever makes another of that name later has not the one of before in it', async () => {
+    const kept = parsePlace('kept', 'test')
+    const { name, done } = await given('host.read')
+    await rooms.access.places.add({ name: kept, environments: [] }, by())
+    const there = await rooms.access.addGrant(to(alice, name, { in: 'kept' }), by())
+    await rooms.store.execute('create table kept_grant as select * from access_grant where id = $1', [there.id])
+    await sql('delete from access_grant where id = $1', [there.id])
+    const removed = () => refusal(rooms.access.places.remove(kept, by()))
+    expect(await removed()).toContain(`kept is not empty: maybe ${there.id}, which the database does not show`)
+    await sql('insert into access_grant select * from kept_grant')
+    await rooms.store.execute('drop table kept_grant', [])
+    expect(await removed()).toBe(`conflict: kept is not empty: ${there.id}`)
+    await rooms.access.removeGrant(there.id, by())
+    expect(await removed()).toBe('accepted')
+    await done()
+  })
+
   test('that has what this release does not know gives the rest, tells what it gives no more, and loses that by the next change', async () => {
     const { name, done } = await given('host.read')
     const written = { of: 'place', actions: ['host.read', 'host.bless', 'person.read'] }

@@ -1,6 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import { isBuiltInRole, type Line, lettingIn, ROLE_ACTIONS, ROLES, schemas } from '#shared/api/index.ts'
+import { isBuiltInRole, type Line, lettingIn, RESERVED_ROLES, ROLE_ACTIONS, ROLES, schemas } from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText, roleScopeText } from '#shared/grant-text.ts'
 import { isWorkloadPrincipal } from '#shared/names.ts'
@@ -258,7 +258,9 @@ export const roleView = ({ name, of, gives, actions, createdAt, createdBy }: Kno
 
 export const noSuchRole = (name: string): KeymanError =>
   new KeymanError('not-found', `there is no role ${name}`, {
-    hint: `see keyman role list; keyman role add ${name} makes it`,
+    hint: RESERVED_ROLES.includes(name)
+      ? 'see keyman role list: what is built in stays as it is, and no other role has its name'
+      : `see keyman role list; keyman role add ${name} makes it`,
   })
 const notAsRecorded = (name: string): KeymanError =>
   new KeymanError('conflict', `what the database says of the role ${name} is not what the audit log says`, {
