@@ -7,7 +7,7 @@ import {
   type SubjectPrincipal,
   workloadPrincipal,
 } from '#shared/names.ts'
-import { changedGrant } from './changes/change-grant.ts'
+import { changedGrant, isWider } from './changes/change-grant.ts'
 import { hiddenGrants, roleId, teamsOf } from './facts.ts'
 import type { Access, Given, SelectableHost, Want } from './port.ts'
 import { EVERYTHING_GRANTED, endOf, givenBy, powersOf } from './roles.ts'
@@ -73,7 +73,12 @@ export function createGiving({
     placeOf,
     takes: {
       giving: grant => [want('grant.add', placeOf(grant))],
-      changing: id => [want('grant.change', placeOfId(id))],
+      changing(id, change) {
+        const grant = current().byId.get(id)
+        const place = grant && placeOf(grant)
+        const gives = grant?.kind === 'login' && isWider(grant, changedGrant(grant, change))
+        return [want('grant.change', place), ...(gives ? [want('grant.add', place)] : [])]
+      },
       takingAway: id => [want('grant.remove', placeOfId(id))],
       changingHost(place, { labels, in: to }) {
         const places = to === undefined ? [place] : [place, to ?? undefined]

@@ -296,7 +296,10 @@ describe.skipIf(!requires('postgresql'))('at the same moment', () => {
       const endsAt = new Date(rooms.clock.now.getTime() + 3_600_000).toISOString()
       const { id } = await rooms.access.addGrant(to(bob, name, { endsAt }), by())
       const { gives, takes } = rooms.access
-      const acting = await actingAs(() => [...takes.changing(id), ...gives.changed(id, { endsAt: null })])
+      const acting = await actingAs(() => [
+        ...takes.changing(id, { endsAt: null }),
+        ...gives.changed(id, { endsAt: null }),
+      ])
       return () => rooms.access.changeGrant(id, { endsAt: null }, acting)
     },
     async 'a member of a team that has it'(name) {

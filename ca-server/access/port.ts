@@ -191,7 +191,8 @@ export interface Access {
   /** What it takes to give this, or to change or take away what this ID names: the right to do so there. */
   readonly takes: {
     giving(grant: NewGrant): Want[]
-    changing(id: string): Want[]
+    /** A login that is wider afterwards is given. */
+    changing(id: string, change: GrantChange): Want[]
     takingAway(id: string): Want[]
     /** Of a host that is here: by its labels and its place it is chosen who gets in, so whoever changes these gives, and takes, on both sides. */
     changingHost(

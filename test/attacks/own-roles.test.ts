@@ -282,6 +282,33 @@ describe('nobody gives what they do not have', () => {
     expect(await outcome(invite('soon@example.com'))).toBe('done')
     for (const grant of [granting, there]) await take(grant.id)
   })
+
+  it('by a wider login: whoever may change grants, and not grant there, makes them narrower alone', async () => {
+    const kit = await newcomer('kit@example.com')
+    await give('kit@example.com', await made('place', 'grant.change'), 'web')
+    const options = { forceCommand: '/bin/backup', pty: false, sourceAddress: ['10.0.0.0/8', '192.0.2.1'] }
+    const { id } = await as(world.alice, api.grants.add, {
+      body: bodyOf(api.grants.add, {
+        ...{ who: 'kit@example.com', login: 'root', hosts: { in: 'web' }, endsAt: inAnHour(), options },
+      }),
+    })
+    const tried = (body: object) =>
+      outcome(as(kit, api.grants.change, { params: { id }, query: { wait: 0 }, body: bodyOf(api.grants.change, body) }))
+    const wider = [
+      ...[{ endsAt: null }, { maxLifetime: 9 * 3600 }, { options: { pty: true } }, { options: { forceCommand: null } }],
+      ...[{ options: { forceCommand: '/bin/sh' } }, { options: { sourceAddress: null } }],
+      { options: { sourceAddress: ['192.0.2.1', '198.51.100.1'] } },
+    ]
+    for (const body of wider) expect(await tried(body), JSON.stringify(body)).toBe('denied')
+    const narrower = [
+      ...[{ endsAt: new Date(Date.now() + 600_000).toISOString() }, { maxLifetime: 3600 }],
+      ...[{ options: { portForwarding: false } }, { options: { sourceAddress: ['192.0.2.1'] } }],
+    ]
+    for (const body of narrower) expect(await tried(body), JSON.stringify(body)).toBe('done')
+    const there = await give('kit@example.com', await made('place', 'grant.add'), 'web')
+    for (const body of wider) expect(await tried(body), JSON.stringify(body)).toBe('done')
+    for (const each of [id, there.id]) await take(each)
+  })
 })
 
 describe('what a role may do no more', () => {

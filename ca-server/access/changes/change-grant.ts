@@ -8,6 +8,7 @@ import { describe } from '../describe.ts'
 import { givenTo, grantFact } from '../facts.ts'
 import type { By, Grant, GrantChange } from '../port.ts'
 import { selectGrant, updateGrant } from '../records.ts'
+import { endOf } from '../roles.ts'
 import { withGrant } from '../snapshot.ts'
 import { refuseSame } from './add-grant.ts'
 import { assertToCome, type ChangeDeps, holders, noSuchGrant, wholeSeconds } from './change.ts'
@@ -71,6 +72,21 @@ async function knownGrant({ facts }: Pick<Ledger, 'facts'>, on: Queryable, id: s
     })
   return grant
 }
+
+/** Pure: whether a grant lets in longer, from elsewhere or to more than it did before a change of it. */
+export function isWider(before: Grant, after: Grant): boolean {
+  if (endOf(after.endsAt) > endOf(before.endsAt)) return true
+  if (before.kind !== 'login' || after.kind !== 'login') return false
+  const [was, is] = [before.options, after.options]
+  const { sourceAddress } = was
+  return (
+    after.maxLifetime > before.maxLifetime ||
+    FREEDOMS.some(freedom => is[freedom] && !was[freedom]) ||
+    (sourceAddress !== undefined && !is.sourceAddress?.every(address => sourceAddress.includes(address))) ||
+    (was.forceCommand !== undefined && is.forceCommand !== was.forceCommand)
+  )
+}
+const FREEDOMS = ['pty', 'portForwarding', 'agentForwarding', 'x11Forwarding'] as const
 
 /** Pure: the grant as it is wanted. Throws `invalid-input` for what its kind does not have. */
 export function changedGrant(grant: Grant, { endsAt, maxLifetime, options }: GrantChange): Grant {

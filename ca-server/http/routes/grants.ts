@@ -94,7 +94,7 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
         return { grant, ...(await told(request.query, [before], () => holdersOf(grant.who))) }
       },
       {
-        takes: ({ params }) => access.takes.changing(params.id ?? ''),
+        takes: ({ params, body }) => access.takes.changing(params.id ?? '', body),
         gives: ({ params, body }) => access.gives.changed(params.id ?? '', body),
         names: ({ params, body }, on) => access.words.grant(on, params.id ?? '', body),
       },
