@@ -18,6 +18,7 @@ import {
   vouchedWorkloads,
   WorkloadSnapshot,
 } from './snapshot.ts'
+import { openTokens } from './tokens-in-words.ts'
 
 export function createWorkloads(deps: WorkloadsDeps): Workloads {
   const { ledger, now } = deps
@@ -76,6 +77,7 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
           value:
             joinedAt === undefined ? 'none' : `${state}, since ${joinedAt}, last from ${from ?? 'an unknown address'}`,
         },
+        ...(await openTokens(deps, on, row)),
         ...given,
       ]
     },

@@ -96,6 +96,10 @@ export const goneSessions = (facts: Pick<Ledger['facts'], 'ids'>, name: Workload
 export const goneTokens = (facts: Pick<Ledger['facts'], 'ids'>, name: WorkloadName): Fact[] =>
   idsOf(facts, TOKEN, name).map(gone)
 
+/** The IDs of its tokens that nobody has used, ended ones among them. */
+export const openTokenIds = (facts: Pick<Ledger['facts'], 'ids'>, name: WorkloadName): string[] =>
+  idsOf(facts, TOKEN, name)
+
 /** Of all workloads. */
 export const allEnded = (facts: Pick<Ledger['facts'], 'ids'>): Fact[] =>
   [SESSION, TOKEN].flatMap(kind => [...facts.ids(kind)].map(gone))

@@ -135,6 +135,18 @@ export async function selectToken(q: Queryable, hash: Uint8Array): Promise<Token
   return { hash, endsAt, used: usedAt !== null, again, maker, workload: toWorkload(row) }
 }
 
+/** Those of a workload that nobody has used. */
+export const selectOpenTokens = async (q: Queryable, id: string) =>
+  (
+    await rows(
+      q,
+      builder
+        .select()
+        .from(workloadToken)
+        .where(and(eq(workloadToken.workload, id), isNull(workloadToken.usedAt))),
+    )
+  ).map(({ hash, endsAt, again, madeBy }) => ({ hash, endsAt, again, maker: madeBy ?? undefined }))
+
 export async function insertToken(
   t: Queryable,
   token: Omit<TokenRow, 'workload' | 'used'> & { readonly workload: string; readonly at: Date },

@@ -377,6 +377,18 @@ describe('the touch', () => {
     return Object.fromEntries(lines.map(({ name, value }) => [name, value]))
   }
 
+  it('for a grant to a workload says who made a token of it that is open: they may have kept it', async () => {
+    const name = 'web/prod/kept'
+    const token = await addWorkload(world.alice, name)
+    const grant = { kind: 'login', who: `workload:${name}`, login: 'root', hosts: { in: 'web/prod' } }
+    const open = async () =>
+      (await shown(world.alice.connection, api.grants.add, { body: grant }))['Who has this token becomes it']
+    expect(await open()).toMatch(/^made by alice@example\.com, good until \d{4}-/)
+    await joinWorkload(world.stranger, name, token)
+    expect(await open()).toBeUndefined()
+    await call(world.alice.connection, api.workloads.remove, { params: { name }, query: { wait: 0 } })
+  })
+
   it('shows what a role is, what whoever has it gains and loses, and who that is', async () => {
     const role = await made('place', 'host.read', 'host.add')
     const { connection } = world.alice

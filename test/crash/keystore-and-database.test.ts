@@ -78,7 +78,8 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('a server that runs goes on'
     const { certificates } = await readLedger(world.sessions[0])
     const made = await authoritySignatures(world.shim?.log ?? '', new Set(certificates.map(each => each.authority)))
     const users = certificates.filter(({ kind }) => kind === 'ssh-user-certificate').length
-    expect(made.filter(({ authority }) => authority.startsWith('ssh-user-'))).toHaveLength(users - refused.length + 1)
+    const byUsersKey = made.filter(({ authority }) => authority.startsWith('ssh-user-'))
+    expect(byUsersKey.length, JSON.stringify(outcomes)).toBe(users - refused.length + 1)
     delete server.env.KEYMAN_KEYSTORE_SESSIONS
     await server.stop()
     await server.restart()
