@@ -78,8 +78,11 @@ describe.skipIf(!requires('postgresql', 'softhsm'))('a server that runs goes on'
     const { certificates } = await readLedger(world.sessions[0])
     const made = await authoritySignatures(world.shim?.log ?? '', new Set(certificates.map(each => each.authority)))
     const users = certificates.filter(({ kind }) => kind === 'ssh-user-certificate').length
-    const byUsersKey = made.filter(({ authority }) => authority.startsWith('ssh-user-'))
-    expect(byUsersKey.length, JSON.stringify(outcomes)).toBe(users - refused.length + 1)
+    // Of each certificate once: a batch whose session was closed in its middle, as above, is signed anew from its beginning.
+    const byUsersKey = new Set(
+      made.flatMap(({ authority, bodyHash }) => (authority.startsWith('ssh-user-') ? [bodyHash] : [])),
+    )
+    expect(byUsersKey.size, JSON.stringify(outcomes)).toBe(users - refused.length + 1)
     delete server.env.KEYMAN_KEYSTORE_SESSIONS
     await server.stop()
     await server.restart()
