@@ -1,7 +1,7 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import { grantText } from '#shared/grant-text.ts'
 import { changeInWords } from './changes/change-grant.ts'
-import { givenRoleInWords, ownRolesInWords, roleInWords } from './changes/own-roles.ts'
+import { givenRoleInWords, ownRolesInWords, roleChangeInWords, roleRemovalInWords } from './changes/own-roles.ts'
 import { removalInWords } from './changes/remove-grant.ts'
 import { told } from './describe.ts'
 import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
@@ -25,7 +25,8 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
     grant: (on, id, change) =>
       change === undefined ? removalInWords(ledger, on, id) : changeInWords(ledger, on, id, change),
 
-    role: (on, name, change) => roleInWords(ledger, on, name, change),
+    role: (on, name, change) =>
+      change === undefined ? roleRemovalInWords(ledger, on, name) : roleChangeInWords(ledger, on, name, change),
     givenRole: (on, name) => givenRoleInWords(ledger, on, name),
 
     async person(on, identity) {

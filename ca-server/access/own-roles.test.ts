@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { byPerson } from '#server/identity/index.ts'
 import { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parsePersonIdentity, parsePlace, parseTeamName } from '#shared/names.ts'
+import { parsePersonIdentity, parsePlace, parseTeamName, parseWorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
@@ -192,6 +192,24 @@ describe('a role in a database that lies', () => {
     expect(shown()).toMatchObject({ actions: ['host.read', 'host.add'], lapsed: [] })
     for (const wants of ways()) expect(wants.map(({ action }) => action)).not.toContain('person.reset')
     await rooms.access.removeGrant(id, by())
+    await done()
+  })
+
+  test('that a workload has gets no action by which others are let in, when it is changed as when that is shown', async () => {
+    const { name, done } = await given('host.read')
+    const robot = parseWorkloadName('payments/robot', 'test')
+    await rooms.workloads.add(schemas.newWorkload.parse({ name: robot }), by())
+    await rooms.access.reload()
+    const change = { add: ['host.add', 'grant.add'] }
+    const words = () => refusal(rooms.access.words.role(rooms.store, name, roleChange(change)))
+    expect(await words()).toBe('accepted')
+    const { id } = await rooms.access.addGrant(to(workloadPrincipal(robot), name), by())
+    const refused = `conflict: ${id} gives ${name} to a workload, which lets nobody in: grant.add`
+    expect([await words(), await refusal(rooms.access.roles.change(name, roleChange(change), by()))]).toEqual([
+      ...[refused, refused],
+    ])
+    await rooms.access.removeGrant(id, by())
+    expect(await refusal(rooms.access.roles.change(name, roleChange(change), by()))).toBe('accepted')
     await done()
   })
 

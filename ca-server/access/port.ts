@@ -278,7 +278,10 @@ export interface Access {
     person(on: Queryable, identity: PersonIdentity): Promise<Line[]>
     /** What is given to a workload. */
     workload(on: Queryable, who: WorkloadPrincipal): Promise<Line[]>
-    /** What an own role may do, and who has it; with a change, what these gain and lose by it. Throws `not-found`. */
+    /**
+     * What an own role may do that is to be taken away; with a change, who has it, and what these gain and lose by it. Throws `not-found`, and
+     * `conflict` where that would be refused: nobody is asked to touch a passkey for it.
+     */
     role(on: Queryable, name: string, change?: RoleChange): Promise<Line[]>
     /** What a role may that is about to be given, built in or not. Throws `not-found`. */
     givenRole(on: Queryable, name: string): Promise<Line[]>

@@ -1,6 +1,15 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
-import { isBuiltInRole, type Line, lettingIn, RESERVED_ROLES, ROLE_ACTIONS, ROLES, schemas } from '#shared/api/index.ts'
+import {
+  type ActionName,
+  isBuiltInRole,
+  type Line,
+  lettingIn,
+  RESERVED_ROLES,
+  ROLE_ACTIONS,
+  ROLES,
+  schemas,
+} from '#shared/api/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText, roleScopeText } from '#shared/grant-text.ts'
 import { isWorkloadPrincipal } from '#shared/names.ts'
@@ -117,13 +126,7 @@ export async function changeRole(deps: ChangeDeps, name: string, wanted: RoleCha
   await changeUnderRoles(deps, 'role change', touched, by, async t => {
     const before = await knownRole(ledger, t, name)
     const { actions, added, removed } = changed(before, wanted)
-    const toWorkload = lettingIn(added).length > 0 && (await grantsOf(ledger, t, name)).given.find(isToWorkload)
-    if (toWorkload)
-      throw new KeymanError(
-        'conflict',
-        `${toWorkload.id} gives ${name} to a workload, which lets nobody in: ${lettingIn(added).join(', ')}`,
-        { hint: `make another role; or take it from there first: keyman grant remove ${toWorkload.id}` },
-      )
+    assertNoWorkloadLetsIn(name, added, (await grantsOf(ledger, t, name)).given)
     await updateRole(t, { name, actions })
     const details = { of: before.of, actions, added, removed }
     const facts = [roleFact({ ...before, actions })]
@@ -131,7 +134,17 @@ export async function changeRole(deps: ChangeDeps, name: string, wanted: RoleCha
   })
 }
 
-const isToWorkload = ({ who }: Grant): boolean => isWorkloadPrincipal(who)
+/** Throws `conflict` where a workload would let others in by what is added. */
+function assertNoWorkloadLetsIn(name: string, added: readonly ActionName[], given: readonly Grant[]): void {
+  const refused = lettingIn(added)
+  const toWorkload = given.find(({ who }) => isWorkloadPrincipal(who))
+  if (refused.length === 0 || !toWorkload) return
+  throw new KeymanError(
+    'conflict',
+    `${toWorkload.id} gives ${name} to a workload, which lets nobody in: ${refused.join(', ')}`,
+    { hint: `make another role; or take it from there first: keyman grant remove ${toWorkload.id}` },
+  )
+}
 
 /** See the door. */
 export async function removeRole(deps: ChangeDeps, name: string, by: By): Promise<void> {
@@ -182,7 +195,7 @@ async function whoHas(ledger: RoleLedger, t: Queryable, name: string): Promise<r
 const SHOWN = 8
 
 /** Throws `conflict` where a grant gives it, which is named; or may give it, since the database does not show it. */
-async function assertNobodyHas({ ledger }: Pick<ChangeDeps, 'ledger'>, t: Queryable, name: string): Promise<void> {
+async function assertNobodyHas({ ledger }: { readonly ledger: RoleLedger }, t: Queryable, name: string): Promise<void> {
   const { given, hidden } = await grantsOf(ledger, t, name)
   const named = (ids: readonly string[]): string =>
     `${ids.slice(0, SHOWN).join(', ')}${ids.length > SHOWN ? ` and ${ids.length - SHOWN} more` : ''}`
@@ -204,24 +217,33 @@ async function knownRole({ facts }: RoleLedger, on: Queryable, name: string): Pr
   return role
 }
 
-/** What it may do and who has it; and what these gain and lose by a change, for whoever is to touch a passkey for it. */
-export async function roleInWords(
+/** What is taken away, for whoever is to touch a passkey for it. Nobody is asked for what would be refused: throws as `removeRole`. */
+export async function roleRemovalInWords(ledger: RoleLedger, on: Queryable, name: string): Promise<Line[]> {
+  const isHidden = !(await selectRole(on, name)) && ledger.facts.has(roleId(name))
+  const role = isHidden ? undefined : await knownRole(ledger, on, name)
+  await assertNobodyHas({ ledger }, on, name)
+  if (!role) return [{ name: 'It may', value: 'unknown: the database does not show what the audit log says of it' }]
+  return [
+    { name: 'Is given for', value: roleScopeText(role.of) },
+    { name: 'It may', value: role.actions.join(', ') },
+  ]
+}
+
+/** What a role may do, who has it, and what these gain and lose by a change, for whoever is to touch a passkey for it. Throws as `changeRole`. */
+export async function roleChangeInWords(
   ledger: RoleLedger,
   on: Queryable,
   name: string,
-  wanted?: RoleChange,
+  wanted: RoleChange,
 ): Promise<Line[]> {
   const { given, hidden } = await grantsOf(ledger, on, name)
   const unknown = hidden.map(id => `maybe ${id}, which the database does not show`)
   const whose = { name: 'Given by', value: told([...given.map(grantText), ...unknown]) || 'no grant' }
-  if (!wanted && !(await selectRole(on, name)) && ledger.facts.has(roleId(name)))
-    return [{ name: 'It may', value: 'unknown: the database does not show what the audit log says of it' }, whose]
   const role = await knownRole(ledger, on, name)
-  const scope = { name: 'Is given for', value: roleScopeText(role.of) }
-  if (!wanted) return [scope, { name: 'It may', value: role.actions.join(', ') }, whose]
   const { actions, added, removed } = changed(role, wanted)
+  assertNoWorkloadLetsIn(name, added, given)
   return [
-    scope,
+    { name: 'Is given for', value: roleScopeText(role.of) },
     { name: 'It may now', value: role.actions.join(', ') },
     { name: 'It may then', value: actions.join(', ') },
     { name: 'Whoever has it gains', value: added.join(', ') || 'nothing' },
