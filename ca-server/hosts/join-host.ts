@@ -1,5 +1,5 @@
-import type { Role } from '#server/identity/index.ts'
-import { type Entry, EpochsChanged, isEndedWithAll } from '#server/ledger/index.ts'
+import { assertRoleHolds, type Role, useByMaker } from '#server/identity/index.ts'
+import type { Entry } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { canonicalJson } from '#shared/canonical-json.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
@@ -13,8 +13,6 @@ import { bumpChange, selectToken, setJoined, useToken } from './records.ts'
 import { hostSubject } from './snapshot.ts'
 
 const DEADLINE_MS = 10_000
-/** How often it is decided anew when what it was decided from has changed. */
-const ATTEMPTS = 3
 
 /**
  * Exchanges a join token for the host's client certificate. Name and labels come from the token, never from the joiner
@@ -33,38 +31,40 @@ export async function joinHost(
   const proof = await deps.checkJoinProof({ sshPublicKey: sshKey, clientSpki, proof: request.proof })
 
   const token = await knownToken(deps, hashOf(request.token))
-  const { name } = token.host
-  let role = await roleOfMaker(deps, token, by)
+  const { host, maker } = token
+  const { name } = host
+  const joining = { actor: { kind: 'host', name }, ...by } as const
   await deps.readyToSign()
 
   const entry: Entry = {
+    ...joining,
     kind: 'host-joined',
-    actor: { kind: 'host', name },
-    requestId: by.requestId,
-    from: by.from,
     target: name,
     decision: 'allow',
-    details: { hostKey: fingerprint(sshKey), challenge: proof, invitedBy: token.maker },
-    facts: [{ id: tokenId(token.hash), is: null }, hostFact({ ...token.host, clientSpki })],
+    details: { hostKey: fingerprint(sshKey), challenge: proof, invitedBy: maker },
+    facts: [{ id: tokenId(token.hash), is: null }, hostFact({ ...host, clientSpki })],
   }
-  for (let attempts = 1; ; attempts++) {
-    try {
-      await deps.store.transaction({ name: 'host join', deadlineMs: DEADLINE_MS }, t =>
+  await useByMaker(
+    deps.ledger,
+    {
+      ...{ maker, id: tokenId(token.hash), action: 'host.add', by: joining, goodNoMore: goodNoMore(name) },
+      decide(of) {
+        // Whoever holds the token may come with it again and again.
+        deps.failureLimiter.take(name)
+        return deps.roleToAdd(of, host.place, joining)
+      },
+    },
+    role =>
+      deps.store.transaction({ name: 'host join', deadlineMs: DEADLINE_MS }, t =>
         useIn(deps, t, { token, clientSpki, role, entry }),
-      )
-      break
-    } catch (error) {
-      if (!(error instanceof EpochsChanged)) throw error
-      if (attempts === ATTEMPTS) throw changing(name)
-      role = await roleOfMaker(deps, token, by, role)
-    }
-  }
+      ),
+  )
   const epochs = await deps.ledger.readEpochs([hostSubject(name)])
   const client = await deps.issueHostClientCertificate({
     host: name,
     clientSpki,
     epochs: [...epochs].map(([subject, epoch]) => ({ subject, epoch })),
-    by: { actor: { kind: 'host', name }, requestId: by.requestId, from: by.from },
+    by: joining,
     proof,
   })
   return { host: name, organisation: deps.organisation, client }
@@ -89,31 +89,6 @@ async function knownToken({ ledger, store, now }: HostsDeps, hash: Uint8Array): 
   return { ...token, hash }
 }
 
-/**
- * By which role whoever added the host may still do so; `before`: decided anew. None for a token of the operator's, or of a release that
- * did not say whose it was. Throws `denied`, which is recorded.
- */
-async function roleOfMaker(
-  { ledger, roleToAdd, failureLimiter }: HostsDeps,
-  { maker, host, hash }: Token,
-  at: { readonly requestId: string; readonly from: string },
-  before?: Role,
-): Promise<Role | undefined> {
-  if (maker === undefined) return undefined
-  const by = { ...at, actor: { kind: 'host', name: host.name } } as const
-  // Whoever holds the token may come with it again and again.
-  failureLimiter.take(host.name)
-  const role = await (before ? before.again() : roleToAdd(maker, host.place, by)).catch((error: unknown) => {
-    throw error instanceof KeymanError && error.code === 'denied' ? goodNoMore(host.name) : error
-  })
-  // What the log says below is newer than the epochs of this role: who is ended after it has others.
-  await ledger.follow()
-  if (!isEndedWithAll(ledger.facts, tokenId(hash), maker)) return role
-  const reason = `all that ${maker} had was ended, who made its join token`
-  await ledger.append({ ...by, kind: 'denied', target: 'host.add', decision: 'deny', reason })
-  throw goodNoMore(host.name)
-}
-
 /** Uses the token up, and binds the host to its client key. */
 async function useIn(
   { ledger, now }: HostsDeps,
@@ -127,10 +102,12 @@ async function useIn(
 ): Promise<void> {
   const { token, clientSpki, role, entry } = join
   const { host, hash } = token
-  await ledger.takeEpochs(t, { bump: [hostSubject(host.name)], share: role?.epochs ?? [] })
-  if (role && !role.holds()) throw new EpochsChanged()
+  const subject = hostSubject(host.name)
+  await ledger.takeEpochs(t, { bump: [subject], share: role?.epochs ?? [] })
   const at = now()
+  // Before anything is decided anew: whoever came second hears that, and not that something is being changed.
   if (!(await useToken(t, hash, at)) || !(await setJoined(t, host.id, clientSpki, at))) throw spent(host.name)
+  await assertRoleHolds(ledger, t, role, [subject])
   // What is said of it below is what it was when it was read: that must be what the log says still.
   if (!ledger.facts.holds(hostFact(host))) throw changing(host.name)
   await bumpChange(t)

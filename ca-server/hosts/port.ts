@@ -42,6 +42,7 @@ export type HostsDeps = {
     | 'appendIn'
     | 'takeEpochs'
     | 'readEpochs'
+    | 'saysMore'
     | 'checkpoint'
     | 'consistencyProof'
     | 'hear'

@@ -1,9 +1,16 @@
 import { subjectNamed } from '#server/access/index.ts'
-import { newSessionId, type Role, sessionKeyFact, sessionSshKey } from '#server/identity/index.ts'
-import { type Entry, EpochsChanged, endedFact, isEndedWithAll } from '#server/ledger/index.ts'
+import {
+  assertRoleHolds,
+  newSessionId,
+  type Role,
+  sessionKeyFact,
+  sessionSshKey,
+  useByMaker,
+} from '#server/identity/index.ts'
+import { type Entry, endedFact } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
-import { placeOfWorkload, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
+import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { fingerprint, parsePublicKey, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { parseClientKey } from '#shared/x509/index.ts'
 import { goneSessions, sessionFact, tokenFact, tokenId, workloadFact } from './facts.ts'
@@ -14,8 +21,6 @@ import type { Renewed } from './renew.ts'
 import { endsOf } from './snapshot.ts'
 
 const DEADLINE_MS = 10_000
-/** How often it is decided anew when what it was decided from has changed. */
-const ATTEMPTS = 3
 
 type Request = Parameters<Workloads['join']>[0]
 type At = Parameters<Workloads['join']>[1]
@@ -31,21 +36,30 @@ export async function joinWorkload(deps: WorkloadsDeps, request: Request, at: At
     throw invalid('sshPublicKey', `${sshKey.type} is a key that a person has to touch, and nobody may be there`)
   const proof = deps.checkProof({ sshPublicKey: sshKey, clientSpki, proof: request.proof })
   const token = await knownToken(deps, hashOf(request.token))
-  const { name } = token.workload
-  let role = await roleOfMaker(deps, token, at)
+  const { maker, again, workload } = token
+  const { name, place } = workload
+  const by = { ...at, actor: { kind: 'workload', identity: workloadPrincipal(name) } } as const
+  const wants = () =>
+    again
+      ? [{ action: 'workload.token', in: place } as const, ...deps.becoming(name)]
+      : [{ action: 'workload.add', in: place } as const]
   await deps.readyToSign()
-  for (let attempts = 1; ; attempts++) {
-    try {
-      await deps.store.transaction({ name: 'workload join', deadlineMs: DEADLINE_MS }, t =>
+  await useByMaker(
+    deps.ledger,
+    {
+      ...{ maker, id: tokenId(name, token.hash), action: 'workload.token', by, goodNoMore: goodNoMore(name) },
+      decide(of) {
+        // Whoever holds the token may come with it again and again.
+        deps.failureLimiter.take(name)
+        return deps.roleOf(subjectNamed(of), wants, by)
+      },
+    },
+    role =>
+      deps.store.transaction({ name: 'workload join', deadlineMs: DEADLINE_MS }, t =>
         beginIn(deps, t, { token, role, proof, at, keys: { sshKey: sshKey.blob, clientSpki } }),
-      )
-      return { name, proof, clientSpki }
-    } catch (error) {
-      if (!(error instanceof EpochsChanged)) throw error
-      if (attempts === ATTEMPTS) throw changing(name)
-      role = await roleOfMaker(deps, token, at, role)
-    }
-  }
+      ),
+  )
+  return { name, proof, clientSpki }
 }
 
 /** The token of this hash that somebody could still use. Throws `denied`, `expired`. */
@@ -65,33 +79,6 @@ async function knownToken({ ledger, store, now }: WorkloadsDeps, hash: Uint8Arra
   return { ...token, hash }
 }
 
-/** By which role whoever made the token may still do so; `before`: decided anew. None for a token of the operator's. Throws `denied`, which is recorded. */
-async function roleOfMaker(
-  { ledger, roleOf, becoming, failureLimiter }: WorkloadsDeps,
-  { maker, workload: { name }, hash, again }: TokenRow,
-  at: At,
-  before?: Role,
-): Promise<Role | undefined> {
-  if (maker === undefined) return undefined
-  const by = { ...at, actor: { kind: 'workload', identity: workloadPrincipal(name) } } as const
-  // Whoever holds the token may come with it again and again.
-  failureLimiter.take(name)
-  const place = placeOfWorkload(name)
-  const wants = () =>
-    again
-      ? [{ action: 'workload.token', in: place } as const, ...becoming(name)]
-      : [{ action: 'workload.add', in: place } as const]
-  const role = await (before ? before.again() : roleOf(subjectNamed(maker), wants, by)).catch((error: unknown) => {
-    throw error instanceof KeymanError && error.code === 'denied' ? goodNoMore(name) : error
-  })
-  // What the log says below is newer than the epochs of this role: who is ended after it has others.
-  await ledger.follow()
-  if (!isEndedWithAll(ledger.facts, tokenId(name, hash), maker)) return role
-  const reason = `all that ${maker} had was ended, who made its token`
-  await ledger.append({ ...by, kind: 'denied', target: 'workload.token', decision: 'deny', reason })
-  throw goodNoMore(name)
-}
-
 type Joining = {
   readonly token: TokenRow
   readonly role: Role | undefined
@@ -106,14 +93,11 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
   const { hash, maker, workload } = token
   const { name } = workload
   const principal = workloadPrincipal(name)
-  const share = role?.epochs ?? []
-  await ledger.takeEpochs(t, { bump: [principal], share })
-  const subjects = new Set([principal, ...share.map(({ subject }) => subject)])
+  await ledger.takeEpochs(t, { bump: [principal], share: role?.epochs ?? [] })
   const row = await lockByName(t, name)
   // Before anything is decided anew: whoever came second hears that, and not that something is being changed.
   if (!row || row.id !== workload.id || !(await useToken(t, hash, now()))) throw spent(name)
-  if (role && ((await ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
-    throw new EpochsChanged()
+  await assertRoleHolds(ledger, t, role, [principal])
   if (!ledger.facts.holds(workloadFact(row))) throw changing(name)
   const session: SessionRow = {
     id: newSessionId(deps.random),

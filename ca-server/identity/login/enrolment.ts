@@ -1,4 +1,4 @@
-import { type Entry, EpochsChanged, type Fact } from '#server/ledger/index.ts'
+import type { Entry, Fact } from '#server/ledger/index.ts'
 import { type Queryable, StoreError } from '#server/store/index.ts'
 import { resetLinkId } from '#shared/audit/index.ts'
 import { equalBytes, toBase64Url } from '#shared/bytes.ts'
@@ -36,7 +36,7 @@ import { announceChange } from '../records/session-records.ts'
 import { vouchedPerson } from '../records/vouched.ts'
 import { inTransaction, type Room } from '../room.ts'
 import type { Act, At, Role } from '../standing.ts'
-import { anew } from '../touches/acting.ts'
+import { anew, assertRoleHolds } from '../touches/under-role.ts'
 import { giveChallenge, takeChallenge } from '../webauthn/challenges.ts'
 import { creationOptions, type NewPasskey, parseRegistration, verifyRegistration } from '../webauthn.ts'
 import { beginBrowserSession, signedIn } from './sign-ins.ts'
@@ -144,12 +144,9 @@ async function enrol(
   const { deps, rp } = room
   const { link, identity, userHandle, passkey } = about
   const at = deps.now()
-  const share = role?.epochs ?? []
-  await deps.ledger.takeEpochs(t, { bump: [personId(identity)], share })
-  const subjects = new Set([personId(identity), ...share.map(({ subject }) => subject)])
+  await deps.ledger.takeEpochs(t, { bump: [personId(identity)], share: role?.epochs ?? [] })
   // What the link gives hangs on what its name was given by now, and on what its maker has.
-  if (role && ((await deps.ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
-    throw new EpochsChanged()
+  await assertRoleHolds(deps.ledger, t, role, [personId(identity)])
   if (!(await useLink(t, link.id, identity, at))) throw linkOver()
   // Two who make the first passkey at once: the second waits here, and then sees the first.
   const isFirstPasskey = (await fixRelyingParty(t, rp, at)) > 0

@@ -9,9 +9,7 @@ import { selectSession, selectStanding } from '../records/session-records.ts'
 import { inTransaction, type Room } from '../room.ts'
 import { ended } from '../sessions/sessions.ts'
 import type { Act, By, PersonBy, Role, Standing, WorkloadBy } from '../standing.ts'
-
-/** How often something is decided anew when what it was decided from has changed. */
-const ATTEMPTS = 3
+import { anew, assertRoleHolds } from './under-role.ts'
 
 /**
  * The room's `act`: the one way to do something in somebody's name. Whoever asks was let in before the transaction, and may have
@@ -38,8 +36,8 @@ export function createAct(room: Room, reload: (caller: ActingCaller) => Promise<
             if (teams.length > 0) await ledger.takeEpochs(t, { bump: teams })
             const bump = typeof how.changes === 'function' ? await how.changes(t) : how.changes
             await ledger.takeEpochs(t, { share, ...(bump === undefined ? {} : { bump }) })
-            const subjects = new Set([...roles, ...teams, ...(bump ?? []), ...share.map(({ subject }) => subject)])
-            if (standing && caller) await assertStanding(room, t, { caller, role, subjects, ends: how.ends ?? false })
+            const changed = [...roles, ...teams, ...(bump ?? [])]
+            if (standing && caller) await assertStanding(room, t, { caller, role, changed, ends: how.ends ?? false })
             await standing?.consent?.use(t, by.requestId)
             return work(t)
           })
@@ -61,22 +59,21 @@ async function assertStanding(
   {
     caller,
     role,
-    subjects,
+    changed,
     ends,
   }: {
     readonly caller: ActingCaller
     readonly role: Role | undefined
-    /** Whose epochs were taken. */
-    readonly subjects: ReadonlySet<string>
+    /** Whose epochs were changed. */
+    readonly changed: readonly string[]
     readonly ends: boolean
   },
 ): Promise<void> {
   const { ledger } = room.deps
   if (caller.kind === 'workload') await room.deps.workloads.assertStands(t, caller)
   else await assertSession(room, t, caller, ends)
-  // What somebody gives hangs on what others have, whose epochs are taken by now: what was committed before that has been heard of, or is read here.
-  if (role && !ends && ((await ledger.saysMore(t, said => role.concerns(said, subjects))) || !role.holds()))
-    throw new EpochsChanged()
+  // What somebody gives hangs on what others have, whose epochs are taken by now.
+  if (!ends) await assertRoleHolds(ledger, t, role, [...changed, ...caller.epochs.map(({ subject }) => subject)])
 }
 
 /** `ends`: it only ends what is the caller's own. */
@@ -130,22 +127,6 @@ export function actByPasskey<T>(
 
 export const epochsOf = async ({ deps }: Room, subjects: readonly string[]): Promise<Epoch[]> =>
   [...(await deps.ledger.readEpochs(subjects))].map(([subject, epoch]) => ({ subject, epoch }))
-
-/** An epoch that has changed is no denial: it is read and decided anew, twice at most. */
-export async function anew<T>(
-  read: () => Promise<readonly Epoch[]>,
-  attempt: (epochs: readonly Epoch[]) => Promise<T>,
-): Promise<T> {
-  for (let attempts = 1; ; attempts++) {
-    try {
-      return await attempt(await read())
-    } catch (error) {
-      if (!(error instanceof EpochsChanged)) throw error
-      if (attempts === ATTEMPTS)
-        throw new KeymanError('conflict', 'what you may do changes at this moment', { hint: 'try again', cause: error })
-    }
-  }
-}
 
 /** On whose behalf, for rooms and for the ledger; `role`: where what is done takes one. */
 export const byPerson = (
