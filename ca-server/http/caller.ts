@@ -10,7 +10,6 @@ import {
   type WorkloadCaller,
 } from '#server/identity/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { SubjectPrincipal } from '#shared/names.ts'
 import type { ApiRequest } from './handle.ts'
 
 /** The edge lets only the callers in that a route names; with these the types learn of it. */
@@ -25,12 +24,6 @@ export function personOf({ caller }: Asked): PersonCaller {
 export function actingOf({ caller }: Asked): ActingCaller {
   if (caller?.kind === 'person' || caller?.kind === 'workload') return caller
   throw new KeymanError('denied', 'this is for persons and workloads alone')
-}
-
-/** The name by which whoever asks is given something. */
-export function principalOf(request: Asked): SubjectPrincipal {
-  const caller = actingOf(request)
-  return caller.kind === 'person' ? caller.identity : caller.principal
 }
 
 export function workloadOf({ caller }: Asked): WorkloadCaller {

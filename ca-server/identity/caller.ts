@@ -1,6 +1,6 @@
 import type { Queryable } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import type { HostName, PersonIdentity, WorkloadName, WorkloadPrincipal } from '#shared/names.ts'
+import type { HostName, PersonIdentity, SubjectPrincipal, WorkloadName, WorkloadPrincipal } from '#shared/names.ts'
 
 /** Who is calling: persons by machine or browser, workloads, hosts. */
 
@@ -74,6 +74,9 @@ export type Caller = PersonCaller | WorkloadCaller | HostCaller
 export type SessionCaller = MachineCaller | WorkloadCaller
 /** Whoever may have roles. */
 export type ActingCaller = PersonCaller | WorkloadCaller
+/** The name by which they are given something, and which their certificates carry. */
+export const principalOf = (caller: ActingCaller): SubjectPrincipal =>
+  caller.kind === 'person' ? caller.identity : caller.principal
 
 /** Somebody came with a client key of a workload that was replaced by a newer one: there is a copy of it, or of the newer one. */
 export class SupersededKey extends KeymanError {

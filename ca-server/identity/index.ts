@@ -13,7 +13,7 @@ export type {
   WorkloadCaller,
   WorkloadSessions,
 } from './caller.ts'
-export { SupersededKey } from './caller.ts'
+export { principalOf, SupersededKey } from './caller.ts'
 export { createIdentity } from './create-identity.ts'
 export type {
   Actions,

@@ -3,7 +3,7 @@ import { EpochsChanged } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { type WorkloadName, workloadPrincipal } from '#shared/names.ts'
 import { changeWorkload, endIn, removeWorkload } from './change-workload.ts'
-import { idOfName, sessionFact, sessionId, workloadFact } from './facts.ts'
+import { isNameTaken, sessionFact, sessionId, workloadFact } from './facts.ts'
 import { joinWorkload } from './join-workload.ts'
 import { addWorkload, inviteWorkload, noSuchWorkload, viewOf } from './name-workload.ts'
 import type { Proven, Workloads, WorkloadsDeps } from './port.ts'
@@ -38,11 +38,6 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
     return { caller: callerOf(known, known.session, known.epoch), proof }
   }
   const ring: Workloads['ring'] = (key, at) => changed(key.workload, ringFor(deps, key, at))
-  async function vouched(name: WorkloadName) {
-    const [row] = await vouchedWorkloads(deps, [name])
-    if (!row) throw noSuchWorkload(name)
-    return row
-  }
 
   return {
     start: () => snapshot.start(),
@@ -54,7 +49,11 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
     },
 
     list: async () => (await vouchedWorkloads(deps)).map(row => viewOf(row, now())),
-    show: async name => viewOf(await vouched(name), now()),
+    async show(name) {
+      const [row] = await vouchedWorkloads(deps, [name])
+      if (!row) throw noSuchWorkload(name)
+      return viewOf(row, now())
+    },
     add: (workload, by) => addWorkload(deps, workload, by),
     invite: (name, tokenLifetime, by) => inviteWorkload(deps, name, tokenLifetime, by),
     change: (name, change, by) => changed(name, changeWorkload(deps, name, change, by)),
@@ -63,7 +62,7 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
       const [row] = await selectLiving(on, [name])
       const given = await deps.given(on, workloadPrincipal(name))
       if (!row || factsOf(row, now()).some(fact => !ledger.facts.holds(fact))) {
-        if (idOfName(ledger.facts, name) === undefined) throw noSuchWorkload(name)
+        if (!isNameTaken(ledger.facts, name)) throw noSuchWorkload(name)
         return [
           { name: 'Workload', value: `${name}: the database does not say what the audit log says of it` },
           ...given,
@@ -114,7 +113,7 @@ export function createWorkloads(deps: WorkloadsDeps): Workloads {
     },
 
     assertIsThere(name) {
-      if (idOfName(ledger.facts, name) === undefined) throw noSuchWorkload(name)
+      if (!isNameTaken(ledger.facts, name)) throw noSuchWorkload(name)
     },
     endIn: (t, name, why) => endIn(deps, t, name, why),
   }

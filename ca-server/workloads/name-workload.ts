@@ -7,9 +7,9 @@ import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatWorkloadToken } from '#shared/join-token.ts'
 import { parseWorkloadName, placeOfWorkload, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
-import { goneTokens, idOfName, isNameTaken, tokenFact, workloadFact, workloadNameFact } from './facts.ts'
+import { goneTokens, isNameTaken, tokenFact, workloadFact, workloadNameFact } from './facts.ts'
 import type { Invited, NewWorkload, WorkloadsDeps, WorkloadView } from './port.ts'
-import { endTokens, insertToken, insertWorkload, lockByName, type WorkloadRow } from './records.ts'
+import { endTokens, insertToken, insertWorkload, lockByName, type SessionRow, type WorkloadRow } from './records.ts'
 import { endsOf, factsOf, liveSession } from './snapshot.ts'
 
 /** Only the secret's SHA-256 is kept: 256 random bits need no slower hash. */
@@ -118,7 +118,7 @@ export async function announce(t: Queryable, name: WorkloadName): Promise<void> 
 /** As it is in this transaction, and as the log says it is; where the two differ, the log may not have been followed so far. */
 export async function lockedWorkload(deps: WorkloadsDeps, t: Queryable, name: WorkloadName): Promise<WorkloadRow> {
   const row = await lockByName(t, name)
-  if (!row) throw idOfName(deps.ledger.facts, name) === undefined ? noSuchWorkload(name) : hidden(name)
+  if (!row) throw isNameTaken(deps.ledger.facts, name) ? hidden(name) : noSuchWorkload(name)
   if (!deps.ledger.facts.holds(workloadFact(row))) throw new EpochsChanged()
   return row
 }
@@ -165,7 +165,6 @@ export const viewOf = (row: WorkloadRow, now: Date): WorkloadView => {
 /** Why a session is over by the clock. */
 export const overBy = (row: WorkloadRow, session: SessionRow, now: Date): string =>
   endsOf(row, session).endsAt <= now ? 'its time was over' : 'it was not renewed in time'
-type SessionRow = NonNullable<WorkloadRow['session']>
 
 const taken = (name: WorkloadName): KeymanError =>
   new KeymanError('conflict', `there is a workload ${name} already`, {

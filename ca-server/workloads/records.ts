@@ -105,15 +105,14 @@ export const clearSession = (t: Queryable, name: WorkloadName, ended: string): P
       .where(and(eq(workload.name, name), isLiving)),
   )
 
-/** False where it was not there. */
-export const setRemoved = async (t: Queryable, id: string, at: Date): Promise<boolean> =>
-  (await run(
+export const setRemoved = (t: Queryable, id: string, at: Date): Promise<number> =>
+  run(
     t,
     builder
       .update(workload)
       .set({ removedAt: at, place: null })
       .where(and(eq(workload.id, id), isLiving)),
-  )) > 0
+  )
 
 export type TokenRow = {
   readonly hash: Uint8Array
@@ -130,22 +129,18 @@ export async function selectToken(q: Queryable, hash: Uint8Array): Promise<Token
   if (token === undefined) return undefined
   const [row] = await rows(q, living(eq(workload.id, token.workload)))
   if (row === undefined) return undefined
-  const { endsAt, usedAt, again, madeBy } = token
-  const maker = madeBy ?? undefined
-  return { hash, endsAt, used: usedAt !== null, again, maker, workload: toWorkload(row) }
+  return { ...toToken(token), workload: toWorkload(row) }
 }
+const toToken = ({ hash, endsAt, usedAt, again, madeBy }: typeof workloadToken.$inferSelect) => ({
+  ...{ hash, endsAt, used: usedAt !== null, again },
+  maker: madeBy ?? undefined,
+})
+
+const openTokens = (workload: string) => and(eq(workloadToken.workload, workload), isNull(workloadToken.usedAt))
 
 /** Those of a workload that nobody has used. */
-export const selectOpenTokens = async (q: Queryable, id: string) =>
-  (
-    await rows(
-      q,
-      builder
-        .select()
-        .from(workloadToken)
-        .where(and(eq(workloadToken.workload, id), isNull(workloadToken.usedAt))),
-    )
-  ).map(({ hash, endsAt, again, madeBy }) => ({ hash, endsAt, again, maker: madeBy ?? undefined }))
+export const selectOpenTokens = async (q: Queryable, id: string): Promise<Omit<TokenRow, 'workload'>[]> =>
+  (await rows(q, builder.select().from(workloadToken).where(openTokens(id)))).map(toToken)
 
 export async function insertToken(
   t: Queryable,
@@ -168,13 +163,7 @@ export const useToken = async (t: Queryable, hash: Uint8Array, at: Date): Promis
 
 /** Those of one workload that nobody has used. */
 export const endTokens = (t: Queryable, id: string, at: Date): Promise<number> =>
-  run(
-    t,
-    builder
-      .update(workloadToken)
-      .set({ usedAt: at })
-      .where(and(eq(workloadToken.workload, id), isNull(workloadToken.usedAt))),
-  )
+  run(t, builder.update(workloadToken).set({ usedAt: at }).where(openTokens(id)))
 
 /** All sessions and tokens that there are. */
 export async function endAllIn(t: Queryable, at: Date, ended: string): Promise<void> {

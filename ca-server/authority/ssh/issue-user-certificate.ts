@@ -1,9 +1,9 @@
 import type { CertificateLimits, Decision } from '#server/access/index.ts'
-import type { SessionCaller } from '#server/identity/index.ts'
+import { principalOf, type SessionCaller } from '#server/identity/index.ts'
 import { type Actor, EpochsChanged } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type KeyId, parseKeyId, type UserPrincipal } from '#shared/names.ts'
+import { type KeyId, parseKeyId } from '#shared/names.ts'
 import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey } from '#shared/ssh/index.ts'
 import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
@@ -70,7 +70,9 @@ export const NEW_SESSION = {
 } as const
 
 export const changedTooOften = (caller: SessionCaller): KeymanError =>
-  new KeymanError('conflict', `what ${nameOf(caller)} may do is being changed at this moment`, { hint: 'try again' })
+  new KeymanError('conflict', `what ${principalOf(caller)} may do is being changed at this moment`, {
+    hint: 'try again',
+  })
 
 async function issue(
   deps: UserCertificateDeps,
@@ -163,17 +165,16 @@ const decoded = new WeakMap<Uint8Array, SshPublicKey>()
 /** `alice@example.com/passkey/SESSION`, `workload:payments/prod/backup/token/SESSION`: who, how authenticated, which session. */
 export const keyIdOf = (caller: SessionCaller): KeyId => {
   const how = caller.kind === 'person' ? 'passkey' : 'token'
-  return parseKeyId(`${nameOf(caller)}/${how}/${caller.session}`, 'keyId')
+  return parseKeyId(`${principalOf(caller)}/${how}/${caller.session}`, 'keyId')
 }
 
-const nameOf = (caller: SessionCaller): UserPrincipal => (caller.kind === 'person' ? caller.identity : caller.principal)
 export const actorOf = (caller: SessionCaller): Actor => ({
   kind: caller.kind,
-  identity: nameOf(caller),
+  identity: principalOf(caller),
   session: caller.session,
 })
 /** As a certificate's record names whose it is. */
-export const holderOf = (caller: SessionCaller) => ({ person: nameOf(caller), session: caller.session })
+export const holderOf = (caller: SessionCaller) => ({ person: principalOf(caller), session: caller.session })
 /** When its session ends, unless that is renewed. */
 export const endOf = (caller: SessionCaller): Date => {
   const ends = caller.kind === 'person' ? [caller.endsAt] : [caller.endsAt, caller.idleEndsAt]

@@ -1,8 +1,9 @@
 import type { Access } from '#server/access/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
+import { principalOf } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { actingOf, principalOf } from '../caller.ts'
+import { actingOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
 export type AccessRoutesDeps = {
@@ -14,7 +15,7 @@ export type AccessRoutesDeps = {
 export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
   return [
     handle(api.access.may, async request => {
-      const asker = principalOf(request)
+      const asker = principalOf(actingOf(request))
       const { person = asker, action, in: place, anywhere } = request.query
       if (anywhere !== undefined && place !== undefined)
         throw new KeymanError('invalid-input', 'either in one place or anywhere', {
@@ -25,13 +26,14 @@ export function accessRoutes({ access, hosts }: AccessRoutesDeps): Handled[] {
       return { person, ...answer, in: place }
     }),
     handle(api.access.why, async request => {
-      const asker = principalOf(request)
+      const caller = actingOf(request)
+      const asker = principalOf(caller)
       const { host: asked, person = asker } = request.query
       const host = hosts.named(asked)
       const name = host?.name ?? asked
       const answer = access.why(asker, person, name, host)
       // Nobody else learns whether there is such a host, nor whose alias a name is.
-      if (answer.allowed.length === 0 && !access.may(actingOf(request), { action: 'access.explain' }))
+      if (answer.allowed.length === 0 && !access.may(caller, { action: 'access.explain' }))
         return name === asked ? answer : access.why(asker, person, asked, undefined)
       const { state, lastSeenAt, message, findings = [] } = await hosts.show(name)
       const logins = new Set<string>(answer.allowed.map(({ login }) => login))
