@@ -66,45 +66,19 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     await world.tells(/record \d+ of the audit log/)
   })
 
-  let held = 0
-  /** Has whatever changes such rows wait in its transaction, and gives what lets it go on. */
-  async function hold(table: string, when: string, which: string) {
-    const name = `hold${++held}`
-    const lock = 700 + held
-    await world.sql(`select pg_advisory_lock(${lock});
-      create function ${name}() returns trigger language plpgsql as
-        $$ begin perform pg_advisory_xact_lock_shared(${lock}); if tg_op = 'DELETE' then return old; end if; return new; end $$;
-      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
-    return {
-      until: (waiting: number) =>
-        expect
-          .poll(
-            () => world.sql(`select from pg_locks where locktype = 'advisory' and objid = ${lock} and not granted`),
-            { timeout: 5_000 },
-          )
-          .toHaveLength(waiting),
-      letGo: () => world.sql(`select pg_advisory_unlock(${lock})`),
-    }
-  }
-  /** Has such rows written otherwise than they are meant to be. */
-  async function lie(table: string, when: string, what: string, which = 'true'): Promise<void> {
-    const name = `lie${++held}`
-    await world.sql(`create function ${name}() returns trigger language plpgsql security definer as $$ begin ${what} end $$;
-      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
-  }
   it('is void, too, at a place that the log came to later, though the database showed records before it, and has nobody say that it failed', async () => {
     const TABLES = ['access_grant', 'ledger_record']
     const AHEAD = 3
     await keepBack(TABLES, 'grant-added')
     // Of the change alone, and rolled back with it.
-    await lie(
+    await world.lie(
       'access_grant',
       'insert',
       `insert into ledger_record select (select size from ledger_head) + n, request_id || n, kind, part, actor, at, record, proof, seal
          from ledger_record, generate_series(0, ${AHEAD - 1}) as n where index = 0;
        update ledger_head set size = size + ${AHEAD}; return new;`,
     )
-    await lie(
+    await world.lie(
       'ledger_record',
       'insert',
       `raise exception 'refused' using errcode = '40001';`,
@@ -123,7 +97,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
   })
 
   it('is not even made where the database says that the log is longer than it shows; where it says what is so it is', async () => {
-    await lie('access_grant', 'insert', 'update ledger_head set size = size + 3; return new;')
+    await world.lie('access_grant', 'insert', 'update ledger_head set size = size + 3; return new;')
     expect(await outcome(grant())).toBe('internal')
     await world.tells(/the database says that the audit log has \d+ records, and shows \d+/)
     await world.sql('alter table access_grant disable trigger all')
@@ -133,7 +107,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
 
   /** Whoever takes somebody's standing away waits for nobody who acts by it. */
   const letBoth = (person: string) =>
-    lie('access_epoch', 'insert', `new.subject := 'lie'; return new;`, `new.subject = 'person:${person}'`)
+    world.lie('access_epoch', 'insert', `new.subject := 'lie'; return new;`, `new.subject = 'person:${person}'`)
   const alive = ({ connection }: ApiSession) => outcome(call(connection, api.session.show))
   const invite = (session: ApiSession, identity: string) =>
     call(session.connection, api.persons.invite, { body: bodyOf(api.persons.invite, { identity }) })
@@ -148,7 +122,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
       await inviteAndEnrol(world.server, world.alice, 'pam@example.com', { owner: true }),
     )
     await enrol(world.server, (await invite(pam, 'friend@example.com')).link, 'friend@example.com')
-    const inviting = await hold('enrolment_link', 'insert', `new.identity = 'sleeper@example.com'`)
+    const inviting = await world.hold('enrolment_link', 'insert', `new.identity = 'sleeper@example.com'`)
     await letBoth('pam@example.com')
     const sleeper = invite(pam, 'sleeper@example.com')
     await inviting.until(1)
@@ -171,7 +145,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     const { id } = await grantOf('deploy')
     expect(await certificate(mallory)).toBe('done')
     await call(world.alice.connection, api.grants.remove, { params: { id } })
-    const granting = await hold('access_grant', 'insert', `new.login = 'admin'`)
+    const granting = await world.hold('access_grant', 'insert', `new.login = 'admin'`)
     await letBoth('pam@example.com')
     const granted = outcome(grantOf('admin'))
     await granting.until(1)
@@ -194,9 +168,9 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     await rename(world.bob, 'one')
     expect(await alive(world.bob)).toBe('done')
     const own = `new.session = '${world.bob.login.session.session}'`
-    const touching = await hold('action_transaction', 'update', `new.state = 'confirmed' and ${own}`)
+    const touching = await world.hold('action_transaction', 'update', `new.state = 'confirmed' and ${own}`)
     await letBoth('bob@example.com')
-    await lie('person_session', 'update', 'return null;', 'new.ended_at is not null')
+    await world.lie('person_session', 'update', 'return null;', 'new.ended_at is not null')
     const touched = rename(world.bob, 'two').catch(() => undefined)
     await touching.until(1)
     await revoke('bob@example.com')
@@ -216,7 +190,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
     }
     expect((await (await redeem()).done()).state).toBe('done')
     const { done } = await redeem()
-    const redeeming = await hold('person_session', 'insert', `new.person = 'bob@example.com'`)
+    const redeeming = await world.hold('person_session', 'insert', `new.person = 'bob@example.com'`)
     await letBoth('bob@example.com')
     await world.sql(`alter table login_transaction rename to real_login; create view login_transaction as
         select * from real_login where current_query() not like '%set "state" = $1 where ("login_transaction"."person"%';
@@ -236,8 +210,8 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
       outcome(call((await logIn(world.server, await enrol(world.server, link, identity))).connection, api.persons.list))
     expect(await lists('first@example.com', await adminLink())).toBe('done')
     const link = await adminLink()
-    const enrolling = await hold('webauthn_challenge', 'delete', `old.purpose = 'enrolment'`)
-    await lie('enrolment_link', 'update', 'new.used_at := null; return new;')
+    const enrolling = await world.hold('webauthn_challenge', 'delete', `old.purpose = 'enrolment'`)
+    await world.lie('enrolment_link', 'update', 'new.used_at := null; return new;')
     const two = ['second@example.com', 'third@example.com'].map(identity =>
       lists(identity, link).catch((error: unknown) => String(error)),
     )
@@ -250,9 +224,9 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
   it('lets no second host in by one join token; the first it does', async () => {
     const { secret } = await addHost(world, 'web1.keyman.localhost')
     const bodies = await Promise.all([joinBody(world.stranger, secret), joinBody(world.stranger, secret, newKeys())])
-    const joining = await hold('access_epoch', 'insert', `new.subject = 'host:web1.keyman.localhost'`)
-    await lie('join_token', 'update', 'new.used_at := null; return new;')
-    await lie('host', 'update', 'new.joined_at := null; return new;')
+    const joining = await world.hold('access_epoch', 'insert', `new.subject = 'host:web1.keyman.localhost'`)
+    await world.lie('join_token', 'update', 'new.used_at := null; return new;')
+    await world.lie('host', 'update', 'new.joined_at := null; return new;')
     const two = bodies.map(body => call(world.stranger, api.hostSelf.join, { body }).catch(() => undefined))
     await joining.until(2)
     await joining.letGo()
@@ -268,7 +242,7 @@ describe.skipIf(!requires('postgresql'))('what a database keeps back', () => {
       body: { publicKey: mallory.keys.ssh.line },
     })
     expect(await isRevokedAt(world, host, certificate)).toBe(false)
-    const revoking = await hold('revocation', 'insert', `new.target = 'person mallory@example.com'`)
+    const revoking = await world.hold('revocation', 'insert', `new.target = 'person mallory@example.com'`)
     await world.sql(`alter table krl_state rename to real_krl; create view krl_state as select * from real_krl;
       grant select, update on krl_state to keyman_runtime;
       create function same() returns trigger language plpgsql as

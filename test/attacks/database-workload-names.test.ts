@@ -30,31 +30,6 @@ describe.skipIf(!requires('postgresql'))('a workload of whose rows the database 
   const named = { params: { name: NAME }, query: { wait: 0 } }
   const who = (connection: Connection) => outcome(call(connection, api.workloadSelf.show))
 
-  let held = 0
-  /** Has whatever changes such rows wait in its transaction, and gives what lets it go on. */
-  async function hold(table: string, when: string, which: string) {
-    const name = `hold${++held}`
-    const lock = 700 + held
-    await world.sql(`select pg_advisory_lock(${lock});
-      create function ${name}() returns trigger language plpgsql as
-        $$ begin perform pg_advisory_xact_lock_shared(${lock}); return new; end $$;
-      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
-    return {
-      until: (waiting: number) =>
-        expect
-          .poll(
-            () => world.sql(`select from pg_locks where locktype = 'advisory' and objid = ${lock} and not granted`),
-            { timeout: 5_000 },
-          )
-          .toHaveLength(waiting),
-      letGo: () => world.sql(`select pg_advisory_unlock(${lock})`),
-    }
-  }
-  async function lie(table: string, when: string, what: string, which = 'true'): Promise<void> {
-    const name = `lie${++held}`
-    await world.sql(`create function ${name}() returns trigger language plpgsql security definer as $$ begin ${what} end $$;
-      create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
-  }
   it('is made under no name that something is given to, though the database hides that from who asks for it; under one that is free it is', async () => {
     await addWorkload(world.alice, NAME)
     await give(`workload:${NAME}`, login)
@@ -67,13 +42,13 @@ describe.skipIf(!requires('postgresql'))('a workload of whose rows the database 
 
   it('is the only one of its name, though the database lets two be made at once', async () => {
     await world.sql('drop index workload_living_name')
-    await lie(
+    await world.lie(
       'access_epoch',
       'insert',
       `new.subject := 'lie' || random(); return new;`,
       `new.subject = 'workload:${NAME}'`,
     )
-    const adding = await hold('workload_token', 'insert', `new.made_by = 'ed@example.com'`)
+    const adding = await world.hold('workload_token', 'insert', `new.made_by = 'ed@example.com'`)
     const second = addWorkload(ed, NAME).catch(() => undefined)
     await adding.until(1)
     expect(await outcome(addWorkload(world.alice, NAME))).toBe('done')
@@ -85,7 +60,7 @@ describe.skipIf(!requires('postgresql'))('a workload of whose rows the database 
   it('ends though its row is kept as it was; and begins anew with another token', async () => {
     const workload = await joinWorkload(world.stranger, NAME, await addWorkload(world.alice, NAME))
     expect(await who(workload.connection)).toBe('done')
-    await lie('workload', 'update', 'return null;', 'new.session is null')
+    await world.lie('workload', 'update', 'return null;', 'new.session is null')
     await call(world.alice.connection, api.workloads.end, named)
     expect(await who(workload.connection)).toBe('not-signed-in')
     expect(await outcome(renewWorkload(workload))).toBe('not-signed-in')
@@ -119,9 +94,9 @@ describe.skipIf(!requires('postgresql'))('a workload of whose rows the database 
 
   it('is begun once by one token, though the database says to both that they were the first', async () => {
     const token = await addWorkload(world.alice, NAME)
-    await lie('access_epoch', 'insert', `new.subject := 'lie'; return new;`, `new.subject = 'workload:${NAME}'`)
-    const joining = await hold('workload', 'update', `new.session is not null`)
-    await lie('workload_token', 'update', 'new.used_at := null; return new;')
+    await world.lie('access_epoch', 'insert', `new.subject := 'lie'; return new;`, `new.subject = 'workload:${NAME}'`)
+    const joining = await world.hold('workload', 'update', `new.session is not null`)
+    await world.lie('workload_token', 'update', 'new.used_at := null; return new;')
     const bodies = await Promise.all([1, 2].map(() => workloadJoinBody(world.stranger, token)))
     const two = bodies.map(body => outcome(call(world.stranger, api.workloadSelf.join, { body })))
     await joining.until(1)

@@ -14,6 +14,14 @@ import { type AttackWorld, hostStreamOf, type JoinedHost, openAttackWorld } from
 export type DatabaseWorld = AttackWorld & {
   readonly postgres: TestPostgres
   sql(text: string, values?: readonly unknown[]): Promise<Record<string, unknown>[]>
+  /** Has whatever changes such rows (`which`: of these) wait in its transaction, and gives what lets it go on. */
+  hold(
+    table: string,
+    when: 'insert' | 'update' | 'delete',
+    which: string,
+  ): Promise<{ until(waiting: number): Promise<void>; letGo(): Promise<unknown> }>
+  /** Has such rows written otherwise than they are meant to be. */
+  lie(table: string, when: 'insert' | 'update' | 'delete', what: string, which?: string): Promise<void>
   /** Waits until the server has told of it in its own log. */
   tells(what: RegExp): Promise<void>
   /** The cookie of a browser that this person signs in. */
@@ -32,10 +40,32 @@ export async function openDatabaseWorld(): Promise<DatabaseWorld> {
     admin.on('error', () => {})
     await admin.connect()
     const target = world.server
+    const sql: DatabaseWorld['sql'] = async (text, values) =>
+      (await admin.query(text, values && [...values])).rows ?? []
+    let triggers = 0
     return {
       ...world,
       postgres,
-      sql: async (text, values) => (await admin.query(text, values && [...values])).rows ?? [],
+      sql,
+      async hold(table, when, which) {
+        const name = `hold${++triggers}`
+        const lock = 700 + triggers
+        await sql(`select pg_advisory_lock(${lock});
+          create function ${name}() returns trigger language plpgsql as
+            $$ begin perform pg_advisory_xact_lock_shared(${lock}); if tg_op = 'DELETE' then return old; end if; return new; end $$;
+          create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
+        const waitingNow = () =>
+          sql(`select from pg_locks where locktype = 'advisory' and objid = ${lock} and not granted`)
+        return {
+          until: waiting => expect.poll(waitingNow, { timeout: 5_000 }).toHaveLength(waiting),
+          letGo: () => sql(`select pg_advisory_unlock(${lock})`),
+        }
+      },
+      async lie(table, when, what, which = 'true') {
+        const name = `lie${++triggers}`
+        await sql(`create function ${name}() returns trigger language plpgsql security definer as $$ begin ${what} end $$;
+          create trigger ${name} before ${when} on ${table} for each row when (${which}) execute function ${name}()`)
+      },
       tells: what => expect.poll(() => target.output(), { timeout: 15_000 }).toMatch(what),
       async signIn(person, otherwise = options => person.authenticator.get(options)) {
         const { options } = await page(target, api.signIn.options)
