@@ -38,6 +38,15 @@ export function hiddenGrants(ids: Ledger['facts']['ids'], shown: { has(id: strin
   return [...ids(grantId(''))].map(id => id.slice(grantId('').length)).filter(id => !shown.has(id))
 }
 
+/** Of these rows those that the log vouches for; and the IDs of grants that it has and none of these is. */
+export function shownGrants(
+  facts: Pick<Ledger['facts'], 'holds' | 'ids'>,
+  rows: readonly Grant[],
+): { readonly vouched: readonly Grant[]; readonly hidden: readonly string[] } {
+  const vouched = rows.filter(grant => facts.holds(grantFact(grant)))
+  return { vouched, hidden: hiddenGrants(facts.ids, new Set(vouched.map(({ id }) => id))) }
+}
+
 /** Whom the log says to be in it, in order. */
 export function membersOf(ids: Ledger['facts']['ids'], team: string): string[] {
   const before = memberId(team, '')

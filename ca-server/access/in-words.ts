@@ -4,7 +4,7 @@ import { changeInWords } from './changes/change-grant.ts'
 import { givenRoleInWords, ownRolesInWords, roleChangeInWords, roleRemovalInWords } from './changes/own-roles.ts'
 import { removalInWords } from './changes/remove-grant.ts'
 import { told } from './describe.ts'
-import { grantFact, grantId, membersOf, teamsOf } from './facts.ts'
+import { membersOf, shownGrants, teamsOf } from './facts.ts'
 import type { Access, Grant } from './port.ts'
 import { selectGrants } from './records.ts'
 
@@ -13,9 +13,7 @@ export function accessWords(ledger: Pick<Ledger, 'facts' | 'recordOf'>): Access[
   const { facts } = ledger
   /** Those that the log vouches for; and what it knows beside all of these, which may be anybody's: a row that is hidden now is put back later. */
   function known(rows: readonly Grant[], isMeant: (grant: Grant) => boolean) {
-    const vouched = rows.filter(grant => facts.holds(grantFact(grant)))
-    const shown = new Set(vouched.map(({ id }) => grantId(id)))
-    const hidden = [...facts.ids(grantId(''))].filter(id => !shown.has(id))
+    const { vouched, hidden } = shownGrants(facts, rows)
     return {
       grants: vouched.filter(isMeant),
       hidden: hidden.length === 0 ? [] : [`maybe more: the database does not show ${hidden.join(', ')}`],

@@ -113,7 +113,7 @@ describe.skipIf(!requires('postgresql'))('somebody who may run any SQL', () => {
     await world.sql(
       `create table hidden as select * from access_grant where id = '${id}'; delete from access_grant where id = '${id}'`,
     )
-    expect(await gets()).toBe(`maybe more: the database does not show grant:${id}`)
+    expect(await gets()).toBe(`maybe more: the database does not show ${id}`)
     await world.sql('insert into access_grant select * from hidden; drop table hidden')
     await call(world.alice.connection, api.grants.remove, { params: { id } })
     expect(await gets()).toBe('nothing yet')

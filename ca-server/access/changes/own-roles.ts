@@ -14,7 +14,7 @@ import { invalid, KeymanError } from '#shared/errors.ts'
 import { grantText, roleScopeText } from '#shared/grant-text.ts'
 import { isWorkloadPrincipal } from '#shared/names.ts'
 import { told } from '../describe.ts'
-import { concernsRoles, grantFact, hiddenGrants, roleFact, roleId } from '../facts.ts'
+import { concernsRoles, roleFact, roleId, shownGrants } from '../facts.ts'
 import type { By, Grant, NewRole, OwnRole, RoleChange, RoleGrant } from '../port.ts'
 import { deleteRole, insertRole, selectGrants, selectRole, selectRoles, updateRole } from '../records.ts'
 import type { KnownRole } from '../snapshot.ts'
@@ -181,8 +181,7 @@ function changed({ name, of, actions }: OwnRole, { add, remove }: RoleChange) {
 async function grantsOf({ facts }: RoleLedger, t: Queryable, name: string) {
   const rows = await selectGrants(t)
   const isOf = (grant: Grant): grant is RoleGrant => grant.kind === 'role' && grant.role === name
-  const vouched = rows.filter(grant => facts.holds(grantFact(grant)))
-  const hidden = hiddenGrants(facts.ids, new Set(vouched.map(({ id }) => id)))
+  const { vouched, hidden } = shownGrants(facts, rows)
   return { given: vouched.filter(isOf), rows: rows.filter(isOf), hidden }
 }
 

@@ -1,5 +1,5 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import { type Queryable, type Store, StoreError } from '#server/store/index.ts'
+import { type Store, StoreError } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
@@ -11,7 +11,7 @@ import {
   placeOfWorkload,
   type WorkloadName,
 } from '#shared/names.ts'
-import { grantFact, hiddenGrants, placeFact, placeId } from '../facts.ts'
+import { placeFact, placeId, shownGrants } from '../facts.ts'
 import type { By, Grant, NewProject, Project, SelectableHost } from '../port.ts'
 import { deletePlace, insertPlace, type PlaceRow, selectGrants, selectPlaces } from '../records.ts'
 import { placeNamedBy } from '../snapshot.ts'
@@ -115,8 +115,10 @@ export async function removePlace(
         ...hosts.map(({ name }) => `host ${name}`),
         ...workloads.map(name => `workload ${name}`),
         ...grants.map(({ id }) => id),
-        // Put back later it would give what it gave in the next place of this name.
-        ...(await hiddenIn(ledger, t)).map(id => `maybe ${id}, which the database does not show`),
+        // Any of these may be of this place: put back later it would give what it gave in the next one of its name.
+        ...shownGrants(ledger.facts, await selectGrants(t)).hidden.map(
+          id => `maybe ${id}, which the database does not show`,
+        ),
       ]
       const more = all.length > SHOWN ? ` and ${all.length - SHOWN} more` : ''
       if (all.length > 0) throw refuse(`${all.slice(0, SHOWN).join(', ')}${more}`)
@@ -130,12 +132,6 @@ export async function removePlace(
       throw refuse('something came into it at this moment')
     throw error
   }
-}
-
-/** The grants that the log has and the database does not show, or not as they are: any of these may be of any place. */
-async function hiddenIn({ facts }: PlaceDeps['ledger'], t: Queryable): Promise<string[]> {
-  const shown = (await selectGrants(t)).filter(grant => facts.holds(grantFact(grant)))
-  return hiddenGrants(facts.ids, new Set(shown.map(({ id }) => id)))
 }
 
 const SHOWN = 8

@@ -2,7 +2,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { type Line, schemas } from '#shared/api/index.ts'
 import { grantText } from '#shared/grant-text.ts'
-import { givenTo, grantFact, grantId } from '../facts.ts'
+import { givenTo, grantFact, grantId, shownGrants } from '../facts.ts'
 import type { By, Given } from '../port.ts'
 import { deleteGrant, selectGrant, selectGrants } from '../records.ts'
 import { type ChangeDeps, change, holders, noSuchGrant } from './change.ts'
@@ -61,13 +61,11 @@ export async function grantIdsTo(
   on: Queryable,
   who: string,
 ): Promise<string[]> {
-  const shown = (await selectGrants(on)).filter(grant => ledger.facts.holds(grantFact(grant)))
-  const ids = new Set(shown.map(({ id }) => id))
-  const known = [...ledger.facts.ids(grantId(''))].map(id => id.slice(grantId('').length))
-  const hidden: string[] = []
-  for (const id of known.filter(id => !ids.has(id)))
-    if (((await recordedGrant(ledger, on, id))?.who ?? who) === who) hidden.push(`${id}, whose row is hidden`)
-  return [...shown.filter(grant => grant.who === who).map(({ id }) => id), ...hidden]
+  const { vouched, hidden } = shownGrants(ledger.facts, await selectGrants(on))
+  const ids = vouched.filter(grant => grant.who === who).map(({ id }) => id)
+  for (const id of hidden)
+    if (((await recordedGrant(ledger, on, id))?.who ?? who) === who) ids.push(`${id}, whose row is hidden`)
+  return ids
 }
 
 /** What is taken away, for whoever is to touch a passkey for it. */
