@@ -89,7 +89,9 @@ describe.skipIf(!requires('ssh', 'sshd'))('a workload', () => {
     expect(statSync(file).mode & 0o777).toBe(0o600)
     const granted = await laptop.keyman(['grant', 'add', `workload:${NAME}`, me, '--label', 'env=demo', '--max', '1h'])
     expect([granted.code, granted.stderr]).toEqual([0, expect.stringContaining(`Granted: workload:${NAME} as ${me}`)])
-    expect(granted.stderr).toContain(`Nothing has joined as ${NAME} yet: keyman workload token ${NAME}\n`)
+    expect(granted.stderr).toContain(
+      `Nothing has joined as ${NAME} yet; if its token has ended or was lost: keyman workload token ${NAME}\n`,
+    )
     expect(
       (await laptop.keyman(['grant', 'add', `workload:${NAME}`, '--role', 'viewer', '--in', 'payments'])).code,
     ).toBe(0)

@@ -33,7 +33,8 @@ async function remarkOnWorkloads(whose: readonly WorkloadPrincipal[]): Promise<v
   if (workloads === undefined) return
   for (const name of whose.map(workloadNamed)) {
     const workload = workloads.find(each => each.name === name)
-    if (workload?.state === 'invited') remark(`Nothing has joined as ${name} yet: keyman workload token ${name}`)
+    if (workload?.state === 'invited')
+      remark(`Nothing has joined as ${name} yet; if its token has ended or was lost: keyman workload token ${name}`)
     else if (workload?.state === 'ended') remark(`The session of ${name} has ended: keyman workload token ${name}`)
   }
 }

@@ -427,7 +427,7 @@ describe('the touch', () => {
     await take(id)
     const grant = { kind: 'role', who: 'bob@example.com', role, in: 'web' }
     expect(await shown(connection, api.grants.add, { body: grant })).toMatchObject({
-      ...{ Role: role, 'Which may': 'host.read, host.add' },
+      ...{ Role: role, 'The role may': 'host.read, host.add' },
     })
     expect(await outcome(call(untouched(connection), api.roles.remove, { params }))).toBe('conflict')
     await take(given.id)

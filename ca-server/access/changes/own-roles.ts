@@ -254,7 +254,7 @@ export async function roleChangeInWords(
 /** What whoever is given it may. */
 export async function givenRoleInWords(ledger: RoleLedger, on: Queryable, name: string): Promise<Line[]> {
   const actions = isBuiltInRole(name) ? ROLES[name] : (await knownRole(ledger, on, name)).actions
-  return [{ name: 'Which may', value: actions.join(', ') || 'nothing' }]
+  return [{ name: 'The role may', value: actions.join(', ') || 'nothing' }]
 }
 
 /** What the own roles may that these grants give: their names say nothing, and what is touched for is what they may. */

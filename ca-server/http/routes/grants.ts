@@ -84,7 +84,7 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
         const host = body.kind === 'login' && 'host' in body.hosts ? body.hosts.host : undefined
         const where = host === undefined ? [] : await hosts.words(on, parseHostName(host, 'hosts.host'))
         if (body.kind !== 'role') return [...whom, ...where]
-        return [...whom, ...(await access.words.givenRole(on, body.role))]
+        return [...(await access.words.givenRole(on, body.role)), ...whom]
       },
     }),
     handle(
