@@ -47,6 +47,8 @@ export const agentConfig = z.strictObject({
     z.strictObject({ command: z.array(z.string().min(1).max(400)).min(1).max(16) }),
     z.strictObject({ pidFile: path }),
   ]),
+  /** Where sshd says who was let in; the machine's journal, if it has one, unless given. A file must be sshd's own (`sshd -E`). */
+  sshdLog: z.union([z.literal('journal'), z.literal('none'), path]).optional(),
 })
 export type AgentConfig = z.infer<typeof agentConfig>
 

@@ -14,6 +14,7 @@ export type MachineFlags = {
   readonly 'host-key'?: string[] | undefined
   readonly reload?: string | undefined
   readonly 'pid-file'?: string | undefined
+  readonly 'sshd-log'?: string | undefined
 }
 
 const SSHD = ['/usr/sbin/sshd', '/usr/local/sbin/sshd', '/usr/bin/sshd', '/opt/homebrew/sbin/sshd']
@@ -46,6 +47,7 @@ export function describeMachine(flags: MachineFlags, isRoot = process.geteuid?.(
     return value === undefined ? undefined : pathOfFlag(flag, value)
   }
   const sshdFolder = given('sshd-folder') ?? '/etc/ssh/keyman'
+  const sshdLog = flags['sshd-log']
   const ownFolder = flags['sshd-folder'] !== undefined
   const hostKeys =
     flags['host-key']?.map(key => pathOfFlag('host-key', key)) ?? HOST_KEYS.filter(path => existsSync(path))
@@ -59,8 +61,11 @@ export function describeMachine(flags: MachineFlags, isRoot = process.geteuid?.(
       SSH_KEYGEN.find(path => existsSync(path)) ?? raise(missing('no ssh-keygen', SSH_KEYGEN.join(', '), 'PATH')),
     hostKeys,
     reload: reloadOf(flags),
+    ...(sshdLog === undefined ? {} : { sshdLog: isLogWord(sshdLog) ? sshdLog : pathOfFlag('sshd-log', sshdLog) }),
   }
 }
+
+const isLogWord = (text: string): text is 'journal' | 'none' => text === 'journal' || text === 'none'
 
 function reloadOf(flags: MachineFlags): Machine['reload'] {
   if (flags['pid-file'] !== undefined) return { pidFile: pathOfFlag('pid-file', flags['pid-file']) }

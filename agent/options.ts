@@ -11,6 +11,7 @@ export const OPTIONS = {
   'host-key': { type: 'string', multiple: true },
   reload: { type: 'string' },
   'pid-file': { type: 'string' },
+  'sshd-log': { type: 'string' },
   again: { type: 'boolean' },
   json: { type: 'boolean' },
 } as const

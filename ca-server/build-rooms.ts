@@ -21,6 +21,7 @@ import {
   openSealKey,
   serverSecret,
 } from '#server/ledger/index.ts'
+import { createLogins, type Logins } from '#server/logins/index.ts'
 import type { Pins } from '#server/pins/index.ts'
 import { createWorkloads, type Workloads, type WorkloadsDeps } from '#server/workloads/index.ts'
 import type { ServerConfig } from './config/index.ts'
@@ -63,6 +64,7 @@ export type Rooms = {
   readonly authority: Authority
   readonly trust: Trust
   readonly workloads: Workloads
+  readonly logins: Logins
 }
 
 /** What the rooms below `hosts` ask of it. */
@@ -71,6 +73,9 @@ export type AskedOfHosts = Pick<IdentityDeps, 'resolveHost'> & {
   readonly living: AccessDeps['hosts']
   readonly clocksApart: NonNullable<AuthorityDeps['hostClocks']>
 }
+
+/** Of one host: logins and their ends. Each is a record; a host that has been away tells of many at once. */
+const LOGINS_PER_HOST = { burst: 12_000, perMinute: 1_200 }
 
 /** For another server to make its keys. */
 const FIRST_KEYS_MS = 60_000
@@ -180,9 +185,18 @@ async function build<Hosts extends AskedOfHosts>(
     hostClocks: () => hosts.clocksApart(),
   })
   const trust = await createTrust(trustDeps({ ...below, authority }))
+  const logins = createLogins({
+    store,
+    ledger,
+    authorityOf: fingerprint => authority.labelOf(fingerprint),
+    now,
+    limiter: createRateLimiter({ ...LOGINS_PER_HOST, now: monotonic }),
+    alarmLimiter: createRateLimiter({ burst: 5, perMinute: 2, now: monotonic }),
+    alarm,
+  })
   const hosts = createHosts(await hostsDeps({ ...below, authority, trust, workloads }))
   await parts.keystore.health()
-  return { ledger, identity, access, authority, trust, workloads, hosts }
+  return { ledger, identity, access, authority, trust, workloads, logins, hosts }
 }
 
 type Opened = Pick<TrustDeps, 'bundles'> & Pick<AuthorityDeps, 'logKey'>
@@ -241,7 +255,7 @@ export function trustDeps(
 
 export async function hostsDeps(
   of: Pick<Parts, 'store' | 'wrappingKeystore' | 'config' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> &
-    Rooms,
+    Omit<Rooms, 'logins'>,
 ): Promise<HostsDeps> {
   const { store, ledger, identity, access, authority, trust, config } = of
   const { now, monotonic, random, alarm, onError } = of

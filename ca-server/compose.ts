@@ -52,7 +52,7 @@ const CHECK_HISTORY_MS = 3_600_000
 const SWEEP_MS = 60_000
 const LOST_WITH =
   'the log key, or what wraps the secrets of the servers, is in the first keystore alone: without that one certificates go on after a switch to the standby keys, but no head of the log is signed, no revocation reaches a host, and no server can be started again: docs/server.md'
-const PRUNE_KRL_MS = 3_600_000
+const PRUNE_MS = 3_600_000
 const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
 /** For people to know it by, and of one process alone. */
 const holderName = (): string => `${hostname()} ${process.pid} ${randomBytes(6).toString('hex')}`
@@ -92,7 +92,7 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       },
       createHosts,
     )
-    const { ledger, identity, access, workloads, hosts, authority, trust } = rooms
+    const { ledger, identity, access, workloads, logins, hosts, authority, trust } = rooms
     for (const part of [identity, access, workloads, hosts, authority, trust]) {
       await part.start()
       closing.push(() => part.stop())
@@ -101,7 +101,8 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       lease,
       jobs: [
         { everyMs: SWEEP_MS, run: fence => identity.sweep(fence) },
-        { everyMs: PRUNE_KRL_MS, run: fence => authority.pruneKrl(fence) },
+        { everyMs: PRUNE_MS, run: fence => authority.pruneKrl(fence) },
+        { everyMs: PRUNE_MS, run: fence => logins.sweep(fence) },
       ],
       say: message => log.info(message),
       onError,

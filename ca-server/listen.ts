@@ -17,6 +17,7 @@ import { healthRoutes } from './http/routes/health.ts'
 import { hostStream, STREAMS_PER_HOST } from './http/routes/host-stream.ts'
 import { hostRoutes } from './http/routes/hosts.ts'
 import { loginRoutes } from './http/routes/login.ts'
+import { hostLoginRoutes } from './http/routes/logins.ts'
 import { passkeyRoutes } from './http/routes/passkeys.ts'
 import { personRoutes } from './http/routes/persons.ts'
 import { projectRoutes } from './http/routes/projects.ts'
@@ -184,6 +185,7 @@ export function allHandled(services: Services): Handled[] {
     ...revocationRoutes(services),
     ...mandateRoutes(services),
     ...hostRoutes(services),
+    ...hostLoginRoutes(services),
     ...workloadRoutes(services),
     ...auditRoutes(services),
     ...trustRoutes(services),

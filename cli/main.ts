@@ -24,6 +24,7 @@ Administration (each change wants a touch of the passkey)
   role                list, show, add, change, remove: what each role may do; roles of your own
   project             list, show, add, remove: projects and environments
   host                list, show, add, change, remove
+  login list          who logged in on hosts
   workload            list, show, add, change, token, end, remove, join
   admin --for 10m     one touch for a series of changes
   revoke              end a person's, key's or certificate's access now
@@ -77,15 +78,15 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** A group with one command of its own name is a daily verb; else the next word chooses. */
+/** The next word chooses; without one of the group's, a group that has a command of its own name does that. */
 function choose(word: string, commands: Readonly<Record<string, Command>>, rest: readonly string[]) {
+  const verbs = Object.keys(commands)
+  const [verb = '', ...args] = rest
+  const chosen = verb !== '' && Object.hasOwn(commands, verb) ? commands[verb] : undefined
+  if (chosen) return { name: `${word} ${verb}`, command: chosen, args }
   const own = commands['']
   if (own) return { name: word, command: own, args: rest }
-  const verbs = Object.keys(commands)
-  const [verb, ...args] = rest
-  const chosen = verb !== undefined && Object.hasOwn(commands, verb) ? commands[verb] : undefined
-  if (chosen && verb !== undefined) return { name: `${word} ${verb}`, command: chosen, args }
-  if (verb === '--help' || verb === '-h' || verb === undefined) {
+  if (verb === '--help' || verb === '-h' || verb === '') {
     const verbLines = verbs.map(name => commands[name]?.help.split('\n')[0] ?? '')
     const text = [
       `usage: keyman ${word} ${verbs.join('|')} …`,
@@ -94,7 +95,7 @@ function choose(word: string, commands: Readonly<Record<string, Command>>, rest:
       '',
       `keyman ${word} ${verbs[0]} --help says more.`,
     ].join('\n')
-    if (verb === undefined) throw usage(`keyman ${word} needs one of: ${verbs.join(', ')}`, `keyman ${word} --help`)
+    if (rest.length === 0) throw usage(`keyman ${word} needs one of: ${verbs.join(', ')}`, `keyman ${word} --help`)
     return { name: word, command: { help: text, options: {}, run: async () => EXIT.done }, args: ['--help'] }
   }
   const near = nearest(verb, verbs)

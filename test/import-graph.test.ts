@@ -18,7 +18,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['identity'],
   ['access'],
   ['authority', 'vault'],
-  ['hosts', 'workloads'],
+  ['hosts', 'workloads', 'logins'],
   ['jobs', 'http'],
   ['demo'],
 ]

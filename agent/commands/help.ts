@@ -23,6 +23,8 @@ usage: keyman-agent join --token-file FILE|- [URL] [options]
   --reload COMMAND    how sshd reads its configuration again
                       (default 'systemctl reload ssh', else /run/sshd.pid)
   --pid-file FILE     send SIGHUP to the sshd of this file instead
+  --sshd-log FILE     where sshd says who was let in: journal, none, or the file
+                      that sshd -E writes (default journal, where there is one)
   --again             join although this host has joined before
   --json              for doctor: { checks: [{ name, ok, message }] }
 

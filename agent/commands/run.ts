@@ -2,11 +2,17 @@ import { randomInt } from 'node:crypto'
 import { existsSync, unwatchFile, watchFile } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
-import { configFile, loadConfig } from '../config.ts'
+import { type AgentConfig, configFile, loadConfig } from '../config.ts'
 import type { Agent } from '../keeper/handle-frame.ts'
+import { endAsDesired } from '../keeper/handle-frame.ts'
 import { Keeper } from '../keeper/keeper.ts'
-import { runSession } from '../keeper/session.ts'
+import { connectionOf, runSession } from '../keeper/session.ts'
 import { type Log, reasonOf } from '../log.ts'
+import { hasJournal, journal } from '../logins/journal.ts'
+import { logFile } from '../logins/log-file.ts'
+import type { LogSource } from '../logins/log-source.ts'
+import { Logins } from '../logins/logins.ts'
+import { LoginReport } from '../logins/report.ts'
 import { expiryStyle, sshdVersion } from '../sshd/sshd.ts'
 import { lockState } from '../state/lock-state.ts'
 
@@ -40,16 +46,37 @@ export async function runAgent(stateFolder: string, log: Log, signal: AbortSigna
     if (!existsSync(file)) left.abort()
   }
   watchFile(file, { interval: LOOK_WHETHER_LEFT_MS, persistent: false }, look)
-  const keeper = new Keeper(agent)
+  const ends = AbortSignal.any([signal, left.signal])
+  const logins = watchLogins(agent, ends)
+  const keeper = new Keeper({ ...agent, ...(logins ? { logins } : {}) })
   const unwatch = keeper.watch()
   try {
-    await keepConnected(keeper, AbortSignal.any([signal, left.signal]), look)
+    await keeper.inTurn(() => endAsDesired(keeper.agent))
+    const reported = logins?.report.run(ends)
+    await keepConnected(keeper, ends, look)
+    await reported
   } finally {
     unwatch()
     unwatchFile(file, look)
     unlock()
   }
   if (left.signal.aborted) log.info('KeyMan was taken off this host: nothing is left to do')
+}
+
+/** `undefined` where nothing here says who logs in. */
+function watchLogins(agent: Agent, signal: AbortSignal): Agent['logins'] {
+  const { config, log, stateFolder } = agent
+  const source = sourceOf(config.sshdLog, message => log.warn(message))
+  if (!source) return undefined
+  const seen = new Logins(stateFolder, log, () => new Date())
+  seen.watch(source, signal)
+  return { seen, report: new LoginReport(seen, () => connectionOf(agent).connection, log) }
+}
+
+function sourceOf(configured: AgentConfig['sshdLog'], warn: (message: string) => void): LogSource | undefined {
+  const from = configured ?? (hasJournal() ? 'journal' : 'none')
+  if (from === 'none') return undefined
+  return from === 'journal' ? journal(warn) : logFile(from)
 }
 
 /** `look` aborts `signal` where there is no reason to go on. */

@@ -1,6 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { hostStream } from '#shared/api/index.ts'
+import { told } from '#shared/told.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Log } from '../log.ts'
+import type { Logins } from '../logins/logins.ts'
+import type { LoginReport } from '../logins/report.ts'
 import { checkpointToKeep } from '../server/checkpoint-memory.ts'
 import { heldBundle } from '../server/trust.ts'
 import { describe, type VerifiedState, verifyState } from '../server/verify-state.ts'
@@ -18,6 +22,8 @@ export type Agent = {
   readonly style: ExpiryStyle
   readonly log: Log
   readonly asked: Asked
+  /** Who is logged in, where this host sees it. */
+  readonly logins?: { readonly seen: Logins; readonly report: LoginReport }
 }
 
 /** What a host should have, and the log's memory. */
@@ -75,7 +81,29 @@ export async function apply(agent: Agent, state: VerifiedState): Promise<number>
   writeDocuments(state, agent)
   readBack(state, config, agent.style)
   await settle(agent, agent.asked, { written: true })
+  // Once nobody gets in any more by what was taken away, and before it is called in force.
+  await endSessions(agent, state.ends)
   remember(stateFolder, { revision: state.revision })
   log.info(`in force: ${describe(state)}`)
   return state.revision
+}
+
+/** Whoever waits for the word hears how many have ended, if the server can be told of it at once. */
+const TOLD_WITHIN_MS = 2000
+
+async function endSessions({ logins }: Agent, ends: VerifiedState['ends']): Promise<void> {
+  if (!logins) return
+  await logins.seen.end(ends)
+  if (!logins.seen.record.pending.some(event => event.event === 'closed' && event.order !== undefined)) return
+  const told = logins.report.tell().catch(() => undefined) // It is tried again, and said, by `LoginReport.run`.
+  await Promise.race([told, delay(TOLD_WITHIN_MS, undefined, { ref: false })])
+}
+
+/** What was ordered while this host did not see who logs in, or before it was started. */
+export async function endAsDesired(agent: Agent): Promise<void> {
+  try {
+    await endSessions(agent, verifyState(loadDesired(agent.stateFolder), loadMemory(agent.stateFolder)).ends)
+  } catch (error) {
+    agent.log.warn(`whose sessions are to end is not known yet: ${told(error).message}`)
+  }
 }

@@ -173,7 +173,10 @@ export async function runSession(
 const tellOf = (log: Agent['log']) => (error: unknown) =>
   log.warn(`what was revoked before the server was restored could not be reported: ${told(error).message}`)
 
-async function makeHello({ config, stateFolder, log }: Agent, now: () => Date): Promise<hostStream.FrameToServer> {
+async function makeHello(
+  { config, stateFolder, log, logins }: Agent,
+  now: () => Date,
+): Promise<hostStream.FrameToServer> {
   const memory = loadMemory(stateFolder)
   const unchanged = filesAreAsLeft(config, memory)
   if (!unchanged && memory.revision > 0)
@@ -188,6 +191,7 @@ async function makeHello({ config, stateFolder, log }: Agent, now: () => Date): 
     agent: AGENT_VERSION,
     sshd: (await sshdVersion(config.sshd)).slice(0, 80),
     names: true,
+    ...(logins ? { logins: true } : {}),
   }
 }
 

@@ -28,6 +28,8 @@ export type VerifiedState = {
   readonly principals: ReadonlyMap<string, readonly hostStream.PrincipalsLine[]>
   readonly krl: { readonly version: bigint; readonly bytes: Uint8Array }
   readonly canaries: readonly { readonly line: string; readonly certificate: Certificate }[]
+  /** Whose sessions are to end. */
+  readonly ends: readonly hostStream.EndOrder[]
 }
 
 const refuse = (why: string): KeymanError => new KeymanError('denied', `refused the desired state: ${why}`)
@@ -65,6 +67,7 @@ export function verifyState(state: hostStream.DesiredState, memory: Memory): Ver
     principals: new Map(Object.entries(state.principals).filter(([, lines]) => lines.length > 0)),
     krl: { version, bytes },
     canaries,
+    ends: state.ends ?? [],
   }
 }
 

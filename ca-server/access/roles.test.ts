@@ -86,6 +86,7 @@ const IN_PLACES = [
     'host.add',
     'host.change',
     'host.remove',
+    'login.read',
     'project.read',
     'project.add',
     'project.remove',
@@ -100,17 +101,18 @@ const KEEPING = [
 ]
 const READS = [
   ...['audit.read', 'person.read', 'invitation.read', 'team.read', 'session.read', 'revocation.read'],
-  ...['role.read', 'host.read', 'project.read', 'grant.read', 'workload.read'],
+  ...['role.read', 'host.read', 'login.read', 'project.read', 'grant.read', 'workload.read'],
 ]
 const TABLE: Readonly<Record<string, (action: ActionName) => boolean>> = {
   owner: () => true,
   administrator: action => !ADMINISTRATOR_NOT.includes(action),
   operator: action => [...READS, 'access.explain', ...KEEPING, 'certificate.revoke'].includes(action),
-  auditor: action => action === 'audit.read',
+  auditor: action => ['audit.read', 'login.read'].includes(action),
   admin: action => IN_PLACES.includes(action),
   editor: action =>
-    ['role.read', 'host.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(action),
-  viewer: action => ['role.read', 'host.read', 'project.read', 'grant.read', 'workload.read'].includes(action),
+    ['role.read', 'host.read', 'login.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(action),
+  viewer: action =>
+    ['role.read', 'host.read', 'login.read', 'project.read', 'grant.read', 'workload.read'].includes(action),
   nobody: () => false,
 }
 

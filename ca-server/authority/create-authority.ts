@@ -1,7 +1,8 @@
 import { follow } from '#server/store/index.ts'
-import { krlVersions, revokedKeyId } from '#shared/audit/index.ts'
+import { krlVersions, readEndOrders, revokedKeyId } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { fingerprint } from '#shared/ssh/index.ts'
 import { ensureAuthorityKeys } from './first-keys.ts'
 import { HeldKeys } from './held-keys.ts'
 import { KeyRing } from './keys.ts'
@@ -117,8 +118,8 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     },
 
     words: (on, target) => revocationInWords(common, on, target),
-    revoke: (target, reason, by) => revoke(common, target, reason, by),
-    revokeAllIn: (t, whose, by) => revokeAllIn(common, t, whose, by),
+    revoke: (target, reason, by, hostSessions) => revoke(common, target, reason, by, hostSessions),
+    revokeAllIn: (t, whose, by, hostSessions) => revokeAllIn(common, t, whose, by, hostSessions),
     revokeSessionsIn: (t, sessions, by) => revokeSessionsIn(common, t, sessions, by),
     revokeHostIn: (t, host, by) => revokeHostIn(common, t, host, by),
     adoptList: (list, by) => adoptList(common, list, by),
@@ -129,8 +130,11 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       // Where the newest is in force, this one is; from when on, by the row, is anybody's word.
       await deps.ledger.follow()
       const krlVersion = krlVersions(deps.ledger.facts.ids).newest?.version ?? row.krlVersion
-      return { ...row, krlVersion, revoked: row.certificates }
+      const isOrder = readEndOrders(deps.ledger.facts.ids).some(({ number }) => number === row.krlVersion)
+      return { ...row, krlVersion, revoked: row.certificates, ...(isOrder ? { order: row.krlVersion } : {}) }
     },
+    labelOf: print =>
+      common.keys().ssh.find(({ purpose, ssh }) => purpose === 'ssh-user' && fingerprint(ssh) === print)?.label,
     currentKrl: () => krl.current(),
     reload: following.read,
     onChange: following.onChange,

@@ -10,6 +10,7 @@ export type {
   AuthorityDeps,
   AuthorityKeys,
   HostCertificateRequest,
+  HostSessions,
   IssuedClientCertificate,
   IssuedSshCertificate,
   Krl,

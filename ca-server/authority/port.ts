@@ -48,6 +48,8 @@ export type RevocationTarget =
   /** Of a user certificate. */
   | { readonly serial: bigint }
   | { readonly publicKey: SshPublicKey }
+/** What becomes of the sessions on hosts that were let in by what is revoked. */
+export type HostSessions = 'end' | 'keep'
 export type Revocation = {
   readonly id: string
   /** In words. */
@@ -57,11 +59,19 @@ export type Revocation = {
   readonly sessions: number
   /** In force where a host has this KRL or a newer one. */
   readonly krlVersion: bigint
+  /** The number of the order by which hosts end open sessions, where there is one. */
+  readonly order?: bigint | undefined
   /** When the last of the certificates would have ended; where it is not known, nothing. */
   readonly goodUntil?: Date | undefined
 }
 /** What is recorded with a change that revokes, how many certificates, and when the last of them would have ended; of none, the time of asking. */
-export type RevokedWith = { readonly entries: readonly Entry[]; readonly revoked: number; readonly goodUntil: Date }
+export type RevokedWith = {
+  readonly entries: readonly Entry[]
+  readonly revoked: number
+  readonly goodUntil: Date
+  /** The number of the order by which hosts end open sessions, where there is one. */
+  readonly order?: bigint | undefined
+}
 
 export type Krl = {
   /** Only forward; one version has one content. */
@@ -162,15 +172,20 @@ export interface Authority {
    */
   serverCertificate(names: readonly string[], onRenewed: (pair: ServerCertificate) => void): Promise<ServerCertificate>
 
+  /** By what name records have the user authority with this key, active or not; `undefined` where it is none of ours. */
+  labelOf(fingerprint: string): string | undefined
   /** Whose certificates a revocation of this would end, as the rows say it now, for whoever is to touch a passkey for it. */
   words(on: Queryable, target: RevocationTarget): Promise<Line[]>
-  /** Throws `not-found` for a person who is none, and where nothing that lives has this key ID or serial. */
-  revoke(target: RevocationTarget, reason: string | undefined, by: By): Promise<Revocation>
+  /**
+   * Open sessions on hosts end with all that a person or a workload has, and go on otherwise, unless it is said. Throws `not-found` for a person who is none, and where nothing
+   * that lives has this key ID or serial.
+   */
+  revoke(target: RevocationTarget, reason: string | undefined, by: By, hostSessions?: HostSessions): Promise<Revocation>
   /**
    * Inside somebody else's transaction, after the epochs were bumped: puts the certificates of a person or a workload on the lists. Gives
    * what is to be recorded with it.
    */
-  revokeAllIn(t: Queryable, whose: SubjectPrincipal, by: By): Promise<RevokedWith>
+  revokeAllIn(t: Queryable, whose: SubjectPrincipal, by: By, hostSessions?: HostSessions): Promise<RevokedWith>
   /** The same for some sessions of a person. */
   revokeSessionsIn(t: Queryable, sessions: readonly string[], by: By): Promise<RevokedWith>
   /** The same for a host that is taken out; records it, too. Gives how many. */

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Hosts } from '#server/hosts/index.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -43,7 +43,9 @@ function canGoOn(stateFolder: string): boolean {
     // Without its memory an agent trusts nobody and waits for somebody to join it again: here that is us.
     const memory: unknown = JSON.parse(readFileSync(join(stateFolder, 'memory.json'), 'utf8'))
     const remembers = typeof memory === 'object' && memory !== null && 'bundle' in memory
-    return remembers && existsSync(join(stateFolder, 'agent.json')) && certificate.validToDate > new Date()
+    // One that joined with an earlier release does not see who logs in.
+    const seesLogins = readFileSync(join(stateFolder, 'agent.json'), 'utf8').includes('"sshdLog"')
+    return remembers && seesLogins && certificate.validToDate > new Date()
   } catch {
     return false
   }

@@ -76,6 +76,7 @@ export async function startDemoHost(options: DemoOptions): Promise<DemoHost | { 
   const agent: AgentProgram = { node: process.execPath, entry: options.agentEntry ?? agentEntry(), env }
   const machine = ['--sshd', sshd.sshd, '--sshd-config', config, '--sshd-folder', sshdFolder]
   machine.push('--host-key', `${hostKey}.pub`, '--pid-file', join(folder, 'sshd.pid'))
+  machine.push('--sshd-log', join(folder, 'sshd.log'))
   await joinDemo({ ...options, name: DEMO_HOST, port, stateFolder, machine, agent })
 
   for (const log of ['sshd.log', 'agent.log']) rmSync(join(folder, log), { force: true })

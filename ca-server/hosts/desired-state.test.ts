@@ -18,11 +18,13 @@ it('what hosts with the same principals are to have is made once, and anew when 
     bundles: [{ document: 'names', signatures: ['by the root'] }],
     incarnation: 'first',
     files,
+    ends: ['host-sessions-end:3 1700000000 of alice@example.com'],
   }
   const made = (name: string, change: Partial<typeof parts> = {}) => {
-    const { krl, bundles, incarnation, files: principals } = { ...parts, ...change }
+    const { krl, bundles, incarnation, ends, files: principals } = { ...parts, ...change }
     const deps = {
       store: { incarnation } as HostsDeps['store'],
+      ledger: { facts: { ids: () => ends } },
       principalsFor: () => principals,
       currentKrl: async () => krl,
       trustBundles: async () => [...bundles],
@@ -37,6 +39,8 @@ it('what hosts with the same principals are to have is made once, and anew when 
     { krl: { ...parts.krl, canaries: ['another'] } },
     { bundles: [...parts.bundles, ...parts.bundles] },
     { incarnation: 'second' },
+    { ends: [...parts.ends, 'host-sessions-end:4 1700000001 session session_abcdefghij'] },
+    { ends: [] },
     { files: { deploy: [...files.deploy, ...files.deploy] } },
   ]
   for (const change of changes) expect((await made('web1.prod.example.com', change)).hash).not.toEqual(first.hash)
@@ -60,6 +64,7 @@ it('a login with more persons than a host can be told of is left out, so that th
     contentFor(
       {
         store: { incarnation: 'first' } as HostsDeps['store'],
+        ledger: { facts: { ids: () => [] } },
         principalsFor: () => principals,
         currentKrl: async () => ({
           version: 1n,
@@ -83,4 +88,26 @@ it('a login with more persons than a host can be told of is left out, so that th
   expect((await told({ a: lines(4_900), b: lines(4_900), c: lines(4_900), d: lines(1) })).leftOut).toEqual(['c'])
   for (const { state } of [most, beyond])
     expect(frameToAgent.safeParse({ type: 'state', state: { ...state, revision: 1 } }).error).toBeUndefined()
+})
+
+it('of a thousand orders to end sessions the newest are told', async () => {
+  const ends = Array.from({ length: 1002 }, (_, i) => `host-sessions-end:${i + 1} 1700000000 of alice@example.com`)
+  // Whatever somebody may have made of a name is nobody's order.
+  ends.push('host-sessions-end:1003 1700000000 of deploy', 'host-sessions-end:x 1 of bob@example.com')
+  const { state } = await contentFor(
+    {
+      store: { incarnation: 'first' } as HostsDeps['store'],
+      ledger: { facts: { ids: () => ends } },
+      principalsFor: () => ({}),
+      currentKrl: async () => ({
+        ...{ version: 1n, bytes: new Uint8Array([1]), signature: '', canaries: [] },
+        ofHosts: { bytes: new Uint8Array(), signature: '' },
+      }),
+      trustBundles: async () => [],
+    },
+    { name: parseHostName('web1.prod.example.com', 'test'), labels: {}, place: undefined },
+    async work => work(),
+  )
+  expect(state.ends?.length).toBe(999)
+  expect(state.ends?.at(-1)).toEqual({ number: '1002', of: 'alice@example.com' })
 })

@@ -33,6 +33,7 @@ const toHost = (row: typeof host.$inferSelect) => ({
   agent: row.agentVersion ?? undefined,
   sshd: row.sshdVersion ?? undefined,
   findings: row.findings ?? [],
+  seesLogins: row.seesLogins,
 })
 export type HostRow = ReturnType<typeof toHost>
 
@@ -317,13 +318,20 @@ export async function setFailed(q: Queryable, id: string, revision: number, mess
 
 /** One stream of a host. `stream` is another for each that opens, on whichever server. */
 export type HostStream = { readonly id: string; readonly stream: string }
-export type OpenedStream = HostStream & { readonly agent: string; readonly sshd: string }
+export type OpenedStream = HostStream & {
+  readonly agent: string
+  readonly sshd: string
+  readonly seesLogins: boolean
+}
 
 /** Streams that opened, in their order, with what the hosts said of themselves; one result an item. */
 export async function setOpened(q: Queryable, opened: readonly OpenedStream[], at: Date): Promise<true[]> {
   // Of a host that opened two at once the later one counts.
   const newest = new Map(opened.map(stream => [stream.id, stream]))
-  const columns = { id: host.id, stream: host.streamId, agent: host.agentVersion, sshd: host.sshdVersion }
+  const columns = {
+    ...{ id: host.id, stream: host.streamId, agent: host.agentVersion, sshd: host.sshdVersion },
+    seesLogins: host.seesLogins,
+  }
   const { from, fields: stream } = recordset('stream', columns, [...newest.values()])
   await run(
     q,
@@ -334,6 +342,7 @@ export async function setOpened(q: Queryable, opened: readonly OpenedStream[], a
         streamId: stream.stream,
         agentVersion: stream.agent,
         sshdVersion: stream.sshd,
+        seesLogins: stream.seesLogins,
         lastSeenAt: at,
       })
       .from(from)
@@ -388,4 +397,5 @@ export const viewOf = (row: HostRow, now: Date): HostView => ({
   ...(row.agent === undefined ? {} : { agent: row.agent }),
   ...(row.sshd === undefined ? {} : { sshd: row.sshd }),
   findings: row.findings,
+  seesLogins: row.seesLogins,
 })

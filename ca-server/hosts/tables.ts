@@ -51,6 +51,7 @@ export const host = pgTable(
     place: textOf(placeName)('place').references(() => place.name),
     // What nobody understands is nothing that is found: a row must not keep its host from being read.
     findings: jsonbOf(z.array(finding).catch([]))('findings'),
+    seesLogins: boolean('sees_logins').notNull().default(sql`false`),
   },
   table => [
     check('host_port_check', sql`${table.port} between 1 and 65535`),

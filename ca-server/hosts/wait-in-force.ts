@@ -101,7 +101,7 @@ function inForceOf(
   // What is ended here ends none of these.
   const letsIn = row.findings.filter(({ about }) => about === 'lets-in')
   const findings = letsIn.length === 0 ? {} : { findings: letsIn }
-  return { name: row.name, state, revision: row.inForce, ...message, ...findings }
+  return { name: row.name, state, revision: row.inForce, seesLogins: row.seesLogins, ...message, ...findings }
 }
 
 const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))

@@ -3,6 +3,7 @@ import {
   type By,
   byPerson,
   byWorkload,
+  type HostCaller,
   type MachineCaller,
   type NamedSession,
   type PersonBy,
@@ -29,6 +30,11 @@ export function actingOf({ caller }: Asked): ActingCaller {
 export function workloadOf({ caller }: Asked): WorkloadCaller {
   if (caller?.kind === 'workload') return caller
   throw new KeymanError('denied', 'this is for workloads alone')
+}
+
+export function hostOf({ caller }: Asked): HostCaller {
+  if (caller?.kind === 'host') return caller
+  throw new KeymanError('denied', 'only hosts may do this')
 }
 
 export function machineOf(request: Asked): MachineCaller {

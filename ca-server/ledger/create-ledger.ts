@@ -24,8 +24,10 @@ import { Sequencer } from './log/sequencer.ts'
 import type { Ledger, LedgerDeps, StoredRecord } from './port.ts'
 import { makeRecorded } from './recorded.ts'
 import {
+  type CertificateSelector,
   createEpochs,
   deleteEpochs,
+  type IssuedCertificate,
   type RecordRow,
   selectEpochs,
   selectLiveCertificates,
@@ -153,6 +155,14 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       throw new KeymanError('internal', `${kind} in the name of ${actorName(actor)}, whose epoch was not taken`)
   }
 
+  /** Those that had not ended by then, in seconds since 1970. */
+  const certificates = async (on: Queryable, by: CertificateSelector, after: bigint): Promise<IssuedCertificate[]> => {
+    const named = await selectLiveCertificates(on, by, after)
+    // Of a log that was taken over; the store's own tiles can't be read inside of a transaction.
+    const unprovenIn = (rows: Parameters<typeof unproven>[0]) => unproven(rows, follower.edge, tileReader(on))
+    return asRecorded(on, { sealKey, size: follower.size, unproven: unprovenIn, alarm }, by, named)
+  }
+
   const write = async (t: Queryable, entries: readonly Entry[]): Promise<void> => {
     const split = inRecords(entries)
     // Locked: a record is made for the place that it gets, after just these.
@@ -243,13 +253,8 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
       return read.some(text => of(readRecord(text)))
     },
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
-    async liveCertificates(t, by) {
-      const after = BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
-      const named = await selectLiveCertificates(t, by, after)
-      // Of a log that was taken over; the store's own tiles can't be read inside of a transaction.
-      const unprovenIn = (rows: Parameters<typeof unproven>[0]) => unproven(rows, follower.edge, tileReader(t))
-      return asRecorded(t, { sealKey, size: follower.size, unproven: unprovenIn, alarm }, by, named)
-    },
+    liveCertificates: (t, by) => certificates(t, by, BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)),
+    certificate: async (on, by) => (await certificates(on, by, 0n))[0],
 
     list: async filter => stored(await selectRecords(store, filter)),
     async show(index) {

@@ -79,6 +79,11 @@ export interface Ledger {
    * whose they are. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them.
    */
   liveCertificates(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
+  /** Which certificate has this serial, whenever it ended, as its own record says. */
+  certificate(
+    on: Queryable,
+    by: { readonly authority: string; readonly serial: bigint },
+  ): Promise<IssuedCertificate | undefined>
   /** In order: from `from` on; without `from` the last `limit`, below `before` where given. */
   list(filter: {
     from?: bigint

@@ -13,6 +13,22 @@ export const WAIT_OPTIONS = { wait: { type: 'string' }, 'no-wait': { type: 'bool
 export const WAIT_HELP = `  --wait 5           how many seconds to wait for hosts to confirm
   --no-wait          for scripts: don't, and say nothing of hosts`
 
+/** The flags that say what becomes of sessions on hosts. */
+export const HOST_SESSION_OPTIONS = {
+  'kill-sessions': { type: 'boolean' },
+  'keep-sessions': { type: 'boolean' },
+} as const
+
+/** Undefined where neither is said. */
+export function hostSessionsOf(values: {
+  'kill-sessions'?: boolean
+  'keep-sessions'?: boolean
+}): 'end' | 'keep' | undefined {
+  const [kill, keep] = [values['kill-sessions'] === true, values['keep-sessions'] === true]
+  if (kill && keep) throw usage('either --kill-sessions or --keep-sessions')
+  return kill ? 'end' : keep ? 'keep' : undefined
+}
+
 /** Seconds; undefined where nobody waits. */
 export function secondsToWait(values: { wait?: string; 'no-wait'?: boolean }): number | undefined {
   if (values['no-wait'] === true && values.wait !== undefined) throw usage('either --wait or --no-wait')
@@ -34,23 +50,36 @@ export function sayInForce(
   isJson = false,
   next: readonly string[] = [],
 ): number {
-  if (!isJson) for (const line of [CONNECTIONS_GO_ON, ...next]) remark(line)
+  const ended = hosts.flatMap(({ sessionsEnded }) => sessionsEnded ?? [])
+  if (!isJson) for (const line of [...(ended.length === 0 ? [CONNECTIONS_GO_ON] : []), ...next]) remark(line)
   if (wait === undefined) return EXIT.done
   const lacking = hosts.filter(host => host.state !== 'in-force')
   if (!isJson && hosts.length > 0)
     print(
       table(
         ['HOST', 'STATE', ''],
-        hosts.map(host => [host.name, host.state, host.message ?? '']),
+        hosts.map(host => [host.name, host.state, host.message ?? endedText(host)]),
       ),
     )
   if (!isJson)
     for (const { name, findings = [] } of hosts)
       for (const { message } of findings) remark(`On ${name} ${shown(message)}.`)
   if (!isJson && lacking.length > 0) remark(untilWhen(lacking.length, goodUntil))
+  if (!isJson && ended.length > 0) {
+    const sum = ended.reduce((a, b) => a + b, 0)
+    remark(`${sum === 1 ? '1 open session was' : `${sum} open sessions were`} ended.`)
+    const blind = hosts.filter(({ seesLogins, state }) => !seesLogins && state === 'in-force')
+    if (blind.length > 0)
+      remark(
+        `Open sessions go on where the agent does not see who is logged in: ${blind.map(({ name }) => name).join(', ')}.`,
+      )
+  }
   // Who is away can not be waited for, and hears of it first of all when it comes back.
   return lacking.every(host => host.state === 'away') ? EXIT.done : EXIT.found
 }
+
+const endedText = ({ sessionsEnded = 0 }: InForce['hosts'][number]): string =>
+  sessionsEnded === 0 ? '' : sessionsEnded === 1 ? '1 session ended' : `${sessionsEnded} sessions ended`
 
 function untilWhen(lacking: number, goodUntil: string | undefined): string {
   const there =

@@ -37,6 +37,7 @@ import { LOGIN_VARIABLES } from '../terminal/variables.ts'
 import { rememberCheckpoint, sessionConnection } from '../trust/checkpoint.ts'
 import { isLocal, localServer } from '../trust/local-server.ts'
 import { firstContact, refreshTrust, type Trusted } from '../trust/trust-store.ts'
+import { hostLogins } from './administration/host-logins.ts'
 
 const login = command({
   help: `keyman login: sign this machine in with a passkey
@@ -57,7 +58,8 @@ usage: keyman login [URL --fingerprint SHA256:… | 'INVITATION'] [flags]
 examples:
   keyman login
   keyman login https://keys.example.com:4443 --fingerprint SHA256:uNiVztksCsDhcc0u9e8BrjdEQnDxTcWQ0mKNyoXvpSg
-On the machine of a server nothing has to be given. More: docs/login.md`,
+On the machine of a server nothing has to be given. More: docs/login.md
+Who logged in on hosts: keyman login list`,
   options: {
     fingerprint: { type: 'string' },
     for: { type: 'string' },
@@ -123,7 +125,7 @@ On the machine of a server nothing has to be given. More: docs/login.md`,
   },
 })
 
-export const commands: Record<string, Command> = { '': login }
+export const commands: Record<string, Command> = { '': login, list: hostLogins }
 
 /**
  * Throws `conflict` where a workload's session is live here: its jobs would go on as somebody else. One that is over is removed, and so is

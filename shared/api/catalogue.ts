@@ -77,6 +77,8 @@ const catalogue = {
   'host.add': place,
   'host.change': place,
   'host.remove': place,
+  /** Who was let in on hosts, by these. */
+  'login.read': place,
   'workload.read': place,
   'workload.add': place,
   'workload.change': place,
@@ -165,7 +167,7 @@ export const ROLES: Readonly<Record<BuiltInRole | 'owner', readonly ActionName[]
   owner: inRoles,
   administrator: ROLE_ACTIONS.organisation,
   operator: [...reading(inRoles), 'access.explain', ...keeping, 'certificate.revoke'],
-  auditor: ['audit.read'],
+  auditor: ['audit.read', 'login.read'],
   admin: inPlaces,
   editor: [...reading(inPlaces), ...keeping],
   viewer: reading(inPlaces),

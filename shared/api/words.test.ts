@@ -44,7 +44,7 @@ const FULL: Record<string, Record<string, unknown>[]> = {
     { keyId: 'zoe@example.com/passkey/session_x' },
     { serial: '4711' },
     { publicKey: KEY },
-  ].map(target => ({ target, reason: 'laptop lost', wait: 17 })),
+  ].map(target => ({ target, reason: 'laptop lost', hostSessions: 'keep', wait: 17 })),
   'workloads.add': [{ name: 'payments/prod/backup', idle: 10_800, lifetime: 600, tokenLifetime: 7200 }],
   'workloads.change': [{ idle: 10_800, lifetime: 600 }],
   'workloads.token': [{ tokenLifetime: 7200 }],

@@ -1,5 +1,6 @@
 /** What an auditor checks of a log whose tree is whole: whether it says what the passkeys said. Pure. */
 export { AssertionAudit, type AssertionReport, type Remark } from './assertions.ts'
+export { type EndOrder, type EndSelector, endOrderFact, readEndOrders } from './end-orders.ts'
 export {
   endedFact,
   endedId,

@@ -36,6 +36,9 @@ export const RECORD_KINDS = [
   'host-joined',
   'host-changed',
   'host-removed',
+  /** As a host tells it: whom its sshd let in, and that it has ended. */
+  'host-login',
+  'host-logout',
   'workload-added',
   'workload-changed',
   'workload-invited',

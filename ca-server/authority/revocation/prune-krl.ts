@@ -1,6 +1,6 @@
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Fence, Store } from '#server/store/index.ts'
-import { krlVersions, readRevoked, revokedSessionKeys } from '#shared/audit/index.ts'
+import { krlVersions, readEndOrders, readRevoked, revokedSessionKeys } from '#shared/audit/index.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { deleteEnded, selectClock } from './records.ts'
 
@@ -63,7 +63,11 @@ export async function pruneKrl({
     await ledger.follow()
     const { newest: held } = krlVersions(ledger.facts.ids)
     const [intervals, keys] = [readRevoked(ledger.facts.ids), revokedSessionKeys(ledger.facts.ids)]
-    const some = [...intervals, ...keys].filter(({ until }) => until !== undefined && until <= before).slice(0, AT_ONCE)
+    // Whoever was away so long is not in any session of then.
+    const orders = readEndOrders(ledger.facts.ids)
+    const some = [...intervals, ...keys, ...orders]
+      .filter(({ until }) => until !== undefined && until <= before)
+      .slice(0, AT_ONCE)
     if (some.length === 0) break
     const isAlone = await store
       .transaction({ name: 'prune the KRL', deadlineMs: 30_000 }, async t => {
@@ -72,7 +76,7 @@ export async function pruneKrl({
         if (version !== (held?.version ?? 0n) + 1n) throw new Overtaken()
         await deleteEnded(
           t,
-          some.flatMap(each => ('authority' in each ? [each] : [])),
+          some.flatMap(each => ('from' in each ? [each] : [])),
         )
         await fence(t)
         await ledger.appendIn(t, [

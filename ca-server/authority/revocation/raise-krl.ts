@@ -10,7 +10,7 @@ const AHEAD = 1_000_000n
 
 /**
  * Takes the lock under which the KRL's versions and contents go forward together, until the commit, and tells the other servers at
- * it. Gives the new version, above all that the log knows and above `atLeast`, and the facts that the change has to say last of all: whoever
+ * it. Gives the new version and its time (seconds since 1970), above all that the log knows and above `atLeast`, and the facts that the change has to say last of all: whoever
  * reads the log knows of a version once all is known that it holds, and one version has one content.
  * Throws `internal` where the database names one that hosts would refuse, or after which there would soon be none, or a time that can't be.
  */
@@ -19,7 +19,7 @@ export async function raiseKrl(
   t: Queryable,
   now: Date,
   atLeast = 0n,
-): Promise<{ version: bigint; facts: Fact[] }> {
+): Promise<{ version: bigint; at: bigint; facts: Fact[] }> {
   const { newest, all } = krlVersions(ledger.facts.ids)
   const known = newest?.version ?? 0n
   const above = known > atLeast ? known : atLeast
@@ -38,5 +38,5 @@ export async function raiseKrl(
       },
     )
   await t.execute(`select pg_notify('revocations', $1)`, [version.toString()])
-  return { version, facts: [versionFact(version, at), ...all.map(id => ({ id, is: null, until: now }))] }
+  return { version, at, facts: [versionFact(version, at), ...all.map(id => ({ id, is: null, until: now }))] }
 }

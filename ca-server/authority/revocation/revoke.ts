@@ -10,6 +10,8 @@ import {
 import type { Queryable } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import {
+  type EndSelector,
+  endOrderFact,
   revokedFact,
   revokedIntervals,
   revokedKeyFact,
@@ -30,7 +32,7 @@ import {
 } from '#shared/names.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
-import type { AuthorityDeps, Revocation, RevocationTarget, RevokedWith } from '../port.ts'
+import type { AuthorityDeps, HostSessions, Revocation, RevocationTarget, RevokedWith } from '../port.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
 
@@ -48,6 +50,7 @@ export async function revoke(
   target: RevocationTarget,
   reason: string | undefined,
   by: By,
+  hostSessions: HostSessions = 'person' in target || 'workload' in target ? 'end' : 'keep',
 ): Promise<Revocation> {
   const { ledger, identity } = deps
   await ledger.follow()
@@ -84,7 +87,10 @@ export async function revoke(
     ]
     const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
     if (key !== undefined) facts.push(revokedKeyFact(key))
-    const made = await list(deps, t, { certificates, sessions, facts, target: describe(target), reason, by })
+    const made = await list(deps, t, {
+      ...{ certificates, sessions, facts, target: describe(target), reason, by },
+      orders: hostSessions === 'end' ? ordersOf(deps, target, certificates) : [],
+    })
     if (key !== undefined) await insertRevokedKey(t, key, made.revocation.id)
     await ledger.appendIn(t, made.entries)
     // Of a key that is named by itself nobody knows what else was made with it.
@@ -119,11 +125,13 @@ export async function revokeAllIn(
   t: Queryable,
   whose: SubjectPrincipal,
   by: By,
+  hostSessions: HostSessions = 'end',
 ): Promise<RevokedWith> {
   const keys = sessionKeyFacts(deps, whose)
   const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { person: whose }))
   const target = isWorkloadPrincipal(whose) ? describe({ workload: workloadNamed(whose) }) : `person ${whose}`
-  return listIn(deps, t, { certificates, keys, target, by })
+  const orders = hostSessions === 'end' ? [{ of: whose }] : []
+  return listIn(deps, t, { certificates, keys, orders, target, by })
 }
 
 /** See `Authority.revokeSessionsIn`. */
@@ -179,13 +187,19 @@ function lastEnd(certificates: readonly IssuedCertificate[]): Date | undefined {
 async function listIn(
   deps: RevokeDeps,
   t: Queryable,
-  { keys = [], ...listing }: Pick<Listing, 'certificates' | 'target' | 'by'> & { readonly keys?: readonly Fact[] },
+  {
+    keys = [],
+    ...listing
+  }: Pick<Listing, 'certificates' | 'target' | 'by' | 'orders'> & {
+    readonly keys?: readonly Fact[]
+  },
 ): Promise<RevokedWith> {
   const goodUntil = lastEnd(listing.certificates) ?? deps.now()
   const revoked = listing.certificates.length
-  if (revoked === 0 && keys.length === 0) return { entries: [], revoked, goodUntil }
-  const { entries } = await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })
-  return { entries, revoked, goodUntil }
+  const isOrder = (listing.orders ?? []).length > 0
+  if (revoked === 0 && keys.length === 0 && !isOrder) return { entries: [], revoked, goodUntil }
+  const { entries, revocation } = await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })
+  return { entries, revoked, goodUntil, order: revocation.order }
 }
 
 /**
@@ -263,6 +277,8 @@ type Listing = {
   readonly sessions: number
   /** Of the sessions that ended. */
   readonly facts?: readonly Fact[]
+  /** Whose sessions on hosts end with it. */
+  readonly orders?: readonly EndSelector[]
   readonly target: string
   readonly reason: string | undefined
   readonly by: By
@@ -272,9 +288,10 @@ type Listing = {
 async function list(
   { ledger, now, random }: RevokeDeps,
   t: Queryable,
-  { certificates, sessions, facts = [], target, reason, by }: Listing,
+  { certificates, sessions, facts = [], orders = [], target, reason, by }: Listing,
 ): Promise<{ revocation: Revocation; entries: Entry[] }> {
-  const { version: krlVersion, facts: raised } = await raiseKrl({ ledger }, t, now())
+  const { version: krlVersion, at, facts: raised } = await raiseKrl({ ledger }, t, now())
+  const ends = orders.map(order => endOrderFact({ ...order, number: krlVersion, at }))
   const id = `revocation_${toBase64Url(random(12))}`
   await insertRevocation(
     t,
@@ -283,18 +300,22 @@ async function list(
     actorName(by.actor),
   )
   await insertRevoked(t, certificates, id)
-  const common = { id, krlVersion: krlVersion.toString(), certificates: certificates.length, sessions }
+  const hostSessions = orders.length > 0 ? 'end' : 'keep'
+  const common = { id, krlVersion: krlVersion.toString(), certificates: certificates.length, sessions, hostSessions }
   const parts = inParts(certificates)
   const last = Math.max(parts.length - 1, 0)
   return {
-    revocation: { id, target, revoked: certificates.length, sessions, krlVersion },
+    revocation: {
+      ...{ id, target, revoked: certificates.length, sessions, krlVersion },
+      ...(orders.length > 0 ? { order: krlVersion } : {}),
+    },
     entries: (parts.length === 0 ? [undefined] : parts).map((part, n) => ({
       ...by,
       kind: 'revoked' as const,
       target,
       ...(reason === undefined ? {} : { reason }),
       details: { ...common, ...(part && { authority: part.authority, serials: part.serials }) },
-      facts: [...(n === 0 ? facts : []), ...(part?.facts ?? []), ...(n === last ? raised : [])],
+      facts: [...(n === 0 ? [...facts, ...ends] : []), ...(part?.facts ?? []), ...(n === last ? raised : [])],
     })),
   }
 }
@@ -309,6 +330,23 @@ function inParts(certificates: readonly IssuedCertificate[]) {
       const serials = some.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`))
       return { authority, serials: serials.join(','), facts: some.map(revokedFact) }
     })
+  })
+}
+
+/** A session of before may be open still by a certificate that has ended: only a serial stands for itself. */
+function ordersOf(
+  { keys }: RevokeDeps,
+  target: RevocationTarget,
+  certificates: readonly IssuedCertificate[],
+): EndSelector[] {
+  if ('person' in target) return [{ of: target.person }]
+  if ('workload' in target) return [{ of: workloadPrincipal(target.workload) }]
+  if ('session' in target) return [{ session: target.session.id }]
+  if ('keyId' in target) return [{ keyId: target.keyId }]
+  if ('publicKey' in target) return [{ key: fingerprint(target.publicKey) }]
+  return certificates.flatMap(({ serial, authority }) => {
+    const key = keys().ssh.find(({ label }) => label === authority)
+    return key ? [{ serial: serial.toString(), authority: fingerprint(key.ssh) }] : []
   })
 }
 

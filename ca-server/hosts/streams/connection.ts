@@ -85,6 +85,7 @@ export class Connection {
   #saidWrong = false
   #greeted = false
   #wantsNames = false
+  #seesLogins = false
   /** What of the host counted when it was last looked what it should be told. */
   #toldAs: string | undefined
   #toldNames: string | undefined
@@ -218,7 +219,10 @@ export class Connection {
       await this.#log.show(hello.checkpoint)
       if (this.#ended) return
     }
-    this.#opened = { id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd }
+    this.#opened = {
+      ...{ id: host.id, stream: this.#stream, agent: hello.agent, sshd: hello.sshd },
+      seesLogins: hello.logins === true,
+    }
     await this.#events.opened(this.#opened)
     if (hello.incarnation === store.incarnation) {
       // Which content has this number says nobody but this server itself: a row that somebody wrote would keep the host from
@@ -228,6 +232,7 @@ export class Connection {
       this.#holds = known?.revision === hello.revision ? known : { revision: hello.revision, hash: undefined }
     }
     this.#wantsNames = hello.names === true
+    this.#seesLogins = hello.logins === true
     this.#dirty = true
     await this.pump(true)
   }
@@ -336,8 +341,13 @@ export class Connection {
     await this.#send(
       same
         ? { type: 'current', revision: state.revision }
-        : { type: 'state', state: { revision: state.revision, ...state.state } },
+        : { type: 'state', state: { revision: state.revision, ...this.#asTold(state.state) } },
     )
+  }
+
+  /** An agent that does not end sessions would refuse a state that orders it. */
+  #asTold({ ends, ...state }: Content['state']): Content['state'] {
+    return this.#seesLogins && ends ? { ...state, ends } : state
   }
 
   /** What its certificates are to carry, where that is something else than it was told. */

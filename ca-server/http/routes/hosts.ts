@@ -1,12 +1,10 @@
 import type { Access, Want } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts, HostView } from '#server/hosts/index.ts'
-import type { HostCaller } from '#server/identity/index.ts'
 import { api } from '#shared/api/index.ts'
 import { fromBase64 } from '#shared/bytes.ts'
-import { KeymanError } from '#shared/errors.ts'
 import { type Place, parseHostName } from '#shared/names.ts'
-import { actingOf, byOf } from '../caller.ts'
+import { actingOf, byOf, hostOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
 import { inForceAnswer } from './in-force.ts'
 
@@ -112,9 +110,3 @@ const clientAnswer = ({ pem, endsAt }: { pem: string; endsAt: Date }) => ({
   certificate: pem,
   endsAt: endsAt.toISOString(),
 })
-
-/** The edge lets only hosts in where a route says so; here the type learns of it. */
-function hostOf({ caller }: ApiRequest<unknown, unknown>): HostCaller {
-  if (caller?.kind === 'host') return caller
-  throw new KeymanError('denied', 'only hosts may do this')
-}

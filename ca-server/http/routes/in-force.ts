@@ -1,6 +1,7 @@
 import type { Access, SelectableHost } from '#server/access/index.ts'
 import type { HostInForce, Hosts } from '#server/hosts/index.ts'
 import type { PersonCaller } from '#server/identity/index.ts'
+import type { Logins } from '#server/logins/index.ts'
 
 type Concerns = Parameters<Hosts['waitForAll']>[1]
 
@@ -37,6 +38,20 @@ export const toldTo = (
   told.map(({ findings, ...host }) =>
     findings && mayRead(access, caller, hosts.find(host.name)) ? { ...host, findings } : host,
   )
+
+/** How many open sessions each host has ended, where the server ordered it and the host sees them. */
+export async function withEnded(
+  logins: Pick<Logins, 'endedBy'>,
+  order: bigint | undefined,
+  told: readonly HostInForce[],
+): Promise<HostInForce[]> {
+  if (order === undefined) return [...told]
+  const ended = await logins.endedBy(order)
+  return told.map(host =>
+    host.seesLogins && host.state === 'in-force' ? { ...host, sessionsEnded: endedOn(ended, host.name) } : host,
+  )
+}
+const endedOn = (ended: ReadonlyMap<string, number>, host: string): number => ended.get(host) ?? 0
 
 export const untilAnswer = (goodUntil: Date | undefined): { goodUntil?: string } =>
   goodUntil === undefined ? {} : { goodUntil: goodUntil.toISOString() }

@@ -1,13 +1,14 @@
 import type { Access } from '#server/access/index.ts'
-import type { Authority } from '#server/authority/index.ts'
+import type { Authority, HostSessions } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { By, Identity, PersonView, Within } from '#server/identity/index.ts'
+import type { Logins } from '#server/logins/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import { api } from '#shared/api/index.ts'
 import { type PersonIdentity, parsePersonIdentity } from '#shared/names.ts'
 import { byOf } from '../caller.ts'
 import { type ApiRequest, type Handled, handle } from '../handle.ts'
-import { inForceAnswer } from './in-force.ts'
+import { inForceAnswer, withEnded } from './in-force.ts'
 
 export type PersonRoutesDeps = {
   readonly identity: Pick<Identity, 'persons' | 'words'> & {
@@ -16,10 +17,11 @@ export type PersonRoutesDeps = {
   readonly access: Pick<Access, 'teamsOf' | 'catchUp' | 'words' | 'takes' | 'gives'>
   readonly authority: Pick<Authority, 'revokeAllIn'>
   readonly hosts: Pick<Hosts, 'waitForAll'>
+  readonly logins: Pick<Logins, 'endedBy'>
 }
 
 /** Persons: who is here, invitations, resetting, changing, disabling and enabling. */
-export function personRoutes({ identity, access, authority, hosts }: PersonRoutesDeps): Handled[] {
+export function personRoutes({ identity, access, authority, hosts, logins }: PersonRoutesDeps): Handled[] {
   const answer = (person: PersonView) => ({
     ...person,
     teams: access.teamsOf(person.identity),
@@ -27,14 +29,17 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
     lastLoginAt: person.lastLoginAt?.toISOString(),
   })
   /** In the same transaction: the epochs, the person, the certificates that are still good, the records. */
-  const revokingAll = (person: PersonIdentity, by: By): { within: Within; goodUntil: () => Date | undefined } => {
-    let goodUntil: Date | undefined
+  const revokingAll = (person: PersonIdentity, by: By, hostSessions?: HostSessions) => {
+    let revoked: Awaited<ReturnType<Authority['revokeAllIn']>> | undefined
     const within: Within = async t => {
-      const revoked = await authority.revokeAllIn(t, person, by)
-      goodUntil = revoked.goodUntil
+      revoked = await authority.revokeAllIn(t, person, by, hostSessions)
       return revoked.entries
     }
-    return { within, goodUntil: () => goodUntil }
+    const inForce = async (waits: { readonly wait: number }) => {
+      const told = await inForceAnswer(hosts, waits, revoked?.goodUntil)
+      return { ...told, hosts: await withEnded(logins, revoked?.order, told.hosts) }
+    }
+    return { within, inForce }
   }
   const touching = ({ params }: Pick<ApiRequest<unknown, unknown>, 'params'>) =>
     access.takes.touching(identityOf(params))
@@ -85,10 +90,10 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
       async request => {
         const person = identityOf(request.params)
         const by = byOf(request)
-        const revoking = revokingAll(person, by)
+        const revoking = revokingAll(person, by, request.query.hostSessions)
         const disabled = await identity.persons.disable(person, by, revoking.within)
         await access.catchUp()
-        return { ...answer(disabled), ...(await inForceAnswer(hosts, request.query, revoking.goodUntil())) }
+        return { ...answer(disabled), ...(await revoking.inForce(request.query)) }
       },
       { takes: touching, names: inWords },
     ),
@@ -119,7 +124,7 @@ export function personRoutes({ identity, access, authority, hosts }: PersonRoute
         const revoking = revokingAll(person, by)
         const reset = await identity.enrolment.reset(person, request.body, by, revoking.within)
         await access.catchUp()
-        const answered = await inForceAnswer(hosts, request.query, revoking.goodUntil())
+        const answered = await revoking.inForce(request.query)
         return { ...reset, endsAt: reset.endsAt.toISOString(), ...answered }
       },
       // Whoever gets the link gets all of it.

@@ -2,6 +2,7 @@ import type { Access } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
 import type { Identity, OpenSession } from '#server/identity/index.ts'
+import type { Logins } from '#server/logins/index.ts'
 import { api } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { byOf, byPersonOf, ownSession, personOf } from '../caller.ts'
@@ -35,10 +36,11 @@ export type SessionsRoutesDeps = {
   readonly authority: Pick<Authority, 'revoke'>
   readonly access: Pick<Access, 'reachableBy' | 'may'>
   readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
+  readonly logins: Pick<Logins, 'endedBy'>
 }
 
 /** Which sessions are open, and ending one. */
-export function sessionsRoutes({ identity, authority, access, hosts }: SessionsRoutesDeps): Handled[] {
+export function sessionsRoutes({ identity, authority, access, hosts, logins }: SessionsRoutesDeps): Handled[] {
   return [
     handle(
       api.sessions.list,
@@ -65,7 +67,7 @@ export function sessionsRoutes({ identity, authority, access, hosts }: SessionsR
       const id = request.params.id ?? ''
       const session = id === caller.session ? ownSession(caller) : await identity.sessions.find(id, caller.identity)
       const ended = await authority.revoke({ session }, 'by the person', byOf(request))
-      return revocationAnswer(hosts, ended, request.query.wait, { access, caller })
+      return revocationAnswer({ hosts, logins }, ended, request.query.wait, { access, caller })
     }),
   ]
 }

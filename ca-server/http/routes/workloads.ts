@@ -1,6 +1,7 @@
 import type { Access, Want } from '#server/access/index.ts'
 import type { Authority } from '#server/authority/index.ts'
 import type { Hosts } from '#server/hosts/index.ts'
+import type { Logins } from '#server/logins/index.ts'
 import type { Proven, Workloads } from '#server/workloads/index.ts'
 import { api } from '#shared/api/index.ts'
 import { parseWorkloadName, placeOfWorkload, type WorkloadName, workloadPrincipal } from '#shared/names.ts'
@@ -18,6 +19,7 @@ export type WorkloadRoutesDeps = CertificatesDeps & {
   readonly access: Pick<Access, 'may' | 'takes' | 'gives' | 'reachableBy'>
   readonly authority: CertificatesDeps['authority'] & Pick<Authority, 'ready' | 'revoke'>
   readonly hosts: Pick<Hosts, 'living' | 'keyTypes' | 'waitForAll' | 'waitForKrl' | 'find'>
+  readonly logins: Pick<Logins, 'endedBy'>
   readonly config: { readonly organisation: string }
 }
 
@@ -25,7 +27,7 @@ type Named = Pick<ApiRequest<unknown, unknown>, 'params'>
 
 /** Workloads: what people do with them, and what a workload does for itself. */
 export function workloadRoutes(deps: WorkloadRoutesDeps): Handled[] {
-  const { workloads, access, authority, hosts } = deps
+  const { workloads, access, authority, hosts, logins } = deps
   const inPlaceOf =
     (action: Want['action']) =>
     (request: Named): Want[] => [{ action, in: placeOfWorkload(nameOf(request)) }]
@@ -65,7 +67,7 @@ export function workloadRoutes(deps: WorkloadRoutesDeps): Handled[] {
       async request => {
         const workload = nameOf(request)
         const ended = await authority.revoke({ workload }, request.query.reason, byOf(request))
-        const { revoked, hosts: told, goodUntil } = await revocationAnswer(hosts, ended, request.query.wait)
+        const { revoked, hosts: told, goodUntil } = await revocationAnswer({ hosts, logins }, ended, request.query.wait)
         return { revoked, hosts: told, ...(goodUntil === undefined ? {} : { goodUntil }) }
       },
       { takes: inPlaceOf('workload.end'), names: (request, on) => workloads.words(on, nameOf(request)) },

@@ -3,7 +3,7 @@ import { parseDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
-import { sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
+import { hostSessionsOf, sayInForce, secondsToWait, WAIT_HELP, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
 import { type Command, command, take, usage } from '../../terminal/command.ts'
 import { confirmRemoval } from '../../terminal/confirm-removal.ts'
@@ -85,19 +85,31 @@ Give the link to that person alone; inviting the same person again ends it. Undo
 
 const disable = command({
   help: `keyman person disable: end everything of a person at once, and forbid signing in
-usage: keyman person disable PERSON [--wait 5 | --no-wait] [--yes] [--json]
+usage: keyman person disable PERSON [--keep-sessions] [--wait 5 | --no-wait] [--yes] [--json]
 
+  --keep-sessions    let open sessions on hosts go on; they are ended otherwise
 ${WAIT_HELP}
 
 The last owner can't be disabled. Undo: keyman person enable PERSON
 Exit code 9: not every connected host has confirmed in time.`,
-  options: { ...WAIT_OPTIONS, yes: { type: 'boolean' }, json: { type: 'boolean' } },
+  options: {
+    'keep-sessions': { type: 'boolean' },
+    ...WAIT_OPTIONS,
+    yes: { type: 'boolean' },
+    json: { type: 'boolean' },
+  },
   async run(values, positionals) {
     const [text] = take(positionals, ['PERSON'])
     const identity = parsePersonIdentity(text, 'PERSON')
     if (!(await confirmRemoval(identity, values.yes))) return EXIT.failed
     const wait = secondsToWait(values)
-    const person = await callAsPerson(api.persons.disable, { params: { identity }, ...waiting(wait) })
+    const { query, deadline } = waiting(wait)
+    const hostSessions = hostSessionsOf(values)
+    const person = await callAsPerson(api.persons.disable, {
+      params: { identity },
+      query: { ...query, ...(hostSessions === undefined ? {} : { hostSessions }) },
+      deadline,
+    })
     if (values.json) printJson(person)
     else remark(`${person.identity} is ${person.state}.`)
     return sayInForce(person, wait, values.json)

@@ -2,7 +2,14 @@ import { api } from '#shared/api/index.ts'
 import { isPersonIdentity, isWorkloadPrincipal, parseKeyId, parsePersonIdentity } from '#shared/names.ts'
 import { parsePublicKey } from '#shared/ssh/index.ts'
 import { callByFlags } from '../../calls/call-by-flags.ts'
-import { sayInForce, secondsToWait, WAIT_OPTIONS, waiting } from '../../calls/in-force.ts'
+import {
+  HOST_SESSION_OPTIONS,
+  hostSessionsOf,
+  sayInForce,
+  secondsToWait,
+  WAIT_OPTIONS,
+  waiting,
+} from '../../calls/in-force.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
 import { principalOf, requireSession } from '../../context/context.ts'
 import { readGiven } from '../../context/files.ts'
@@ -21,6 +28,8 @@ usage: keyman revoke (--person P | --key-id ID | --serial N | --key FILE | workl
   --key FILE     a public key (.pub): that key, whatever certificate it has
   workload:NAME  the session of that workload, as keyman workload end
   --reason TEXT  kept in the audit log
+  --kill-sessions  end open sessions on hosts too; so it is with --person and a workload
+  --keep-sessions  let them go on
   --wait 5       how many seconds to wait for hosts
   --no-wait      for scripts: don't, and say nothing of hosts
   --json
@@ -35,6 +44,7 @@ Exit code 9: not every connected host has confirmed in time.`,
     serial: { type: 'string' },
     key: { type: 'string' },
     reason: { type: 'string' },
+    ...HOST_SESSION_OPTIONS,
     ...WAIT_OPTIONS,
     json: { type: 'boolean' },
   },
@@ -44,7 +54,9 @@ Exit code 9: not every connected host has confirmed in time.`,
       throw usage(`revoke wants to be told what ${word} is`, `all that a person has: keyman revoke --person ${word}`)
     if (isWorkloadPrincipal(word)) {
       take(positionals, ['WORKLOAD'])
-      const of = Object.keys(values).find(flag => !['reason', 'wait', 'no-wait', 'json', 'context'].includes(flag))
+      const of = Object.keys(values).find(
+        flag => !['reason', 'wait', 'no-wait', 'kill-sessions', 'json', 'context'].includes(flag),
+      )
       if (of !== undefined) throw usage(`--${of} does not go with ${word}`, `keyman workload end ${word} is the same`)
       const { endWorkload } = await import('./workload.ts')
       return endWorkload(word, values)
@@ -52,16 +64,24 @@ Exit code 9: not every connected host has confirmed in time.`,
     take(positionals, [])
     const target = chosen(values)
     const wait = secondsToWait(values)
+    const hostSessions = hostSessionsOf(values)
     const places = folders()
     const { context, session } = requireSession(places, new Date())
     const oneself = 'person' in target && target.person === principalOf(session)
+    if (oneself && hostSessions === 'keep')
+      throw usage('--keep-sessions does not go with oneself: whatever is yours ends')
     const { deadline } = waiting(wait)
     const answer = oneself
       ? await callAsPerson(api.revocations.own, { deadline })
       : await callByFlags(
           api.revocations.create,
           {
-            body: { target, wait: wait ?? 0, ...(values.reason === undefined ? {} : { reason: values.reason }) },
+            body: {
+              target,
+              wait: wait ?? 0,
+              ...(values.reason === undefined ? {} : { reason: values.reason }),
+              ...(hostSessions === undefined ? {} : { hostSessions }),
+            },
             deadline,
           },
           { reason: '--reason' },

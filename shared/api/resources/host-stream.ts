@@ -3,12 +3,16 @@ import {
   armoredSignature,
   base64,
   finding,
+  fingerprint,
   hostName,
   hostText,
+  id,
+  keyId,
   login,
   MAX_FINDINGS,
   publicKeyLine,
   time,
+  uint64,
   userPrincipal,
 } from '../fields.ts'
 import { route } from '../route.ts'
@@ -37,6 +41,58 @@ export const join = route({
   }),
   answer: z.object({ host: hostName, organisation: z.string(), client: clientCertificateAnswer }),
 })
+
+/** How sshd can let somebody in. */
+export const LOGIN_METHODS = [
+  'certificate',
+  'publickey',
+  'password',
+  'keyboard-interactive',
+  'hostbased',
+  'gssapi',
+  'other',
+] as const
+
+const numberInRecord = z.int().min(1)
+
+/** Somebody was let in by the host's sshd. `by` says how; of keys only fingerprints. */
+export const loginOpened = z.strictObject({
+  event: z.literal('opened'),
+  /** Of the host's own record: each event has the next one. */
+  number: numberInRecord,
+  at: time,
+  login,
+  /** Where the client called from. */
+  address: z.string().max(45),
+  port: z.int().min(1).max(65_535),
+  by: z.discriminatedUnion('method', [
+    z.strictObject({
+      method: z.literal('certificate'),
+      key: fingerprint,
+      /** Absent where it is none that an organisation of KeyMan gives. */
+      keyId: keyId.optional(),
+      serial: uint64,
+      authority: fingerprint,
+    }),
+    z.strictObject({ method: z.literal('publickey'), key: fingerprint }),
+    z.strictObject({ method: z.enum(['password', 'keyboard-interactive', 'hostbased', 'gssapi', 'other']) }),
+  ]),
+})
+export const loginEvent = z.discriminatedUnion('event', [
+  loginOpened,
+  z.strictObject({
+    event: z.literal('closed'),
+    number: numberInRecord,
+    /** The number of the event that opened it. */
+    opened: numberInRecord,
+    at: time,
+    /** The number of the order by which the host ended it. */
+    order: uint64.optional(),
+  }),
+])
+export type LoginEvent = z.infer<typeof loginEvent>
+/** Of one report. */
+export const MOST_LOGIN_EVENTS = 100
 
 export const hostSelf = {
   join,
@@ -72,6 +128,21 @@ export const hostSelf = {
     body: z.strictObject({ base64, signature: armoredSignature }),
     answer: z.object({ certificates: z.int(), keys: z.int() }),
   }),
+  reportLogins: route({
+    method: 'POST',
+    path: '/v1/host/logins',
+    listeners: ['machines'],
+    caller: 'host',
+    action: 'own-host.report',
+    summary: 'Who was let in by its sshd, and whose sessions have ended, in order; what was told before is passed over',
+    body: z.strictObject({
+      /** The host's record; another one begins to count anew. */
+      record: id,
+      events: z.array(loginEvent).min(1).max(MOST_LOGIN_EVENTS),
+    }),
+    /** The number of the last event that the server has. */
+    answer: z.object({ upTo: z.int() }),
+  }),
 }
 
 /** `GET /v1/host/stream` on the machines' listener becomes a WebSocket; one JSON document a message. */
@@ -98,6 +169,18 @@ export const MAX_PRINCIPALS_BYTES = 8 * 1024 * 1024
 /** What a host takes as one message. */
 export const MAX_FRAME_BYTES = 40 * 1024 * 1024
 
+/** Whose open sessions end, by a number above all before it; whoever has done it once does not do it again. */
+export const endOrder = z.union([
+  /** A person's or a workload's, by whichever certificate. */
+  z.strictObject({ number: uint64, of: userPrincipal }),
+  z.strictObject({ number: uint64, session: id }),
+  z.strictObject({ number: uint64, keyId }),
+  z.strictObject({ number: uint64, serial: uint64, authority: fingerprint }),
+  z.strictObject({ number: uint64, key: fingerprint }),
+])
+export type EndOrder = z.infer<typeof endOrder>
+export const MOST_END_ORDERS = 1000
+
 export const desiredState = z.strictObject({
   /** Goes only forward within one incarnation. */
   revision: z.int().min(1),
@@ -117,6 +200,8 @@ export const desiredState = z.strictObject({
     /** The canary certificate, one line: a reader of the real KRL finds it revoked. */
     canary: z.array(z.string().max(20_000)).max(8),
   }),
+  /** Only to hosts that see who logs in. */
+  ends: z.array(endOrder).max(MOST_END_ORDERS).optional(),
 })
 export type DesiredState = z.infer<typeof desiredState>
 export type PrincipalsLine = z.infer<typeof principalsLine>
@@ -148,6 +233,8 @@ export const frameToServer = z.discriminatedUnion('type', [
     sshd: version.max(80),
     /** It wants to be told its names. */
     names: z.literal(true).optional(),
+    /** It sees who logs in, and ends sessions. */
+    logins: z.literal(true).optional(),
   }),
   /** In force: written, read back and checked. */
   z.strictObject({

@@ -1,7 +1,19 @@
 import { z } from 'zod'
-import { finding, hostName, labelChanges, labels, place, secondsUpTo, time } from '../fields.ts'
+import {
+  decimal,
+  finding,
+  hostName,
+  labelChanges,
+  labels,
+  login,
+  place,
+  secondsUpTo,
+  subject,
+  time,
+} from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
+import { LOGIN_METHODS } from './host-stream.ts'
 import { inForce, waits } from './in-force.ts'
 
 const machines = ['machines'] as const
@@ -28,6 +40,8 @@ export const host = z.object({
   sshd: z.string().optional(),
   /** What its own configuration says beside KeyMan, as its agent found it: who is kept out, and what else lets in. */
   findings: z.array(finding).optional(),
+  /** Whether its agent sees who is logged in, tells of it and ends sessions. */
+  seesLogins: z.boolean(),
 })
 
 const port = z.int().min(1).max(65_535)
@@ -67,6 +81,31 @@ const hostChange = z
   .refine(change => Object.values(change).some(value => value !== undefined), { error: 'must change something' })
   .meta({ minProperties: 1 })
 
+/** Somebody whom the sshd of a host let in, as the host tells it. */
+export const hostLogin = z.object({
+  host: hostName,
+  login,
+  /** Where the client called from. */
+  address: z.string(),
+  port: z.int(),
+  openedAt: time,
+  /** Absent while the session is open. */
+  closedAt: time.optional(),
+  /** Whether the host ended it because the server said so. */
+  ended: z.boolean(),
+  method: z.enum(LOGIN_METHODS),
+  /** Whose certificate it was: a person, or a workload's principal. */
+  who: subject.optional(),
+  keyId: z.string().optional(),
+  serial: z.string().optional(),
+  /** The name of the authority that signed it; of one that is none of ours its fingerprint. */
+  authority: z.string().optional(),
+  /** Fingerprint of the key. */
+  key: z.string().optional(),
+  /** Of a certificate of ours: whether the audit log has the record by which it was signed. */
+  recorded: z.boolean().optional(),
+})
+
 export const hosts = {
   list: route({
     method: 'GET',
@@ -86,6 +125,24 @@ export const hosts = {
     action: 'host.read',
     summary: 'One host',
     answer: host,
+  }),
+  logins: route({
+    method: 'GET',
+    path: '/v1/host-logins',
+    listeners: machines,
+    caller: 'person',
+    action: 'login.read',
+    summary: 'Who was let in on hosts by their sshd, the newest first, for a year; the audit log has all',
+    query: z.strictObject({
+      host: hostName.optional(),
+      person: subject.optional(),
+      since: time.optional(),
+      until: time.optional(),
+      /** Those alone that are logged in. */
+      open: z.literal('true').optional(),
+      limit: decimal(1, 1000).default(100),
+    }),
+    answer: z.object({ logins: z.array(hostLogin) }),
   }),
   add: route({
     method: 'POST',

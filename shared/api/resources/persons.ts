@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { id, LONGEST_LINK, personIdentity, secondsUpTo, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
-import { inForce, waits } from './in-force.ts'
+import { hostSessions, inForce, waits } from './in-force.ts'
 
 const machines = ['machines'] as const
 
@@ -95,7 +95,7 @@ export const persons = {
     touch: true,
     ends: true,
     summary: 'End everything of a person and forbid signing in',
-    query: waits,
+    query: waits.extend({ hostSessions: named('Open sessions on hosts', hostSessions.default('end')) }),
     answer: person.extend(inForce.shape),
   }),
   enable: route({

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { id, keyId, personIdentity, publicKeyLine, reason, uint64 } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
-import { inForce } from './in-force.ts'
+import { hostSessions, inForce } from './in-force.ts'
 
 const machines = ['machines'] as const
 
@@ -35,6 +35,10 @@ export const revocations = {
         z.strictObject({ publicKey: named('The key', publicKeyLine, { how: 'text' }) }),
       ]),
       reason: named('Because', reason.optional(), { how: 'text', absent: 'no reason given' }),
+      /** What becomes of open sessions on hosts. */
+      hostSessions: named('Open sessions on hosts', hostSessions.optional(), {
+        absent: 'end with all of a person, go on otherwise',
+      }),
       /** How long to wait for hosts, in seconds; 0 answers at once. */
       wait: named('Seconds to wait for hosts', z.int().min(0).max(30).default(5)),
     }),

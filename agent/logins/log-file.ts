@@ -1,0 +1,88 @@
+import { closeSync, openSync, readSync, type Stats, statSync, watch } from 'node:fs'
+import { dirname } from 'node:path'
+import type { LogLine, LogSource } from './log-source.ts'
+
+/** The system's watch may be used up, or see nothing on a foreign file system. */
+const LOOK_MS = 1000
+const CHUNK = 64 * 1024
+/** Longer lines are none of those that are read. */
+const LONGEST_LINE = 4096
+
+/**
+ * A file that sshd itself writes (`sshd -E`): nobody else can write into it. Its cursor is `FILE:OFFSET`; a file that was put in its place is read from
+ * its beginning. Lines have no time: that of reading stands for it.
+ */
+export function logFile(path: string): LogSource {
+  return {
+    follow(after, take, signal) {
+      let at = after === undefined ? endOf(path) : placeOf(after)
+      let rest = new Uint8Array()
+      const look = () => {
+        const is = statSync(path, { throwIfNoEntry: false })
+        if (!is) return
+        if (fileOf(is) !== at.file || is.size < at.offset) {
+          at = { file: fileOf(is), offset: 0 }
+          rest = new Uint8Array()
+        }
+        if (is.size > at.offset + rest.length) read()
+      }
+      const read = () => {
+        const file = openSync(path, 'r')
+        try {
+          const buffer = new Uint8Array(CHUNK)
+          for (;;) {
+            const length = readSync(file, buffer, 0, CHUNK, at.offset + rest.length)
+            if (length === 0) return
+            const text = new Uint8Array([...rest, ...buffer.subarray(0, length)])
+            rest = text
+            for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+              at = { ...at, offset: at.offset + end + 1 }
+              take(lineOf(rest.subarray(0, end), at))
+              rest = rest.subarray(end + 1)
+            }
+            if (rest.length > LONGEST_LINE) {
+              at = { ...at, offset: at.offset + rest.length }
+              rest = new Uint8Array()
+            }
+          }
+        } finally {
+          closeSync(file)
+        }
+      }
+      look()
+      const timer = setInterval(look, LOOK_MS)
+      timer.unref()
+      const watcher = watch(dirname(path), { persistent: false }, look)
+      watcher.on('error', () => watcher.close())
+      signal.addEventListener(
+        'abort',
+        () => {
+          clearInterval(timer)
+          watcher.close()
+        },
+        { once: true },
+      )
+    },
+  }
+}
+
+type Place = { readonly file: string; readonly offset: number }
+
+/** A number that is free again is soon given to another file. */
+const fileOf = ({ ino, birthtimeMs }: Stats): string => `${ino}-${Math.round(birthtimeMs)}`
+
+const lineOf = (bytes: Uint8Array, { file, offset }: Place): LogLine => ({
+  message: new TextDecoder().decode(bytes),
+  at: undefined,
+  cursor: `${file}:${offset}`,
+})
+
+function endOf(path: string): Place {
+  const is = statSync(path, { throwIfNoEntry: false })
+  return is ? { file: fileOf(is), offset: is.size } : { file: 'none', offset: 0 }
+}
+
+function placeOf(cursor: string): Place {
+  const [file = '', offset = ''] = cursor.split(':')
+  return { file, offset: Number(offset) || 0 }
+}

@@ -1,0 +1,164 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { hostStream } from '#shared/api/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
+import type { Log } from '../log.ts'
+import { isThere, openConnections, processesOf, signal as send } from './connections.ts'
+import type { LogLine, LogSource } from './log-source.ts'
+import { endedBy } from './order.ts'
+import { LoginRecord, type Opened } from './record.ts'
+import { peerKey, readSshdMessage } from './sshd-message.ts'
+
+/** Between two looks whether those who are logged in still are. */
+const LOOK_MS = 5000
+/** What is asked to end has this long for it. */
+const GRACE_MS = 1000
+/** So long after it was let in sshd's log may say so. */
+const READ_LATE_MS = 5000
+const LOOK_WHETHER_GONE_MS = 20
+
+/** Who logs in on this host, and the end of their sessions where the server orders it. */
+export class Logins {
+  readonly record: LoginRecord
+  readonly #log: Log
+  readonly #now: () => Date
+  readonly #onEvent = new Set<() => void>()
+  /** Closed by an order, of which nobody else says that they closed by themselves. */
+  readonly #ending = new Set<number>()
+  /** Orders that were done, and when: a login of before may be read in sshd's log after it. Milliseconds since 1970. */
+  readonly #done = new Map<string, { readonly order: hostStream.EndOrder; readonly at: number }>()
+
+  constructor(stateFolder: string, log: Log, now: () => Date) {
+    this.record = new LoginRecord(stateFolder, message => log.warn(message))
+    this.#log = log
+    this.#now = now
+  }
+
+  /** Reads what sshd says, and looks who has gone, until `signal`. */
+  watch(source: LogSource, signal: AbortSignal): void {
+    source.follow(this.record.cursor, line => this.#take(line), signal)
+    const timer = setInterval(() => this.#look(), LOOK_MS)
+    timer.unref()
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearInterval(timer)
+        this.record.keepCursor()
+      },
+      { once: true },
+    )
+  }
+
+  /** Hears that there is something to tell. */
+  onEvent(listener: () => void): () => void {
+    this.#onEvent.add(listener)
+    return () => void this.#onEvent.delete(listener)
+  }
+
+  #take({ message, at = this.#now(), cursor }: LogLine): void {
+    const read = readSshdMessage(message)
+    if (read?.kind === 'accepted') {
+      // Whoever had this address and port before is gone: two cannot have it at once.
+      this.#closeWhere(login => peerKey(login) === peerKey(read.peer))
+      const opened = this.record.opened(
+        { at: at.toISOString(), login: read.login, ...read.peer, by: asTold(read.by) },
+        cursor,
+      )
+      this.#tell()
+      const late = [...this.#done.values()].find(
+        done => at.getTime() <= done.at + READ_LATE_MS && endedBy(done.order, opened),
+      )
+      if (late)
+        this.#endAll([{ login: opened, order: BigInt(late.order.number) }]).catch(error =>
+          this.#log.error(told(error).message),
+        )
+    } else {
+      if (read) this.#closeWhere(login => peerKey(login) === peerKey(read.peer), at)
+      this.record.readTo(cursor)
+    }
+  }
+
+  /** Those whose connection is there no more. Where the system does not say, sshd's log has to. */
+  #look(): void {
+    if (this.record.open.length === 0) return
+    const there = openConnections()
+    if (there) this.#closeWhere(login => !there.has(peerKey(login)))
+  }
+
+  #closeWhere(isClosed: (login: Opened) => boolean, at = this.#now()): void {
+    const gone = this.record.open.filter(login => !this.#ending.has(login.number) && isClosed(login))
+    for (const login of gone) this.record.closed(login, at)
+    if (gone.length > 0) this.#tell()
+  }
+
+  /**
+   * Ends the sessions that these orders name, of which those that were done before are passed over. Throws `unavailable` where one of them is still there
+   * afterwards. What the connection itself has started ends with it; what has left it before goes on.
+   */
+  async end(orders: readonly hostStream.EndOrder[]): Promise<void> {
+    const done = this.record.ended
+    const fresh = orders.filter(({ number }) => BigInt(number) > done)
+    if (fresh.length === 0) return
+    this.#look()
+    const ended = this.record.open.flatMap(login => {
+      const order = fresh.find(each => endedBy(each, login))
+      return order ? [{ login, order: BigInt(order.number) }] : []
+    })
+    await this.#endAll(ended)
+    for (const order of orders)
+      if (!this.#done.has(order.number)) this.#done.set(order.number, { order, at: this.#now().getTime() })
+    let newest = done
+    for (const { number } of fresh) if (BigInt(number) > newest) newest = BigInt(number)
+    this.record.setEnded(newest)
+  }
+
+  async #endAll(ended: readonly { readonly login: Opened; readonly order: bigint }[]): Promise<void> {
+    for (const { login } of ended) this.#ending.add(login.number)
+    try {
+      await endConnections(ended.map(({ login }) => peerKey(login)))
+      for (const { login, order } of ended) {
+        this.record.closed(login, this.#now(), order)
+        this.#log.info(`ended the session of ${nameOf(login)} as ${login.login} from ${login.address}`)
+      }
+      if (ended.length > 0) this.#tell()
+    } finally {
+      for (const { login } of ended) this.#ending.delete(login.number)
+    }
+  }
+
+  #tell(): void {
+    for (const listener of this.#onEvent) listener()
+  }
+}
+
+const nameOf = ({ by }: Opened): string => ('keyId' in by && by.keyId) || by.method
+
+function asTold(by: Extract<ReturnType<typeof readSshdMessage>, { kind: 'accepted' }>['by']): Opened['by'] {
+  if (by.method !== 'certificate') return by
+  const { keyId, serial, ...rest } = by
+  return { ...rest, serial: serial.toString(), ...(keyId === undefined ? {} : { keyId }) }
+}
+
+async function endConnections(peers: readonly string[]): Promise<void> {
+  const left = () => {
+    const there = openConnections() ?? new Map<string, string>()
+    return new Set(peers.flatMap(peer => there.get(peer) ?? []))
+  }
+  let inodes = left()
+  if (inodes.size === 0) return
+  const found = processesOf(inodes)
+  // A shell ends with its terminal; sshd closes what PAM opened.
+  for (const process of found) send(process, process.name.startsWith('sshd') ? 'SIGTERM' : 'SIGHUP')
+  const until = performance.now() + GRACE_MS
+  while (performance.now() < until) {
+    inodes = left()
+    if (inodes.size === 0 && !found.some(isThere)) return
+    await delay(LOOK_WHETHER_GONE_MS)
+  }
+  for (const process of [...found, ...processesOf(inodes)]) send(process, 'SIGKILL')
+  await delay(LOOK_WHETHER_GONE_MS)
+  if (left().size > 0)
+    throw new KeymanError('unavailable', `${left().size} sessions that were to end are still open`, {
+      hint: 'the agent has to be root to end the sessions of others',
+    })
+}
