@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync, type Stats, statSync, watch } from 'node:fs'
 import { dirname } from 'node:path'
+import { concat } from '#shared/bytes.ts'
 import type { LogLine, LogSource } from './log-source.ts'
 
 /** The system's watch may be used up, or see nothing on a foreign file system. */
@@ -16,7 +17,7 @@ export function logFile(path: string): LogSource {
   return {
     follow(after, take, signal) {
       let at = after === undefined ? endOf(path) : placeOf(after)
-      let rest = new Uint8Array()
+      let rest: Uint8Array = new Uint8Array()
       const look = () => {
         const is = statSync(path, { throwIfNoEntry: false })
         if (!is) return
@@ -33,8 +34,7 @@ export function logFile(path: string): LogSource {
           for (;;) {
             const length = readSync(file, buffer, 0, CHUNK, at.offset + rest.length)
             if (length === 0) return
-            const text = new Uint8Array([...rest, ...buffer.subarray(0, length)])
-            rest = text
+            rest = concat(rest, buffer.subarray(0, length))
             for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
               at = { ...at, offset: at.offset + end + 1 }
               take(lineOf(rest.subarray(0, end), at))

@@ -3,7 +3,7 @@ import type { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
 import type { Log } from '../log.ts'
-import { isThere, openConnections, processesOf, signal as send } from './connections.ts'
+import { isThere, openConnections, type Process, processesOf, signal as send } from './connections.ts'
 import type { LogLine, LogSource } from './log-source.ts'
 import { endedBy } from './order.ts'
 import { LoginRecord, type Opened } from './record.ts'
@@ -144,21 +144,25 @@ async function endConnections(peers: readonly string[]): Promise<void> {
     const there = openConnections() ?? new Map<string, string>()
     return new Set(peers.flatMap(peer => there.get(peer) ?? []))
   }
-  let inodes = left()
-  if (inodes.size === 0) return
-  const found = processesOf(inodes)
+  const first = left()
+  if (first.size === 0) return
+  const found = processesOf(first)
   // A shell ends with its terminal; sshd closes what PAM opened.
   for (const process of found) send(process, process.name.startsWith('sshd') ? 'SIGTERM' : 'SIGHUP')
+  if (await areGone(left, found)) return
+  const all = [...found, ...processesOf(left())]
+  for (const process of all) send(process, 'SIGKILL')
+  if (await areGone(left, all)) return
+  throw new KeymanError('unavailable', `${left().size} sessions that were to end are still open`, {
+    hint: 'the agent has to be root to end the sessions of others',
+  })
+}
+
+async function areGone(left: () => ReadonlySet<string>, processes: readonly Process[]): Promise<boolean> {
   const until = performance.now() + GRACE_MS
-  while (performance.now() < until) {
-    inodes = left()
-    if (inodes.size === 0 && !found.some(isThere)) return
+  for (;;) {
+    if (left().size === 0 && !processes.some(isThere)) return true
+    if (performance.now() >= until) return false
     await delay(LOOK_WHETHER_GONE_MS)
   }
-  for (const process of [...found, ...processesOf(inodes)]) send(process, 'SIGKILL')
-  await delay(LOOK_WHETHER_GONE_MS)
-  if (left().size > 0)
-    throw new KeymanError('unavailable', `${left().size} sessions that were to end are still open`, {
-      hint: 'the agent has to be root to end the sessions of others',
-    })
 }

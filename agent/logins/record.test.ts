@@ -1,16 +1,16 @@
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseLogin } from '#shared/names.ts'
+import { fastFolder } from '#test/support/fast-folder.ts'
 import { LoginRecord, MOST_PENDING } from './record.ts'
 
 let folder: string
 const warnings: string[] = []
 const open = () => new LoginRecord(folder, message => void warnings.push(message))
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'keyman-logins-'))
+  folder = fastFolder('keyman-logins-')
   warnings.length = 0
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))

@@ -67,7 +67,9 @@ export function sayInForce(
   if (!isJson && lacking.length > 0) remark(untilWhen(lacking.length, goodUntil))
   if (!isJson && ended.length > 0) {
     const sum = ended.reduce((a, b) => a + b, 0)
-    remark(`${sum === 1 ? '1 open session was' : `${sum} open sessions were`} ended.`)
+    remark(
+      `${sum === 0 ? 'No session was open.' : sum === 1 ? '1 open session was ended.' : `${sum} open sessions were ended.`}`,
+    )
     const blind = hosts.filter(({ seesLogins, state }) => !seesLogins && state === 'in-force')
     if (blind.length > 0)
       remark(

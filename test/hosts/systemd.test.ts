@@ -1,8 +1,10 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseHostName } from '#shared/names.ts'
+import { parsePublicKey } from '#shared/ssh/index.ts'
 import { freePort } from '#test/support/free-port.ts'
 import { bootMachine, type Machine, whyNoMachine } from '#test/support/programs/machine.ts'
 import { AGENT } from '#test/support/programs/programs.ts'
@@ -90,5 +92,35 @@ describe.skipIf(why !== undefined || !requires('sshd'))(`under systemd${why ? ` 
     const { out, state } = await joinAs('nounit', ['--reload', 'systemctl reload openssh-daemon'])
     expect(out).toContain('systemd knows no unit openssh-daemon')
     expect([out.includes('exit 0'), state]).toEqual([false, 'invited'])
+  })
+
+  it("sees in the machine's journal who logs in, and ends a session that PAM opened; one that somebody logs by sshd's name is none", async () => {
+    machine.sh('systemctl start systemd-journald.socket; systemctl start ssh.socket')
+    const { out, host } = await joinAs('journal')
+    expect(out).toContain('exit 0')
+    machine.sh(
+      'mkdir -p /root/.ssh && ssh-keygen -q -t ed25519 -N "" -f /root/plain && cat /root/plain.pub > /root/.ssh/authorized_keys',
+    )
+    const agent = machine.start([process.execPath, AGENT, 'run'])
+    const state = async () => (await server.services.hosts.show(host)).state
+    await expect.poll(state, { timeout: 20_000 }).toBe('connected')
+    const ssh = `ssh -F none -i /root/plain -p ${port} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR root@127.0.0.1`
+    const forged = 'Accepted password for root from 192.0.2.1 port 1 ssh2'
+    machine.sh(`setpriv --reuid=nobody --clear-groups logger -t sshd '${forged}'`)
+    const session = machine.start(['sh', '-c', `exec ${ssh} 'echo in; exec sleep 600'`])
+    const listed = () => server.services.logins.list({ hosts: [host], limit: 10 })
+    await expect
+      .poll(listed, { timeout: 20_000 })
+      .toEqual([expect.objectContaining({ login: 'root', method: 'publickey', address: '127.0.0.1' })])
+    const publicKey = parsePublicKey(machine.sh('cut -d" " -f1,2 /root/plain.pub').trim())
+    const { krlVersion } = await server.services.authority.revoke({ publicKey }, 'test', server.by(), 'end')
+    expect(await server.services.hosts.waitForKrl(krlVersion, 20)).toContainEqual(
+      expect.objectContaining({ name: host, state: 'in-force' }),
+    )
+    expect(await listed()).toEqual([expect.objectContaining({ ended: true })])
+    if (session.exitCode === null) await once(session, 'exit')
+    machine.sh('pkill -f "keyman-agent.*run"')
+    agent.kill()
+    machine.sh('systemctl stop ssh.socket; systemctl stop "ssh*.service"')
   })
 })

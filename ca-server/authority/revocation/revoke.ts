@@ -50,8 +50,9 @@ export async function revoke(
   target: RevocationTarget,
   reason: string | undefined,
   by: By,
-  hostSessions: HostSessions = 'person' in target || 'workload' in target ? 'end' : 'keep',
+  given?: HostSessions,
 ): Promise<Revocation> {
+  const hostSessions = given ?? ('person' in target || 'workload' in target ? 'end' : 'keep')
   const { ledger, identity } = deps
   await ledger.follow()
   // A name that was mistyped must not be answered with 'revoked'. Whether somebody is here says the log, whatever the database shows.

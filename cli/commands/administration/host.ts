@@ -58,6 +58,8 @@ usage: keyman host show NAME [--json]`,
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
       if (host.agent) print(`  agent      ${shown(host.agent)}`)
       if (host.sshd) print(`  sshd       ${shown(host.sshd)}`)
+      if (host.state !== 'invited' && !host.seesLogins)
+        print('  logins     its agent does not see who logs in, and ends no session (docs/hosts.md)')
       if (host.message) print(`  ${host.state === 'invited' ? 'joins      ' : 'says       '}${shown(host.message)}`)
       for (const { about, message, fingerprints = [] } of host.findings ?? []) {
         print(`  ${ABOUT[about]}${shown(message)}`)

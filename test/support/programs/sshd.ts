@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -21,6 +21,7 @@ export type TestSshd = {
   readonly configFile: string
   readonly pidFile: string
   readonly hostKey: string
+  readonly logFile: string
   readonly log: () => string
   /** Once its configuration can be read: `Include`d files may come later. */
   start(env?: NodeJS.ProcessEnv): Promise<void>
@@ -54,28 +55,20 @@ export async function newSshd(extraConfig: (folder: string) => readonly string[]
     ].join('\n'),
   )
   let child: ChildProcess | undefined
-  let log = ''
+  const logFile = join(folder, 'sshd.log')
+  const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '')
   return {
     folder,
     port,
     configFile,
     pidFile,
     hostKey,
-    log: () => log,
+    logFile,
+    log,
     async start(env = process.env) {
-      const started = spawn(pathOf('sshd'), ['-D', '-e', '-f', configFile], {
-        env,
-        stdio: ['ignore', 'ignore', 'pipe'],
-      })
+      const started = spawn(pathOf('sshd'), ['-D', '-E', logFile, '-f', configFile], { env, stdio: 'ignore' })
       child = started
-      started.stderr?.setEncoding('utf8').on('data', (text: string) => {
-        log += text
-      })
-      await untilListening(
-        port,
-        () => started.exitCode === null,
-        () => log,
-      )
+      await untilListening(port, () => started.exitCode === null, log)
     },
     async close() {
       if (child && child.exitCode === null && child.signalCode === null) {

@@ -10,6 +10,7 @@ import { createRateLimiter } from '#server/http/connections/rate-limit.ts'
 import { handle } from '#server/http/handle.ts'
 import { hostStream } from '#server/http/routes/host-stream.ts'
 import { hostRoutes } from '#server/http/routes/hosts.ts'
+import { hostLoginRoutes } from '#server/http/routes/logins.ts'
 import { trustRoutes } from '#server/http/routes/trust.ts'
 import { createLog } from '#server/log.ts'
 import { api } from '#shared/api/index.ts'
@@ -72,6 +73,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
       handle(api.login.challenge, async () => ({ challenge: identity.proofs.challenge() })),
       ...trustRoutes(services),
       ...hostRoutes(services),
+      ...hostLoginRoutes(services),
     ],
     gate,
     strangers,
