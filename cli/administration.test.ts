@@ -141,7 +141,7 @@ describe.skipIf(!requires('ssh'))('keyman for administrators', () => {
     for (const place of ['payments/prod', 'payments/dev', 'payments'])
       expect((await laptop.keyman(['project', 'remove', place])).code).toBe(0)
     expect((await json('role', 'list')).roles).toContainEqual({
-      ...{ name: 'auditor', of: 'organisation', builtIn: true, actions: ['audit.read'], lapsed: [] },
+      ...{ name: 'auditor', of: 'organisation', builtIn: true, actions: ['audit.read', 'login.read'], lapsed: [] },
     })
   })
   it('a role of its own: made, shown, given, changed and taken away, and what it may is said', async () => {

@@ -76,7 +76,7 @@ function watchLogins(agent: Agent, signal: AbortSignal): Agent['logins'] {
 function sourceOf(configured: AgentConfig['sshdLog'], warn: (message: string) => void): LogSource | undefined {
   const from = configured ?? (hasJournal() ? 'journal' : 'none')
   if (from === 'none') return undefined
-  return from === 'journal' ? journal(warn) : logFile(from)
+  return from === 'journal' ? journal(warn) : logFile(from, warn)
 }
 
 /** `look` aborts `signal` where there is no reason to go on. */

@@ -40,7 +40,7 @@ describe('the connections of a machine', () => {
     const peer = peerKey({ address: '127.0.0.1', port: client.localPort ?? 0 })
     expect(openConnections()?.has(peer)).toBe(true)
     // No process of sshd's holds it.
-    expect(processesOf(new Set([openConnections()?.get(peer) ?? '']))).toEqual([])
+    expect(processesOf([], new Set([openConnections()?.get(peer) ?? '']))).toEqual([])
     client.destroy()
     await once(socket.resume(), 'close')
     expect(openConnections()?.has(peer)).toBe(false)

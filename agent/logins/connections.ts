@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { ipAddressText, isMappedV4 } from '#shared/ip-address.ts'
+import type { ProcessOf } from './record.ts'
 import { type Peer, peerKey } from './sshd-message.ts'
 
 /** Linux: which connections there are, and whose they are (proc(5)). Of the network namespace that this agent is in. */
@@ -78,14 +79,16 @@ function statOf(pid: number): Process | undefined {
 const SSHD_NAMES = new Set(['sshd', 'sshd-session', 'sshd-auth'])
 
 /**
- * sshd's processes that hold one of these sockets, and everything below them that is still there. A process that has left its parent
+ * sshd's processes that are known or hold one of these sockets, and everything below them that is still there. A process that has left its parent
  * (nohup, tmux, a service) is no part of a connection any more.
  */
-export function processesOf(inodes: ReadonlySet<string>): Process[] {
+export function processesOf(known: readonly ProcessOf[], inodes: ReadonlySet<string>): Process[] {
   const all = processes()
   const found = new Map<number, Process>()
+  const isKnown = ({ pid, started }: Process) => known.some(each => each.pid === pid && each.started === started)
   for (const process of all)
-    if (SSHD_NAMES.has(process.name) && holdsOne(process.pid, inodes)) found.set(process.pid, process)
+    if (SSHD_NAMES.has(process.name) && (isKnown(process) || holdsOne(process.pid, inodes)))
+      found.set(process.pid, process)
   for (let before = -1; before < found.size; ) {
     before = found.size
     for (const process of all) if (found.has(process.parent)) found.set(process.pid, process)
@@ -93,6 +96,7 @@ export function processesOf(inodes: ReadonlySet<string>): Process[] {
   return [...found.values()]
 }
 
+/** Of processes of others only root sees it, and where the system lets it (CAP_SYS_PTRACE). */
 function holdsOne(pid: number, inodes: ReadonlySet<string>): boolean {
   try {
     return readdirSync(`/proc/${pid}/fd`).some(fd => {
@@ -108,9 +112,15 @@ function holdsOne(pid: number, inodes: ReadonlySet<string>): boolean {
 }
 
 /** Not another one that has its number by now. */
-export function isThere({ pid, started }: Process): boolean {
+export function isThere({ pid, started }: ProcessOf): boolean {
   const now = statOf(pid)
   return now?.started === started && !now.isZombie
+}
+
+/** Of sshd's alone. */
+export function sshdProcess(pid: number): ProcessOf | undefined {
+  const found = statOf(pid)
+  return found && SSHD_NAMES.has(found.name) ? { pid, started: found.started } : undefined
 }
 
 export function signal(of: Process, name: 'SIGHUP' | 'SIGTERM' | 'SIGKILL'): void {

@@ -12,6 +12,7 @@ export const hasJournal = (): boolean => existsSync('/run/systemd/journal/socket
 /** systemd.journal-fields(7). `_UID` and `_COMM` are the journal's own word: whoever is not root can't say that they are sshd. */
 const entry = z.object({
   MESSAGE: z.string(),
+  _PID: z.string().regex(/^[0-9]{1,9}$/),
   __CURSOR: z.string().max(500),
   /** Microseconds since 1970. */
   __REALTIME_TIMESTAMP: z.string().regex(/^[0-9]{1,17}$/),
@@ -27,7 +28,7 @@ export function journal(warn: (message: string) => void): LogSource {
         const from = cursor === undefined ? ['--lines=0'] : ['--no-tail', `--after-cursor=${cursor}`]
         const child = spawn(
           JOURNALCTL,
-          ['--follow', '--quiet', '--output=json', '--output-fields=MESSAGE', ...from, ...SSHD],
+          ['--follow', '--quiet', '--output=json', '--output-fields=MESSAGE,_PID', ...from, ...SSHD],
           { stdio: ['ignore', 'pipe', 'ignore'], signal },
         )
         child.on('error', error => {
@@ -39,9 +40,10 @@ export function journal(warn: (message: string) => void): LogSource {
         createInterface({ input: child.stdout }).on('line', text => {
           const read = entry.safeParse(parse(text))
           if (!read.success) return
-          const { MESSAGE: message, __CURSOR, __REALTIME_TIMESTAMP } = read.data
+          const { MESSAGE: message, _PID, __CURSOR, __REALTIME_TIMESTAMP } = read.data
           cursor = __CURSOR
-          take({ message, at: new Date(Number(BigInt(__REALTIME_TIMESTAMP) / 1000n)), cursor: __CURSOR })
+          const at = new Date(Number(BigInt(__REALTIME_TIMESTAMP) / 1000n))
+          take({ message, at, pid: Number(_PID), cursor: __CURSOR })
         })
       }
       start()

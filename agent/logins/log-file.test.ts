@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -8,10 +8,12 @@ let folder: string
 let path: string
 let stop: AbortController
 let read: { message: string; cursor: string }[]
+let said: string[]
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'keyman-log-'))
   path = join(folder, 'sshd.log')
   read = []
+  said = []
   stop = new AbortController()
 })
 afterEach(() => {
@@ -21,7 +23,11 @@ afterEach(() => {
 const follow = (after?: string) => {
   stop.abort()
   stop = new AbortController()
-  logFile(path).follow(after, ({ message, cursor }) => void read.push({ message, cursor }), stop.signal)
+  logFile(path, message => void said.push(message)).follow(
+    after,
+    ({ message, cursor }) => void read.push({ message, cursor }),
+    stop.signal,
+  )
 }
 const messages = () => read.map(({ message }) => message)
 const reads = (...all: string[]) => expect.poll(messages, { timeout: 10_000 }).toEqual(all)
@@ -67,6 +73,16 @@ describe("a log file of sshd's own", () => {
     rmSync(path)
     writeFileSync(path, 'again\n')
     await reads('first', 'again')
+  })
+
+  it('that can not be read is said once, and read when it can be', async () => {
+    mkdirSync(path)
+    follow('another:0')
+    await expect.poll(() => said.length, { timeout: 10_000 }).toBe(1)
+    expect(said[0]).toContain('can not be read, so nobody hears who logs in')
+    rmSync(path, { recursive: true })
+    writeFileSync(path, 'one\n')
+    await reads('one')
   })
 
   it('with a line without an end takes no memory, and the next line is read', async () => {

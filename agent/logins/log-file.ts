@@ -1,6 +1,7 @@
-import { closeSync, openSync, readSync, type Stats, statSync, watch } from 'node:fs'
+import { closeSync, type FSWatcher, openSync, readSync, type Stats, statSync, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { concat } from '#shared/bytes.ts'
+import { told } from '#shared/told.ts'
 import type { LogLine, LogSource } from './log-source.ts'
 
 /** The system's watch may be used up, or see nothing on a foreign file system. */
@@ -13,7 +14,7 @@ const LONGEST_LINE = 4096
  * A file that sshd itself writes (`sshd -E`): nobody else can write into it. Its cursor is `FILE:OFFSET`; a file that was put in its place is read from
  * its beginning. Lines have no time: that of reading stands for it.
  */
-export function logFile(path: string): LogSource {
+export function logFile(path: string, warn: (message: string) => void): LogSource {
   return {
     follow(after, take, signal) {
       let at = after === undefined ? endOf(path) : placeOf(after)
@@ -49,20 +50,42 @@ export function logFile(path: string): LogSource {
           closeSync(file)
         }
       }
-      look()
-      const timer = setInterval(look, LOOK_MS)
+      let said: string | undefined
+      /** What can't be read now may be later: it is said once. */
+      const tryLook = () => {
+        try {
+          look()
+          said = undefined
+        } catch (error) {
+          const { message } = told(error)
+          if (message !== said) warn(`${path} can not be read, so nobody hears who logs in: ${message}`)
+          said = message
+        }
+      }
+      tryLook()
+      const timer = setInterval(tryLook, LOOK_MS)
       timer.unref()
-      const watcher = watch(dirname(path), { persistent: false }, look)
-      watcher.on('error', () => watcher.close())
+      const watcher = watched(path, tryLook)
       signal.addEventListener(
         'abort',
         () => {
           clearInterval(timer)
-          watcher.close()
+          watcher?.close()
         },
         { once: true },
       )
     },
+  }
+}
+
+/** Without it the look by the clock sees it. */
+function watched(path: string, look: () => void): FSWatcher | undefined {
+  try {
+    const watcher = watch(dirname(path), { persistent: false }, look)
+    watcher.on('error', () => watcher.close())
+    return watcher
+  } catch {
+    return undefined
   }
 }
 

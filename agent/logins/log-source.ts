@@ -3,6 +3,8 @@ export type LogLine = {
   readonly message: string
   /** When it was said, where the log knows. */
   readonly at: Date | undefined
+  /** Of sshd's process that said it, where the log knows. */
+  readonly pid?: number
   /** To go on behind it. */
   readonly cursor: string
 }

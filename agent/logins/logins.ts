@@ -3,10 +3,10 @@ import type { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
 import type { Log } from '../log.ts'
-import { isThere, openConnections, type Process, processesOf, signal as send } from './connections.ts'
+import { isThere, openConnections, type Process, processesOf, signal as send, sshdProcess } from './connections.ts'
 import type { LogLine, LogSource } from './log-source.ts'
 import { endedBy } from './order.ts'
-import { LoginRecord, type Opened } from './record.ts'
+import { LoginRecord, type Opened, type OpenLogin } from './record.ts'
 import { peerKey, readSshdMessage } from './sshd-message.ts'
 
 /** Between two looks whether those who are logged in still are. */
@@ -55,7 +55,7 @@ export class Logins {
     return () => void this.#onEvent.delete(listener)
   }
 
-  #take({ message, at = this.#now(), cursor }: LogLine): void {
+  #take({ message, at = this.#now(), pid, cursor }: LogLine): void {
     const read = readSshdMessage(message)
     if (read?.kind === 'accepted') {
       // Whoever had this address and port before is gone: two cannot have it at once.
@@ -63,6 +63,7 @@ export class Logins {
       const opened = this.record.opened(
         { at: at.toISOString(), login: read.login, ...read.peer, by: asTold(read.by) },
         cursor,
+        pid === undefined ? undefined : sshdProcess(pid),
       )
       this.#tell()
       const late = [...this.#done.values()].find(
@@ -85,7 +86,7 @@ export class Logins {
     if (there) this.#closeWhere(login => !there.has(peerKey(login)))
   }
 
-  #closeWhere(isClosed: (login: Opened) => boolean, at = this.#now()): void {
+  #closeWhere(isClosed: (login: OpenLogin) => boolean, at = this.#now()): void {
     const gone = this.record.open.filter(login => !this.#ending.has(login.number) && isClosed(login))
     for (const login of gone) this.record.closed(login, at)
     if (gone.length > 0) this.#tell()
@@ -112,10 +113,10 @@ export class Logins {
     this.record.setEnded(newest)
   }
 
-  async #endAll(ended: readonly { readonly login: Opened; readonly order: bigint }[]): Promise<void> {
+  async #endAll(ended: readonly { readonly login: OpenLogin; readonly order: bigint }[]): Promise<void> {
     for (const { login } of ended) this.#ending.add(login.number)
     try {
-      await endConnections(ended.map(({ login }) => peerKey(login)))
+      await endConnections(ended.map(({ login }) => login))
       for (const { login, order } of ended) {
         this.record.closed(login, this.#now(), order)
         this.#log.info(`ended the session of ${nameOf(login)} as ${login.login} from ${login.address}`)
@@ -139,18 +140,19 @@ function asTold(by: Extract<ReturnType<typeof readSshdMessage>, { kind: 'accepte
   return { ...rest, serial: serial.toString(), ...(keyId === undefined ? {} : { keyId }) }
 }
 
-async function endConnections(peers: readonly string[]): Promise<void> {
+async function endConnections(logins: readonly OpenLogin[]): Promise<void> {
   const left = () => {
     const there = openConnections() ?? new Map<string, string>()
-    return new Set(peers.flatMap(peer => there.get(peer) ?? []))
+    return new Set(logins.flatMap(login => there.get(peerKey(login)) ?? []))
   }
+  const known = logins.flatMap(({ process }) => process ?? [])
   const first = left()
   if (first.size === 0) return
-  const found = processesOf(first)
+  const found = processesOf(known, first)
   // A shell ends with its terminal; sshd closes what PAM opened.
   for (const process of found) send(process, process.name.startsWith('sshd') ? 'SIGTERM' : 'SIGHUP')
   if (await areGone(left, found)) return
-  const all = [...found, ...processesOf(left())]
+  const all = [...found, ...processesOf(known, left())]
   for (const process of all) send(process, 'SIGKILL')
   if (await areGone(left, all)) return
   throw new KeymanError('unavailable', `${left().size} sessions that were to end are still open`, {

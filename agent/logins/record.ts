@@ -14,6 +14,10 @@ import { writeAtomically } from '../state/atomic-write.ts'
  */
 export type LoginEvent = hostStream.LoginEvent
 export type Opened = Extract<LoginEvent, { event: 'opened' }>
+/** sshd's process of a connection, where the log said which. `started`: as `connections.ts` has it. For this host alone. */
+const processOf = z.strictObject({ pid: z.int().min(1), started: z.string().regex(/^[0-9]+$/) })
+export type ProcessOf = z.infer<typeof processOf>
+export type OpenLogin = Opened & { readonly process?: ProcessOf | undefined }
 
 /** A server that is away for long must not fill the disk: of what is more the oldest is forgotten, which the numbers show. */
 export const MOST_PENDING = 10_000
@@ -31,8 +35,8 @@ const state = z.object({
 })
 const line = z.union([
   z.strictObject({ state }),
-  z.strictObject({ open: hostStream.loginOpened }),
-  z.strictObject({ event: hostStream.loginEvent, cursor: z.string().optional() }),
+  z.strictObject({ open: hostStream.loginOpened, process: processOf.optional() }),
+  z.strictObject({ event: hostStream.loginEvent, cursor: z.string().optional(), process: processOf.optional() }),
   z.strictObject({ sent: z.int() }),
   z.strictObject({ ended: z.string() }),
   z.strictObject({ cursor: z.string() }),
@@ -42,7 +46,7 @@ type Line = z.infer<typeof line>
 export class LoginRecord {
   readonly #file: string
   #state: z.infer<typeof state> = { id: `logins_${randomBytes(9).toString('base64url')}`, next: 1, ended: '0' }
-  readonly #open = new Map<number, Opened>()
+  readonly #open = new Map<number, OpenLogin>()
   #pending: LoginEvent[] = []
   #unwritten = false
   readonly #warn: (message: string) => void
@@ -65,7 +69,7 @@ export class LoginRecord {
     return BigInt(this.#state.ended)
   }
   /** Those that are logged in. */
-  get open(): readonly Opened[] {
+  get open(): readonly OpenLogin[] {
     return [...this.#open.values()]
   }
   /** What the server has not heard yet, in order. */
@@ -74,10 +78,10 @@ export class LoginRecord {
   }
 
   /** `cursor`: of the line of sshd's log that says so. */
-  opened(login: Omit<Opened, 'event' | 'number'>, cursor: string | undefined): Opened {
-    const opened: Opened = { ...login, event: 'opened', number: this.#state.next }
-    this.#add({ event: opened, ...(cursor === undefined ? {} : { cursor }) })
-    return opened
+  opened(login: Omit<Opened, 'event' | 'number'>, cursor: string | undefined, process?: ProcessOf): OpenLogin {
+    const event: Opened = { ...login, event: 'opened', number: this.#state.next }
+    this.#add({ event, ...(cursor === undefined ? {} : { cursor }), ...(process ? { process } : {}) })
+    return { ...event, process }
   }
 
   /** `order`: the number of the order by which it was ended. */
@@ -120,27 +124,32 @@ export class LoginRecord {
   #fold(added: Line | undefined): void {
     if (added === undefined) return
     if ('state' in added) this.#state = added.state
-    else if ('open' in added) this.#open.set(added.open.number, added.open)
+    else if ('open' in added) this.#open.set(added.open.number, { ...added.open, process: added.process })
     else if ('sent' in added) this.#pending = this.#pending.filter(({ number }) => number > added.sent)
     else if ('ended' in added) this.#state = { ...this.#state, ended: added.ended }
     else {
       if (added.cursor !== undefined) this.#state = { ...this.#state, cursor: added.cursor }
-      if ('event' in added) this.#take(added.event)
+      if ('event' in added) this.#take(added.event, added.process)
     }
   }
 
-  #take(event: LoginEvent): void {
+  #take(event: LoginEvent, process?: ProcessOf): void {
     this.#state = { ...this.#state, next: Math.max(this.#state.next, event.number + 1) }
     this.#pending.push(event)
     if (this.#pending.length > MOST_PENDING) this.#pending.shift()
-    if (event.event === 'opened') this.#open.set(event.number, event)
+    if (event.event === 'opened') this.#open.set(event.number, { ...event, process })
     else this.#open.delete(event.opened)
   }
 
   #rewrite(): void {
-    const lines: Line[] = [{ state: this.#state }, ...this.open.map(open => ({ open }))]
+    const open = this.open.map(({ process, ...open }) => ({ open, ...(process ? { process } : {}) }))
+    const lines: Line[] = [{ state: this.#state }, ...open]
     // After those that are open: a pending `closed` takes out its own.
-    const text = [...lines, ...this.#pending.map(event => ({ event }))].map(each => `${JSON.stringify(each)}\n`)
+    const pending = this.#pending.map(event => {
+      const process = this.#open.get(event.number)?.process
+      return { event, ...(process ? { process } : {}) }
+    })
+    const text = [...lines, ...pending].map(each => `${JSON.stringify(each)}\n`)
     writeAtomically(this.#file, utf8(text.join('')), 0o600)
   }
 }

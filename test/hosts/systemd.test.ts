@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -101,7 +101,11 @@ describe.skipIf(why !== undefined || !requires('sshd'))(`under systemd${why ? ` 
     machine.sh(
       'mkdir -p /root/.ssh && ssh-keygen -q -t ed25519 -N "" -f /root/plain && cat /root/plain.pub > /root/.ssh/authorized_keys',
     )
-    const agent = machine.start([process.execPath, AGENT, 'run'])
+    // By its own unit: with the few rights that this leaves to root.
+    const unit = readFileSync(join(import.meta.dirname, '../../packaging/systemd/keyman-agent.service'), 'utf8')
+    const own = unit.replace(/^ExecStart=.*$/m, `ExecStart=${process.execPath} ${AGENT} run`)
+    machine.run(['sh', '-c', 'cat > /etc/systemd/system/keyman-agent.service'], { input: own })
+    machine.sh('systemctl daemon-reload; systemctl start keyman-agent')
     const state = async () => (await server.services.hosts.show(host)).state
     await expect.poll(state, { timeout: 20_000 }).toBe('connected')
     const ssh = `ssh -F none -i /root/plain -p ${port} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR root@127.0.0.1`
@@ -119,8 +123,6 @@ describe.skipIf(why !== undefined || !requires('sshd'))(`under systemd${why ? ` 
     )
     expect(await listed()).toEqual([expect.objectContaining({ ended: true })])
     if (session.exitCode === null) await once(session, 'exit')
-    machine.sh('pkill -f "keyman-agent.*run"')
-    agent.kill()
-    machine.sh('systemctl stop ssh.socket; systemctl stop "ssh*.service"')
+    machine.sh('systemctl stop keyman-agent ssh.socket; systemctl stop "ssh*.service"')
   })
 })
