@@ -3,15 +3,18 @@ import {
   type Authority,
   type AuthorityDeps,
   createAuthority,
+  createLogKeys,
   createTrust,
   openBundles,
-  openLogKey,
+  openLogKeys,
   rootKeyFileIn,
   type Trust,
   type TrustDeps,
+  type VerifiedBundles,
 } from '#server/authority/index.ts'
 import type { HostsDeps } from '#server/hosts/index.ts'
 import { createIdentity, type Identity, type IdentityDeps } from '#server/identity/index.ts'
+import type { AwayKeystore } from '#server/keystore/index.ts'
 import {
   createLedger,
   isEmptyLog,
@@ -24,29 +27,32 @@ import {
 import { createLogins, type Logins } from '#server/logins/index.ts'
 import type { Pins } from '#server/pins/index.ts'
 import { createWorkloads, type Workloads, type WorkloadsDeps } from '#server/workloads/index.ts'
+import { KeymanError } from '#shared/errors.ts'
+import { told } from '#shared/told.ts'
 import type { ServerConfig } from './config/index.ts'
 import { createRateLimiter } from './http/connections/rate-limit.ts'
 import type { Base } from './open-base.ts'
 
 /** What the rooms stand on, opened already. */
-export type Parts = Pick<Base, 'store' | 'keystore' | 'standbyKeystore' | 'logKeystore' | 'wrappingKeystore'> & {
-  readonly config: RoomsConfig
-  readonly pins: Pins
-  /** What this server remembers of its log, and what of it an operator trusts. */
-  readonly memory: LedgerDeps['memory']
-  readonly trusted: readonly string[]
-  /** For a head of the log; where it is left out, this server is the only one. */
-  readonly fence?: NonNullable<LedgerDeps['fence']>
-  readonly now: () => Date
-  /** Milliseconds, of a clock that only goes on. */
-  readonly monotonic: () => number
-  readonly random: (bytes: number) => Uint8Array
-  readonly onEnrolled: NonNullable<IdentityDeps['onEnrolled']>
-  /** Hears of what an operator must see. */
-  readonly alarm: (message: string) => void
-  /** Hears of failures in the background. */
-  readonly onError: (error: unknown) => void
-}
+export type Parts = Pick<Base, 'store' | 'keystore' | 'standbyKeystore' | 'logKeystores' | 'wrappingKeystores'> &
+  Partial<Pick<Base, 'awayKeystore'>> & {
+    readonly config: RoomsConfig
+    readonly pins: Pins
+    /** What this server remembers of its log, and what of it an operator trusts. */
+    readonly memory: LedgerDeps['memory']
+    readonly trusted: readonly string[]
+    /** For a head of the log; where it is left out, this server is the only one. */
+    readonly fence?: NonNullable<LedgerDeps['fence']>
+    readonly now: () => Date
+    /** Milliseconds, of a clock that only goes on. */
+    readonly monotonic: () => number
+    readonly random: (bytes: number) => Uint8Array
+    readonly onEnrolled: NonNullable<IdentityDeps['onEnrolled']>
+    /** Hears of what an operator must see. */
+    readonly alarm: (message: string) => void
+    /** Hears of failures in the background. */
+    readonly onError: (error: unknown) => void
+  }
 
 type RoomsConfig = Pick<
   ServerConfig,
@@ -101,12 +107,33 @@ async function build<Hosts extends AskedOfHosts>(
   sawEmpty: boolean,
 ): Promise<Rooms & { readonly hosts: Hosts }> {
   const { store, config, pins, fence, now, monotonic, random, alarm, onError } = parts
-  const logKey = await openLogKey(parts.logKeystore, logName(config.organisation, store.incarnation))
+  // Keys are made in the first of two, which has to be there then.
+  if (sawEmpty && parts.awayKeystore) throw parts.awayKeystore.error
+  const openTrust = (ledger?: Ledger) =>
+    openBundles({
+      store,
+      ...(ledger ? { ledger } : {}),
+      pins,
+      dataFolder: config.dataFolder,
+      rootFingerprint: config.trust.rootFingerprint,
+      alarm,
+    })
+  // Heads of the log may be signed by a key of a keystore that was lost since, which the bundle names.
+  let bundles: VerifiedBundles | undefined = sawEmpty ? undefined : await openTrust()
+  const logKeys = createLogKeys({
+    name: logName(config.organisation, store.incarnation),
+    held: await openLogKeys(parts.logKeystores),
+    bundle: () => bundles?.current(),
+    alarm,
+  })
+  const keystores = parts.wrappingKeystores
   const ledger = await createLedger({
     store,
-    origin: logKey.name,
-    logKey,
-    sealKey: await openSealKey({ store, keystore: parts.wrappingKeystore, random, now }),
+    origin: logKeys.name,
+    logKeys,
+    sealKey: await openSealKey({ store, keystores, random, now }).catch((error: unknown) => {
+      throw parts.awayKeystore ? notWithout(parts.awayKeystore, error) : error
+    }),
     memory: parts.memory,
     trusted: parts.trusted,
     sawEmpty,
@@ -117,21 +144,14 @@ async function build<Hosts extends AskedOfHosts>(
     onError,
   })
   // Before anything is made or signed on the database's word.
-  const bundles = await openBundles({
-    store,
-    ...(sawEmpty ? { ledger } : {}),
-    pins,
-    dataFolder: config.dataFolder,
-    rootFingerprint: config.trust.rootFingerprint,
-    alarm,
-  })
+  bundles ??= await openTrust(ledger)
 
   // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
   // once all are built.
   const identity = await createIdentity({
     store,
     ledger,
-    keystore: parts.wrappingKeystore,
+    keystores,
     now,
     monotonic,
     random,
@@ -171,7 +191,7 @@ async function build<Hosts extends AskedOfHosts>(
     hostNamed: name => hosts.find(name),
     hosts: () => hosts.living(),
   })
-  const below = { ...parts, ledger, logKey, bundles, identity, access }
+  const below = { ...parts, ledger, logKeys, bundles, identity, access }
   const workloads: Workloads = createWorkloads(
     workloadsDeps({
       ...below,
@@ -199,23 +219,35 @@ async function build<Hosts extends AskedOfHosts>(
   return { ledger, identity, access, authority, trust, workloads, logins, hosts }
 }
 
-type Opened = Pick<TrustDeps, 'bundles'> & Pick<AuthorityDeps, 'logKey'>
+/** What only the keystore that is away could open: one that came beside it has not been there at any start. */
+function notWithout({ name, error }: AwayKeystore, cause: unknown): KeymanError {
+  return new KeymanError('unavailable', `${name} is away (${error.message}), and without it: ${told(cause).message}`, {
+    hint: 'bring it back: what servers share is wrapped by a second keystore when a server starts with both',
+    cause,
+  })
+}
+
+type Opened = Pick<TrustDeps, 'bundles' | 'logKeys'> & Pick<AuthorityDeps, 'logKeys'>
 
 /** What `authority` needs; as for the two below, for whoever builds one more of these rooms beside the others, too. */
 export function authorityDeps(
-  of: Pick<Parts, 'store' | 'keystore' | 'standbyKeystore' | 'config' | 'now' | 'random' | 'alarm' | 'onError'> &
+  of: Pick<
+    Parts,
+    'store' | 'keystore' | 'standbyKeystore' | 'awayKeystore' | 'config' | 'now' | 'random' | 'alarm' | 'onError'
+  > &
     Pick<Rooms, 'ledger' | 'identity' | 'access' | 'workloads'> &
     Opened,
 ): AuthorityDeps {
-  const { store, ledger, keystore, standbyKeystore, bundles, logKey, config } = of
+  const { store, ledger, keystore, standbyKeystore, awayKeystore, bundles, logKeys, config } = of
   const { identity, access, workloads, now, random, alarm, onError } = of
   return {
     store,
     ledger,
     keystore,
     ...(standbyKeystore ? { standbyKeystore } : {}),
+    ...(awayKeystore ? { awayKeystore } : {}),
     verifiedBundle: () => bundles.current(),
-    logKey,
+    logKeys,
     identity,
     access,
     workloads,
@@ -234,13 +266,13 @@ export function trustDeps(
     Pick<Rooms, 'ledger' | 'identity' | 'authority'> &
     Opened,
 ): TrustDeps {
-  const { store, ledger, identity, authority, logKey, bundles, config, now, random, onError } = of
+  const { store, ledger, identity, authority, logKeys, bundles, config, now, random, onError } = of
   return {
     store,
     ledger,
     act: identity.act,
     authority,
-    logKey,
+    logKeys,
     bundles,
     now,
     random,
@@ -254,7 +286,7 @@ export function trustDeps(
 }
 
 export async function hostsDeps(
-  of: Pick<Parts, 'store' | 'wrappingKeystore' | 'config' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> &
+  of: Pick<Parts, 'store' | 'wrappingKeystores' | 'config' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> &
     Omit<Rooms, 'logins'>,
 ): Promise<HostsDeps> {
   const { store, ledger, identity, access, authority, trust, config } = of
@@ -262,7 +294,7 @@ export async function hostsDeps(
   return {
     store,
     ledger,
-    inForceKey: await serverSecret({ store, keystore: of.wrappingKeystore, random, now }, 'in force'),
+    inForceKey: await serverSecret({ store, keystores: of.wrappingKeystores, random, now }, 'in force'),
     act: identity.act,
     now,
     monotonic,

@@ -6,7 +6,7 @@ import { authorityRows, serialRows, type Trust } from '#server/authority/index.t
 import { createHosts, type Hosts, hostRows } from '#server/hosts/index.ts'
 import { identityRows } from '#server/identity/index.ts'
 import { compareRows, doElected } from '#server/jobs/index.ts'
-import type { Keystore } from '#server/keystore/index.ts'
+import type { AwayKeystore, Keystore } from '#server/keystore/index.ts'
 import { openLogMemory, type StatedRows } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { openLease, type Store } from '#server/store/index.ts'
@@ -28,8 +28,6 @@ export type Services = Rooms & {
   readonly stated: readonly StatedRows[]
   /** What an operator should know of this set-up, a sentence each. */
   readonly remarks: readonly string[]
-  /** The same of what is in the first keystore alone, where there is a second. */
-  readonly lostWithKeystore: readonly string[]
   requestId(): string
   close(): Promise<void>
 }
@@ -50,8 +48,6 @@ export type ComposeOptions = {
 /** How often the whole log is read again; one reading is over long before the next. `docs/internals/bounds.md`. */
 const CHECK_HISTORY_MS = 3_600_000
 const SWEEP_MS = 60_000
-const LOST_WITH =
-  'the log key, or what wraps the secrets of the servers, is in the first keystore alone: without that one certificates go on after a switch to the standby keys, but no head of the log is signed, no revocation reaches a host, and no server can be started again: docs/server.md'
 const PRUNE_MS = 3_600_000
 const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
 /** For people to know it by, and of one process alone. */
@@ -71,9 +67,9 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     for (const end of closing.reverse()) await end().catch(error => log.error('could not be ended in order', error))
   }
   try {
-    const base = await openBase(config, onError)
+    const base = await openBase(config, onError, 'mayBeAway')
     closing.push(() => base.close())
-    const { store, keystore, standbyKeystore, logKeystore, wrappingKeystore } = base
+    const { store, keystore, standbyKeystore, awayKeystore } = base
     const lease = openLease(store, 'common work', holderName())
     const rooms = await buildRooms(
       {
@@ -123,8 +119,6 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     const history = setInterval(() => void ledger.checkHistory().catch(onError), CHECK_HISTORY_MS)
     history.unref()
     closing.push(async () => clearInterval(history))
-    const lostWithKeystore =
-      standbyKeystore && (logKeystore === keystore || wrappingKeystore === keystore) ? [LOST_WITH] : []
     const services: Services = {
       ...rooms,
       config,
@@ -133,11 +127,12 @@ export async function compose(options: ComposeOptions): Promise<Services> {
       stated: [...identityRows, ...accessRows, ...hostRows, ...workloadRows, ...authorityRows],
       requestId,
       close,
-      lostWithKeystore,
       remarks: [
         ...base.remarks,
-        ...lostWithKeystore,
-        ...(standbyKeystore ? [] : ['the authority keys have no standby: keystore.standby names a second keystore']),
+        ...(awayKeystore ? [awayRemark(awayKeystore)] : []),
+        ...(standbyKeystore || awayKeystore
+          ? []
+          : ['the authority keys have no standby: keystore.standby names a second keystore']),
         ...store.remarks,
         ...(await trustRemarks(trust)),
       ],
@@ -148,6 +143,9 @@ export async function compose(options: ComposeOptions): Promise<Services> {
     throw error
   }
 }
+
+const awayRemark = ({ name, error }: AwayKeystore): string =>
+  `${name} is away (${error.message}), and this server runs without it: once it is back, start the server again; if it is lost, name another in its place, where the next start makes standby keys: docs/server.md`
 
 /** What was found wrong with the log is one error for everybody who meets it: it is told once. */
 function toldOnce(tell: (error: unknown) => void): (error: unknown) => void {

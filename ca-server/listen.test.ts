@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { call } from '#cli/server/client.ts'
-import { createAuthority, createTrust, openBundles, openLogKey } from '#server/authority/index.ts'
+import { createAuthority, createLogKeys, createTrust, openBundles, openLogKeys } from '#server/authority/index.ts'
 import { openKeystore } from '#server/keystore/index.ts'
 import { logName } from '#server/ledger/index.ts'
 import { openPins } from '#server/pins/index.ts'
@@ -40,6 +40,12 @@ async function authorityBeside() {
     throw new Error(message)
   }
   const pins = openPins(config.dataFolder)
+  const bundles = await openBundles({ store, pins, dataFolder: config.dataFolder, alarm })
+  const logKeys = createLogKeys({
+    name: logName(config.organisation, store.incarnation),
+    held: await openLogKeys([{ name: 'keystore', keystore }]),
+    bundle: () => bundles.current(),
+  })
   const parts = {
     store,
     ledger,
@@ -49,8 +55,8 @@ async function authorityBeside() {
     access,
     workloads,
     config,
-    bundles: await openBundles({ store, pins, dataFolder: config.dataFolder, alarm }),
-    logKey: await openLogKey(keystore, logName(config.organisation, store.incarnation)),
+    bundles,
+    logKeys,
     now: () => new Date(),
     random: (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)),
     alarm,

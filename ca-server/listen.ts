@@ -62,7 +62,8 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
   const health = healthRoutes({
     checks: {
       database: () => services.store.ping(),
-      keystore: () => services.keystore.health(),
+      // That of the keys which sign now: after a switch the other may be lost.
+      keystore: () => services.authority.ready(),
       // Nothing is recorded, so nothing issued, once the log is not what it was.
       log: async () => services.ledger.assertFresh(),
     },

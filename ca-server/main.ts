@@ -31,10 +31,10 @@ usage: keyman-server COMMAND [--config FILE]
   admin-link PERSON     a link, good once for 15 minutes, with which PERSON makes a new passkey and is
                         an owner: the recovery when nobody can sign in any more (recorded)
         [--new]         for a new owner instead; without PERSON, of any name
-  authority list        the authority keys as the keystore holds them, not as the database says, to
+  authority list        the authority and log keys as the keystores hold them, not as the database says, to
                         compare with what a trust bundle adds before it is signed; --json for a file
   authority switch-to-standby [--yes]   when the keystore is lost: the standby keys sign from now on, hosts trust
-                        them already (recorded)
+                        them already (recorded); with a server that runs, or without
   restore [--yes]       after a backup of the database was put back, while no server runs: shows what
                         was lost, and with --yes takes its history up anew (docs/server.md)
         [--keep PERSON] who goes on without being confirmed; may stand several times

@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Keystore, openKeystore } from '#server/keystore/index.ts'
+import type { LogKeystore } from '#server/authority/index.ts'
+import { type AwayKeystore, type Keystore, openKeystore } from '#server/keystore/index.ts'
 import { openStore, type Store } from '#server/store/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
@@ -9,24 +11,23 @@ import type { KeystoreSettings, ServerConfig } from './config/index.ts'
 export type Base = {
   readonly keystore: Keystore
   readonly standbyKeystore: Keystore | undefined
-  /** Where the log key is. */
-  readonly logKeystore: Keystore
-  /** What wraps the servers' own secrets. */
-  readonly wrappingKeystore: Keystore
+  /** Of two the one that could not be opened; `keystore` is the other then. */
+  readonly awayKeystore: AwayKeystore | undefined
+  /** Where the log keys are. */
+  readonly logKeystores: readonly LogKeystore[]
+  /** What wraps the servers' own secrets: each opens all of them by itself. */
+  readonly wrappingKeystores: readonly Keystore[]
   readonly store: Store
   /** What an operator should know of this, a sentence each. */
   readonly remarks: readonly string[]
   close(): Promise<void>
 }
 
-/**
- * Throws `unavailable` where a keystore is away; with `hearAway` one of two may be, which it hears of: for the operator, who works with what is left
- * until the configuration names the lost one no more.
- */
+/** Throws `unavailable` where a keystore is away; with `mayBeAway` one of two may be: what is left goes on without. */
 export async function openBase(
   config: ServerConfig,
   onError: (error: unknown) => void,
-  hearAway?: (message: string) => void,
+  mayBeAway: 'mayBeAway' | 'all' = 'all',
 ): Promise<Base> {
   const opened: { close(): Promise<void> }[] = []
   const close = async () => {
@@ -37,11 +38,10 @@ export async function openBase(
     return part
   }
   try {
-    const { keystore, standbyKeystore } = await openKeystores(config, keep, hearAway)
-    const { software, ...helpers } = await openHelperKeystore(config, keystore)
-    if (software) keep(software)
+    const keystores = await openKeystores(config, keep, mayBeAway === 'mayBeAway')
+    const helpers = await openHelpers(config, keystores, keep)
     const store = keep(await openStore(storeConfig(config), onError))
-    return { keystore, standbyKeystore, store, ...helpers, close }
+    return { ...keystores, store, ...helpers, close }
   } catch (error) {
     await close()
     throw error
@@ -51,23 +51,26 @@ export async function openBase(
 async function openKeystores(
   { keystore: first, standbyKeystore: second }: ServerConfig,
   keep: (keystore: Keystore) => Keystore,
-  hearAway: ((message: string) => void) | undefined,
-): Promise<Pick<Base, 'keystore' | 'standbyKeystore'>> {
-  const orAway = async (at: 'keystore' | 'keystore.standby', settings: KeystoreSettings) => {
+  mayBeAway: boolean,
+): Promise<Pick<Base, 'keystore' | 'standbyKeystore' | 'awayKeystore'>> {
+  const orAway = async (name: AwayKeystore['name'], settings: KeystoreSettings) => {
     try {
-      return keep(await openConfigured(at, settings))
+      return { name, opened: keep(await openConfigured(name, settings)) }
     } catch (error) {
-      if (!hearAway || !(error instanceof KeymanError) || error.code !== 'unavailable') throw error
-      hearAway(`${at} is away: ${error.message}`)
-      return error
+      if (!mayBeAway || !(error instanceof KeymanError) || error.code !== 'unavailable') throw error
+      return { name, error }
     }
   }
-  if (!second) return { keystore: keep(await openConfigured('keystore', first)), standbyKeystore: undefined }
+  const open = async (name: AwayKeystore['name'], settings: KeystoreSettings) =>
+    keep(await openConfigured(name, settings))
+  if (!second) return { keystore: await open('keystore', first), standbyKeystore: undefined, awayKeystore: undefined }
   const [one, two] = [await orAway('keystore', first), await orAway('keystore.standby', second)]
-  if (!(one instanceof KeymanError))
-    return { keystore: one, standbyKeystore: two instanceof KeymanError ? undefined : two }
-  if (two instanceof KeymanError) throw one
-  return { keystore: two, standbyKeystore: undefined }
+  if (one.opened)
+    return two.opened
+      ? { keystore: one.opened, standbyKeystore: two.opened, awayKeystore: undefined }
+      : { keystore: one.opened, standbyKeystore: undefined, awayKeystore: two }
+  if (!two.opened) throw one.error
+  return { keystore: two.opened, standbyKeystore: undefined, awayKeystore: one }
 }
 
 /** Opens a keystore; what it throws names the setting that is to blame. */
@@ -105,22 +108,44 @@ export function storeConfig({ database }: ServerConfig) {
 }
 
 /**
- * Checkpoints are Ed25519 (C2SP), and the servers' own secrets are wrapped: where the HSM has not both, a software keystore
+ * Checkpoints are Ed25519 (C2SP), and the servers' own secrets are wrapped: where a keystore has not both, a software keystore
  * does what is missing, and no authority key is ever in it. Which is said.
  */
-export async function openHelperKeystore(config: ServerConfig, keystore: Keystore) {
-  const signs = keystore.capabilities.algorithms.includes('ed25519')
-  const wraps = keystore.capabilities.wrapsDataKeys
-  const folder = join(config.dataFolder, 'log-keystore')
-  const software =
-    signs && wraps
-      ? undefined
-      : await openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
-  const remarks = signs ? [] : ['the HSM makes no Ed25519 keys: the log key, and no other, is a software key']
+async function openHelpers(
+  config: ServerConfig,
+  { keystore, standbyKeystore, awayKeystore }: Pick<Base, 'keystore' | 'standbyKeystore' | 'awayKeystore'>,
+  keep: (keystore: Keystore) => Keystore,
+): Promise<Pick<Base, 'logKeystores' | 'wrappingKeystores' | 'remarks'>> {
+  const both = [
+    { name: awayKeystore?.name === 'keystore' ? 'keystore.standby' : 'keystore', keystore },
+    ...(standbyKeystore ? [{ name: 'keystore.standby', keystore: standbyKeystore }] : []),
+  ]
+  const signs = (of: Keystore) => of.capabilities.algorithms.includes('ed25519')
+  const wraps = (of: Keystore) => of.capabilities.wrapsDataKeys
+  const logKeystores = both.filter(each => signs(each.keystore))
+  const wrappingKeystores = both.map(each => each.keystore).filter(wraps)
+  if (logKeystores.length === both.length && wrappingKeystores.length === both.length)
+    return { logKeystores, wrappingKeystores, remarks: [] }
+  const software = keep(await openLogKeystore(config))
+  const lacking = both.filter(each => !signs(each.keystore))
+  if (lacking.length > 0) logKeystores.push({ name: 'log-keystore', keystore: software })
+  if (wrappingKeystores.length < both.length) wrappingKeystores.push(software)
   return {
-    software,
-    logKeystore: signs ? keystore : (software ?? keystore),
-    wrappingKeystore: wraps ? keystore : (software ?? keystore),
-    remarks,
+    logKeystores,
+    wrappingKeystores,
+    remarks: lacking.map(({ name }) =>
+      name === 'keystore'
+        ? 'the HSM makes no Ed25519 keys: the log key, and no other, is a software key'
+        : `${name} makes no Ed25519 keys: the log key that stands in for it, and no other, is a software key`,
+    ),
   }
+}
+
+const logKeystoreFolder = ({ dataFolder }: ServerConfig): string => join(dataFolder, 'log-keystore')
+export const hasLogKeystore = (config: ServerConfig): boolean =>
+  existsSync(join(logKeystoreFolder(config), 'unlock.json'))
+/** The software keystore that stands in for what a keystore can't do. */
+export function openLogKeystore(config: ServerConfig): Promise<Keystore> {
+  const folder = logKeystoreFolder(config)
+  return openKeystore({ kind: 'software', folder, unlock: { keyFile: join(folder, 'unlock.key') } })
 }

@@ -159,11 +159,11 @@ async function adminLink(
 }
 
 async function switchToStandby(
-  { authority, trust, requestId, ...services }: Services,
+  { authority, trust, requestId }: Services,
   log: Log,
   confirmed: readonly string[] | undefined,
 ): Promise<unknown> {
-  if (!confirmed) return { switched: await authority.standby(), isPublished: true, remarks: [] }
+  if (!confirmed) return { switched: await authority.standby(), isPublished: true }
   const by = { actor: { kind: 'operator' } as const, requestId: requestId() }
   const switched = await authority.switchToStandby(by, confirmed)
   log.error(
@@ -173,7 +173,7 @@ async function switchToStandby(
     log.error('the trust bundle that names the switch could not be published', error)
     return false
   })
-  return { switched, isPublished, remarks: services.lostWithKeystore }
+  return { switched, isPublished }
 }
 
 function resets(who: string, was: { owner: boolean; state: string; passkeys: number } | undefined): string {

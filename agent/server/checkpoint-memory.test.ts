@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest'
+import { toBase64 } from '#shared/bytes.ts'
 import { newKey, newWorld } from '#test/support/trust-world.ts'
 import { checkpointToKeep } from './checkpoint-memory.ts'
 
@@ -37,6 +38,17 @@ describe("the host's memory of the log", () => {
     expect(checkpointToKeep(await world.logFrame(40, 10), held, bundle)).toBe(held)
     const unproven = { ...(await world.logFrame(40, 10)), proof: [] }
     expect(() => checkpointToKeep(unproven, held, bundle)).toThrow(/ALARM.*does not extend/)
+  })
+
+  it('takes a tree head by any log key that the bundle names: the log goes on when a keystore was lost', async () => {
+    const other = newKey()
+    const goesOn = newWorld('acme', other)
+    goesOn.grow(40)
+    const frame = await goesOn.logFrame(10, 40)
+    const held = await world.checkpoint(10)
+    const both = { ...bundle, otherLogKeys: [toBase64(other.publicKey.blob.slice(-32))] }
+    expect(checkpointToKeep(frame, held, both)).toBe(frame.checkpoint)
+    expect(() => checkpointToKeep(frame, held, bundle)).toThrow(/ALARM.*not signed/)
   })
 
   it('raises the alarm at a tree head that another key signed', async () => {

@@ -1,7 +1,7 @@
-import { fromBase64, fromHex } from '#shared/bytes.ts'
+import { fromHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
-import type { TrustBundle } from '#shared/trust/index.ts'
+import { logOf, type TrustBundle } from '#shared/trust/index.ts'
 
 /** Pure: hosts hold the log's memory. A server that has taken something back, or shows two logs, is found out here. */
 
@@ -25,9 +25,9 @@ export function checkpointToKeep(frame: Frame, remembered: string | undefined, b
 
 function verified(note: string, bundle: TrustBundle) {
   try {
-    return verifyCheckpoint(note, { origin: bundle.logKey.name, logKey: fromBase64(bundle.logKey.key) })
+    return verifyCheckpoint(note, logOf(bundle))
   } catch (error) {
-    throw new KeymanError('denied', 'ALARM: a tree head of the log is not signed by the log key', { cause: error })
+    throw new KeymanError('denied', 'ALARM: a tree head of the log is not signed by a log key', { cause: error })
   }
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { hostStream } from '#shared/api/index.ts'
+import { toBase64 } from '#shared/bytes.ts'
 import { parseLogin } from '#shared/names.ts'
 import { newKey, newWorld, type World } from '#test/support/trust-world.ts'
 import type { Memory } from '../state/memory.ts'
@@ -47,12 +48,23 @@ describe('a desired state', () => {
 
   it('is refused when its KRL is not signed by the log key', () => {
     const forged = world.signedKrl(world.krl(6n), 6n, newKey())
-    expect(() => verifyState(world.state(6, { krl: forged }), memory())).toThrow(/not signed by the log key/)
+    expect(() => verifyState(world.state(6, { krl: forged }), memory())).toThrow(/not signed by a log key/)
     const swapped = {
       ...world.signedKrl(world.krl(6n, [9n]), 6n),
       signature: world.signedKrl(world.krl(6n), 6n).signature,
     }
-    expect(() => verifyState(world.state(6, { krl: swapped }), memory())).toThrow(/not signed by the log key/)
+    expect(() => verifyState(world.state(6, { krl: swapped }), memory())).toThrow(/not signed by a log key/)
+  })
+
+  it('is taken with a KRL by any log key that the bundle names, and by no other', () => {
+    const other = newKey()
+    const signed = world.signedBundle({ version: 2, otherLogKeys: [toBase64(other.publicKey.blob.slice(-32))] })
+    const trust = { bundles: [{ document: signed.document, signatures: [...signed.signatures] }] }
+    const by = (key: typeof other) => world.signedKrl(world.krl(6n), 6n, key)
+    for (const key of [world.log, other])
+      expect(verifyState(world.state(6, { trust, krl: by(key) }), memory()).krl.version).toBe(6n)
+    expect(() => verifyState(world.state(6, { trust, krl: by(newKey()) }), memory())).toThrow(/not signed by a log key/)
+    expect(() => verifyState(world.state(6, { krl: by(other) }), memory())).toThrow(/not signed by a log key/)
   })
 
   it('is refused when its KRL says another version than the frame', () => {

@@ -13,9 +13,9 @@ import {
   parseSshsig,
   type SshPublicKey,
   verifyCertificate,
-  verifySshsig,
+  verifySshsigByAny,
 } from '#shared/ssh/index.ts'
-import type { TrustBundle } from '#shared/trust/index.ts'
+import { logKeysOf, type TrustBundle } from '#shared/trust/index.ts'
 import type { Memory } from '../state/memory.ts'
 import { type Trust, verifyBundles } from './trust.ts'
 
@@ -76,10 +76,10 @@ export const authorities = (listed: readonly { readonly key: string }[]): SshPub
   listed.map(authority => parsePublicKey(authority.key, 'trust.bundle'))
 
 function verifyKrl(bytes: Uint8Array, signature: string, version: bigint, bundle: TrustBundle): Krl {
-  const logKey = ed25519Key(fromBase64(bundle.logKey.key))
   const sig = parseSshsig(signature, 'krl.signature')
-  if (!verifySshsig(sig, { namespace: KRL_NAMESPACE, message: bytes, publicKey: logKey }))
-    throw refuse('its KRL is not signed by the log key')
+  const publicKeys = logKeysOf(bundle).map(ed25519Key)
+  if (!verifySshsigByAny(sig, { namespace: KRL_NAMESPACE, message: bytes, publicKeys }))
+    throw refuse('its KRL is not signed by a log key')
   const krl = decodeKrl(bytes, 'krl')
   if (krl.version !== version) throw refuse('its KRL says another version than the frame')
   return krl

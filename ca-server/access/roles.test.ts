@@ -110,7 +110,9 @@ const TABLE: Readonly<Record<string, (action: ActionName) => boolean>> = {
   auditor: action => ['audit.read', 'login.read'].includes(action),
   admin: action => IN_PLACES.includes(action),
   editor: action =>
-    ['role.read', 'host.read', 'login.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(action),
+    ['role.read', 'host.read', 'login.read', 'project.read', 'grant.read', 'workload.read', ...KEEPING].includes(
+      action,
+    ),
   viewer: action =>
     ['role.read', 'host.read', 'login.read', 'project.read', 'grant.read', 'workload.read'].includes(action),
   nobody: () => false,

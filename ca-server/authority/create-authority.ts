@@ -40,7 +40,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
   const newRequestId = () => `req_${toBase64Url(random(12))}`
   const onError = deps.onError ?? (() => {})
   const { facts } = deps.ledger
-  const held = await HeldKeys.ask(deps.keystore, deps.standbyKeystore)
+  const held = await HeldKeys.ask(deps.keystore, deps.standbyKeystore, deps.awayKeystore)
   const tell = tellOfKeys(held, deps.alarm ?? (() => {}))
   const first = await ensureAuthorityKeys({ ...deps, held, newRequestId })
   tell(first.refused)

@@ -1,4 +1,4 @@
-import type { Keystore, KeystoreKey } from '#server/keystore/index.ts'
+import type { AwayKeystore, Keystore, KeystoreKey } from '#server/keystore/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { told } from '#shared/told.ts'
@@ -19,17 +19,20 @@ type Named = Pick<AuthorityKey, 'label' | 'spki'>
  */
 export class HeldKeys {
   readonly #holders: readonly Holder[]
+  readonly #neverOpened: AwayKeystore | undefined
 
-  private constructor(holders: readonly Holder[]) {
+  private constructor(holders: readonly Holder[], neverOpened: AwayKeystore | undefined) {
     this.#holders = holders
+    this.#neverOpened = neverOpened
   }
 
-  /** Asks each once. Throws `unavailable` where one does not answer, and says which. */
-  static async ask(keystore: Keystore, standbyKeystore?: Keystore): Promise<HeldKeys> {
-    const holders: Holder[] = [{ name: 'keystore', keystore, held: [], away: undefined }]
+  /** Asks each once. Throws `unavailable` where one does not answer, and says which. `neverOpened`: of two the one that could not be opened. */
+  static async ask(keystore: Keystore, standbyKeystore?: Keystore, neverOpened?: AwayKeystore): Promise<HeldKeys> {
+    const name = neverOpened?.name === 'keystore' ? 'keystore.standby' : 'keystore'
+    const holders: Holder[] = [{ name, keystore, held: [], away: undefined }]
     if (standbyKeystore)
       holders.push({ name: 'keystore.standby', keystore: standbyKeystore, held: [], away: undefined })
-    const asked = new HeldKeys(holders)
+    const asked = new HeldKeys(holders, neverOpened)
     await asked.askAgain()
     for (const { name, away } of holders)
       if (away)
@@ -53,11 +56,15 @@ export class HeldKeys {
     )
   }
 
-  /** Those that did not answer when they were last asked: why, and the labels of what they held before. */
-  away(): readonly { readonly name: string; readonly why: string; readonly held: readonly string[] }[] {
-    return this.#holders.flatMap(({ name, away, held }) =>
-      away ? [{ name, why: away.message, held: held.map(({ label }) => label) }] : [],
-    )
+  /** Those that did not answer when they were last asked: why, and the labels of what they held before, as far as that is known. */
+  away(): readonly { readonly name: string; readonly why: string; readonly held?: readonly string[] }[] {
+    const never = this.#neverOpened
+    return [
+      ...(never ? [{ name: never.name, why: never.error.message }] : []),
+      ...this.#holders.flatMap(({ name, away, held }) =>
+        away ? [{ name, why: away.message, held: held.map(({ label }) => label) }] : [],
+      ),
+    ]
   }
 
   add(keystore: Keystore, key: KeystoreKey): void {
@@ -79,6 +86,16 @@ export class HeldKeys {
   of(key: Named): Pick<Holder, 'name' | 'keystore'> {
     const found = this.find(key)
     if (found) return found
+    const never = this.#neverOpened
+    if (never)
+      throw new KeymanError(
+        'unavailable',
+        `${never.name} is away, and the key ${key.label}, which hosts trust, is in no other keystore of this server: ${never.error.message}`,
+        {
+          hint: 'bring it back. If it is lost: keyman-server authority switch-to-standby makes the standby keys the ones that sign, also where no server runs; then start again: docs/server.md',
+          cause: never.error,
+        },
+      )
     const other = this.#holders.find(({ held }) => held.some(({ label }) => label === key.label))
     const names = this.#holders.map(({ name }) => name).join(', ')
     throw new KeymanError(

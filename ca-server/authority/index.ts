@@ -4,7 +4,7 @@
  */
 export { createAuthority } from './create-authority.ts'
 export { HeldKeys } from './held-keys.ts'
-export { findLogKey, openLogKey } from './keys.ts'
+export { createLogKeys, findLogKeys, type LogKeystore, openLogKeys, type ServerLogKeys } from './log-keys.ts'
 export type {
   Authority,
   AuthorityDeps,
@@ -14,7 +14,6 @@ export type {
   IssuedClientCertificate,
   IssuedSshCertificate,
   Krl,
-  LogKey,
   Origin,
   Revocation,
   RevocationTarget,
@@ -29,6 +28,14 @@ export { beginSerialsIn } from './revocation/restore.ts'
 export { revokedRows } from './revocation/stated-rows.ts'
 export { serialRows } from './serials.ts'
 export { authorityRows } from './stated-rows.ts'
+export { type Switched, switchWithoutServer } from './switch-to-standby.ts'
 export { createTrust, type Trust, type TrustDeps } from './trust/create-trust.ts'
 export { rootKeyFileIn } from './trust/root-key.ts'
-export { openBundles, pinnedBundle, putBackBundleIn, type VerifiedBundles } from './trust/verified.ts'
+export {
+  openBundles,
+  pinnedBundle,
+  putBackBundleIn,
+  type UndoneSwitch,
+  undoneSwitchesIn,
+  type VerifiedBundles,
+} from './trust/verified.ts'

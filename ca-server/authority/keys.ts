@@ -3,7 +3,7 @@ import type { KeyAlgorithm, Keystore, KeystoreKey } from '#server/keystore/index
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, publicKeyFromSpki, type SshPublicKey } from '#shared/ssh/index.ts'
 import { readSpki } from '#shared/x509/index.ts'
-import type { AuthorityKeys, LogKey } from './port.ts'
+import type { AuthorityKeys } from './port.ts'
 import type { KeyRow, KeyState, Purpose } from './records.ts'
 import type { AuthorityKey } from './sign.ts'
 
@@ -13,28 +13,6 @@ export async function ensureKey(keystore: Keystore, label: string, algorithm: Ke
   if (!found) return keystore.generateKey(label, algorithm)
   if (found.algorithm === algorithm) return found
   throw new KeymanError('conflict', `the key ${label} in the keystore is ${found.algorithm}, not ${algorithm}`)
-}
-
-const LOG_KEY = 'log-1'
-
-/** The log key: Ed25519, for checkpoints and KRLs; made where there is none. `name`: as checkpoints and the trust bundle have it. */
-export async function openLogKey(keystore: Keystore, name: string): Promise<LogKey> {
-  return logKeyOf(keystore, await ensureKey(keystore, LOG_KEY, 'ed25519'), name)
-}
-
-/** The same of a log that there is already. Throws `unavailable` where its key is not there: another one would help nobody. */
-export async function findLogKey(keystore: Keystore, name: string): Promise<LogKey> {
-  const found = (await keystore.listKeys()).find(({ label }) => label === LOG_KEY)
-  if (found) return logKeyOf(keystore, found, name)
-  throw new KeymanError('unavailable', `the keystore holds no log key (${LOG_KEY}): without it no history goes on`, {
-    hint: 'give this server the keystore that the log key is in, from its backup: docs/server.md',
-  })
-}
-
-function logKeyOf(keystore: Keystore, { label, spki }: KeystoreKey, name: string): LogKey {
-  const key = publicKeyFromSpki(spki)
-  if (key.type !== 'ssh-ed25519') throw new KeymanError('internal', 'the log key is not Ed25519')
-  return { name, publicKey: key.point, sign: data => keystore.sign(label, data, spki) }
 }
 
 export type SshAuthority = AuthorityKey & {

@@ -9,8 +9,8 @@ import type {
   Proofs,
   SessionCaller,
 } from '#server/identity/index.ts'
-import type { Keystore } from '#server/keystore/index.ts'
-import type { Entry, Fact, Ledger } from '#server/ledger/index.ts'
+import type { AwayKeystore, Keystore } from '#server/keystore/index.ts'
+import type { Entry, Fact, Ledger, LogKeys } from '#server/ledger/index.ts'
 import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { Line, schemas } from '#shared/api/index.ts'
 import type { HostName, KeyId, PersonIdentity, SubjectPrincipal, WorkloadName } from '#shared/names.ts'
@@ -79,17 +79,10 @@ export type Krl = {
   readonly bytes: Uint8Array
   /** The part about hosts alone, for their clients: header only where no host's certificate is revoked. Signed in `keyman-revoked-hosts`. */
   readonly ofHosts: { readonly bytes: Uint8Array; readonly signature: string }
-  /** Armored SSHSIG by the log key, namespace `keyman-krl`. */
+  /** Armored SSHSIG by a log key, namespace `keyman-krl`. */
   readonly signature: string
   /** The canary certificates, one line each: a reader of the real KRL finds them revoked. */
   readonly canaries: readonly string[]
-}
-
-export type LogKey = {
-  readonly name: string
-  /** 32 bytes, Ed25519. */
-  readonly publicKey: Uint8Array
-  sign(data: Uint8Array): Promise<Uint8Array>
 }
 
 /** What this room asks of the one that has the workloads. */
@@ -116,13 +109,15 @@ export type AuthorityDeps = {
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */
   readonly standbyKeystore?: Keystore
+  /** Of two the one that could not be opened: `keystore` is the other then, and keys that sign have to be there. */
+  readonly awayKeystore?: AwayKeystore
   /** The newest that the root of trust signed; undefined at the very first start. */
   readonly verifiedBundle: () => TrustBundle | undefined
   /** In seconds, how far the clocks of hosts are ahead of the server's, as far as they have said so. */
   readonly hostClocks?: () => readonly number[]
   /** Hears of rows that are no authority keys. */
   readonly alarm?: (message: string) => void
-  readonly logKey: LogKey
+  readonly logKeys: Pick<LogKeys, 'believed' | 'sign'>
   readonly access: Pick<Access, 'decide' | 'reload'>
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array

@@ -24,7 +24,8 @@ import { startPostgres } from '#test/support/programs/postgres.ts'
 import { requires } from '#test/support/requires.ts'
 import { recorded } from '#test/support/worlds/insert-rows.ts'
 import { namedSession, openRooms, type Rooms } from '#test/support/worlds/rooms.ts'
-import { KeyRing, openLogKey } from './keys.ts'
+import { KeyRing } from './keys.ts'
+import { createLogKeys, openLogKeys } from './log-keys.ts'
 import { selectKeys } from './records.ts'
 import { krlOf } from './revocation/krl.ts'
 
@@ -334,9 +335,17 @@ test('a version of the KRL is known to nobody before all that is revoked by it, 
       follow: async () => {},
     }
     const ring = new KeyRing(await selectKeys(rooms.store))
-    const logKey = await openLogKey(rooms.keystore, 'acme/keyman-log')
+    const held = await openLogKeys([{ name: 'keystore', keystore: rooms.keystore }])
+    const logKeys = createLogKeys({ name: 'acme/keyman-log', held, bundle: () => undefined })
     // As a server has it that reads the log one record after the other, at whatever pace the database shows them.
-    const slow = krlOf({ ...rooms, ledger, logKey, organisation: 'acme', keys: () => ring, reloadKeys: async () => {} })
+    const slow = krlOf({
+      ...rooms,
+      ledger,
+      logKeys,
+      organisation: 'acme',
+      keys: () => ring,
+      reloadKeys: async () => {},
+    })
     let index = 0n
     const readOn = async () => {
       for (const { record } of await rooms.ledger.list({ from: index, limit: 1_000 })) {

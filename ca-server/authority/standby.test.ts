@@ -107,7 +107,7 @@ test('a second keystore brings a standby key of each authority, which everybody 
   const second = await openKeystore(standbyKeystore)
   expect([first, (await second.listKeys()).map(({ label }) => label)]).toEqual([
     ['log-1', 'machines-1', 'ssh-host-1', 'ssh-user-1'],
-    ['machines-2', 'ssh-host-2', 'ssh-user-2'],
+    ['log-1', 'machines-2', 'ssh-host-2', 'ssh-user-2'],
   ])
   await second.close()
 })

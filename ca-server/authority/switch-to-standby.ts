@@ -6,8 +6,9 @@ import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { told } from '#shared/told.ts'
 import { authorityStates, type TrustBundle } from '#shared/trust/index.ts'
 import type { HeldKeys } from './held-keys.ts'
-import type { KeyRing } from './keys.ts'
-import { AUTHORITY_PURPOSES, type Purpose, setSigner } from './records.ts'
+import { KeyRing } from './keys.ts'
+import { refuseMissing, sortKeys } from './known-keys.ts'
+import { AUTHORITY_PURPOSES, type Purpose, selectKeys, setSigner } from './records.ts'
 import { signerFact } from './signers.ts'
 
 type SwitchDeps = {
@@ -79,4 +80,30 @@ export async function switchToStandby(deps: SwitchDeps, by: By, confirmed: reado
     await t.execute(`select pg_notify('authority', '')`, [])
   })
   return switched
+}
+
+/**
+ * Both where no server runs, as one whose first keystore is lost can't be started before: what it would do, and with `confirmed` does it. `bundle`:
+ * the newest that was verified.
+ */
+export async function switchWithoutServer(
+  {
+    store,
+    ledger,
+    held,
+    bundle,
+  }: {
+    readonly store: Store
+    readonly ledger: Pick<Ledger, 'appendIn' | 'facts'>
+    readonly held: HeldKeys
+    readonly bundle: TrustBundle | undefined
+  },
+  by: By,
+  confirmed: readonly string[] | undefined,
+): Promise<Switched[]> {
+  const { known } = sortKeys(await selectKeys(store), held, bundle, ledger.facts)
+  refuseMissing(known, bundle)
+  const ring = new KeyRing(known)
+  const deps = { store, ledger, held, keys: () => ring, verifiedBundle: () => bundle }
+  return confirmed ? switchToStandby(deps, by, confirmed) : planSwitch(deps)
 }

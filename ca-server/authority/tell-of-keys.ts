@@ -15,7 +15,8 @@ export function tellOfKeys(
   return refused => {
     const away = held.away()
     for (const { name, why, held } of away)
-      if (!before.includes(name)) alarm(`${name} does not answer: ${why}. It held ${held.join(', ') || 'no key'}`)
+      if (!before.includes(name))
+        alarm(`${name} does not answer: ${why}${held ? `. It held ${held.join(', ') || 'no key'}` : ''}`)
     before = away.map(({ name }) => name)
     for (const { label, purpose, state } of refused) {
       const row = `authority_key has a row ${JSON.stringify(label)} (${purpose}, ${state})`

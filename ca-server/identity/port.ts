@@ -386,8 +386,8 @@ export type IdentityDeps = {
     | 'assertFresh'
     | 'onFacts'
   >
-  /** Wraps the key that challenges are made with. */
-  readonly keystore: Pick<Keystore, 'wrapDataKey' | 'unwrapDataKey'>
+  /** Each wraps the key that challenges are made with. */
+  readonly keystores: readonly Pick<Keystore, 'wrapDataKey' | 'unwrapDataKey'>[]
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   readonly organisation: string

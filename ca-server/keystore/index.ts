@@ -2,7 +2,7 @@
 import type { Keystore, KeystoreConfig } from './port.ts'
 import { openSoftwareKeystore } from './software.ts'
 
-export type { KeyAlgorithm, Keystore, KeystoreConfig, KeystoreKey } from './port.ts'
+export type { AwayKeystore, KeyAlgorithm, Keystore, KeystoreConfig, KeystoreKey } from './port.ts'
 export { QUEUE_BOUND } from './port.ts'
 
 /**

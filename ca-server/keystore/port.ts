@@ -58,6 +58,9 @@ export interface Keystore {
   close(): Promise<void>
 }
 
+/** One of two that are configured and does not answer; which it is, and why. */
+export type AwayKeystore = { readonly name: 'keystore' | 'keystore.standby'; readonly error: KeymanError }
+
 export type KeystoreConfig =
   | {
       readonly kind: 'software'

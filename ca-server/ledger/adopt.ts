@@ -6,7 +6,7 @@ import { leafHash, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
 import { type Entry, encodeRecord } from './entry.ts'
 import { tampered } from './errors.ts'
 import { sealOf } from './log/seal.ts'
-import type { LogKey } from './log/sequencer.ts'
+import type { LogKeys } from './log/sequencer.ts'
 import { selectLog } from './records.ts'
 import { headSize, newestNote } from './tree-store.ts'
 import { writeRows } from './write.ts'
@@ -22,11 +22,11 @@ const PAGE = 2_000n
  */
 export async function readUnsealedLog(
   store: Store,
-  { logKey, origin }: { readonly logKey: LogKey; readonly origin: string },
+  { logKeys, origin }: { readonly logKeys: LogKeys; readonly origin: string },
 ): Promise<UnsealedLog> {
   const size = await headSize(store)
   const newest = await newestNote(store)
-  const head = newest && verifyCheckpoint(newest.note, { origin, logKey: logKey.publicKey, name: logKey.name })
+  const head = newest && verifyCheckpoint(newest.note, { origin, logKeys: logKeys.believed(), name: logKeys.name })
   // A server signs each second, and when it is stopped: what has no head is not what one left there.
   if (size > 0n && !head)
     throw tampered('no signed head of this audit log is in the database, so nothing says whether these are its records')

@@ -45,7 +45,7 @@ const MAX_TOLD = 10_000
 
 export const isEmptyLog = async (store: Store): Promise<boolean> => (await headSize(store)) === 0n
 
-export async function createLedger({ store, origin, logKey, sealKey, now, ...options }: LedgerDeps): Promise<Ledger> {
+export async function createLedger({ store, origin, logKeys, sealKey, now, ...options }: LedgerDeps): Promise<Ledger> {
   const readTile = tileReader(store)
   const {
     checkpointEveryMs = 1_000,
@@ -59,7 +59,7 @@ export async function createLedger({ store, origin, logKey, sealKey, now, ...opt
   const sequencer = new Sequencer({
     store,
     origin,
-    logKey,
+    logKeys,
     now,
     readTile,
     follower,

@@ -10,6 +10,7 @@ export { type Actor, actorName, type CertificateFacts, type Entry, RECORD_KINDS,
 export { EpochsChanged } from './errors.ts'
 export { incarnationFact, logName } from './log/history.ts'
 export { type LogMemory, openLogMemory } from './log/memory.ts'
+export type { LogKeys } from './log/sequencer.ts'
 export type { NewerLog } from './newer-log.ts'
 export type { IssueRequest, Ledger, LedgerDeps, StoredRecord } from './port.ts'
 export { MAX_AGE_MS, Recorded } from './recorded.ts'

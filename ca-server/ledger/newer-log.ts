@@ -5,6 +5,7 @@ import { equalBytes, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { leafHash, parseCheckpoint, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
 import { newerBy } from './log/history.ts'
+import type { LogKeys } from './log/sequencer.ts'
 import { headSize, tileReader } from './tree-store.ts'
 
 /** What a log says that somebody has exported, and that goes on where the database's ends. */
@@ -31,14 +32,11 @@ const nextLine = z.strictObject({ index: z.string(), record: z.string() })
 const withDetails = z.looseObject({ details: z.json().optional() })
 
 /**
- * Reads what `keyman audit export` wrote, line by line. It counts by the signature of the log's key over its head alone, whoever brings it: its
+ * Reads what `keyman audit export` wrote, line by line. It counts by the signature of a key of the log over its head alone, whoever brings it: its
  * records are those of that head, its beginning is the database's, and it comes by each of `known` that is of its history. Throws `invalid-input` else.
  */
 export async function readNewerLog(
-  {
-    store,
-    logKey,
-  }: { readonly store: Store; readonly logKey: { readonly name: string; readonly publicKey: Uint8Array } },
+  { store, logKeys }: { readonly store: Store; readonly logKeys: Pick<LogKeys, 'name' | 'believed'> },
   lines: AsyncIterable<string>,
   known: readonly KnownRoot[],
   own: number,
@@ -58,9 +56,9 @@ export async function readNewerLog(
     if (line === '') continue
     if (!head) {
       const { checkpoint } = parsed(firstLine, line)
-      const olderBy = newerBy(logKey.name, parseCheckpoint(checkpoint).origin)
-      const origin = olderBy === undefined ? logKey.name : parseCheckpoint(checkpoint).origin
-      head = { ...verifyCheckpoint(checkpoint, { origin, logKey: logKey.publicKey }), number: own - (olderBy ?? 0) }
+      const olderBy = newerBy(logKeys.name, parseCheckpoint(checkpoint).origin)
+      const origin = olderBy === undefined ? logKeys.name : parseCheckpoint(checkpoint).origin
+      head = { ...verifyCheckpoint(checkpoint, { origin, logKeys: logKeys.believed() }), number: own - (olderBy ?? 0) }
       const { number } = head
       if (number < own) throw refused('it is of a history that was given up')
       roots.push(...known.filter(each => each.number === number))

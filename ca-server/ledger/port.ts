@@ -2,7 +2,7 @@ import type { Fence, Queryable, Store } from '#server/store/index.ts'
 import type { AuditRecord, Fact } from '#shared/audit/index.ts'
 import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
 import type { LogMemory } from './log/memory.ts'
-import type { LogKey } from './log/sequencer.ts'
+import type { LogKeys } from './log/sequencer.ts'
 import type { Recorded } from './recorded.ts'
 import type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
 
@@ -157,7 +157,7 @@ export type LedgerDeps = {
   store: Store
   /** The log's name in its checkpoints, such as `keyman.example.com/log`. */
   origin: string
-  logKey: LogKey
+  logKeys: LogKeys
   /** 32 bytes that only the servers of this organisation have: see `seal.ts`. */
   sealKey: Uint8Array
   now: () => Date

@@ -285,7 +285,7 @@ describe.skipIf(!postgresPrograms())('a ledger on PostgreSQL', () => {
     })
 
     it('of a record together with its stored hash is found by the signed checkpoint, and nothing is signed any more', async () => {
-      const newest = verifyCheckpoint(await ledger.checkpoint(), { origin, logKey: logPublicKey })
+      const newest = verifyCheckpoint(await ledger.checkpoint(), { origin, logKeys: [logPublicKey] })
       await admin.query("update ledger_record set record = replace(record, 'alice', 'mallo') where index = 3")
       await admin.query(`update ledger_tile set hashes = overlay(hashes placing
         sha256('\\x00'::bytea || convert_to((select record from ledger_record where index = 3), 'utf8')) from 3 * 32 + 1 for 32)

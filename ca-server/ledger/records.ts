@@ -161,14 +161,27 @@ export function selectSealed(on: Queryable, indices: readonly bigint[]): Promise
   return rows(on, builder.select().from(ledgerRecord).where(isWanted))
 }
 
-export async function selectSecret(on: Queryable, name: string): Promise<Uint8Array | undefined> {
+/** As each keystore has wrapped it, whichever that was. */
+export type WrappedSecret = Pick<typeof serverSecret.$inferSelect, 'wrapped' | 'wrappedToo'>
+
+export async function selectSecret(on: Queryable, name: string): Promise<WrappedSecret | undefined> {
   const [row] = await rows(on, builder.select().from(serverSecret).where(eq(serverSecret.name, name)))
-  return row?.wrapped
+  return row
 }
 
 /** Of two servers that start together the first one's is kept. */
-export async function insertSecret(on: Queryable, name: string, wrapped: Uint8Array, at: Date): Promise<void> {
-  await run(on, builder.insert(serverSecret).values({ name, wrapped, createdAt: at }).onConflictDoNothing())
+export async function insertSecret(on: Queryable, name: string, secret: WrappedSecret, at: Date): Promise<void> {
+  await run(
+    on,
+    builder
+      .insert(serverSecret)
+      .values({ name, ...secret, createdAt: at })
+      .onConflictDoNothing(),
+  )
+}
+
+export async function updateSecret(on: Queryable, name: string, secret: Partial<WrappedSecret>): Promise<void> {
+  await run(on, builder.update(serverSecret).set(secret).where(eq(serverSecret.name, name)))
 }
 
 const epochRow = z.object({ subject: z.string(), epoch: z.bigint() })

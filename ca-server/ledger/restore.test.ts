@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { incarnationId, openStore, type Store } from '#server/store/index.ts'
 import { toHex, utf8 } from '#shared/bytes.ts'
 import { encodeCheckpoint, leafHash, noteKeyId, parseCheckpoint, signedNote, TreeEdge } from '#shared/merkle/index.ts'
-import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
+import { entry, logKey, logKeys, onlyKey, origin, sealKey } from '#test/support/contract/ledger.ts'
 import { newPGlite } from '#test/support/programs/templates.ts'
 import { beginIncarnation, createLedger, incarnationFact, type Ledger, type LogMemory, whatIsLost } from './index.ts'
 import type { KeptHead } from './log/memory.ts'
@@ -37,7 +37,7 @@ const open = (
   name: string,
   more: Partial<Pick<LedgerDeps, 'memory' | 'trusted' | 'sawEmpty' | 'fence' | 'checkpointEveryMs'>> = {},
 ): Promise<Ledger> =>
-  createLedger({ store, origin: name, logKey: { ...logKey, name }, sealKey, now: () => new Date(), ...more })
+  createLedger({ store, origin: name, logKeys: onlyKey({ ...logKey, name }), sealKey, now: () => new Date(), ...more })
 const note = (size: bigint, name: string, root: Uint8Array = new Uint8Array(32).fill(7)) =>
   signedNote(encodeCheckpoint({ origin: name, size, root }), {
     name,
@@ -45,7 +45,7 @@ const note = (size: bigint, name: string, root: Uint8Array = new Uint8Array(32).
     sign: logKey.sign,
   })
 const lostBy = (memory: LogMemory, checkpoint?: string, exported?: AsyncIterable<string>) =>
-  whatIsLost({ store, memory, logKey }, checkpoint, exported)
+  whatIsLost({ store, memory, logKeys }, checkpoint, exported)
 
 it('what is lost is what this server or a checkpoint remembers and the database does not hold; nothing is said of what nobody remembers', async () => {
   const memory = memoryOf()

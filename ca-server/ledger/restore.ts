@@ -4,6 +4,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, TreeEdge, verifyCheckpoint } from '#shared/merkle/index.ts'
 import { newerBy } from './log/history.ts'
 import type { LogMemory } from './log/memory.ts'
+import type { LogKeys } from './log/sequencer.ts'
 import { type NewerLog, readNewerLog } from './newer-log.ts'
 import { headSize, tileReader } from './tree-store.ts'
 
@@ -42,7 +43,7 @@ type Head = { readonly number: number; readonly size: bigint; readonly root: Uin
  * checkpoint that is not this log's.
  */
 export async function whatIsLost(
-  { store, memory, logKey }: { store: Store; memory: LogMemory; logKey: { name: string; publicKey: Uint8Array } },
+  { store, memory, logKeys }: { store: Store; memory: LogMemory; logKeys: Pick<LogKeys, 'name' | 'believed'> },
   checkpoint: string | undefined,
   exported?: AsyncIterable<string>,
 ): Promise<Lost | undefined> {
@@ -55,15 +56,15 @@ export async function whatIsLost(
   }
   if (checkpoint !== undefined) {
     const { origin } = parseCheckpoint(checkpoint)
-    const olderBy = newerBy(logKey.name, origin)
-    const name = olderBy === undefined ? logKey.name : origin
-    const head = verifyCheckpoint(checkpoint, { origin: name, logKey: logKey.publicKey })
+    const olderBy = newerBy(logKeys.name, origin)
+    const name = olderBy === undefined ? logKeys.name : origin
+    const head = verifyCheckpoint(checkpoint, { origin: name, logKeys: logKeys.believed() })
     heads.push({ ...head, number: own - (olderBy ?? 0), by: 'the checkpoint that was given' })
   }
   const held = await headSize(store)
   let newer: NewerLog | undefined
   if (exported) {
-    newer = await readNewerLog({ store, logKey }, exported, [...heads], own)
+    newer = await readNewerLog({ store, logKeys }, exported, [...heads], own)
     heads.push({ ...newer, by: 'the export of the log' })
   }
   if (heads.length === 0)

@@ -108,5 +108,6 @@ export const ledgerCheckpoint = pgTable(
 export const serverSecret = pgTable('server_secret', {
   name: text('name').primaryKey(),
   wrapped: bytea('wrapped').notNull(),
+  wrappedToo: bytea('wrapped_too'),
   createdAt: timestamptz('created_at').notNull(),
 })

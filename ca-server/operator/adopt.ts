@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { accessRows } from '#server/access/index.ts'
-import { openLogKey, revokedRows, serialRows } from '#server/authority/index.ts'
+import { createLogKeys, openLogKeys, pinnedBundle, revokedRows, serialRows } from '#server/authority/index.ts'
 import { hostRows } from '#server/hosts/index.ts'
 import { endEverything, identityRows } from '#server/identity/index.ts'
 import {
@@ -38,7 +38,7 @@ export async function adopt(
 ): Promise<'adopted' | 'left'> {
   const base = await openBase(config, () => {})
   try {
-    const { store, logKeystore, wrappingKeystore: keystore } = base
+    const { store, logKeystores, wrappingKeystores: keystores } = base
     const now = () => new Date()
     const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
     // Whoever strips the seals from a log of ours would have what they wrote since taken over.
@@ -51,8 +51,10 @@ export async function adopt(
           hint: 'if the database holds none with a seal, somebody changed it: keep it as it is, and restore a backup (docs/audit.md)',
         },
       )
-    const logKey = await openLogKey(logKeystore, logName(config.organisation, store.incarnation))
-    const log = await readUnsealedLog(store, { logKey, origin: logKey.name })
+    const name = logName(config.organisation, store.incarnation)
+    const bundle = await pinnedBundle(openPins(config.dataFolder))
+    const logKeys = createLogKeys({ name, held: await openLogKeys(logKeystores), bundle: () => bundle })
+    const log = await readUnsealedLog(store, { logKeys, origin: name })
     if (log.size === 0n)
       throw new KeymanError('conflict', 'the audit log of this database is empty: there is nothing to take over', {
         hint: 'start the server: keyman-server start',
@@ -74,11 +76,11 @@ export async function adopt(
       unexplained: facts.filter(fact => !isExplained(fact)).map(({ id }) => id),
     }
     if (!(await confirm(adoption))) return 'left'
-    const sealKey = await makeSealKey({ store, keystore, random, now })
+    const sealKey = await makeSealKey({ store, keystores, random, now })
     const requestId = `req_adopt_${randomBytes(9).toString('base64url')}`
     await adoptLog(store, log, { sealKey, facts, now: now(), requestId, ending: t => endEverything(t, now()) })
     // What the server will remember of it from its next start on.
-    const ledger = await createLedger({ store, origin: logKey.name, logKey, sealKey, memory, now, sawEmpty: true })
+    const ledger = await createLedger({ store, origin: name, logKeys, sealKey, memory, now, sawEmpty: true })
     await ledger.stop()
     return 'adopted'
   } finally {

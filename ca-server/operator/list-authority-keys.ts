@@ -3,15 +3,15 @@ import { pinnedBundle } from '#server/authority/index.ts'
 import { openPins } from '#server/pins/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
-import { type AuthorityState, authorityStates } from '#shared/trust/index.ts'
+import { type AuthorityState, authorityStates, logKeyFingerprint, logKeysOf } from '#shared/trust/index.ts'
 import type { ServerConfig } from '../config/index.ts'
-import { openConfigured } from '../open-base.ts'
+import { hasLogKeystore, openConfigured, openLogKeystore } from '../open-base.ts'
 
 export type ListedKey = {
   readonly label: string
   readonly purpose: string
-  /** In the newest bundle that this server has verified; `unpublished` where no bundle names it. */
-  readonly state: AuthorityState | 'unpublished'
+  /** In the newest bundle that this server has verified; `unpublished` where it does not name it. Of log keys none is the active one: `trusted`. */
+  readonly state: AuthorityState | 'trusted' | 'unpublished'
   /** As `keyman trust show --next` shows it. */
   readonly fingerprint: string
   readonly keystore: string
@@ -30,22 +30,25 @@ export async function listAuthorityKeys(
       hint: 'name the configuration of the server: --config FILE',
     })
   const bundle = await pinnedBundle(openPins(config.dataFolder))
-  const states = bundle ? authorityStates(bundle) : new Map<string, AuthorityState>()
+  const states: Map<string, ListedKey['state']> = bundle ? authorityStates(bundle) : new Map()
+  for (const key of bundle ? logKeysOf(bundle) : []) states.set(`log ${logKeyFingerprint(key)}`, 'trusted')
   const listed: ListedKey[] = []
   const away: KeymanError[] = []
-  for (const [name, settings] of [
-    ['keystore', config.keystore],
-    ['keystore.standby', config.standbyKeystore],
+  const { keystore: first, standbyKeystore: second } = config
+  for (const [name, open] of [
+    ['keystore', () => openConfigured('keystore', first)],
+    ['keystore.standby', second && (() => openConfigured('keystore.standby', second))],
+    ['log-keystore', hasLogKeystore(config) ? () => openLogKeystore(config) : undefined],
   ] as const) {
-    if (!settings) continue
-    const keystore = await openConfigured(name, settings).catch((error: unknown) => {
+    if (!open) continue
+    const keystore = await open().catch((error: unknown) => {
       if (!(error instanceof KeymanError) || error.code !== 'unavailable') throw error
       away.push(error)
     })
     if (!keystore) continue
     try {
       for (const { label, spki } of await keystore.listKeys()) {
-        const purpose = /^(ssh-user|ssh-host|machines)-[0-9]+$/.exec(label)?.[1]
+        const purpose = /^(ssh-user|ssh-host|machines|log)-[0-9]+$/.exec(label)?.[1]
         if (purpose === undefined) continue
         const print = fingerprint(publicKeyFromSpki(spki))
         const state = states.get(`${purpose} ${print}`) ?? 'unpublished'

@@ -43,7 +43,7 @@ export async function restoreCommand(
     say(`Nothing was changed. To go on: keyman-server restore --yes [--keep PERSON]${newer ? ' --log FILE' : ''}`)
     return EXIT.found
   }
-  const { lost, incarnation, suspended, taken, bare, places, checkpointFile } = await restore(options)
+  const { lost, incarnation, suspended, taken, bare, places, undone, checkpointFile } = await restore(options)
   if (!lost) {
     say(`The history ${incarnation} had been begun before; this server remembers it now. Next: keyman-server start`)
     return EXIT.done
@@ -59,6 +59,12 @@ export async function restoreCommand(
     for (const name of bare) say(`  ${name}`)
   }
   if (places.length > 0) say(`Removed after the backup, and back: ${places.join(', ')}: keyman project remove`)
+  if (undone.length > 0) {
+    say(
+      `The standby keys were made the ones that sign after the backup (${undone.map(({ label }) => label).join(', ')}), and those of before sign again.`,
+    )
+    say('  Is their keystore lost, or not to be trusted? Before the start: keyman-server authority switch-to-standby')
+  }
   if (lost.newer) sayGiven(say, lost.newer, taken)
   if (suspended.length > 0) {
     say(

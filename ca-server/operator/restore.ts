@@ -5,36 +5,35 @@ import { takeAccessIn } from '#server/access/index.ts'
 import {
   adoptRevokedIn,
   beginSerialsIn,
-  findLogKey,
   HeldKeys,
   pinnedBundle,
   putBackBundleIn,
+  type UndoneSwitch,
+  undoneSwitchesIn,
 } from '#server/authority/index.ts'
 import { endTokensIn, takeHostsIn } from '#server/hosts/index.ts'
 import { suspendAllIn } from '#server/identity/index.ts'
 import {
   beginIncarnation,
-  createLedger,
   type Entry,
   type Fact,
   incarnationFact,
   isEmptyLog,
   type Ledger,
+  type LogMemory,
   type Lost,
-  logName,
-  openLogMemory,
-  openSealKey,
   whatIsLost,
 } from '#server/ledger/index.ts'
-import { openPins, type Pins } from '#server/pins/index.ts'
+import type { Pins } from '#server/pins/index.ts'
 import { incarnationId, incarnationNumber } from '#server/store/index.ts'
 import { takeWorkloadsIn } from '#server/workloads/index.ts'
+import { Facts } from '#shared/audit/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { lockFolder } from '#shared/folder-lock.ts'
 import type { PersonIdentity } from '#shared/names.ts'
+import type { TrustBundle } from '#shared/trust/index.ts'
 import type { ServerConfig } from '../config/index.ts'
-import { checkDataFolder } from '../data-folder.ts'
-import { type Base, openBase } from '../open-base.ts'
+import type { Base } from '../open-base.ts'
+import { openLog, withoutServer } from './without-server.ts'
 
 export type RestoreOptions = {
   readonly config: ServerConfig
@@ -59,6 +58,8 @@ export type Restored = {
   readonly bare: readonly string[]
   /** Projects and environments that were removed after it, and are back. */
   readonly places: readonly string[]
+  /** Keys that were made the ones that sign after it, and are not any more. */
+  readonly undone: readonly UndoneSwitch[]
   /** Where the first checkpoint of the new history lies, for other servers to start with. */
   readonly checkpointFile: string
 }
@@ -76,12 +77,14 @@ export const showLost = (options: RestoreOptions): Promise<Lost | undefined> =>
  */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const now = options.now ?? (() => new Date())
-  const done = await opened(options, async ({ lost, ledger, base: { store, keystore, standbyKeystore }, pins }) => {
-    if (!lost) return { lost, incarnation: store.incarnation, suspended: [], taken: [], bare: [], places: [] }
+  const done = await opened(options, async ({ lost, ledger, base, pins, bundle: verified, memory }) => {
+    const { store, keystore, standbyKeystore, awayKeystore } = base
+    if (!lost)
+      return { lost, incarnation: store.incarnation, suspended: [], taken: [], bare: [], places: [], undone: [] }
     const number = Math.max(lost.number, incarnationNumber(store.incarnation)) + 1
     const incarnation = incarnationId(number, randomUUID())
-    const held = await HeldKeys.ask(keystore, standbyKeystore)
-    const verified = await pinnedBundle(pins)
+    const held = await HeldKeys.ask(keystore, standbyKeystore, awayKeystore)
+    const later = laterFacts({ lost, memory }, store.incarnation)
     const { newer, isComplete } = lost
     const result = await store.transaction({ name: 'restore', deadlineMs: 300_000 }, async t => {
       const at = now()
@@ -119,8 +122,9 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       const last = entries.pop()
       if (last) entries.push({ ...last, facts: [...(last.facts ?? []), ...serials.raised] })
       await ledger.appendIn(t, entries)
+      const undone = await undoneSwitchesIn(ledger, t, later, bundle)
       const taken = [...persons.taken, ...[...access.gone, ...hosts.gone, ...workloads.gone].map(fact => fact.id)]
-      return { suspended: persons.suspended, taken, bare: hosts.bareNames, places: access.places }
+      return { suspended: persons.suspended, taken, bare: hosts.bareNames, places: access.places, undone }
     })
     return { lost, incarnation, ...result }
   })
@@ -165,41 +169,32 @@ function entriesOf(
   return entries
 }
 
-const random = (bytes: number): Uint8Array => new Uint8Array(randomBytes(bytes))
 const requestId = (): string => `req_${randomBytes(12).toString('base64url')}`
 
 /** Opens what a server opens, while none runs on this data folder, and finds what was lost. */
-async function opened<T>(
+function opened<T>(
   { config, checkpoint, exported, hearAway = () => {}, now = () => new Date() }: RestoreOptions,
   work: (parts: Parts) => Promise<T>,
 ): Promise<T> {
-  checkDataFolder(config.dataFolder)
-  const unlock = lockFolder(`the data folder ${config.dataFolder}`, join(config.dataFolder, 'operator.lock'))
-  try {
-    const pins = openPins(config.dataFolder)
-    const base = await openBase(config, () => {}, hearAway)
-    try {
-      const { store } = base
-      if (await isEmptyLog(store))
-        throw new KeymanError('conflict', 'the database is empty: there is no history to take up', {
-          hint: 'put the backup back first, then run this again',
-        })
-      // What the backup holds has to be whole; that it holds less than is remembered is why we are here.
-      const { ledger, logKey, memory } = await openLog(base, config, now)
-      const lost = await whatIsLost({ store, memory, logKey }, checkpoint, exported?.())
-      const known = memory.head()?.incarnation ?? store.incarnation
-      // Else it was cut off before its end, or another server did it.
-      if (!lost && incarnationNumber(known) >= incarnationNumber(store.incarnation))
-        throw new KeymanError('conflict', 'the database holds all that is remembered: nothing was lost', {
-          hint: 'start the server; if a host or laptop has seen more, give its checkpoint: --checkpoint FILE',
-        })
-      return await work({ lost, ledger, base, pins })
-    } finally {
-      await base.close()
-    }
-  } finally {
-    unlock()
-  }
+  return withoutServer(config, async (base, pins) => {
+    const { store, awayKeystore: away } = base
+    if (away) hearAway(`${away.name} is away: ${away.error.message}`)
+    if (await isEmptyLog(store))
+      throw new KeymanError('conflict', 'the database is empty: there is no history to take up', {
+        hint: 'put the backup back first, then run this again',
+      })
+    const bundle = await pinnedBundle(pins)
+    // What the backup holds has to be whole; that it holds less than is remembered is why we are here.
+    const { ledger, logKeys, memory } = await openLog(base, config, { pins, bundle, now })
+    const lost = await whatIsLost({ store, memory, logKeys }, checkpoint, exported?.())
+    const known = memory.head()?.incarnation ?? store.incarnation
+    // Else it was cut off before its end, or another server did it.
+    if (!lost && incarnationNumber(known) >= incarnationNumber(store.incarnation))
+      throw new KeymanError('conflict', 'the database holds all that is remembered: nothing was lost', {
+        hint: 'start the server; if a host or laptop has seen more, give its checkpoint: --checkpoint FILE',
+      })
+    return work({ lost, ledger, base, pins, bundle, memory })
+  })
 }
 
 type Parts = {
@@ -207,36 +202,28 @@ type Parts = {
   readonly ledger: Ledger
   readonly base: Base
   readonly pins: Pins
+  /** The newest that this server has verified. */
+  readonly bundle: TrustBundle | undefined
+  readonly memory: LogMemory
 }
 
-/** `keeping`: what it says is remembered from now on. */
-async function openLog(base: Base, config: ServerConfig, now: () => Date, keeping = false) {
-  const { store, logKeystore, wrappingKeystore: keystore } = base
-  const logKey = await findLogKey(logKeystore, logName(config.organisation, store.incarnation))
-  const sealKey = await openSealKey({ store, keystore, random, now })
-  const memory = await openLogMemory(openPins(config.dataFolder))
-  // Nothing of the history that was given up is remembered any more.
-  const fresh = { ...memory, head: () => undefined, state: () => undefined }
-  const of = { store, origin: logKey.name, logKey, sealKey, now, ...(keeping ? { memory: fresh, sawEmpty: true } : {}) }
-  return { ledger: await createLedger(of), logKey, memory }
+/** What logs of after the backup said: an export, and what this server remembers beside its database. */
+function laterFacts({ lost, memory }: Pick<Parts, 'lost' | 'memory'>, own: string): Facts[] {
+  const state = memory.state()
+  const isLater =
+    state && lost && incarnationNumber(state.incarnation) >= incarnationNumber(own) && state.size > lost.held
+  return [...(isLater ? [Facts.from(state.facts)] : []), ...(lost?.newer ? [lost.newer.facts] : [])]
 }
 
 /** Signs the first checkpoint of the history that was begun, and remembers it in place of the old. */
-async function rememberAnew(config: ServerConfig, now: () => Date): Promise<string> {
+const rememberAnew = (config: ServerConfig, now: () => Date): Promise<string> =>
   // Which keystore is away was said when this began.
-  const base = await openBase(
-    config,
-    () => {},
-    () => {},
-  )
-  try {
-    const { ledger } = await openLog(base, config, now, true)
+  withoutServer(config, async (base, pins) => {
+    const bundle = await pinnedBundle(pins)
+    const { ledger } = await openLog(base, config, { pins, bundle, now, keeping: 'anew' })
     const note = await ledger.checkpoint()
     await ledger.stop()
     const file = join(config.dataFolder, 'restored-checkpoint')
     await writeFile(file, note, { mode: 0o600 })
     return file
-  } finally {
-    await base.close()
-  }
-}
+  })

@@ -19,6 +19,8 @@ export type Pin = {
   readonly bundleVersion: number
   readonly machinesRoot: string
   readonly logKey: { readonly name: string; readonly key: string }
+  /** Left out in what an earlier release pinned. */
+  readonly otherLogKeys?: readonly string[] | undefined
   readonly hostAuthorities: readonly string[]
 }
 
@@ -207,7 +209,7 @@ const isContext = (value: unknown, organisation: string): boolean =>
   haveTexts(value.bundle, 'document') &&
   Array.isArray(value.bundle.signatures) &&
   isObject(value.logKey) &&
-  [value.hostAuthorities, value.hostSuffixes, value.hosts].every(Array.isArray) &&
+  [value.hostAuthorities, value.hostSuffixes, value.hosts, value.otherLogKeys ?? []].every(Array.isArray) &&
   (value.keyType === undefined || (typeof value.keyType === 'string' && isLoginKeyType(value.keyType)))
 const isSession = (value: unknown): value is Session =>
   isObject(value) &&

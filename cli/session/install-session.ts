@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import type { z } from 'zod'
 import type { schemas } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { parseTrustDocument } from '#shared/trust/index.ts'
+import { logKeysOf, parseTrustDocument } from '#shared/trust/index.ts'
 import { changeContext } from '../context/change-context.ts'
 import { writeClient } from '../context/client-files.ts'
 import {
@@ -114,8 +114,8 @@ async function install<S extends Session>(folders: Folders, context: Context, an
 }
 
 /** What vouches for the list of revoked hosts: as the pinned bundle says it. */
-const trustedList = ({ organisation, bundle, logKey }: Context) => ({
-  logKey: logKey.key,
+const trustedList = ({ organisation, bundle, ...context }: Context) => ({
+  logKeys: logKeysOf(context),
   history: `keyman ${organisation} ${parseTrustDocument(bundle.document).incarnation}`,
 })
 

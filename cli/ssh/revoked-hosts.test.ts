@@ -65,7 +65,7 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
   }
   const history = 'keyman acme 1-a'
   const log = newKey('ssh-ed25519')
-  const trusted = { logKey: log.publicKey.blob.slice(-32).toBase64(), history }
+  const trusted = { logKeys: [log.publicKey.blob.slice(-32)], history }
   /** As a server says it: the list, and the log key's signature beside. */
   const krl = (
     serial: bigint,
@@ -113,9 +113,18 @@ describe.skipIf(!requires('sshd'))('hosts whose certificate is revoked', () => {
   it('a list that the pinned log key has not signed, for laptops, is not taken; the same with its signature is', () => {
     writeRevokedHosts(revokedHostsFile, krl(7n), trusted)
     for (const other of [{ key: newKey('ssh-ed25519') }, { namespace: 'keyman-krl' }])
-      expect(() => writeRevokedHosts(revokedHostsFile, krl(8n, other), trusted)).toThrow('not signed by the log key')
+      expect(() => writeRevokedHosts(revokedHostsFile, krl(8n, other), trusted)).toThrow('not signed by a log key')
     expect(held()).toBe('3: 7')
     writeRevokedHosts(revokedHostsFile, krl(8n), trusted)
+    expect(held()).toBe('3: 8')
+  })
+
+  it('a list by another log key that is pinned here is taken as well', () => {
+    writeRevokedHosts(revokedHostsFile, krl(7n), trusted)
+    const key = newKey('ssh-ed25519')
+    expect(() => writeRevokedHosts(revokedHostsFile, krl(8n, { key }), trusted)).toThrow('not signed by a log key')
+    const logKeys = [...trusted.logKeys, key.publicKey.blob.slice(-32)]
+    writeRevokedHosts(revokedHostsFile, krl(8n, { key }), { ...trusted, logKeys })
     expect(held()).toBe('3: 8')
   })
 

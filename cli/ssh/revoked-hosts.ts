@@ -2,14 +2,14 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { fromBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { REVOKED_HOSTS_NAMESPACE } from '#shared/namespaces.ts'
-import { decodeKrl, ed25519Key, encodeKrl, type Krl, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
+import { decodeKrl, ed25519Key, encodeKrl, type Krl, parseSshsig, verifySshsigByAny } from '#shared/ssh/index.ts'
 import { writeFile } from '../context/files.ts'
 
-/** The log key of the pinned bundle, base64, and what a list of the pinned history has as its comment. */
-export type TrustedList = { readonly logKey: string; readonly history: string }
+/** The log keys of the pinned bundle, and what a list of the pinned history has as its comment. */
+export type TrustedList = { readonly logKeys: readonly Uint8Array[]; readonly history: string }
 
 /**
- * What a server says is revoked of its hosts, put where ssh reads it. Throws where the log key has not signed it, or it is no
+ * What a server says is revoked of its hosts, put where ssh reads it. Throws where no log key has signed it, or it is no
  * list that ssh could read: ssh would refuse every host. An older list, or one of another history, would make good again
  * what is revoked: what is there stays.
  */
@@ -22,10 +22,10 @@ export function writeRevokedHosts(
   const signed = {
     namespace: REVOKED_HOSTS_NAMESPACE,
     message: bytes,
-    publicKey: ed25519Key(fromBase64(trusted.logKey)),
+    publicKeys: trusted.logKeys.map(ed25519Key),
   }
-  if (!verifySshsig(parseSshsig(said.signature), signed))
-    throw new KeymanError('denied', 'the list of revoked hosts is not signed by the log key that is pinned here', {
+  if (!verifySshsigByAny(parseSshsig(said.signature), signed))
+    throw new KeymanError('denied', 'the list of revoked hosts is not signed by a log key that is pinned here', {
       hint: 'tell your administrator',
     })
   const list = decodeKrl(bytes)

@@ -1,9 +1,10 @@
 import { createSecureContext } from 'node:tls'
 import { api } from '#shared/api/index.ts'
-import { fromBase64, fromHex } from '#shared/bytes.ts'
+import { fromHex } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCheckpoint, verifyCheckpoint, verifyConsistency } from '#shared/merkle/index.ts'
 import { told } from '#shared/told.ts'
+import { logOf } from '#shared/trust/index.ts'
 import { changeContext } from '../context/change-context.ts'
 import { type Client, readClient, readNextKey } from '../context/client-files.ts'
 import {
@@ -123,9 +124,8 @@ export function heldCheckpoint({ checkpoint, logKey }: Pick<Context, 'checkpoint
 /** Fetches the newest checkpoint and checks that it extends the one remembered here. */
 export async function compareCheckpoint(folders: Folders, context: Context): Promise<LogMemory> {
   const connection = sessionConnection(folders, context)
-  const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
   const { checkpoint } = await call(connection, api.auditTrail.checkpoint)
-  const newest = verifyCheckpoint(checkpoint, trusted)
+  const newest = verifyCheckpoint(checkpoint, logOf(context))
   const remembered = heldCheckpoint(context)
   if (remembered === undefined) return { state: 'extends', checkpoint }
   const held = parseCheckpoint(remembered)

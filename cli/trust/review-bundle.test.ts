@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { toBase64 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { compareNext, NAMED_CHANGES, type TrustBundle } from '#shared/trust/index.ts'
@@ -49,6 +50,20 @@ describe('whoever signs is asked', () => {
     const { keys } = expectedFrom({ key: [`ssh-user=${print(key)}`] })
     expect(await asked(withUser(key.line), { keys })).toEqual({ questions: [], alone: 'signed' })
     expect(() => expectedFrom({ key: [print(key)] })).toThrow('names no key and what it is for')
+  })
+
+  it('of a log key that comes, as of an authority key; not where it was named, or a keystore lists it', async () => {
+    const key = newKey()
+    const change = { otherLogKeys: [toBase64(key.publicKey.blob.slice(-32))] }
+    expect(await asked(change)).toEqual({
+      questions: [`Is this meant: log key ${print(key)} added?`],
+      alone: 'invalid-input',
+    })
+    const { keys } = expectedFrom({ key: [`log=${print(key)}`] })
+    expect(await asked(change, { keys })).toEqual({ questions: [], alone: 'signed' })
+    const at = { label: 'log-1', fingerprint: print(key), keystore: 'keystore.standby (software)' }
+    expect(await asked(change, { listed: [{ ...at, purpose: 'log' }] })).toEqual({ questions: [], alone: 'signed' })
+    expect((await asked(change, { listed: [{ ...at, purpose: 'ssh-user' }] })).alone).toBe('invalid-input')
   })
 
   it.each([

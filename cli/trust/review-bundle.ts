@@ -36,7 +36,7 @@ export const REVIEW_OPTIONS = {
   'authority-list': { type: 'string' },
 } as const
 
-const KEY_PURPOSES: readonly KeyPurpose[] = ['root', 'ssh-user', 'ssh-host', 'machines']
+const KEY_PURPOSES: readonly KeyPurpose[] = ['root', 'ssh-user', 'ssh-host', 'machines', 'log']
 const MEANT_KEY = new RegExp(`^(${KEY_PURPOSES.join('|')})=SHA256:[A-Za-z0-9+/]{43}$`)
 
 export function expectedFrom(values: {
@@ -78,7 +78,7 @@ function readList(file: string): AuthorityList {
 
 /**
  * Shows what the next document changes of what is pinned here, key by key. Throws `denied` where it is none that may follow:
- * of another organisation, with a change that nobody named, or with an authority key that the keystore does not hold.
+ * of another organisation, with a change that nobody named, or with an authority or log key that no keystore holds.
  */
 export function showChanges(before: TrustBundle, document: string, expected: Expected): readonly Difference[] {
   const after = parseTrustDocument(document)
@@ -88,13 +88,13 @@ export function showChanges(before: TrustBundle, document: string, expected: Exp
   for (const difference of all) remark(`  ${inWords(difference, expected.listed)}`)
   compareNext(before, after, expected.named)
   const strange = all.filter(
-    difference => expected.listed && isAddedAuthority(difference) && !heldBy(difference, expected.listed),
+    difference => expected.listed && isAddedToKeystore(difference) && !heldBy(difference, expected.listed),
   )
   if (strange.length > 0)
     throw new KeymanError(
       'denied',
       `the keystore does not hold ${strange.map(found => ('key' in found ? found.key.fingerprint : '')).join(', ')}, which the document adds`,
-      { hint: 'sign nothing: the server names an authority key that is not in the list of its keystore' },
+      { hint: 'sign nothing: the server names a key that is not in the list of its keystore' },
     )
   return all
 }
@@ -136,12 +136,13 @@ function isSettled(difference: Difference, { keys, listed, rootsGiven }: Expecte
   const { purpose, fingerprint } = difference.key
   return (
     keys.includes(`${purpose}=${fingerprint}`) ||
-    (isAddedAuthority(difference) && heldBy(difference, listed) !== undefined)
+    (isAddedToKeystore(difference) && heldBy(difference, listed) !== undefined)
   )
 }
 
-const isAddedAuthority = (difference: Difference): boolean =>
-  difference.change === 'authority-keys' && 'key' in difference && difference.key.how === 'added'
+/** A key that some keystore of the server has to hold. */
+const isAddedToKeystore = (difference: Difference): boolean =>
+  'key' in difference && difference.change !== 'roots' && difference.key.how === 'added'
 
 const heldBy = (difference: Difference, listed: AuthorityList | undefined) =>
   'key' in difference

@@ -92,6 +92,7 @@ function trusted(
       .map(authority => authority.certificate)
       .join('\n'),
     logKey: bundle.logKey,
+    otherLogKeys: bundle.otherLogKeys ?? [],
     hostAuthorities: bundle.ssh.hostAuthorities.map(authority => authority.key),
   }
   return { pin, claims: bundle.hostSuffixes, agreed: stillClaimed(held?.hostSuffixes ?? [], bundle.hostSuffixes) }

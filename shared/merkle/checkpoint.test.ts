@@ -45,15 +45,32 @@ describe('a checkpoint', () => {
   })
 
   it('gives its size and tree head back when the log key signed it', () => {
-    expect(verifyCheckpoint(note, { origin, logKey: key.bytes })).toEqual({ size: 42n, root })
+    expect(verifyCheckpoint(note, { origin, logKeys: [key.bytes] })).toEqual({ size: 42n, root })
   })
 
   it('passes over signatures of others, known or not, and over extension lines', async () => {
     const witness = logKey('witness.example.org')
     const text = `${encodeCheckpoint({ origin, size: 42n, root })}extension\n`
     const both = `${await signedNote(text, witness.signer)}${(await signedNote(text, key.signer)).split('\n\n')[1]}`
-    expect(verifyCheckpoint(both, { origin, logKey: key.bytes }).size).toBe(42n)
-    expect(verifyCheckpoint(both, { origin, logKey: witness.bytes, name: 'witness.example.org' }).size).toBe(42n)
+    expect(verifyCheckpoint(both, { origin, logKeys: [key.bytes] }).size).toBe(42n)
+    expect(verifyCheckpoint(both, { origin, logKeys: [witness.bytes], name: 'witness.example.org' }).size).toBe(42n)
+  })
+
+  it('of a log of several keys is one by whichever of them, told by its ID, and by no other', async () => {
+    const other = logKey()
+    const by = await signedNote(encodeCheckpoint({ origin, size: 43n, root }), other.signer)
+    const logKeys = [key.bytes, other.bytes]
+    expect([note, by].map(each => verifyCheckpoint(each, { origin, logKeys }).size)).toEqual([42n, 43n])
+    expect(() => verifyCheckpoint(by, { origin, logKeys: [key.bytes, logKey().bytes] })).toThrow(
+      'not signed by the key',
+    )
+    // By the ID of the one, with the signature of the other.
+    const claimed = await signedNote(encodeCheckpoint({ origin, size: 43n, root }), {
+      ...key.signer,
+      sign: other.signer.sign,
+    })
+    expect(() => verifyCheckpoint(claimed, { origin, logKeys })).toThrow('is wrong')
+    expect(() => verifyCheckpoint(note, { origin, logKeys: [] })).toThrow('not signed by the key')
   })
 
   const refusals: [string, string, RegExp][] = [
@@ -71,17 +88,17 @@ describe('a checkpoint', () => {
   ]
   for (const [which, changed, why] of refusals)
     it(`${which} is refused`, () => {
-      expect(() => verifyCheckpoint(changed, { origin, logKey: key.bytes })).toThrow(why)
+      expect(() => verifyCheckpoint(changed, { origin, logKeys: [key.bytes] })).toThrow(why)
     })
 
   it('of another key with the same name is refused', () => {
-    expect(() => verifyCheckpoint(note, { origin, logKey: logKey().bytes })).toThrow('not signed by the key')
+    expect(() => verifyCheckpoint(note, { origin, logKeys: [logKey().bytes] })).toThrow('not signed by the key')
   })
 
   it('is refused, never a crash, whatever one byte is changed', () => {
     for (let at = 0; at < note.length; at++) {
       const changed = `${note.slice(0, at)}${note[at] === 'A' ? 'B' : 'A'}${note.slice(at + 1)}`
-      expect(() => verifyCheckpoint(changed, { origin, logKey: key.bytes })).toThrow('not a signed checkpoint')
+      expect(() => verifyCheckpoint(changed, { origin, logKeys: [key.bytes] })).toThrow('not a signed checkpoint')
     }
     expect(parseCheckpoint(note).size).toBe(42n)
   })

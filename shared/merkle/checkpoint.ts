@@ -36,10 +36,15 @@ export function encodeCheckpoint({ origin, size, root }: Checkpoint): string {
 
 /** The text, an empty line, and a line for the signature. Throws a TypeError for a text that does not end in a newline. */
 export async function signedNote(text: string, { name, keyId, sign }: NoteSigner): Promise<string> {
+  return encodeNote(text, { name, keyId, signature: await sign(utf8(text)) })
+}
+
+/** The same of a text that was signed already. */
+export function encodeNote(text: string, { name, keyId, signature }: NoteSignature): string {
   if (!text.endsWith('\n') || /[\u0000-\u0009\u000b-\u001f\u007f]/.test(text))
     throw new TypeError('not the text of a note')
   if (!isKeyName(name)) throw new TypeError('a key name has no blank and no plus')
-  return `${text}\n— ${name} ${toBase64(concat(keyId, await sign(utf8(text))))}\n`
+  return `${text}\n— ${name} ${toBase64(concat(keyId, signature))}\n`
 }
 
 const refused = (why: string): KeymanError =>
@@ -80,23 +85,30 @@ function bytesOf(base64: string): Uint8Array {
 }
 
 /**
- * Verifies that the log's key signed this very text for this origin. Signatures of keys that are not asked about are
- * passed over, as the specification demands (witnesses add theirs). `name` is the key's name, where it is not the origin.
- * Throws `invalid-input`.
+ * Verifies that one of the log's keys signed this very text for this origin. Signatures of keys that are not asked about are
+ * passed over, as the specification demands (witnesses add theirs). `name` is the name of each of the keys, where it is not the
+ * origin; the key itself is told by its ID. Throws `invalid-input`.
  */
 export function verifyCheckpoint(
   note: string,
-  { origin, logKey, name = origin }: { origin: string; logKey: Uint8Array; name?: string },
+  { origin, logKeys, name = origin }: { origin: string; logKeys: readonly Uint8Array[]; name?: string },
 ): { size: bigint; root: Uint8Array } {
   const checkpoint = parseCheckpoint(note)
   if (checkpoint.origin !== origin) throw refused(`it is of another log than ${origin}`)
-  const keyId = noteKeyId(name, logKey)
-  const ours = checkpoint.signatures.filter(each => each.name === name && equalBytes(each.keyId, keyId))
-  if (ours.length === 0) throw refused(`it is not signed by the key ${name}+${toHex(keyId)}`)
-  const key = ed25519Key(logKey)
+  const keys = logKeys.map(key => ({ key, id: noteKeyId(name, key) }))
+  // An ID is four bytes: two keys may have the same.
+  const ours = checkpoint.signatures
+    .filter(each => each.name === name)
+    .map(({ keyId, signature }) => ({ keyId, signature, by: keys.filter(({ id }) => equalBytes(id, keyId)) }))
+    .filter(({ by }) => by.length > 0)
+  if (ours.length === 0) {
+    const asked = keys.map(({ id }) => `${name}+${toHex(id)}`).join(' or ')
+    throw refused(`it is not signed by the key ${asked}`)
+  }
   const text = utf8(checkpoint.text)
-  if (!ours.every(({ signature }) => signature.length === 64 && verify(null, text, key, signature)))
-    throw refused(`the signature of the key ${name}+${toHex(keyId)} is wrong`)
+  for (const { keyId, signature, by } of ours)
+    if (!by.some(({ key }) => signature.length === 64 && verify(null, text, ed25519Key(key), signature)))
+      throw refused(`the signature of the key ${name}+${toHex(keyId)} is wrong`)
   return { size: checkpoint.size, root: checkpoint.root }
 }
 

@@ -6,6 +6,7 @@ export { type Audit, type AuditedRecord, auditRecords, type TrustedHead } from '
 export {
   type Checkpoint,
   encodeCheckpoint,
+  encodeNote,
   type NoteSignature,
   type NoteSigner,
   noteKeyId,

@@ -47,5 +47,6 @@ export {
   type Sshsig,
   sshsigSignedData,
   verifySshsig,
+  verifySshsigByAny,
 } from './sshsig.ts'
 export { SshReader, SshWriter } from './wire.ts'

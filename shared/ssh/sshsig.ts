@@ -87,3 +87,9 @@ export function verifySshsig(
     verifySignature(expected.publicKey, sshsigSignedData(sig.namespace, expected.message, sig.hash), sig.signature)
   )
 }
+
+/** The same by one of several keys, of which each would do. */
+export const verifySshsigByAny = (
+  sig: Sshsig,
+  { publicKeys, ...expected }: { namespace: string; message: Uint8Array; publicKeys: readonly SshPublicKey[] },
+): boolean => publicKeys.some(publicKey => verifySshsig(sig, { ...expected, publicKey }))

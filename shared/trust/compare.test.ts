@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { utf8 } from '#shared/bytes.ts'
+import { toBase64, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { fingerprint } from '#shared/ssh/index.ts'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
@@ -33,12 +33,15 @@ const values: readonly (readonly [NamedChange, Partial<TrustBundle>])[] = [
   ['roots', { roots: { threshold: 1, keys: [other.line] } }],
   ['log-key', { logKey: { ...before.logKey, name: 'evil.example.com/log' } }],
   ['log-key', { logKey: { ...before.logKey, key: Buffer.alloc(32, 1).toString('base64') } }],
+  ['log-key', { otherLogKeys: [Buffer.alloc(32, 1).toString('base64')] }],
 ]
 
 describe('the next trust bundle', () => {
   it('every field of the document is compared', () => {
     const compared = new Set([...values.flatMap(([, change]) => Object.keys(change)), 'ssh', 'x509'])
-    expect([...compared, 'format', 'organisation', 'version'].sort()).toEqual(Object.keys(before).sort())
+    expect([...compared, 'format', 'organisation', 'version'].sort()).toEqual(
+      [...Object.keys(before), 'otherLogKeys'].sort(),
+    )
   })
 
   it.each(values)('%s changes only where that very change was named', (change, fields) => {
@@ -114,6 +117,21 @@ describe('keys are compared one by one', () => {
   it('a user authority that becomes a host authority is not the same key', () => {
     const ssh = { ...before.ssh, hostAuthorities: [...hostAuthorities, ...userAuthorities] }
     expect(compareBundles(before, next({ ssh }))).toMatchObject([{ key: { purpose: 'ssh-host', how: 'added' } }])
+  })
+
+  it('a log key: one is as good as another, whichever stands first, and each that comes or goes is shown', () => {
+    const { logKey } = before
+    const added = toBase64(other.publicKey.blob.slice(-32))
+    const two = { logKey, otherLogKeys: [added] }
+    const swapped = { logKey: { ...logKey, key: added }, otherLogKeys: [logKey.key] }
+    const key = { purpose: 'log', fingerprint: print(other) } as const
+    expect(compareBundles(before, next(two))).toEqual([{ change: 'log-key', key: { ...key, how: 'added' } }])
+    expect(compareBundles({ ...before, ...two }, next())).toEqual([
+      { change: 'log-key', key: { ...key, how: 'removed' } },
+    ])
+    expect(compareBundles({ ...before, ...two }, next(swapped))).toEqual([])
+    expect(refused(() => compareNext(before, next(two), []))).toMatch(/log-key \(SHA256:\S+ added\).*--change log-key/)
+    expect(refused(() => compareNext(before, next(two), ['log-key']))).toBe('accepted')
   })
 
   it('a root certificate of another key is added', () => {

@@ -1,8 +1,9 @@
 import { X509Certificate } from 'node:crypto'
+import { toBase64 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
-import { fingerprint, parsePublicKey, publicKeyFromSpki } from '../ssh/index.ts'
+import { ed25519Key, fingerprint, parsePublicKey, publicKeyFromSpki } from '../ssh/index.ts'
 import { type SignedBundle, signaturesFor, verifyTrustChain } from './chain.ts'
-import { type AuthorityState, parseTrustDocument, type TrustBundle } from './document.ts'
+import { type AuthorityState, logKeysOf, parseTrustDocument, type TrustBundle } from './document.ts'
 
 /** Pure: what the next trust bundle changes, for whoever signs it and for the server that publishes it. */
 
@@ -10,7 +11,7 @@ import { type AuthorityState, parseTrustDocument, type TrustBundle } from './doc
 export const NAMED_CHANGES = ['incarnation', 'addresses', 'host-suffixes', 'roots', 'threshold', 'log-key'] as const
 export type NamedChange = (typeof NAMED_CHANGES)[number]
 
-export type KeyPurpose = 'root' | 'ssh-user' | 'ssh-host' | 'machines'
+export type KeyPurpose = 'root' | 'ssh-user' | 'ssh-host' | 'machines' | 'log'
 export type KeyDifference = {
   readonly purpose: KeyPurpose
   /** As `ssh-keygen -l` prints it; of a certificate, that of its key. */
@@ -22,7 +23,7 @@ export type KeyDifference = {
 }
 export type Difference =
   | { readonly change: NamedChange; readonly what: string; readonly before: string; readonly after: string }
-  | { readonly change: 'roots' | 'authority-keys'; readonly key: KeyDifference }
+  | { readonly change: 'roots' | 'authority-keys' | 'log-key'; readonly key: KeyDifference }
 
 /** Every difference but the version, in the order of the document. None: the same is signed once more. */
 export function compareBundles(before: TrustBundle, after: TrustBundle): Difference[] {
@@ -38,7 +39,8 @@ export function compareBundles(before: TrustBundle, after: TrustBundle): Differe
   for (const key of compareKeys('root', rootsOf(before), rootsOf(after))) found.push({ change: 'roots', key })
   for (const [purpose, of] of AUTHORITY_KEYS)
     for (const key of compareKeys(purpose, of(before), of(after))) found.push({ change: 'authority-keys', key })
-  value('log-key', 'log', `${before.logKey.name} ${before.logKey.key}`, `${after.logKey.name} ${after.logKey.key}`)
+  value('log-key', 'log', before.logKey.name, after.logKey.name)
+  for (const key of compareKeys('log', logKeys(before), logKeys(after))) found.push({ change: 'log-key', key })
   return found
 }
 
@@ -89,6 +91,9 @@ export function verifyNext(held: SignedBundle, signed: SignedBundle, named: read
   return differences
 }
 
+/** As `keyman-server authority list` prints it, and `ssh-keygen -l` any key. */
+export const logKeyFingerprint = (key: Uint8Array): string => fingerprint(ed25519Key(key))
+
 /** By purpose and fingerprint, such as `ssh-user SHA256:…`: what the bundle says of each authority key. */
 export function authorityStates(bundle: TrustBundle): Map<string, AuthorityState> {
   const states = new Map<string, AuthorityState>()
@@ -138,6 +143,8 @@ function keysOf(listed: readonly { readonly print: string; readonly state?: Auth
 }
 const ofLines = (lines: readonly { readonly key: string; readonly state?: AuthorityState }[]): Keys =>
   keysOf(lines.map(({ key, ...rest }) => ({ ...rest, print: ofLine(key), text: key })))
+const logKeys = (bundle: TrustBundle): Keys =>
+  keysOf(logKeysOf(bundle).map(key => ({ print: logKeyFingerprint(key), text: toBase64(key) })))
 const rootsOf = ({ roots }: TrustBundle): Keys => ofLines(roots.keys.map(key => ({ key })))
 const AUTHORITY_KEYS: readonly (readonly ['ssh-user' | 'ssh-host' | 'machines', (bundle: TrustBundle) => Keys])[] = [
   ['ssh-user', ({ ssh }) => ofLines(ssh.userAuthorities)],

@@ -42,7 +42,12 @@ export type TrustBundle = {
   }[]
   /** Signs checkpoints and KRLs. `key`: base64 of the 32 bytes of an Ed25519 public key. */
   readonly logKey: { readonly name: string; readonly key: string }
+  /** The same, of the log of that name: all are believed alike. Left out where there is none, so that such a document has one spelling. */
+  readonly otherLogKeys?: readonly string[] | undefined
 }
+
+/** A log key for each keystore that there ever was; how many a document names at most. */
+export const MAX_LOG_KEYS = 16
 
 /** As much as can be published: see `signedBundle` in `shared/api`. */
 const MAX_DOCUMENT = 40_000
@@ -72,6 +77,8 @@ const suffix = z
   .refine(text => isHostName(text) && text.includes('.'), 'must be a DNS suffix of at least two labels')
 const distinct = <T>(items: readonly T[]) => new Set(items).size === items.length
 
+const logKey = z.string().refine(text => accepts(() => fromBase64(text).length === 32), 'must be 32 bytes in base64')
+
 /** CVE-2024-2048: a trust anchor is a CA, and only that. */
 const rootCertificate = z
   .string()
@@ -85,7 +92,7 @@ const rootCertificate = z
     'must be the PEM of a root certificate',
   )
 
-const schema = z.strictObject({
+const fields = z.strictObject({
   format: z.literal('keyman-trust-v1'),
   organisation: z.string().refine(isOrganisation, 'must be a short name: lower-case letters, digits and -'),
   version: z
@@ -116,8 +123,17 @@ const schema = z.strictObject({
       .string()
       .max(200)
       .regex(/^[a-z0-9./:_-]+$/),
-    key: z.string().refine(text => accepts(() => fromBase64(text).length === 32), 'must be 32 bytes in base64'),
+    key: logKey,
   }),
+  otherLogKeys: z
+    .array(logKey)
+    .min(1)
+    .max(MAX_LOG_KEYS - 1)
+    .optional(),
+})
+const schema = fields.refine(({ logKey, otherLogKeys = [] }) => distinct([logKey.key, ...otherLogKeys]), {
+  path: ['otherLogKeys'],
+  error: 'must not name one key twice',
 })
 
 /** The text that the root keys sign: indented for people's eyes, fields in a fixed order, a line feed at the end. Throws `invalid-input` that names the field. */
@@ -164,10 +180,23 @@ const spell = (b: TrustBundle): string =>
       },
       x509: b.x509.map(({ purpose, certificate, state }) => ({ purpose, certificate, state })),
       logKey: { name: b.logKey.name, key: b.logKey.key },
+      ...(b.otherLogKeys ? { otherLogKeys: b.otherLogKeys } : {}),
     },
     null,
     2,
   )}\n`
+
+type LogKeysOf = Pick<TrustBundle, 'logKey' | 'otherLogKeys'>
+
+/** By which checkpoints and KRLs are believed, each 32 bytes of Ed25519: one is as good as another. */
+export const logKeysOf = ({ logKey, otherLogKeys = [] }: LogKeysOf): Uint8Array[] =>
+  [logKey.key, ...otherLogKeys].map(fromBase64)
+
+/** The same as `verifyCheckpoint` asks for it. */
+export const logOf = (bundle: LogKeysOf): { origin: string; logKeys: Uint8Array[] } => ({
+  origin: bundle.logKey.name,
+  logKeys: logKeysOf(bundle),
+})
 
 function accepts(test: () => boolean): boolean {
   try {

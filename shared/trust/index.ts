@@ -10,6 +10,7 @@ export {
   type Difference,
   type KeyDifference,
   type KeyPurpose,
+  logKeyFingerprint,
   NAMED_CHANGES,
   type NamedChange,
   unprovenRoots,
@@ -18,6 +19,9 @@ export {
 export {
   type AuthorityState,
   encodeTrustDocument,
+  logKeysOf,
+  logOf,
+  MAX_LOG_KEYS,
   parseTrustDocument,
   type TrustBundle,
   type TrustRoots,

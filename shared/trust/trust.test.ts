@@ -3,7 +3,7 @@ import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:cryp
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { concat, toBase64, utf8 } from '../bytes.ts'
 import { KeymanError } from '../errors.ts'
 import { TRUST_NAMESPACE } from '../namespaces.ts'
@@ -21,6 +21,8 @@ import {
 import { assembleCertificate, encodeTbsCertificate, keyIdentifier, toPem } from '../x509/index.ts'
 import {
   encodeTrustDocument,
+  logKeysOf,
+  MAX_LOG_KEYS,
   parseTrustDocument,
   rootFingerprint,
   type SignedBundle,
@@ -260,4 +262,32 @@ test('ssh-keygen -Y verify agrees, and a root signs with ssh-keygen -Y sign', ()
   } finally {
     rmSync(folder, { recursive: true })
   }
+})
+
+describe('log keys', () => {
+  const key = (byte: number) => toBase64(new Uint8Array(32).fill(byte))
+  const one = bundle([a], 1)
+  const parsed = (text: string) => refusal(() => parseTrustDocument(text))
+
+  test('a document of one log key is spelled as ever, to the byte', () => {
+    const text = encodeTrustDocument(one)
+    expect(text).toMatch(/"logKey": \{\n {4}"name": "keyman\.example\.com\/log",\n {4}"key": "A{43}="\n {2}\}\n\}\n$/)
+    expect(text).not.toContain('otherLogKeys')
+    expect(encodeTrustDocument({ ...one, otherLogKeys: undefined })).toBe(text)
+    expect(parsed(text)).toBe('accepted')
+    expect(parsed(text.replace('\n  }\n}\n', '\n  },\n  "otherLogKeys": []\n}\n'))).not.toBe('accepted')
+  })
+
+  test('others stand behind it, each once, all of them given as the log has them', () => {
+    const two = { ...one, otherLogKeys: [key(1), key(2)] }
+    const text = encodeTrustDocument(two)
+    expect(parseTrustDocument(text)).toEqual(two)
+    expect(logKeysOf(parseTrustDocument(text)).map(toBase64)).toEqual([key(0), key(1), key(2)])
+    expect(parsed(text.replace(key(2), key(1)))).toMatch(/must not name one key twice/)
+    expect(parsed(text.replace(key(1), key(0)))).toMatch(/must not name one key twice/)
+    expect(parsed(text.replace(key(2), toBase64(new Uint8Array(31))))).toMatch(/32 bytes/)
+    const many = Array.from({ length: MAX_LOG_KEYS }, (_, n) => key(n + 1))
+    expect(refusal(() => encodeTrustDocument({ ...one, otherLogKeys: many }))).not.toBe('accepted')
+    expect(refusal(() => encodeTrustDocument({ ...one, otherLogKeys: many.slice(1) }))).toBe('accepted')
+  })
 })

@@ -154,19 +154,32 @@ describe('what the server itself would change', () => {
     server.env.KEYMAN_KEYSTORE_STANDBY_KIND = 'software'
     await server.stop()
     await server.restart()
-    const blind = await keyman('trust', 'sign', '--root-key', root)
+    const signing = ['trust', 'sign', '--root-key', root, '--change', 'log-key']
+    const unnamed = await keyman('trust', 'sign', '--root-key', root, '--authority-list', authorityList())
+    expect([unnamed.code, unnamed.stderr]).toEqual([
+      4,
+      expect.stringMatching(/changes what nobody named: log-key \(SHA256:\S+ added\)/),
+    ])
+    const blind = await keyman(...signing)
     expect([blind.code, blind.stderr]).toEqual([2, expect.stringContaining('nobody can be asked')])
-    const refused = await keyman('trust', 'sign', '--root-key', root, '--authority-list', old)
+    const refused = await keyman(...signing, '--authority-list', old)
     expect([refused.code, refused.stderr]).toEqual([4, expect.stringContaining('the keystore does not hold')])
     const list = authorityList()
     expect(JSON.parse(readFileSync(list, 'utf8')).keys).toContainEqual(
       expect.objectContaining({ label: 'ssh-user-2', state: 'unpublished', keystore: 'keystore.standby (software)' }),
     )
-    const signed = await keyman('trust', 'sign', '--root-key', root, '--authority-list', list)
+    const signed = await keyman(...signing, '--authority-list', list)
     expect(signed.stderr).toMatch(
       /ssh-user key SHA256:\S+ added \(standby\), in keystore.standby \(software\) as ssh-user-2\n/,
     )
+    expect(signed.stderr).toMatch(/log key SHA256:\S+ added, in keystore.standby \(software\) as log-1\n/)
     expect([signed.code, signed.stderr]).toEqual([0, expect.stringContaining('Published version 4')])
+    const shown = (await keyman('trust', 'show')).stdout.match(/log key +SHA256:\S+/g) ?? []
+    const listed: { purpose: string; fingerprint: string }[] = JSON.parse(readFileSync(authorityList(), 'utf8')).keys
+    expect(shown.map(line => line.split(/ +/).at(-1)).toSorted()).toEqual(
+      listed.flatMap(({ purpose, fingerprint }) => (purpose === 'log' ? [fingerprint] : [])).toSorted(),
+    )
+    expect(shown).toHaveLength(2)
     expect(readFileSync(authorityList(), 'utf8')).not.toContain('unpublished')
   })
 })

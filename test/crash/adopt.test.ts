@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { z } from 'zod'
 import { call } from '#cli/server/client.ts'
-import { openLogKey } from '#server/authority/index.ts'
+import { openLogKeys } from '#server/authority/index.ts'
 import { loadConfig } from '#server/config/index.ts'
 import { logName, makeSealKey } from '#server/ledger/index.ts'
 import { advanceTree, putNote } from '#server/ledger/tree-store.ts'
@@ -39,8 +39,11 @@ afterAll(() => world?.close())
 
 /** Records that say nothing of rows, with the tree and the signed head that belong to them. */
 async function asBeforeSeals(): Promise<void> {
-  const { store, logKeystore, close } = await openBase(config(), () => {})
-  const { name, publicKey, sign } = await openLogKey(logKeystore, logName(config().organisation, store.incarnation))
+  const { store, logKeystores, close } = await openBase(config(), () => {})
+  const name = logName(config().organisation, store.incarnation)
+  const [held] = await openLogKeys(logKeystores)
+  if (!held) throw new Error('a log key')
+  const { publicKey, sign } = held
   const rows = await store.query(
     'select index, record from ledger_record order by index',
     [],
@@ -119,9 +122,9 @@ it('a log without a signed head is none to be taken over, whatever its records s
 })
 
 it('an adoption that was interrupted is no hindrance: its key is there, and no seal', async () => {
-  const { store, wrappingKeystore: keystore, close } = await openBase(config(), () => {})
+  const { store, wrappingKeystores: keystores, close } = await openBase(config(), () => {})
   const random = (bytes: number) => new Uint8Array(randomBytes(bytes))
-  await makeSealKey({ store, keystore, random, now: () => new Date() }).finally(close)
+  await makeSealKey({ store, keystores, random, now: () => new Date() }).finally(close)
   expect(await adopt(config(), async () => false)).toBe('left')
 })
 

@@ -15,7 +15,7 @@ export async function hostsBeside(
 ): Promise<Hosts> {
   const deps = await hostsDeps({
     store,
-    wrappingKeystore: keystore,
+    wrappingKeystores: [keystore],
     ledger,
     config,
     identity,

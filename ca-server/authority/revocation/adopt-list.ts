@@ -13,7 +13,7 @@ import { toBase64, toBase64Url } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import type { HostName } from '#shared/names.ts'
 import { KRL_NAMESPACE } from '#shared/namespaces.ts'
-import { decodeKrl, ed25519Key, fingerprint, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
+import { decodeKrl, ed25519Key, fingerprint, parseSshsig, verifySshsigByAny } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps } from '../port.ts'
 import { SPAN } from '../serials.ts'
@@ -24,23 +24,23 @@ import { raiseKrl } from './raise-krl.ts'
 const LONGEST = 400n * 86_400n
 
 export type HeldList = { readonly bytes: Uint8Array; readonly signature: string }
-export type AdoptDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'logKey' | 'now' | 'random'> & {
+export type AdoptDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'logKeys' | 'now' | 'random'> & {
   readonly keys: () => KeyRing
 }
 
 /**
  * A list that a host still has of a history that was given up (a backup was restored): what was revoked by it and is not known here any more is
- * revoked again. The host's word counts for nothing; the log key's signature does, and one of an older list can only revoke. Throws
- * `denied` for a list that the key has not signed, `conflict` for one of the history that goes on.
+ * revoked again. The host's word counts for nothing; the signature of a log key does, and one of an older list can only revoke. Throws
+ * `denied` for a list that none has signed, `conflict` for one of the history that goes on.
  */
 export async function adoptList(
-  { store, ledger, logKey, now, random, keys }: AdoptDeps,
+  { store, ledger, logKeys, now, random, keys }: AdoptDeps,
   { bytes, signature }: HeldList,
   by: { readonly host: HostName; readonly requestId: string; readonly from: string },
 ): Promise<Adopted> {
-  const signed = { namespace: KRL_NAMESPACE, message: bytes, publicKey: ed25519Key(logKey.publicKey) }
-  if (!verifySshsig(parseSshsig(signature), signed))
-    throw new KeymanError('denied', 'the list is not signed by the log key of this organisation')
+  const signed = { namespace: KRL_NAMESPACE, message: bytes, publicKeys: logKeys.believed().map(ed25519Key) }
+  if (!verifySshsigByAny(parseSshsig(signature), signed))
+    throw new KeymanError('denied', 'the list is not signed by a log key of this organisation')
   const { version, certificates, fingerprints } = decodeKrl(bytes)
   if (version > BigInt(incarnationNumber(store.incarnation) - 1) * SPAN)
     throw new KeymanError('conflict', 'the list is of the history that goes on: it is known here')

@@ -14,7 +14,7 @@ import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, Krl } from '../port.ts'
 import { CANARY_SERIAL } from '../ssh/canary.ts'
 
-export type KrlDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'logKey' | 'organisation'> & {
+export type KrlDeps = Pick<AuthorityDeps, 'store' | 'ledger' | 'logKeys' | 'organisation'> & {
   readonly keys: () => KeyRing
   /** Reads the authority keys anew: another server may have made one. */
   readonly reloadKeys: () => Promise<unknown>
@@ -44,7 +44,7 @@ export function krlOf(deps: KrlDeps): { current(): Promise<Krl> } {
   }
 }
 
-async function makeKrl({ store, ledger, logKey, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
+async function makeKrl({ store, ledger, logKeys, organisation, keys, reloadKeys }: KrlDeps): Promise<Krl> {
   // Read together: nothing is followed in between.
   const { newest } = krlVersions(ledger.facts.ids)
   const intervals = Map.groupBy(readRevoked(ledger.facts.ids), ({ authority }) => authority)
@@ -81,14 +81,14 @@ async function makeKrl({ store, ledger, logKey, organisation, keys, reloadKeys }
   return {
     version,
     bytes,
-    ofHosts: { bytes: ofHosts, signature: await signBeside(logKey, REVOKED_HOSTS_NAMESPACE, ofHosts) },
-    signature: await signBeside(logKey, KRL_NAMESPACE, bytes),
+    ofHosts: { bytes: ofHosts, signature: await signBeside(logKeys, REVOKED_HOSTS_NAMESPACE, ofHosts) },
+    signature: await signBeside(logKeys, KRL_NAMESPACE, bytes),
     canaries: keys().ssh.flatMap(key => (key.canary === undefined ? [] : [key.canary])),
   }
 }
 
-async function signBeside(logKey: KrlDeps['logKey'], namespace: string, message: Uint8Array): Promise<string> {
-  const publicKey = ed25519Key(logKey.publicKey)
-  const signature = encodeSignature(publicKey, await logKey.sign(sshsigSignedData(namespace, message)))
-  return armorSshsig(encodeSshsig({ publicKey, namespace, signature }))
+async function signBeside(logKeys: KrlDeps['logKeys'], namespace: string, message: Uint8Array): Promise<string> {
+  const signed = await logKeys.sign(sshsigSignedData(namespace, message))
+  const publicKey = ed25519Key(signed.publicKey)
+  return armorSshsig(encodeSshsig({ publicKey, namespace, signature: encodeSignature(publicKey, signed.signature) }))
 }

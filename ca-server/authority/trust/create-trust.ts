@@ -3,7 +3,7 @@ import type { By } from '#server/access/index.ts'
 import type { Act } from '#server/identity/index.ts'
 import { incarnationFact, type Ledger } from '#server/ledger/index.ts'
 import { follow, type Store } from '#server/store/index.ts'
-import { toBase64, toBase64Url, utf8 } from '#shared/bytes.ts'
+import { toBase64Url, utf8 } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { formatPublicKey, parsePublicKey } from '#shared/ssh/index.ts'
 import {
@@ -17,7 +17,8 @@ import {
   type TrustRoots,
   verifyNext,
 } from '#shared/trust/index.ts'
-import type { Authority, LogKey } from '../port.ts'
+import { logKeysToName, type ServerLogKeys } from '../log-keys.ts'
+import type { Authority } from '../port.ts'
 import { insertBundle } from './records.ts'
 import { makeRootKey, type RootKey, readRootKey } from './root-key.ts'
 import { type Addresses, bundleFact, type VerifiedBundles } from './verified.ts'
@@ -27,7 +28,7 @@ export type TrustDeps = {
   readonly ledger: Pick<Ledger, 'appendIn' | 'facts'>
   readonly act: Act
   readonly authority: Pick<Authority, 'trusted'>
-  readonly logKey: Pick<LogKey, 'name' | 'publicKey'>
+  readonly logKeys: Pick<ServerLogKeys, 'name' | 'held'>
   readonly now: () => Date
   readonly random: (bytes: number) => Uint8Array
   readonly bundles: VerifiedBundles
@@ -79,14 +80,14 @@ export async function createTrust(deps: TrustDeps): Promise<Trust> {
   if (!bundles.current()) {
     const made = (await readRootKey(rootKeyFile)) ?? (await makeRootKey(rootKeyFile, deps.random))
     const roots = { threshold: 1, keys: [formatPublicKey(made.publicKey)] }
-    const first = signedBy(made, encodeTrustDocument({ ...held(deps), version: 1, roots }))
+    const first = signedBy(made, encodeTrustDocument({ ...held(deps, undefined), version: 1, roots }))
     await insert(deps, first, undefined, SERVER(deps))
     await bundles.begin(first)
   }
   const nextDocument = (base: TrustBundle, roots = base.roots) =>
-    encodeTrustDocument({ ...held(deps), version: base.version + 1, roots })
+    encodeTrustDocument({ ...held(deps, base), version: base.version + 1, roots })
   const changed = (base: TrustBundle) =>
-    encodeTrustDocument({ ...held(deps), version: base.version, roots: base.roots }) !== encodeTrustDocument(base)
+    encodeTrustDocument({ ...held(deps, base), version: base.version, roots: base.roots }) !== encodeTrustDocument(base)
   const current = (): TrustBundle => {
     const bundle = bundles.current()
     if (!bundle) throw new KeymanError('internal', 'there is no trust bundle to go on from')
@@ -217,7 +218,7 @@ function refuseForeign(deps: TrustDeps, bundle: TrustBundle): void {
 }
 
 /** Everything but version and roots: what this server would have others trust. */
-function held(deps: TrustDeps): Omit<TrustBundle, 'version' | 'roots'> {
+function held(deps: TrustDeps, before: TrustBundle | undefined): Omit<TrustBundle, 'version' | 'roots'> {
   const { userAuthorities, hostAuthorities, machines } = deps.authority.trusted()
   return {
     format: 'keyman-trust-v1',
@@ -228,7 +229,7 @@ function held(deps: TrustDeps): Omit<TrustBundle, 'version' | 'roots'> {
     hostSuffixes: deps.hostSuffixes,
     ssh: { userAuthorities, hostAuthorities },
     x509: machines.map(({ certificate, state }) => ({ purpose: 'machines' as const, certificate, state })),
-    logKey: { name: deps.logKey.name, key: toBase64(deps.logKey.publicKey) },
+    ...logKeysToName(deps.logKeys, before),
   }
 }
 

@@ -97,7 +97,7 @@ test('where the root key is elsewhere, what changed waits to be signed', async (
     ledger: rooms.ledger,
     act: rooms.identity.act,
     authority: rooms.authority,
-    logKey: { name: 'keyman.example.com/log', publicKey: new Uint8Array(32).fill(1) },
+    logKeys: { name: 'keyman.example.com/log', held: [new Uint8Array(32).fill(1)] },
     now: () => rooms.clock.now,
     random: size => new Uint8Array(size),
     bundles: await openBundles({ store: rooms.store, pins: openPins(folder), dataFolder: folder, alarm: () => {} }),

@@ -14,8 +14,8 @@ import {
   verifyTrustChain,
 } from '#shared/trust/index.ts'
 import { statesIn } from '../known-keys.ts'
-import { type KeyRow, selectKeys, setSigner } from '../records.ts'
-import { signerFact, stateOf } from '../signers.ts'
+import { type KeyRow, type Purpose, selectKeys, setSigner } from '../records.ts'
+import { isSigner, signerFact, stateOf } from '../signers.ts'
 import { insertBundle, type StoredBundle, selectBundles } from './records.ts'
 import { readRootKey, rootKeyFileIn } from './root-key.ts'
 
@@ -118,6 +118,23 @@ async function putBackSigners(
   const signers = (await selectKeys(t)).filter(row => isActiveIn(bundle, row) && stateOf(facts, row) !== 'active')
   for (const { purpose, label } of signers) await setSigner(t, purpose, label)
   return signers.map(({ purpose, label }) => signerFact(purpose, label))
+}
+
+/** Keys that a restore has undone as the ones that sign. */
+export type UndoneSwitch = { readonly purpose: Purpose; readonly label: string }
+
+/** `later`: what logs of after the backup said. `putBack`: what the restore says itself (`putBackBundleIn`). */
+export async function undoneSwitchesIn(
+  { facts }: { readonly facts: Pick<Ledger['facts'], 'holds' | 'has'> },
+  t: Queryable,
+  later: readonly Pick<Ledger['facts'], 'holds' | 'has'>[],
+  putBack: readonly Fact[],
+): Promise<UndoneSwitch[]> {
+  const again = new Set(putBack.map(({ id }) => id))
+  return (await selectKeys(t))
+    .filter(row => later.some(said => isSigner(said, row) === true))
+    .filter(row => !again.has(signerFact(row.purpose, row.label).id) && stateOf(facts, row) !== 'active')
+    .map(({ purpose, label }) => ({ purpose, label }))
 }
 
 /** Throws `denied` for a database whose bundles do not follow from what is pinned, `unavailable` where nothing is pinned but should be. */

@@ -2,7 +2,13 @@ import { X509Certificate } from 'node:crypto'
 import type { Trust } from '#server/authority/index.ts'
 import { api, type Line } from '#shared/api/index.ts'
 import { fingerprint, parsePublicKey } from '#shared/ssh/index.ts'
-import { parseTrustDocument, rootFingerprint, type TrustBundle } from '#shared/trust/index.ts'
+import {
+  logKeyFingerprint,
+  logKeysOf,
+  parseTrustDocument,
+  rootFingerprint,
+  type TrustBundle,
+} from '#shared/trust/index.ts'
 import { byOf } from '../caller.ts'
 import { type Handled, handle } from '../handle.ts'
 
@@ -42,7 +48,8 @@ function bundleInWords(bundle: TrustBundle): Line[] {
       name: `Root of ${each.purpose}`,
       value: `${certificateHash(each.certificate)} (${each.state})`,
     })),
-    { name: 'Log', value: `${logKey.name}, key ${logKey.key}` },
+    { name: 'Log', value: logKey.name },
+    ...logKeysOf(bundle).map(each => ({ name: 'May sign the log', value: logKeyFingerprint(each) })),
   ]
 }
 

@@ -70,7 +70,7 @@ export type Probed = {
   readonly cannot: readonly string[]
 }
 
-/** What stands in for it: `openHelperKeystore` in `open-base.ts`. */
+/** What stands in for it: `openHelpers` in `open-base.ts`. */
 const WRAPS_NOTHING =
   'the token wraps no data keys (it has no AES-GCM): a software key wraps those that seal records and make challenges; several servers need the same log-keystore folder'
 

@@ -6,7 +6,17 @@ import { z } from 'zod'
 import { openStore, type Store } from '#server/store/index.ts'
 import { utf8 } from '#shared/bytes.ts'
 import { encodeCheckpoint, leafHash, noteKeyId, parseCheckpoint, signedNote, TreeEdge } from '#shared/merkle/index.ts'
-import { entry, issueRequest, logKey, openLedger, origin, sealKey, subjects } from '#test/support/contract/ledger.ts'
+import {
+  entry,
+  issueRequest,
+  logKey,
+  logKeys,
+  onlyKey,
+  openLedger,
+  origin,
+  sealKey,
+  subjects,
+} from '#test/support/contract/ledger.ts'
 import { newPGlite } from '#test/support/programs/templates.ts'
 import { createLedger, type Ledger } from '../index.ts'
 import type { KeptHead, LogMemory } from './memory.ts'
@@ -36,7 +46,7 @@ const signed = (size: bigint, root: Uint8Array, key = logKey, of = origin) =>
     sign: key.sign,
   })
 const openLedgerOf = (name: string) =>
-  createLedger({ store, origin: name, logKey: { ...logKey, name }, sealKey, now: () => new Date() })
+  createLedger({ store, origin: name, logKeys: onlyKey({ ...logKey, name }), sealKey, now: () => new Date() })
 const issue = async () => ledger.issue(issueRequest(await ledger.readEpochs(subjects)))
 
 describe('a tree head that is shown', () => {
@@ -115,7 +125,7 @@ describe('a tree head that is shown', () => {
         kept.head = head
       },
     }
-    const open = () => createLedger({ store, origin, logKey, sealKey, memory, sawEmpty: true, now: () => new Date() })
+    const open = () => createLedger({ store, origin, logKeys, sealKey, memory, sawEmpty: true, now: () => new Date() })
     ledger = await open()
     await ledger.hear(await signed(100n, new Uint8Array(32).fill(7)))
     await ledger.stop().catch(() => {})

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openStore, type Parameter, type RowParser, type Store } from '#server/store/index.ts'
-import { entry, logKey, origin, sealKey } from '#test/support/contract/ledger.ts'
+import { entry, logKeys, origin, sealKey } from '#test/support/contract/ledger.ts'
 import { postgresPrograms, startPostgres, type TestPostgres } from '#test/support/programs/postgres.ts'
 import { createLedger, type Fact, type Ledger, type LogMemory } from '../index.ts'
 import type { KeptHead, KeptState } from './memory.ts'
@@ -32,7 +32,7 @@ describe.skipIf(!postgresPrograms())('whoever owns the database', () => {
     createLedger({
       store: on,
       origin,
-      logKey,
+      logKeys,
       sealKey,
       memory,
       now: () => new Date(),

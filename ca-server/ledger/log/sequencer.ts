@@ -1,13 +1,13 @@
 import { type Fence, type Following, follow, LeaseLost, type Store } from '#server/store/index.ts'
-import { equalBytes, toHex } from '#shared/bytes.ts'
+import { equalBytes, toHex, utf8 } from '#shared/bytes.ts'
 import { coalesce } from '#shared/coalesce.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   consistencyProof,
   encodeCheckpoint,
+  encodeNote,
   noteKeyId,
   parseCheckpoint,
-  signedNote,
   type TileReader,
   TreeEdge,
   verifyCheckpoint,
@@ -21,12 +21,19 @@ import { type Follower, type KnownHead, recordsLost, rolledBack } from './follow
 import { newerBy } from './history.ts'
 import type { LogMemory } from './memory.ts'
 
-export type LogKey = { name: string; publicKey: Uint8Array; sign(data: Uint8Array): Promise<Uint8Array> }
+/** One log may have several keys, of which each is as good as another. */
+export type LogKeys = {
+  readonly name: string
+  /** Whichever of these has signed a head, it is one of this log. 32 bytes each, Ed25519. */
+  believed(): readonly Uint8Array[]
+  /** By one that can: gives which it was. Throws `unavailable` where none can. */
+  sign(data: Uint8Array): Promise<{ readonly publicKey: Uint8Array; readonly signature: Uint8Array }>
+}
 export type SequencerDeps = {
   store: Store
   sealKey: Uint8Array
   origin: string
-  logKey: LogKey
+  logKeys: LogKeys
   now: () => Date
   readTile: TileReader
   follower: Follower
@@ -99,7 +106,7 @@ export class Sequencer {
   }
 
   /**
-   * Holds the log against a checkpoint that somebody outside shows, which our key must have signed: throws `invalid-input` where it has
+   * Holds the log against a checkpoint that somebody outside shows, which a key of ours must have signed: throws `invalid-input` where it has
    * not. Where this log does not come by it, records were lost: nothing is recorded or issued from then on, nor after the
    * next start; gives what is wrong.
    */
@@ -170,7 +177,7 @@ export class Sequencer {
     if (this.#signed && this.#signed.size >= committed) return
     const newest = await newestNote(this.#deps.store)
     if (!newest || newest.size < committed) return
-    // One that our key has not signed is somebody's row, and nothing to go by.
+    // One that no key of ours has signed is somebody's row, and nothing to go by.
     const wrong = await this.hear(newest.note).catch((error: unknown) => error)
     if (wrong !== undefined) return
     const { size, origin } = parseCheckpoint(newest.note)
@@ -321,16 +328,14 @@ export class Sequencer {
   }
 
   async #sign(turn: Exclude<Turn, 'another'>): Promise<void> {
-    const { store, origin, logKey, now, follower } = this.#deps
+    const { store, origin, logKeys, now, follower } = this.#deps
     // Of one moment: the log is followed on while the keystore signs.
     const { size } = follower
     if (this.#signed && this.#signed.size >= size) return
     const text = encodeCheckpoint({ origin, size, root: follower.edge.root() })
-    const note = await signedNote(text, {
-      name: logKey.name,
-      keyId: noteKeyId(logKey.name, logKey.publicKey),
-      sign: data => logKey.sign(data),
-    })
+    const { name } = logKeys
+    const { publicKey, signature } = await logKeys.sign(utf8(text))
+    const note = encodeNote(text, { name, keyId: noteKeyId(name, publicKey), signature })
     if (turn === 'anybody') await putNote(store, size, note, now())
     else
       await store.transaction({ name: 'checkpoint', deadlineMs: 5_000 }, async t => {
@@ -363,14 +368,14 @@ export class Sequencer {
   }
 
   #verify(note: string): Shown {
-    const { origin, logKey } = this.#deps
+    const { origin, logKeys } = this.#deps
     const named = parseCheckpoint(note).origin
     const olderBy = newerBy(origin, named)
     const of = olderBy === undefined ? origin : named
-    return { ...verifyCheckpoint(note, { origin: of, logKey: logKey.publicKey }), olderBy: olderBy ?? 0 }
+    return { ...verifyCheckpoint(note, { origin: of, logKeys: logKeys.believed() }), olderBy: olderBy ?? 0 }
   }
 
-  /** A checkpoint of the database, which our own key must have signed. */
+  /** A checkpoint of the database, which a key of our own must have signed. */
   #open(note: string): Shown {
     try {
       const shown = this.#verify(note)
@@ -379,7 +384,7 @@ export class Sequencer {
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new KeymanError('internal', `a checkpoint of the audit log is not ours: ${why}`, {
-        hint: 'either the log key was lost or exchanged, or the organisation renamed: give the server the keystore and settings that belong to this database, or restore database and keystore from one backup; or somebody changed the database: keep it as it is',
+        hint: 'either the keystore with the log key was exchanged, or the organisation renamed: give the server the keystore and settings that belong to this database, or restore database and keystore from one backup; or somebody changed the database: keep it as it is',
         cause,
       })
     }

@@ -25,8 +25,8 @@ import {
 } from '#shared/merkle/index.ts'
 import { parseSubjectPrincipal } from '#shared/names.ts'
 import { KRL_NAMESPACE } from '#shared/namespaces.ts'
-import { decodeKrl, ed25519Key, parseSshsig, verifySshsig } from '#shared/ssh/index.ts'
-import { parseTrustDocument } from '#shared/trust/index.ts'
+import { decodeKrl, ed25519Key, parseSshsig, verifySshsigByAny } from '#shared/ssh/index.ts'
+import { logOf, parseTrustDocument } from '#shared/trust/index.ts'
 import { hostArgument } from '../../calls/host-argument.ts'
 import { parseTimeBefore } from '../../calls/parse-time.ts'
 import { callAsPerson, sessionToAsk } from '../../calls/session-call.ts'
@@ -136,10 +136,7 @@ usage: keyman audit show RECORD [--json]`,
     const places = folders()
     const { context } = requireSession(places, new Date())
     const answer = await callAsPerson(api.auditTrail.show, { params: { index } })
-    const head = verifyCheckpoint(answer.checkpoint, {
-      origin: context.logKey.name,
-      logKey: fromBase64(context.logKey.key),
-    })
+    const head = verifyCheckpoint(answer.checkpoint, logOf(context))
     // The leaf is hashed from the record's own text; the answer's word for it would prove nothing.
     const leaf = leafHash(utf8(answer.record))
     const proven =
@@ -178,7 +175,7 @@ Exit code 0: as it should be; 9: something was found.`,
     const places = folders()
     const { context } = await sessionToAsk(places)
     const connection = sessionConnection(places, context)
-    const trusted = { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) }
+    const trusted = logOf(context)
     const remembered = heldCheckpoint(context)
     // Before the rows are read: each has to be what is so from here on, or what comes to be so until the newest head.
     const shownState = values.state ? await readState(connection, context, trusted) : undefined
@@ -263,7 +260,7 @@ const isGood = (report: {
 }) => report.notCheckable.length + (report.failed ?? report.differing ?? []).length === 0
 
 /** All that the server shows of its rows, and what hosts refuse by, after a head that it has signed before. */
-async function readState(connection: Connection, context: Context, trusted: { origin: string; logKey: Uint8Array }) {
+async function readState(connection: Connection, context: Context, trusted: ReturnType<typeof logOf>) {
   const readAt = new Date()
   const { checkpoint } = await call(connection, api.auditTrail.checkpoint)
   const { pin } = await refreshTrust(context)
@@ -271,9 +268,9 @@ async function readState(connection: Connection, context: Context, trusted: { or
   for (const kind of STATE_KINDS) rows.push(...(await allRows(connection, kind)))
   const { base64, signature } = await call(connection, api.auditTrail.krl, { deadline: 30_000 })
   const message = fromBase64(base64)
-  const signed = { namespace: KRL_NAMESPACE, message, publicKey: ed25519Key(trusted.logKey) }
-  if (!verifySshsig(parseSshsig(signature), signed))
-    throw new KeymanError('denied', 'the revocation list is not signed by the log key that is pinned here', {
+  const signed = { namespace: KRL_NAMESPACE, message, publicKeys: trusted.logKeys.map(ed25519Key) }
+  if (!verifySshsigByAny(parseSshsig(signature), signed))
+    throw new KeymanError('denied', 'the revocation list is not signed by a log key that is pinned here', {
       hint: 'tell your administrator',
     })
   const head = verifyCheckpoint(checkpoint, trusted)
@@ -383,7 +380,7 @@ Exit code 0: the log is whole, and goes on from what this machine remembers; 9: 
       return EXIT.found
     }
     const { checkpoint } = memory
-    const head = verifyCheckpoint(checkpoint, { origin: context.logKey.name, logKey: fromBase64(context.logKey.key) })
+    const head = verifyCheckpoint(checkpoint, logOf(context))
     const line = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`)
     line({ checkpoint })
     const write = (index: bigint, record: string) => line({ index: String(index), record })

@@ -17,6 +17,8 @@ import {
 } from '#shared/ssh/index.ts'
 import { told } from '#shared/told.ts'
 import {
+  logKeyFingerprint,
+  logKeysOf,
   NAMED_CHANGES,
   parseTrustDocument,
   rootFingerprint,
@@ -78,6 +80,7 @@ pinned here, and says so. More: docs/trust.md`,
       for (const { key, state } of bundle.ssh.userAuthorities) print(`  user CA        ${key} (${state})`)
       for (const { key, state } of bundle.ssh.hostAuthorities) print(`  host CA        ${key} (${state})`)
       print(`  log            ${bundle.logKey.name}`)
+      for (const key of logKeysOf(bundle)) print(`  log key        ${logKeyFingerprint(key)}`)
     }
     return EXIT.done
   },
@@ -101,9 +104,9 @@ usage: keyman trust sign --root-key FILE            fetch, compare, sign, publis
                          ${NAMED_CHANGES.join(', ')}
                          at a terminal you are asked whether the value is meant too
   --key PURPOSE=SHA256:… a key whose change is meant (else you are asked, key by key); it is for
-                         root, ssh-user, ssh-host or machines
+                         root, ssh-user, ssh-host, machines or log
   --authority-list FILE  what keyman-server authority list --json printed at the keystore:
-                         an authority key that is added has to be in it
+                         an authority or log key that is added has to be in it
   --json                 what was published, or the document that is to be signed
 Each difference from what is pinned here is shown. A root key may be a hardware sk- key or lie
 offline; each root that is added signs too. More: docs/trust.md`,

@@ -8,6 +8,7 @@ import {
   EpochsChanged,
   type IssueRequest,
   type Ledger,
+  type LogKeys,
   Recorded,
 } from '#server/ledger/index.ts'
 import type { Store } from '#server/store/index.ts'
@@ -22,10 +23,17 @@ export const logKey = {
   publicKey: logPublicKey,
   sign: async (data: Uint8Array) => new Uint8Array(sign(null, data, privateKey)),
 }
+/** As the ledger asks for it: this key is the only one. */
+export const onlyKey = ({ name, publicKey, sign }: typeof logKey): LogKeys => ({
+  name,
+  believed: () => [publicKey],
+  sign: async data => ({ publicKey, signature: await sign(data) }),
+})
+export const logKeys = onlyKey(logKey)
 export const sealKey = new Uint8Array(randomBytes(32))
 /** A ledger that signs checkpoints without waiting for the next second. */
 export const openLedger = (store: Store): Promise<Ledger> =>
-  createLedger({ store, origin, logKey, sealKey, now: () => new Date(), checkpointEveryMs: 0 })
+  createLedger({ store, origin, logKeys, sealKey, now: () => new Date(), checkpointEveryMs: 0 })
 
 let counter = 0
 export const requestId = () => `request-${++counter}`
@@ -76,7 +84,7 @@ export const revoke = (store: Store, ledger: Ledger, person = 'alice@example.com
   })
 
 export async function auditAll(ledger: Ledger) {
-  const head = verifyCheckpoint(await ledger.checkpoint(), { origin, logKey: logPublicKey })
+  const head = verifyCheckpoint(await ledger.checkpoint(), { origin, logKeys: [logPublicKey] })
   async function* all() {
     for (let from = 0n; ; ) {
       const records = await ledger.list({ from, limit: 1000 })
@@ -355,9 +363,9 @@ export function ledgerContract(open: () => { store: Store; ledger: Ledger }): vo
   describe('the tree', () => {
     it('covers with its checkpoint every index that was given, and proves each record and each older tree', async () => {
       const { ledger } = open()
-      const older = verifyCheckpoint(await ledger.checkpoint(), { origin, logKey: logPublicKey })
+      const older = verifyCheckpoint(await ledger.checkpoint(), { origin, logKeys: [logPublicKey] })
       const indices = await Promise.all(Array.from({ length: 600 }, () => ledger.append(entry())))
-      const newer = verifyCheckpoint(await ledger.checkpoint(), { origin, logKey: logPublicKey })
+      const newer = verifyCheckpoint(await ledger.checkpoint(), { origin, logKeys: [logPublicKey] })
       const index = indices.at(-1) ?? 0n
       expect(newer.size > index).toBe(true)
       const record = await ledger.show(index)
@@ -382,7 +390,7 @@ export function ledgerContract(open: () => { store: Store; ledger: Ledger }): vo
       for (let round = 0; round < 8; round++) {
         await Promise.all(Array.from({ length: 50 }, (_, n) => (n % 2 ? ledger : second).append(entry())))
         const notes = await Promise.all([ledger.checkpoint(), second.checkpoint()])
-        const heads = notes.map(note => verifyCheckpoint(note, { origin, logKey: logPublicKey }))
+        const heads = notes.map(note => verifyCheckpoint(note, { origin, logKeys: [logPublicKey] }))
         expect(heads[0]).toEqual(heads[1])
       }
       expect(await auditAll(second)).toMatchObject({ ok: true })

@@ -30,6 +30,7 @@ import {
   sshsigSignedData,
 } from '#shared/ssh/index.ts'
 import { assembleCertificate, encodeTbsCertificate, keyIdentifier, machineUri, toPem } from '#shared/x509/index.ts'
+import { onlyKey } from '../contract/ledger.ts'
 import { fastFolder } from '../fast-folder.ts'
 import { Authenticator } from '../people/authenticator.ts'
 import { newPGlite } from '../programs/templates.ts'
@@ -97,19 +98,19 @@ export async function openIdentityWorld(
   const ledger = await createLedger({
     store,
     now,
-    sealKey: await openSealKey({ store, keystore, random, now }),
+    sealKey: await openSealKey({ store, keystores: [keystore], random, now }),
     origin: 'keyman.example.com/log',
-    logKey: {
+    logKeys: onlyKey({
       name: 'keyman.example.com/log',
       publicKey: fromBase64Url(log.publicKey.export({ format: 'jwk' }).x ?? ''),
       sign: async data => new Uint8Array(sign(null, data, log.privateKey)),
-    },
+    }),
   })
   const root = makeRoot()
   const deps: IdentityDeps = {
     store,
     ledger,
-    keystore,
+    keystores: [keystore],
     now,
     random,
     organisation: ORGANISATION,

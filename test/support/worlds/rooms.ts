@@ -80,8 +80,11 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
       store,
       keystore,
       standbyKeystore,
-      logKeystore: opened,
-      wrappingKeystore: opened,
+      logKeystores: [
+        { name: 'keystore', keystore: opened },
+        ...(standbyKeystore ? [{ name: 'keystore.standby', keystore: standbyKeystore }] : []),
+      ],
+      wrappingKeystores: [opened, ...(standbyKeystore ? [standbyKeystore] : [])],
       config: {
         organisation: 'acme',
         publicUrl: 'https://keyman.example.com',
