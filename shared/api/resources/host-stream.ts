@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseIpAddress } from '../../ip-address.ts'
 import {
   armoredSignature,
   base64,
@@ -63,7 +64,10 @@ export const loginOpened = z.strictObject({
   at: time,
   login,
   /** Where the client called from. */
-  address: z.string().max(45),
+  address: z
+    .string()
+    .max(45)
+    .refine(text => parseIpAddress(text) !== undefined, { error: 'must be an IP address', abort: true }),
   port: z.int().min(1).max(65_535),
   by: z.discriminatedUnion('method', [
     z.strictObject({
