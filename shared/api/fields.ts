@@ -43,6 +43,9 @@ export const hostName = z
   .string()
   .refine(isHostName, { error: 'must be an exact DNS name in lower case, no wildcard' })
   .meta(limits(NAMES.hostName))
+/** A list in which nothing may stand twice, as the document says of it: what it names would be done twice. */
+export const eachOnce = <Schema extends z.ZodType<readonly string[]>>(list: Schema, error: string): Schema =>
+  list.refine(items => new Set(items).size === items.length, { error }).meta({ uniqueItems: true })
 /** `payments`, `payments/prod`. */
 export const place = z
   .string()

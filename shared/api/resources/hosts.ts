@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import {
   decimal,
+  eachOnce,
   finding,
   hostName,
   labelChanges,
@@ -46,12 +47,10 @@ export const host = z.object({
 
 const port = z.int().min(1).max(65_535)
 const address = z.union([z.ipv4(), z.ipv6(), hostName], { error: 'must be an IP address or an exact DNS name' })
-const furtherNames = z
-  .array(hostName)
-  .min(1, 'must name one')
-  .max(16, 'must be at most 16 names')
-  .meta({ uniqueItems: true })
-  .optional()
+const furtherNames = eachOnce(
+  z.array(hostName).min(1, 'must name one').max(16, 'must be at most 16 names'),
+  'must name each once',
+).optional()
 
 export const newHost = z.strictObject({
   name: named('Host', hostName),

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isOneSegment } from '../../names.ts'
-import { hostName, id, place, time, workloadName } from '../fields.ts'
+import { eachOnce, hostName, id, place, time, workloadName } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 
@@ -18,7 +18,10 @@ export const project = z.object({
 
 export const newProject = z.strictObject({
   name: named('Project', segment),
-  environments: named('With the environments', z.array(segment).max(32).default([]).meta({ uniqueItems: true })),
+  environments: named(
+    'With the environments',
+    eachOnce(z.array(segment).max(32), 'must name each environment once').default([]),
+  ),
 })
 
 /** What is in it, that who asks may read. */

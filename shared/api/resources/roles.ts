@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { RESERVED_ROLES, ROLE_ACTIONS, type RoleOf } from '../catalogue.ts'
-import { roleName, time } from '../fields.ts'
+import { eachOnce, roleName, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 
@@ -12,15 +12,14 @@ const newName = roleName.refine(name => !RESERVED_ROLES.includes(name), {
 })
 
 const NO_ACTION = 'must be actions that keyman role list names; making owners and trust is done by owners alone'
-const someActions = z.array(z.enum(ROLE_ACTIONS.organisation, NO_ACTION)).max(100).meta({ uniqueItems: true })
-const isEachOnce = (names: readonly string[]): boolean => new Set(names).size === names.length
-const EACH_ONCE = { error: 'must name each action once' }
+const someActions = z.array(z.enum(ROLE_ACTIONS.organisation, NO_ACTION)).max(100)
+const EACH_ONCE = 'must name each action once'
 
 export const newRole = z
   .strictObject({
     name: named('Role', newName),
     of: named('Is given for', roleOf),
-    actions: named('May', someActions.min(1, 'must be at least one action').refine(isEachOnce, EACH_ONCE)),
+    actions: named('May', eachOnce(someActions.min(1, 'must be at least one action'), EACH_ONCE)),
   })
   .superRefine(({ of, actions }, issues) => {
     const refused = actions.filter(action => !ROLE_ACTIONS[of].includes(action))
@@ -34,8 +33,8 @@ export const notOf = (of: RoleOf, actions: readonly string[]): string =>
 /** Its name and what it is given for stay as they are. */
 export const roleChange = z
   .strictObject({
-    add: named('May from now on', someActions.refine(isEachOnce, EACH_ONCE).default([]), { absent: 'nothing more' }),
-    remove: named('May no more', someActions.refine(isEachOnce, EACH_ONCE).default([]), { absent: 'nothing' }),
+    add: named('May from now on', eachOnce(someActions, EACH_ONCE).default([]), { absent: 'nothing more' }),
+    remove: named('May no more', eachOnce(someActions, EACH_ONCE).default([]), { absent: 'nothing' }),
   })
   .refine(({ add, remove }) => add.length + remove.length > 0, { error: 'must add or remove an action' })
   .refine(({ add, remove }) => !add.some(action => remove.includes(action)), {
