@@ -11,7 +11,7 @@ import {
   openAttackWorld,
 } from '#test/support/worlds/attack-world.ts'
 
-/** Numbers at and past the edges of what there is room for, in the place of every parameter of every route. */
+/** Numbers at and past the edges of what there is room for, and lists with one thing twice, in the place of every parameter of every route. */
 
 let world: AttackWorld
 let host: JoinedHost
@@ -65,6 +65,20 @@ describe('the edges of numbers break nothing', () => {
           const { status } = await ask(route, { ...input, query })
           expect([route.id, name, edge, status < 500]).toEqual([route.id, name, edge, true])
         }
+  })
+
+  it('in each list of each body, with one thing in it twice', async () => {
+    for (const route of ROUTES)
+      for (const [name, list] of Object.entries(route.body instanceof z.ZodObject ? route.body.shape : {})) {
+        const input = inputs[route.id] ?? {}
+        const value = ['prod', 'w1.keyman.localhost', 'bob@example.com', 'host.read'].find(
+          each => list.safeParse([each]).success,
+        )
+        if (value === undefined) continue
+        const body = { ...(typeof input.body === 'object' ? input.body : {}), [name]: [value, value] }
+        const { status } = await ask(route, { ...input, body })
+        expect([route.id, name, status < 500]).toEqual([route.id, name, true])
+      }
   })
 
   it('in each field of each body, as a number', async () => {
