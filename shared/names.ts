@@ -41,6 +41,8 @@ export const NAMES = {
   keyId: kind(128, /^[a-z0-9@:._+/-]+$/),
   teamName: kind(63, /^[a-z0-9][a-z0-9._-]*$/),
   hostName: kind(253, new RegExp(`^(?![0-9.]+$)${DNS_LABEL}(\\.${DNS_LABEL})*$`)),
+  /** A project's, or of an environment alone. */
+  segment: kind(39, /^[a-z][a-z0-9-]{0,38}$/),
   place: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38})?$/),
   // With its principal, and a session, it fits into a key ID.
   workloadName: kind(79, /^[a-z][a-z0-9-]{0,38}(\/[a-z][a-z0-9-]{0,38}){1,2}$/),
@@ -133,7 +135,7 @@ export const workloadNamed = (principal: WorkloadPrincipal): WorkloadName =>
 export const placeOfWorkload = (name: WorkloadName): Place => parsePlace(name.slice(0, name.lastIndexOf('/')), 'name')
 
 /** Whether it is a project, or the name of an environment alone. */
-export const isOneSegment = (text: string): boolean => isPlace(text) && !text.includes('/')
+export const isOneSegment = (text: string): text is Place => is(NAMES.segment, text)
 
 /** Whether what is in `inner` is in `outer` too. */
 export const isWithin = (inner: Place, outer: Place): boolean => inner === outer || inner.startsWith(`${outer}/`)

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  ACTION_NAMES,
   ACTIONS,
   type ActionName,
   allRoutes,
-  isActionName,
   ORGANISATION_ROLES,
   PLACE_ROLES,
   ROLES,
@@ -74,7 +74,7 @@ const may = (
   subject: Subject = { kind: 'person', identity: alice },
 ) => decide(snapshot, now, subject, { kind: 'do', wants }).allow
 
-const actions = Object.keys(ACTIONS).filter(isActionName)
+const actions = ACTION_NAMES
 const byRole = actions.filter(name => ACTIONS[name].by === 'role')
 
 /** Written down once more, by hand: a role gets nothing by an oversight. */

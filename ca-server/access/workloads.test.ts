@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { ACTIONS, isActionName, lettingIn, ORGANISATION_ROLES, PLACE_ROLES, ROLES, schemas } from '#shared/api/index.ts'
+import { ACTION_NAMES, ACTIONS, lettingIn, ORGANISATION_ROLES, PLACE_ROLES, ROLES, schemas } from '#shared/api/index.ts'
 import {
   parseHostName,
   parsePersonIdentity,
@@ -24,9 +24,7 @@ const other = parseWorkloadName('payments/prod/backup2', 'test')
 const WHO = `workload:${backup}`
 const asBackup: Subject = { kind: 'workload', name: backup }
 const web1: SelectableHost = { name: parseHostName('web1.prod.example.com', 'test'), labels: { env: 'prod' } }
-const byRole = Object.keys(ACTIONS)
-  .filter(isActionName)
-  .filter(name => ACTIONS[name].by === 'role')
+const byRole = ACTION_NAMES.filter(name => ACTIONS[name].by === 'role')
 
 let count = 0
 const grant = (more: Record<string, unknown>): Grant =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { int8, uint64 } from '#shared/api/fields.ts'
-import { allRoutes, api } from '#shared/api/index.ts'
+import { allRoutes, api, type Route } from '#shared/api/index.ts'
 import { isAddressRange } from '#shared/ip-address.ts'
 import { isHostName, isPersonIdentity } from '#shared/names.ts'
 import { openApiDocument } from './openapi.ts'
@@ -32,6 +32,59 @@ const named = (id: string) => {
   return found
 }
 const parameter = (id: string, name: string) => named(id).parameters.find(each => each.name === name)
+
+const routeNamed = (id: string): Route => {
+  const found = allRoutes.find(route => route.id === id)
+  if (!found) throw new Error(`there is no ${id}`)
+  return found
+}
+const shapeOf = (schema: z.ZodType | undefined): Record<string, z.ZodType> =>
+  schema instanceof z.ZodObject ? schema.shape : {}
+
+const jsonSchema = z.looseObject({
+  enum: z.array(z.unknown()).optional(),
+  const: z.unknown().optional(),
+  pattern: z.string().optional(),
+  minLength: z.int().optional(),
+  maxLength: z.int().optional(),
+  minItems: z.int().optional(),
+  uniqueItems: z.boolean().optional(),
+  items: z.unknown().optional(),
+  required: z.array(z.string()).optional(),
+  properties: z.record(z.string(), z.unknown()).optional(),
+  not: z.unknown().optional(),
+  allOf: z.array(z.unknown()).optional(),
+  anyOf: z.array(z.unknown()).optional(),
+  oneOf: z.array(z.unknown()).optional(),
+})
+/** As JSON Schema means it, of the keywords that are asked about here. */
+function fits(schema: unknown, value: unknown): boolean {
+  const is = jsonSchema.parse(schema)
+  const field = (name: string): unknown =>
+    typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
+  const ofText =
+    typeof value !== 'string' ||
+    (value.length >= (is.minLength ?? 0) &&
+      value.length <= (is.maxLength ?? Number.POSITIVE_INFINITY) &&
+      new RegExp(is.pattern ?? '', 'u').test(value))
+  const ofList =
+    !Array.isArray(value) ||
+    (value.length >= (is.minItems ?? 0) &&
+      (is.uniqueItems !== true || new Set(value).size === value.length) &&
+      value.every(item => is.items === undefined || fits(is.items, item)))
+  return (
+    ofText &&
+    ofList &&
+    (is.enum === undefined || is.enum.includes(value)) &&
+    (is.const === undefined || is.const === value) &&
+    (is.required ?? []).every(name => field(name) !== undefined) &&
+    Object.entries(is.properties ?? {}).every(([name, of]) => field(name) === undefined || fits(of, field(name))) &&
+    (is.not === undefined || !fits(is.not, value)) &&
+    (is.allOf ?? []).every(each => fits(each, value)) &&
+    (is.anyOf === undefined || is.anyOf.some(each => fits(each, value))) &&
+    (is.oneOf === undefined || is.oneOf.filter(each => fits(each, value)).length === 1)
+  )
+}
 
 describe('the OpenAPI document', () => {
   it('has every route, each with a tag that is described, and words of its own', () => {
@@ -108,6 +161,50 @@ describe('the OpenAPI document', () => {
       `${'a'.repeat(64)}.b`,
     ])
       expect(pattern('hosts.show', 'name').test(text)).toBe(isHostName(text))
+  })
+
+  it.each([
+    ['projects.show', 'project', ['payments', 'payments/prod', 'a'.repeat(39), 'a'.repeat(40), 'Payments', '']],
+    ['projects.removeEnvironment', 'environment', ['prod', 'a/b', 'prod/']],
+    ['access.may', 'action', ['host.add', 'own-session.end', 'host.ad', '']],
+  ])('says of %s, %s, what the server takes, and no more', (id, name, values) => {
+    const { params, query } = routeNamed(id)
+    const shape = { ...shapeOf(params), ...shapeOf(query) }
+    const taken = values.map(value => shape[name]?.safeParse(value).success)
+    expect(taken).toContain(true)
+    expect(taken).toContain(false)
+    expect(values.map(value => fits(parameter(id, name)?.schema, value))).toEqual(taken)
+  })
+
+  it.each([
+    ['projects.add', [{ name: 'a/b' }, { name: 'a' }, { name: 'a', environments: ['b'] }]],
+    ['projects.add', [{ name: 'a', environments: ['b/c'] }, { name: 'a', environments: ['b', 'b'] }, { name: 'b' }]],
+    ['roles.change', [{}, { add: [] }, { add: [], remove: [] }, { add: ['host.read'] }]],
+    ['roles.change', [{ remove: [] }, { add: [], remove: ['host.read'] }, { remove: ['host.read', 'host.read'] }]],
+    [
+      'roles.add',
+      ['owner', 'admin', 'issuer', 'deployer'].map(name => ({ name, of: 'place', actions: ['host.read'] })),
+    ],
+    ['grants.add', ['owner', 'auditor'].map(role => ({ kind: 'role', who: 'a@b', role }))],
+    ['passkeys.rename', [{ name: '' }, { name: 'a' }]],
+  ])('says of the body of %s what the server takes, and no more (%#)', (id, values) => {
+    const { body } = routeNamed(id)
+    const taken = values.map(value => body?.safeParse(value).success)
+    expect(taken).toContain(true)
+    expect(taken).toContain(false)
+    const { content } = z
+      .object({ content: z.record(z.string(), z.object({ schema: z.unknown() })) })
+      .parse(named(id).requestBody)
+    expect(values.map(value => fits(content['application/json']?.schema, value))).toEqual(taken)
+  })
+
+  it('says what a machine may call itself: not like an address', () => {
+    const { device } = shapeOf(routeNamed('login.start').body)
+    const schema = device && z.toJSONSchema(device)
+    const values = ['laptop', 'build-7.2.1', '192.0.2.7', 'at 192.0.2.7!', '2001:db8::1', '12:30', '12:30:01', 'Größe']
+    const taken = values.map(value => device?.safeParse(value).success)
+    expect(taken).toEqual([true, true, false, false, false, true, false, false])
+    expect(values.map(value => fits(schema, value))).toEqual(taken)
   })
 
   it('says what a network looks like; that no bit is behind its prefix it can not say', () => {

@@ -100,14 +100,13 @@ const catalogue = {
 export type ActionName = keyof typeof catalogue
 export const ACTIONS: Readonly<Record<ActionName, Described>> = catalogue
 export const isActionName = (name: string): name is ActionName => Object.hasOwn(catalogue, name)
+export const ACTION_NAMES: readonly ActionName[] = Object.keys(catalogue).filter(isActionName)
 
 /** As people read it: `host add`. */
 export const actionWords = (action: ActionName): string => ACTIONS[action].words ?? action.replace('.', ' ')
 
 /** What wants a role; in the order above. */
-const inRoles: readonly ActionName[] = Object.keys(catalogue)
-  .filter(isActionName)
-  .filter(name => ACTIONS[name].by === 'role')
+const inRoles: readonly ActionName[] = ACTION_NAMES.filter(name => ACTIONS[name].by === 'role')
 const inPlaces = inRoles.filter(name => isInPlace(ACTIONS[name]))
 function isInPlace(action: Described): boolean {
   return action.by === 'role' && action.in === 'place'

@@ -7,6 +7,7 @@ import {
   isLabelKey,
   isLabelValue,
   isLogin,
+  isOneSegment,
   isPersonIdentity,
   isPlace,
   isRoleName,
@@ -51,6 +52,11 @@ export const place = z
   .string()
   .refine(isPlace, { error: 'must be a project or an environment such as payments or payments/prod' })
   .meta(limits(NAMES.place))
+/** `payments`, `prod`: the name of a project, or of an environment within one. */
+export const segment = z
+  .string()
+  .refine(isOneSegment, { error: 'must be one name: lower-case letters, digits and -' })
+  .meta(limits(NAMES.segment))
 /** A role's, built-in or an organisation's own: `deployer`. */
 export const roleName = z
   .string()
@@ -141,9 +147,7 @@ export const label = printableLine(80)
  */
 export const deviceName = label
   .regex(/^[\x20-\x7e]+$/, { error: 'must be ASCII', abort: true })
-  .refine(text => !/\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:/i.test(text), {
-    error: 'must not look like an address',
-  })
+  .regex(/^(?!.*[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)(?!.*:[0-9a-fA-F]*:)/, { error: 'must not look like an address' })
 export const reason = printableLine(200)
 const labelKey = z.string().refine(isLabelKey, { error: 'must be a label key' }).meta(limits(NAMES.labelKey))
 const labelValue = z.string().refine(isLabelValue, { error: 'must be a label value' }).meta(limits(NAMES.labelValue))

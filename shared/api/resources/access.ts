@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { isActionName } from '../catalogue.ts'
+import { ACTION_NAMES } from '../catalogue.ts'
 import { finding, hostName, id, login, place, seconds, subject, time } from '../fields.ts'
 import { route } from '../route.ts'
 import { grantOptions } from './grants.ts'
@@ -53,7 +53,7 @@ export const access = {
     summary:
       'Whether I may do something that takes a role, and by which; of another person or a workload it takes a role to ask',
     query: z.strictObject({
-      action: z.string().max(64).refine(isActionName, { error: 'must be an action that keyman role list names' }),
+      action: z.enum(ACTION_NAMES, 'must be an action that keyman role list names'),
       in: place.optional(),
       /** In any place at all. */
       anywhere: z.literal('yes').optional(),

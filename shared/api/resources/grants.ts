@@ -66,9 +66,11 @@ const newLoginGrant = z.strictObject({
 })
 
 /** One that is built in, or an own one of the organisation: which of these there are says the server. */
-const role = roleName.refine(name => name !== 'owner', {
-  error: 'must be a role that a grant gives: an owner is made by keyman person change',
-})
+const role = roleName
+  .refine(name => name !== 'owner', {
+    error: 'must be a role that a grant gives: an owner is made by keyman person change',
+  })
+  .meta({ not: { const: 'owner' } })
 const isOfOrganisation = (name: string): boolean => ORGANISATION_ROLES.some(role => role === name)
 /** A role is of the organisation or of a place: one that is given for the other would say nothing. Of an own one the server knows. */
 const fitsIts = ({ role, in: where }: { readonly role: string; readonly in?: string | undefined }): boolean =>

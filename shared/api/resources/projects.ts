@@ -1,13 +1,9 @@
 import { z } from 'zod'
-import { isOneSegment } from '../../names.ts'
-import { eachOnce, hostName, id, place, time, workloadName } from '../fields.ts'
+import { eachOnce, hostName, id, place, segment, time, workloadName } from '../fields.ts'
 import { route } from '../route.ts'
 import { named } from '../words.ts'
 
 const machines = ['machines'] as const
-
-/** `payments`, `prod`: the name of a project, or of an environment within one. */
-const segment = place.refine(isOneSegment, { error: 'must be one name: lower-case letters, digits and -' })
 
 export const project = z.object({
   name: place,

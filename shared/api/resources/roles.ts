@@ -7,9 +7,11 @@ import { named } from '../words.ts'
 const machines = ['machines'] as const
 
 export const roleOf = z.enum(['organisation', 'place'], 'must be organisation or place')
-const newName = roleName.refine(name => !RESERVED_ROLES.includes(name), {
-  error: `must not be ${RESERVED_ROLES.join(', ')}: these are built in, or kept for later`,
-})
+const newName = roleName
+  .refine(name => !RESERVED_ROLES.includes(name), {
+    error: `must not be ${RESERVED_ROLES.join(', ')}: these are built in, or kept for later`,
+  })
+  .meta({ not: { enum: [...RESERVED_ROLES] } })
 
 const NO_ACTION = 'must be actions that keyman role list names; making owners and trust is done by owners alone'
 const someActions = z.array(z.enum(ROLE_ACTIONS.organisation, NO_ACTION)).max(100)
@@ -30,6 +32,7 @@ export const newRole = z
 export const notOf = (of: RoleOf, actions: readonly string[]): string =>
   `${actions.join(', ')} ${actions.length === 1 ? 'is' : 'are'} done to the organisation: no role of a ${of} has ${actions.length === 1 ? 'it' : 'them'}`
 
+const holds = (list: string) => ({ required: [list], properties: { [list]: { minItems: 1 } } })
 /** Its name and what it is given for stay as they are. */
 export const roleChange = z
   .strictObject({
@@ -37,6 +40,7 @@ export const roleChange = z
     remove: named('May no more', eachOnce(someActions, EACH_ONCE).default([]), { absent: 'nothing' }),
   })
   .refine(({ add, remove }) => add.length + remove.length > 0, { error: 'must add or remove an action' })
+  .meta({ anyOf: [holds('add'), holds('remove')] })
   .refine(({ add, remove }) => !add.some(action => remove.includes(action)), {
     error: 'must not both add and remove an action',
   })
