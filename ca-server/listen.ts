@@ -112,6 +112,7 @@ export async function listen(services: Services, log: Log): Promise<Listening> {
       ...proxies,
       listen: config.machines.listen,
       proxyProtocolFrom: config.machines.proxyProtocolFrom,
+      publicUrl: config.publicUrl,
       tls: () => ({ cert: pair.certificate, key: pair.key }),
       clientRoots: roots,
       app: app('machines'),

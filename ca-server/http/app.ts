@@ -91,7 +91,8 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
     setCookie: value => c.header('set-cookie', cookieHeader(value), { append: true }),
   }
   const prepared = handled.prepare(raw)
-  const answer = await serve(options, { route, raw, prepared, free, touch: touchOf(c.req.header('keyman-touch')) })
+  const touch = route.touch ? touchOf(c.req.header('keyman-touch')) : undefined
+  const answer = await serve(options, { route, raw, prepared, free, touch })
   return route.status === 204 ? c.body(null, 204) : c.json(answer, route.status ?? 200)
 }
 
@@ -165,9 +166,11 @@ async function act(
   return answer
 }
 
-/** One that is none of ours is none. */
-const touchOf = (header: string | undefined): string | undefined =>
-  header !== undefined && /^action_[A-Za-z0-9_-]{10,64}$/.test(header) ? header : undefined
+/** Throws for what names no transaction, also where none is needed: whoever sends it takes it for one. */
+function touchOf(header: string | undefined): string | undefined {
+  if (header === undefined || /^action_[A-Za-z0-9_-]{10,64}$/.test(header)) return header
+  throw invalid('keyman-touch', 'must be the transaction that was confirmed, as the refusal named it')
+}
 
 /** What a denial costs, in requests: each is a record for good. */
 const DENIAL = 20

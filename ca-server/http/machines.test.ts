@@ -32,6 +32,7 @@ app.get('/who', c => {
 beforeAll(async () => {
   listener = await startMachinesListener({
     listen: { host: '127.0.0.1', port: 0 },
+    publicUrl: 'https://localhost',
     app,
     tls: () => serverIdentity,
     clientRoots: [authority.root],
@@ -82,6 +83,24 @@ describe('the client certificate of the machines listener', () => {
     const answer = await rawExchange({ port: listener.address.port, tls: options(alice) }, two)
     expect(answer.whole.match(/200 OK/g)).toHaveLength(2)
     expect(ders.size).toBe(1)
+  })
+})
+
+describe('an origin at the machines listener', () => {
+  const ask = async (method: string, header: string) => {
+    const request = `${method} /who HTTP/1.1\r\nHost: localhost\r\n${header}Connection: close\r\n\r\n`
+    return (await rawExchange({ port: listener.address.port, tls: options(alice) }, request)).status
+  }
+  it.each(['null', 'AAA', 'https://evil.example', 'https://localhost:1', 'https://localhost, https://localhost'])(
+    'that is %s is refused, whatever is asked',
+    async origin => {
+      expect(await ask('GET', `Origin: ${origin}\r\n`)).toBe(403)
+      expect(await ask('DELETE', `Origin: ${origin}\r\n`)).toBe(403)
+    },
+  )
+  it('may be absent, as of programs, or that of the pages', async () => {
+    expect([await ask('GET', ''), await ask('GET', 'Origin: https://localhost\r\n')]).toEqual([200, 200])
+    expect([await ask('DELETE', ''), await ask('DELETE', 'Origin: https://localhost\r\n')]).toEqual([405, 405])
   })
 })
 

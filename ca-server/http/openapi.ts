@@ -124,7 +124,8 @@ const TOUCH = {
   name: 'keyman-touch',
   in: 'header',
   required: false,
-  description: 'The transaction that a passkey has confirmed for this very request',
+  description:
+    'The transaction that a passkey has confirmed for this very request; what is none is refused as `invalid-input`',
   schema: { type: 'string', pattern: '^action_[A-Za-z0-9_-]{10,64}$' },
 }
 
@@ -133,7 +134,8 @@ const origin = ({ listeners }: { readonly listeners: readonly Listener[] }, { pa
   name: 'Origin',
   in: 'header',
   required: !listeners.includes('machines'),
-  description: "The pages' own origin, as browsers send it; without it the pages' listener refuses with `denied`",
+  description:
+    "The pages' own origin, as browsers send it; without it the pages' listener refuses with `denied`, and with another one any listener does",
   schema: { type: 'string', const: new URL(pagesUrl).origin },
 })
 

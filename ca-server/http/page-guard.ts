@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { KeymanError } from '#shared/errors.ts'
 
-/** What protects the pages from other pages: host, origin and fetch metadata of each request, and the headers of each answer. */
+/** What protects both listeners from other pages: host, origin and fetch metadata of each request, and the headers of each answer. */
 
 /** Sent with every answer of the pages' listener; a route may only add to them. */
 export function pageHeaders(publicUrl: string): Readonly<Record<string, string>> {
@@ -48,6 +48,18 @@ export function pageGuard(publicUrl: string): (incoming: IncomingMessage) => Key
     const isNavigation = safe && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document'
     return isNavigation ? undefined : new KeymanError('denied', 'a page of another site asked for this')
   }
+}
+
+/**
+ * Refuses what the page of another origin asks of the machines' listener: a browser which somebody has given a client certificate
+ * may show it to whoever asks. Programs have no origin.
+ */
+export function machinesGuard(publicUrl: string): (incoming: IncomingMessage) => KeymanError | undefined {
+  const { origin } = new URL(publicUrl)
+  return ({ headers }) =>
+    headers.origin === undefined || headers.origin === origin
+      ? undefined
+      : new KeymanError('denied', `only pages of ${origin} may do this`)
 }
 
 function occurrences(rawHeaders: readonly string[], name: string): number {

@@ -455,6 +455,27 @@ describe('a mandate', () => {
     await asked(thief, api.teams.addMembers, team('quick', ['mal@example.com']))
   })
 
+  it('makes no request good that names a touch which is none: it is refused, and done without that header', async () => {
+    const session = await logIn(world.server, alice)
+    const own = untouched(session.connection)
+    await begin(session)
+    const { params, body } = team('named', ['bob@example.com'])
+    const add = (touch?: string) =>
+      machineCall(own, 'POST', `/v1/teams/${params.name}/members`, {
+        body,
+        ...(touch === undefined ? {} : { headers: { 'keyman-touch': touch } }),
+      })
+    for (const none of ['', 'yes', 'action_short', `action_${'a'.repeat(65)}`, `action_${'a'.repeat(22)}, b`]) {
+      const { status, code, text } = await add(none)
+      expect([none, status, code]).toEqual([none, 400, 'invalid-input'])
+      expect(text).toContain('keyman-touch')
+    }
+    expect((await add()).status).toBe(200)
+    // Where no touch is wanted, the header is nobody's.
+    const show = await machineCall(own, 'GET', '/v1/session', { headers: { 'keyman-touch': 'yes' } })
+    expect(show.status).toBe(200)
+  })
+
   it('ends by itself, by --end and with its session; before that it counts', async () => {
     const session = await logIn(world.server, alice)
     const own = untouched(session.connection)

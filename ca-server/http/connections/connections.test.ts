@@ -48,6 +48,7 @@ async function start(
 ) {
   const listener = await startMachinesListener({
     listen: { host: '0.0.0.0', port: 0 },
+    publicUrl: 'https://localhost',
     app,
     tls: () => identity,
     clientRoots: [authority.root],

@@ -2,7 +2,7 @@ import { constants } from 'node:crypto'
 import { Server as TlsServer } from 'node:https'
 import type { Hono } from 'hono'
 import type { OnInternalError } from '../edge.ts'
-import { pageGuard, pageHeaders } from '../page-guard.ts'
+import { machinesGuard, pageGuard, pageHeaders } from '../page-guard.ts'
 import { type EdgeEnv, trustedProxies } from '../request-info.ts'
 import { type AccessLine, type Limits, type Listener, serve, type UpgradeHandler } from '../serve.ts'
 import type { RateLimiter } from './rate-limit.ts'
@@ -87,6 +87,8 @@ export async function startPagesListener(
  */
 export async function startMachinesListener(
   options: Common & {
+    /** Where the pages are: of no other origin is anything taken. */
+    readonly publicUrl: string
     readonly tls: () => ServerIdentity
     /** PEM of the machine authority's roots: the only trust anchors for client certificates. */
     readonly clientRoots: readonly string[]
@@ -107,6 +109,7 @@ export async function startMachinesListener(
     name: 'machines',
     tls: { ...secure(), requestCert: true, rejectUnauthorized: false },
     headers: { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
+    guard: machinesGuard(options.publicUrl),
     ...(options.onUpgrade ? { onUpgrade: options.onUpgrade } : {}),
   })
   return {

@@ -43,6 +43,7 @@ async function pages(from: readonly string[], limits: Partial<Limits> = {}) {
 async function machines(from: readonly string[]) {
   const listener = await startMachinesListener({
     ...common(from, {}),
+    publicUrl: 'https://localhost',
     tls: () => identity,
     clientRoots: [authority.root],
   })

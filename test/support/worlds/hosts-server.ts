@@ -84,6 +84,7 @@ export async function startHostsServer(other: Readonly<Record<string, string>> =
   const listen = () =>
     startMachinesListener({
       listen: config.machines.listen,
+      publicUrl: config.publicUrl,
       tls: () => ({ cert: pair.certificate, key: pair.key }),
       clientRoots: authority.trusted().machines.map(root => root.certificate),
       app,
