@@ -1,5 +1,6 @@
 export type Requirement =
   | 'ssh'
+  | 'gpg-agent'
   | 'sshd'
   | 'softhsm'
   | 'p11-kit'

@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path'
  */
 export const REQUIREMENTS = {
   ssh: { packages: ['openssh-client'], find: () => program('ssh-keygen') && program('ssh') && program('ssh-agent') },
+  'gpg-agent': { packages: ['gpg-agent'], find: () => program('gpg-agent') },
   sshd: { packages: ['openssh-server'], find: () => program('sshd') },
   softhsm: {
     packages: ['softhsm2'],

@@ -22,7 +22,7 @@ import { type Folders, folders } from '../context/folders.ts'
 import { call, probe } from '../server/client.ts'
 import { readyToAsk } from '../session/renew.ts'
 import { keyProblem } from '../session/session-key.ts'
-import { chooseAgent } from '../ssh/agent.ts'
+import { chooseAgent, namedAgent, whyUnusable } from '../ssh/agent.ts'
 import { ownFolders, sshFiles } from '../ssh/files.ts'
 import { includeState, readBySsh } from '../ssh/include.ts'
 import { type Command, command, take } from '../terminal/command.ts'
@@ -119,12 +119,24 @@ function sshLine(places: Folders): Looked {
       }
 }
 
-function agent(places: Folders, context: Context | undefined): Looked {
+async function agent(places: Folders, context: Context | undefined): Promise<Looked> {
   const held = context && readSession(places, context.organisation)
   if (held && isWorkload(held)) return { ok: true, says: "none is used: a workload's keys lie in files" }
   const socket = chooseAgent()
-  if (socket) return { ok: true, says: socket }
-  return { ok: true, note: true, says: 'no local one that keys are put into; the key goes into a file of mode 0600' }
+  const mayHave = held?.keyIn === 'file' ? held.mayBeIn : undefined
+  if (mayHave !== undefined)
+    return {
+      ok: false,
+      says: `the one at ${mayHave} may have the key of this session beside its file; keyman logout asks for it back`,
+    }
+  if (socket === undefined)
+    return { ok: true, note: true, says: 'no local one that keys are put into; the key goes into a file of mode 0600' }
+  const why = await whyUnusable(socket)
+  if (why === undefined) return { ok: true, says: socket }
+  const says = `${socket} is not used (${why}); the key goes into a file of mode 0600`
+  return namedAgent() === socket
+    ? { ok: false, says: `${says}; KEYMAN_SSH_AGENT names it: correct that, or set none` }
+    : { ok: true, note: true, says }
 }
 
 /** By what lies here, and by the server's own word where it is reached: only there it is known whether the session was revoked. */

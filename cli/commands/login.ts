@@ -26,6 +26,7 @@ import { commonKeyType, keyTypesHere, parseKeyType, refusing } from '../session/
 import { signIn } from '../session/login.ts'
 import { liveSession, oneAtATime } from '../session/one-login.ts'
 import { signedInJson } from '../session/signed-in-json.ts'
+import { namedAgent } from '../ssh/agent.ts'
 import { checkSshPaths, ownFolders, sshFiles } from '../ssh/files.ts'
 import { agreeToNames } from '../ssh/host-names.ts'
 import { offerInclude } from '../ssh/include.ts'
@@ -75,6 +76,8 @@ Who logged in on hosts: keyman login list`,
   async run(values, positionals) {
     const target = parseTarget(positionals, values.fingerprint)
     const lifetime = parseDuration(values.for ?? '8h', '--for')
+    // Nobody touches a passkey for a key that goes nowhere.
+    namedAgent()
     if (values['ssh-config'] !== undefined && !['yes', 'no'].includes(values['ssh-config']))
       throw usage('--ssh-config is yes or no')
     const askedType = values['key-type'] === undefined ? undefined : parseKeyType(values['key-type'])

@@ -35,7 +35,7 @@ usage: keyman logout [--all] [--json]
 
 The pin and the ssh line stay otherwise: without the pin the next login would trust blindly. A workload's
 session ends the same way; it comes back with a new token: keyman workload token NAME
-Exit code 9: an ssh-agent still holds a key, or a server could not be told for a damaged file.
+Exit code 9: an ssh-agent still holds a key or does not say, or a server could not be told for a damaged file.
 More: docs/login.md`,
   options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
   async run(values, positionals) {
@@ -51,10 +51,6 @@ More: docs/login.md`,
         `The file of ${shown(name)} is damaged, so its server could not be told: a session there ends by itself, or by keyman session end on another machine.`,
       )
     const stuck = ended.flatMap(sockets => sockets ?? [])
-    for (const socket of stuck)
-      remark(
-        `The ssh-agent at ${shown(socket)} still holds a key of this session: remove it with ssh-add -D, or end that agent.`,
-      )
     if (values.all) {
       changeInclude(places, 'remove')
       for (const folder of [places.config, places.runtime, places.state]) remove(folder)

@@ -92,7 +92,13 @@ More: docs/login.md`,
 async function keyLines(places: Folders, { organisation }: Context, alive: Session, now: Date): Promise<string[]> {
   const problem = await keyProblem(places, organisation, alive)
   if (problem !== undefined) return [`  key          ${shown(problem.says)}: ${problem.next}`]
-  if (alive.keyIn === 'file') return [`  key          ${sessionFiles(places, organisation).key}`]
+  if (alive.keyIn === 'file')
+    return [
+      `  key          ${sessionFiles(places, organisation).key}`,
+      ...(!isWorkload(alive) && alive.mayBeIn !== undefined
+        ? [`               the ssh-agent at ${shown(alive.mayBeIn)} may have it too: keyman logout asks for it back`]
+        : []),
+    ]
   const certificateUntil = alive.agent?.certificateUntil
   return [
     '  key          in the ssh-agent, which forgets it by itself',

@@ -98,9 +98,12 @@ export const nextAfter = (session: Session | undefined): string =>
     ? `ask for a new token (keyman workload token ${session.workload}), then run keyman workload join`
     : 'run keyman login'
 
-/** Where the SSH key is. `certificateUntil`: how long clients that ask the agent alone are served by what lies there. */
+/**
+ * Where the SSH key is. `certificateUntil`: how long clients that ask the agent alone are served by what lies there. `mayBeIn`: the socket
+ * of an agent that was given it, is not used, and may have it all the same.
+ */
 export type KeyPlace =
-  | { readonly keyIn: 'file' }
+  | { readonly keyIn: 'file'; readonly mayBeIn?: string }
   | { readonly keyIn: 'agent'; readonly agent?: { readonly socket: string; readonly certificateUntil?: string } }
 
 /** Every file of one context's session. The certificate always lies beside the key's public half (see `docs/login.md`). */

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
 import { KEYMAN } from '#test/support/programs/programs.ts'
+import { startSshAgent } from '#test/support/programs/ssh-agent.ts'
 import { readSession, sessionFiles, writeContext, writeSession } from './context.ts'
 import { writeFile } from './files.ts'
 import { type Folders, folders } from './folders.ts'
@@ -78,6 +79,19 @@ describe('doctor', () => {
       /^look {2}ssh: there is no ssh in PATH/m,
     )
   })
+  it('asks the ssh-agent: one that is named and not there is wrong, one that the terminal has is worth knowing', async () => {
+    const socket = join(home, 'agent')
+    const named = await keyman(['doctor'], { KEYMAN_SSH_AGENT: socket })
+    expect(named.stdout).toMatch(
+      /^look {2}ssh-agent: \S+ is not used \(no ssh-agent listens there\).*KEYMAN_SSH_AGENT/m,
+    )
+    const found = await keyman(['doctor'], { SSH_AUTH_SOCK: socket })
+    expect(found.stdout).toMatch(/^note {2}ssh-agent: \S+ is not used \(no ssh-agent listens there\)/m)
+    const agent = await startSshAgent(socket)
+    const there = await keyman(['doctor'], { KEYMAN_SSH_AGENT: socket })
+    agent.kill()
+    expect(there.stdout).toContain(`\nok    ssh-agent: ${socket}\n`)
+  })
   it('finds our line in a block of the ssh configuration, and install moves it to the top', async () => {
     const config = join(home, '.ssh', 'config')
     mkdirSync(dirname(config))
@@ -91,6 +105,12 @@ describe('doctor', () => {
 })
 
 describe('login', () => {
+  it('refuses a KEYMAN_SSH_AGENT that is no path before it asks the server anything', async () => {
+    const args = ['login', 'https://127.0.0.1:1', '--fingerprint', `SHA256:${'A'.repeat(43)}`]
+    const wrong = await keyman(args, { KEYMAN_SSH_AGENT: 'off' })
+    expect(wrong.stderr).toContain('KEYMAN_SSH_AGENT is "off"')
+    expect((await keyman(args, { KEYMAN_SSH_AGENT: 'none' })).stderr).toContain('is not reached')
+  })
   it('says which folder it cannot write before it asks the server anything', async () => {
     file('.config', 'keyman')
     const { code, stderr } = await keyman([

@@ -160,4 +160,6 @@ function lasting({ session, ssh, denial, client }: LoginAnswer | WorkloadAnswer)
 
 /** Of what may be a whole session. */
 const keyPlace = (place: KeyPlace): KeyPlace =>
-  place.keyIn === 'file' ? { keyIn: 'file' } : { keyIn: 'agent', ...(place.agent ? { agent: place.agent } : {}) }
+  place.keyIn === 'file'
+    ? { keyIn: 'file', ...(place.mayBeIn === undefined ? {} : { mayBeIn: place.mayBeIn }) }
+    : { keyIn: 'agent', ...(place.agent ? { agent: place.agent } : {}) }

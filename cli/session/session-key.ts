@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
+import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
 import { parseCertificate, parsePublicKey } from '#shared/ssh/index.ts'
-import { type KeyPlace, nextAfter, readableSession, type Session, sessionFiles } from '../context/context.ts'
+import { type KeyPlace, nextAfter, type Session, sessionFiles } from '../context/context.ts'
 import { readIfThere, remove, writeFile } from '../context/files.ts'
 import type { Folders } from '../context/folders.ts'
 import {
@@ -9,13 +10,15 @@ import {
   addToAgent,
   agentOf,
   chooseAgent,
-  holds,
   isEnded,
-  removeFromAgent,
+  keysOf,
+  namedAgent,
+  type Taken,
 } from '../ssh/agent.ts'
 import { isNameable } from '../ssh/config.ts'
 import { remark, shown } from '../terminal/terminal.ts'
-import { agentComment, type LoginKeys, privateKeyFile } from './keys.ts'
+import { takeKeysBack } from './forget-session.ts'
+import { type LoginKeys, privateKeyFile } from './keys.ts'
 
 /** Where a session's SSH key lies, from the login to the logout. */
 
@@ -32,11 +35,10 @@ export async function placeKey(
 ): Promise<KeyPlace> {
   const files = sessionFiles(folders, organisation)
   const socket = given.inFile ? undefined : chooseAgent()
-  for (const old of new Set([socket, agentOf(readableSession(folders, organisation))]))
-    if (old !== undefined) await removeFromAgent(old, agentComment(organisation))
+  const [stuck] = await takeKeysBack(folders, organisation, socket)
   const key = { fields: keys.ssh.fields, publicKey: keys.ssh.publicKey, comment: keys.ssh.comment }
-  // The ssh block names the agent, whichever one the terminal has in which ssh runs.
-  if (socket !== undefined && isNameable(socket) && (await addToAgent(socket, { ...key, lifetime: given.lifetime }))) {
+  const taken = socket === undefined ? undefined : await give(socket, { ...key, lifetime: given.lifetime })
+  if (socket !== undefined && taken?.isTaken) {
     remove(files.key)
     const { certificate } = given
     const lifetime = certificate && Math.floor((Date.parse(certificate.endsAt) - Date.now()) / 1000)
@@ -52,8 +54,27 @@ export async function placeKey(
     return { keyIn: 'agent', agent: { socket, ...(served ? { certificateUntil: certificate.endsAt } : {}) } }
   }
   writeFile(files.key, privateKeyFile(keys), 0o600)
-  return { keyIn: 'file' }
+  const mayBeIn = taken?.isTaken === false && taken.mayHave ? socket : stuck
+  const place = { keyIn: 'file', ...(mayBeIn === undefined ? {} : { mayBeIn }) } as const
+  if (socket === undefined || taken === undefined || taken.isTaken) return place
+  // A file serves as well: nobody hears of it who has neither named the agent, nor has anything to do there.
+  if (taken.mayHave || namedAgent() === socket)
+    remark(
+      `keyman: warning: the ssh-agent at ${shown(socket)} is not used (${shown(taken.why)}): the key is in a file${
+        taken.mayHave
+          ? '. It may have the key all the same; refuse what it asks, and keyman logout asks for it back'
+          : ''
+      }`,
+    )
+  return place
 }
+
+/** The ssh block names the agent, whichever one the terminal has in which ssh runs. */
+const give = async (socket: string, key: Parameters<typeof addToAgent>[1]): Promise<Taken> =>
+  isNameable(socket)
+    ? addToAgent(socket, key)
+    : { isTaken: false, why: "its path cannot stand in ssh's configuration", mayHave: false }
+
 type CertificateToPlace = { readonly line: string; readonly endsAt: string }
 
 /** Why ssh cannot use the certificate though it is good, for a person. An agent that does not answer may have the key all the same. */
@@ -79,7 +100,12 @@ export async function keyProblem(
   if (line === undefined) return gone(`: ${files.publicKey} was removed`)
   if (socket === undefined) return gone(` from ${agent}`)
   try {
-    return (await holds(socket, parsePublicKey(line, files.publicKey))) ? undefined : gone(` from ${agent}`)
+    const { blob } = parsePublicKey(line, files.publicKey)
+    const keys = await keysOf(socket)
+    if (keys.some(key => equalBytes(key.blob, blob))) return undefined
+    const problem = gone(` from ${agent}`)
+    // One that is locked says that it has none, as one that has none does.
+    return keys.length > 0 ? problem : { ...problem, next: `ssh-add -X if you have locked it, else ${problem.next}` }
   } catch (error) {
     // Nobody listens there any more: an agent keeps its keys in memory alone.
     if (isEnded(error)) return gone(` from ${agent}, which has ended`)
