@@ -115,7 +115,7 @@ describe.skipIf(why !== undefined)(`the page 'Installing'${why === undefined ? '
     // So that the backup lacks something.
     'systemctl stop keyman-server': () => run('keyman ssh renew', true),
     'apt-get install --only-upgrade': () => packages('1.1.0'),
-    'apt-get install -y --allow-downgrades': () => packages('1.0.0'),
+    'apt-get install -y --only-upgrade': () => packages('1.0.0'),
     'keyman audit checkpoint': served,
     'keyman-server init': () => {
       // Another machine, of which the ports are free.

@@ -10,6 +10,8 @@ import { debianPackage } from './deb.mjs'
 const ARCHITECTURES = { 'linux-x64': 'amd64', 'linux-arm64': 'arm64' }
 const FOLDER = 'usr/lib/keyman'
 const CONFIG = 'etc/keyman/server.toml'
+/** Ours of before 1.0, which had the same files. Debian's has been 10 or newer for as long as there is one, and none of them. */
+const FORMER_CLI = 'keyman (<< 1~)'
 
 /** Whether there is a Debian package for a platform. */
 export const isDebian = platform => platform in ARCHITECTURES
@@ -24,7 +26,7 @@ export const isDebian = platform => platform in ARCHITECTURES
 export async function debianPackages({ root, version, mtime, contents, runtime, binding, licences, bom }) {
   const architecture = ARCHITECTURES[runtime.platform]
   const made = {}
-  for (const { name, depends, description, entries, conffiles = [] } of [
+  for (const { name, takesPlaceOf, depends, description, entries, conffiles = [] } of [
     {
       name: 'keyman-runtime',
       depends: [glibcOf(runtime.file), 'libstdc++6 (>= 9)', 'libatomic1'],
@@ -37,7 +39,9 @@ export async function debianPackages({ root, version, mtime, contents, runtime, 
       ],
     },
     {
-      name: 'keyman',
+      // Not `keyman`: by that name Debian and Ubuntu have an input method, which apt would take for an upgrade of this.
+      name: 'keyman-cli',
+      takesPlaceOf: FORMER_CLI,
       depends: ['openssh-client'],
       description: 'SSH certificates instead of keys: the command line',
       entries: program('keyman', contents.cli),
@@ -69,6 +73,7 @@ export async function debianPackages({ root, version, mtime, contents, runtime, 
       Architecture: architecture,
       Maintainer: 'KeyMan maintainers <maintainers@keyman.invalid>',
       Depends: [...shared, ...depends].join(', '),
+      ...(takesPlaceOf === undefined ? {} : { Conflicts: takesPlaceOf, Replaces: takesPlaceOf }),
       Description: `${description}\n KeyMan is an SSH certificate authority: people sign in with a passkey, hosts keep who may log in,\n and what was signed stands in a log that can be checked.`,
     }
     const copyright = { path: `usr/share/doc/${name}/copyright`, text: COPYRIGHT }

@@ -14,7 +14,7 @@ import { DEBIAN_ARCHITECTURE, makePackages } from '#test/support/programs/packag
 import { pathOf, requires } from '#test/support/requires.ts'
 
 const HOST = parseHostName('web1.keyman.localhost', 'name')
-const PACKAGES = ['keyman-runtime', 'keyman', 'keyman-agent', 'keyman-server']
+const PACKAGES = ['keyman-runtime', 'keyman-cli', 'keyman-agent', 'keyman-server']
 const hasDpkg = spawnSync('dpkg', ['--version']).status === 0
 const why = requires('cc', 'sshd') && hasDpkg ? whyNoMachine() : 'there is no dpkg, compiler or sshd'
 
@@ -187,10 +187,10 @@ describe.skipIf(why !== undefined)(
     })
 
     it('each wants the others in its own version', () => {
-      const { status, stderr } = dpkg('--install', ...files('1.0.0', ['keyman']))
-      expect(stderr).toMatch(/keyman depends on keyman-runtime \(= 1\.0\.0\)/)
+      const { status, stderr } = dpkg('--install', ...files('1.0.0', ['keyman-cli']))
+      expect(stderr).toMatch(/keyman-cli depends on keyman-runtime \(= 1\.0\.0\)/)
       expect(status).toBe(1)
-      expect(dpkg('--install', ...files('1.1.0', ['keyman']))).toMatchObject({ status: 0 })
+      expect(dpkg('--install', ...files('1.1.0', ['keyman-cli']))).toMatchObject({ status: 0 })
     })
 
     it('the agent is not removed from a host whose sshd reads its files, but once the host has left', () => {
@@ -204,7 +204,7 @@ describe.skipIf(why !== undefined)(
     })
 
     it('removing the server ends it, and keeps its configuration; purging keeps the keys and the log, and says so', () => {
-      expect(dpkg('--remove', 'keyman-server', 'keyman')).toMatchObject({ status: 0, stderr: '' })
+      expect(dpkg('--remove', 'keyman-server', 'keyman-cli')).toMatchObject({ status: 0, stderr: '' })
       expect(machine.run(['systemctl', 'is-active', 'keyman-server']).stdout).toBe('inactive\n')
       expect(machine.sh('ls /etc/keyman')).toBe('server.toml\n')
       const purged = dpkg('--purge', 'keyman-server', 'keyman-runtime')
@@ -241,6 +241,30 @@ describe.skipIf(why !== undefined)(
       expect(dpkg('--install', ...files('1.0.0', ['keyman-runtime', 'keyman-server']))).toMatchObject({ status: 0 })
       expect(dpkg('--purge', 'keyman-server', 'keyman-runtime')).toMatchObject({ status: 0, stderr: '' })
       expect(machine.run(['id', 'keyman-server']).status).toBe(1)
+    })
+
+    /** A package of the name `keyman`, with one file; gives its path. */
+    const namesake = (version: string, file: string) =>
+      machine
+        .sh(`cd "$(mktemp -d)" && mkdir -p package/DEBIAN "package/$(dirname ${file})" && echo ${version} > package/${file}
+        printf 'Package: keyman\nVersion: ${version}\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n' > package/DEBIAN/control
+        dpkg-deb --build package "$PWD/keyman.deb" > /dev/null && echo "$PWD/keyman.deb"`)
+        .trim()
+    const installed = () => machine.sh("dpkg -l 'keyman*' | awk '/^ii/ { print $2, $3 }'")
+
+    it('the command line takes the place of the package that was called keyman', () => {
+      expect(dpkg('--install', namesake('0.1.0', 'usr/bin/keyman'))).toMatchObject({ status: 0 })
+      expect(dpkg('--install', ...files('1.0.0', ['keyman-runtime', 'keyman-cli']))).toMatchObject({ status: 0 })
+      expect(installed()).toBe('keyman-cli 1.0.0\nkeyman-runtime 1.0.0\n')
+      expect(machine.sh('cd / && keyman --version')).toBe('keyman 1.0.0\n')
+    })
+
+    it("the command line lies beside Debian's keyman, an input method, and goes without it", () => {
+      expect(dpkg('--install', namesake('16.0.138-4', 'usr/bin/km-config'))).toMatchObject({ status: 0, stderr: '' })
+      expect(dpkg('--install', ...files('1.1.0', ['keyman-runtime', 'keyman-cli']))).toMatchObject({ status: 0 })
+      expect(machine.sh('cd / && keyman --version; cat /usr/bin/km-config')).toBe('keyman 1.1.0\n16.0.138-4\n')
+      expect(dpkg('--purge', 'keyman-cli', 'keyman-runtime')).toMatchObject({ status: 0, stderr: '' })
+      expect(installed()).toBe('keyman 16.0.138-4\n')
     })
   },
 )
