@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { utf8 } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { isHostName, printable } from '#shared/names.ts'
+import { isSshdPath, SSHD_PATH_EXPECTED } from '#shared/ssh/index.ts'
 import { writeAtomically } from './state/atomic-write.ts'
 
 /**
@@ -11,18 +12,13 @@ import { writeAtomically } from './state/atomic-write.ts'
  * command (invariant 14); it sends documents of known kinds, and here stands where they go.
  */
 
-/** sshd reads `%`, blanks, quotes and (newer ones) globs in a path: none of these in ours. */
-const PATH_EXPECTED = 'must be an absolute path of letters, digits and . _ / @ + -'
-const path = z
-  .string()
-  .max(400)
-  .regex(/^\/[A-Za-z0-9._/@+-]+$/, PATH_EXPECTED)
+const path = z.string().max(400).refine(isSshdPath, SSHD_PATH_EXPECTED)
 
 /** A path as a flag gives it, made absolute. Throws `invalid-input` that names the flag. */
 export function pathOfFlag(flag: string, given: string): string {
   const absolute = resolve(given)
   if (path.safeParse(absolute).success) return absolute
-  throw invalid(`--${flag}`, `${printable(absolute)} ${PATH_EXPECTED}`)
+  throw invalid(`--${flag}`, `${printable(absolute)} ${SSHD_PATH_EXPECTED}`)
 }
 
 export const agentConfig = z.strictObject({

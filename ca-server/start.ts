@@ -1,10 +1,11 @@
 import { renameSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { insist } from '#server/store/index.ts'
 import { isLogin, isPersonIdentity, type PersonIdentity, parsePersonIdentity } from '#shared/names.ts'
+import { whatIsNext, whereItRuns } from './banner.ts'
 import { compose, type Services } from './compose.ts'
-import type { ServerConfig } from './config/index.ts'
+import { defaultDataFolder, type ServerConfig } from './config/index.ts'
 import { DEMO_HOST, type DemoHost, findSshd, startDemoHost } from './demo/index.ts'
 import { listen } from './listen.ts'
 import type { Log } from './log.ts'
@@ -81,20 +82,14 @@ export async function start({ config, log, demo, checkpoint, say }: StartOptions
     // Whoever tries it out hears them from `keyman doctor`, beside what else there is to know.
     if (!demo) for (const remark of remarks) log.info(remark)
 
-    const link = await services.identity.enrolment.firstOwnerLink(firstIdentity())
-    say('  KeyMan is running.')
-    say(`    pages     ${config.publicUrl}`)
-    say(`    machines  ${config.machines.url}`)
-    say(`    data      ${config.dataFolder}`)
-    if (link !== undefined) say(`  First owner (valid 15 minutes, once):\n    ${link}`)
-    if (link !== undefined && noScreen())
-      say(`  No screen here? On your laptop:  ${tunnel(config)}   then open the link there`)
-    if (demo) {
-      const host = await startDemo(services, log, say)
-      if (host) ends.push(() => host.stop())
-      if (host && first !== undefined) await grantDemo(services, first)
-    }
-    say(demo ? '  Next:  bin/keyman login   then   ssh demo' : '  Next:  keyman login')
+    // Whoever tries it out is asked for no name. Otherwise the server's user is nobody's name, and names stay.
+    const link = await services.identity.enrolment.firstOwnerLink(demo ? ownIdentity() : '')
+    for (const line of whereItRuns({ config, link, hasScreen: hasScreen() })) say(line)
+    const host = demo ? await startDemo(services, log, say) : undefined
+    if (host) ends.push(() => host.stop())
+    if (host && first !== undefined) await grantDemo(services, first)
+    const isFound = config.dataFolder === defaultDataFolder({ env: process.env, home: process.env.HOME || homedir() })
+    say(whatIsNext(config, services.trust.rootFingerprint(), { isFound, demo: demo && { host: host?.name } }))
   } catch (error) {
     await stop()
     throw error
@@ -194,15 +189,10 @@ function writeLocal({ config, trust }: Services, remarks: readonly string[]): vo
   renameSync(`${file}.tmp`, file)
 }
 
-function firstIdentity(): string {
+function ownIdentity(): string {
   const identity = `${userInfo().username}@localhost`
   return isPersonIdentity(identity) ? identity : 'admin@localhost'
 }
 
-const noScreen = (): boolean => process.platform === 'linux' && !process.env.DISPLAY && !process.env.WAYLAND_DISPLAY
-
-/** The ssh line with which the pages open from a laptop: at the same port, since the browser must see the same origin. */
-function tunnel({ pages }: ServerConfig): string {
-  const { host, port } = pages.listen
-  return `ssh -L ${port}:${host.includes(':') ? `[${host}]` : host}:${port} THIS-MACHINE`
-}
+const hasScreen = (): boolean =>
+  process.platform !== 'linux' || Boolean(process.env.DISPLAY || process.env.WAYLAND_DISPLAY)

@@ -17,7 +17,7 @@ import { editDistance, flatten, lineOf, linesOf, nearest } from './source.ts'
 
 export { type DatabaseUrl, parseDatabaseUrl } from './database-url.ts'
 export type { KeystoreSettings, ListenAddress } from './resolve.ts'
-export { Secret } from './resolve.ts'
+export { defaultDataFolder, Secret } from './resolve.ts'
 export { variableOf } from './settings.ts'
 export { configText, PACKAGED_CONFIG, TEMPLATE_SETTINGS } from './template.ts'
 

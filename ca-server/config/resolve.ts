@@ -156,8 +156,11 @@ export function resolveConfig(settings: Settings, around: Surroundings): Resolve
   }
 }
 
-/** XDG Base Directory Specification: a relative XDG_STATE_HOME is to be ignored. */
-function defaultDataFolder({ env, home }: Surroundings): string {
+/**
+ * Where `keyman` of the same user looks for a server of this machine. XDG Base Directory Specification: a relative
+ * XDG_STATE_HOME is to be ignored.
+ */
+export function defaultDataFolder({ env, home }: Pick<Surroundings, 'env' | 'home'>): string {
   const state = env.XDG_STATE_HOME
   return join(state?.startsWith('/') ? state : join(home, '.local', 'state'), 'keyman-server')
 }

@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { z } from 'zod'
 import type { Hosts } from '#server/hosts/index.ts'
 import { isLogin, parseHostName } from '#shared/names.ts'
+import { isSshdPath } from '#shared/ssh/index.ts'
 import type { FoundSshd } from './find-sshd.ts'
 import { type AgentProgram, joinDemo } from './join-demo.ts'
 import { keepRunning } from './keep-running.ts'
@@ -38,6 +39,9 @@ export type DemoOptions = {
   readonly agentEntry?: string
 }
 
+/** Of what stands in the way below one folder. */
+const ELSEWHERE = 'to have one, name another data folder: KEYMAN_DATA_FOLDER=/FOLDER npm start'
+
 const demoFile = z.object({ name: z.string(), port: z.int(), address: z.string(), login: z.string() })
 
 /**
@@ -50,11 +54,13 @@ export async function startDemoHost(options: DemoOptions): Promise<DemoHost | { 
   const login = userInfo().username
   if (!isLogin(login))
     return { missing: `the demo host needs a Unix user name that KeyMan allows, and ${JSON.stringify(login)} is none` }
+  if (!isSshdPath(folder))
+    return { missing: `sshd does not read ${JSON.stringify(folder)}, for a blank or another sign in it; ${ELSEWHERE}` }
   mkdirSync(folder, { recursive: true, mode: 0o755 })
   chmodSync(folder, 0o755)
   const open = writableByOthers(folder)
   if (open !== undefined)
-    return { missing: `sshd refuses files below ${open}, which others can write to: choose another data folder` }
+    return { missing: `sshd refuses files below ${open}, which others can write to; ${ELSEWHERE}` }
 
   const pid = (name: string) => join(folder, `${name}.running.json`)
   await endLeftover(pid('agent'))

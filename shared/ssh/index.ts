@@ -39,6 +39,7 @@ export {
 } from './public-key.ts'
 export { decodeSessionKey } from './session-key.ts'
 export { encodeSignature, verifySignature } from './signature.ts'
+export { isSshdPath, SSHD_PATH_EXPECTED } from './sshd-path.ts'
 export {
   armorSshsig,
   decodeSshsig,

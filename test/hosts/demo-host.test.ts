@@ -1,10 +1,12 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DEMO_HOST, type DemoHost, type FoundSshd, findSshd, startDemoHost } from '#server/demo/index.ts'
+import { api } from '#shared/api/index.ts'
 import { parseLogin, parsePersonIdentity } from '#shared/names.ts'
-import { enrol } from '#test/support/people/api-person.ts'
+import { enrol, page } from '#test/support/people/api-person.ts'
+import { openLaptop } from '#test/support/people/laptop.ts'
 import { startServerProcess, testHome } from '#test/support/programs/server-process.ts'
 import { ownLogin, ssh } from '#test/support/programs/sshd.ts'
 import { requires } from '#test/support/requires.ts'
@@ -22,10 +24,68 @@ it('a demo host that cannot be has no grant: the first owner is enrolled, and no
     expect(without.output()).toContain('Demo host:  none (')
     await enrol(without, without.ownerLink(), 'alice@example.com')
     expect(without.output()).not.toContain('"error"')
+    expect(without.output()).toMatch(/^ {2}Next: {2}bin\/keyman login$/m)
   } finally {
     await without.close()
   }
 })
+
+it('a demo host below a folder whose name sshd cannot read is none: one sentence says so, and how to have one', async () => {
+  const parent = testHome()
+  const folder = join(parent, 'al ice')
+  mkdirSync(folder)
+  const without = await startServerProcess({ folder, demo: true })
+  try {
+    expect(without.output()).toMatch(
+      /^ {2}Demo host: {2}none \(sshd does not read ".*\/al ice\/.*; to have one, name another data folder: KEYMAN_DATA_FOLDER=\/FOLDER npm start\)$/m,
+    )
+    expect(without.output()).not.toContain('"error"')
+    expect(without.output()).toMatch(/^ {2}Next: {2}bin\/keyman login$/m)
+  } finally {
+    await without.close()
+    rmSync(parent, { recursive: true, force: true })
+  }
+})
+
+it("the first owner's page proposes a name to whoever tries it out, and none on a server of its own user", async () => {
+  const proposed = async (demo: boolean) => {
+    const server = await startServerProcess({ demo })
+    const secret = new URL(server.ownerLink()).hash.slice(1)
+    const { identity } = await page(server, api.enrolment.open, { body: { secret } }).finally(() => server.close())
+    return identity
+  }
+  expect(await proposed(false)).toBe('')
+  expect(await proposed(true)).toBe(`${ownLogin()}@localhost`)
+})
+
+it.skipIf(!requires('ssh', 'sshd'))(
+  'what is said to do next leads into the demo host also where the data folder is another one',
+  async () => {
+    const folder = testHome()
+    const server = await startServerProcess({ folder, demo: true, env: { KEYMAN_DATA_FOLDER: join(folder, 'data') } })
+    const laptop = await openLaptop(server.folder, server.env)
+    try {
+      const { authenticator } = await enrol(server, server.ownerLink(), 'alice@example.com')
+      const [, login = '', host = ''] =
+        /^ {2}Next: {2}bin\/keyman (.+) {3}then {3}ssh (\S+)$/m.exec(server.output()) ?? []
+      const { code, stderr } = await laptop.keyman(
+        [...login.split(' '), '--yes', '--ssh-config', 'yes'],
+        async opened => {
+          const params = { transaction: new URL(opened).pathname.split('/').at(-1) ?? '' }
+          const { options } = await page(server, api.login.consentOptions, { params })
+          const body = { assertion: authenticator.get(options) }
+          const { redirectTo } = await page(server, api.login.consent, { params, body })
+          await fetch(redirectTo ?? '')
+        },
+      )
+      expect({ code, stderr }).toMatchObject({ code: 0 })
+      expect(await laptop.ssh([host, 'id -un'])).toMatchObject({ code: 0, stdout: `${ownLogin()}\n` })
+    } finally {
+      await laptop.close()
+      await server.close()
+    }
+  },
+)
 
 describe.skipIf(!requires('ssh', 'sshd'))('the demo host', () => {
   let server: HostsServer
