@@ -15,6 +15,7 @@ import { listAuthorityKeys } from './operator/list-authority-keys.ts'
 import { restoreCommand } from './operator/restore-command.ts'
 import { switchCommand } from './operator/switch-command.ts'
 import { start } from './start.ts'
+import { tellSystemd } from './tell-systemd.ts'
 
 const HELP = `keyman-server: the certificate authority, its pages and its API
 usage: keyman-server COMMAND [--config FILE]
@@ -160,6 +161,7 @@ async function run(config: ServerConfig, demo: boolean, checkpointFile: string |
     say: line => process.stdout.write(`${line}\n`),
   })
   isRunning = true
+  tellSystemd(process.env, log)
   reload = () => {
     try {
       running.reload()
