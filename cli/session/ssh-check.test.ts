@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -112,6 +112,29 @@ describe('before ssh, with nothing left of the certificate', () => {
     })
     expect(asked()).toBe(0)
   })
+  it.each(['KEYMAN_BROWSER', 'BROWSER'])('that %s names a program says nothing of anybody being there', async name => {
+    expect(await check({ env: { [name]: '/bin/true' } })).toMatchObject({
+      code: 3,
+      said: 'keyman: not signed in, and nobody is here to ask; run keyman login first\n',
+    })
+    expect(asked()).toBe(0)
+  })
+  it('ends the login that it began when ssh was ended', async () => {
+    const pid = join(parent, 'login.pid')
+    home(`echo $$ > '${pid}.tmp'; mv '${pid}.tmp' '${pid}'; exec sleep 600`)
+    const command = [process.execPath, main, 'ssh', 'check', '--context', 'acme']
+    // The shell stands for ssh.
+    const ssh = spawn('setsid', ['-w', 'sh', '-c', '"$@"; true', 'sh', ...command], {
+      env: { ...env, DISPLAY: ':0' },
+      stdio: 'ignore',
+    })
+    await expect.poll(() => existsSync(pid), { timeout: 30_000 }).toBe(true)
+    const login = Number(readFileSync(pid, 'utf8'))
+    const isAlive = () => spawnSync('kill', ['-0', String(login)]).status === 0
+    expect(isAlive()).toBe(true)
+    ssh.kill('SIGKILL')
+    await expect.poll(isAlive, { timeout: 30_000 }).toBe(false)
+  })
   it('asks the person at the terminal, and not again for a minute after a refusal', async () => {
     const first = await check({ terminal: true })
     expect(first).toEqual({ code: 3, said: 'keyman: the login did not come about\n' })
@@ -127,7 +150,7 @@ describe('before ssh, with nothing left of the certificate', () => {
     expect(asked()).toBe(1)
   })
   it('on a desktop without a terminal opens a page, at most once in ten minutes', async () => {
-    const desktop = { env: { KEYMAN_BROWSER: '/bin/true' } }
+    const desktop = { env: { KEYMAN_BROWSER: '/bin/true', DISPLAY: ':0' } }
     await check(desktop)
     expect(asked()).toBe(1)
     rmSync(join(places.runtime, 'acme.refused'))
@@ -255,7 +278,7 @@ describe('fifty ssh at once', () => {
   const fifty = () => Promise.all(Array.from({ length: 50 }, () => checkBeforeSsh(places, line => said.push(line))))
   const withEnv = async <T>(work: () => Promise<T>): Promise<T> => {
     const held = { ...process.env }
-    Object.assign(process.env, env, { KEYMAN_BROWSER: '/bin/true' })
+    Object.assign(process.env, env, { DISPLAY: ':0' })
     try {
       return await work()
     } finally {

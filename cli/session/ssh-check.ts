@@ -17,7 +17,7 @@ import type { Folders } from '../context/folders.ts'
 import { isRecent, marksOf } from '../context/marks.ts'
 import { takeTurn } from '../context/turn.ts'
 import { keymanProgram } from '../program.ts'
-import { screenOf } from '../terminal/browser.ts'
+import { hasDesktop } from '../terminal/browser.ts'
 import { openTerminal, shown } from '../terminal/terminal.ts'
 import { keyProblem } from './session-key.ts'
 
@@ -98,7 +98,7 @@ async function loginByWhoIsThere(
   const terminal = openTerminal()
   try {
     if (terminal === undefined) {
-      if (screenOf() !== 'here') return no(`${why}, and nobody is here to ask; run keyman login first`)
+      if (!hasDesktop()) return no(`${why}, and nobody is here to ask; run keyman login first`)
       if (isRecent(marks.page, BETWEEN_PAGES_MS, now))
         return no(`${why}, and a page was opened less than ten minutes ago; run keyman login`)
       writeFile(marks.page, `${now}\n`, 0o600)
@@ -110,14 +110,25 @@ async function loginByWhoIsThere(
   }
 }
 
-/** ssh gives its checks /dev/null for stdin and stdout; stderr is the person's, and so is the terminal that we opened. */
+const LOOKS_EACH_MS = 500
+
+/**
+ * ssh gives its checks /dev/null for stdin and stdout; stderr is the person's, and so is the terminal that we opened. Where ssh was
+ * ended meanwhile (by an editor, by a job's time limit), nobody waits for this login any more, and it ends too.
+ */
 function login(context: Context, terminal: number | undefined): Promise<number> {
   return new Promise(resolve => {
     const child = spawn(keymanProgram(), ['login', '--ssh-config', 'no', '--context', context.organisation], {
       stdio: [terminal ?? 'ignore', 'ignore', 'inherit'],
     })
-    child.once('error', () => resolve(1))
-    child.once('exit', code => resolve(code ?? 1))
+    const ssh = process.ppid
+    const looking = setInterval(() => process.ppid === ssh || child.kill(), LOOKS_EACH_MS)
+    const ended = (code: number) => {
+      clearInterval(looking)
+      resolve(code)
+    }
+    child.once('error', () => ended(1))
+    child.once('exit', code => ended(code ?? 1))
   })
 }
 

@@ -19,6 +19,13 @@ export function screenOf(env: Env = process.env, platform = process.platform): '
 
 export const hasScreen = (env?: Env, platform?: NodeJS.Platform): boolean => screenOf(env, platform) !== undefined
 
+/**
+ * Whether somebody sits at this machine's own desktop, as with an editor that has no terminal. Which program would open a page
+ * says nothing of that: cron and CI may have it in their environment too.
+ */
+export const hasDesktop = (env: Env = process.env, platform = process.platform): boolean =>
+  !isRemote(env) && desktop(env, platform).length > 0
+
 /** By ssh, or in a terminal of an editor whose window is on another machine than this, a container or WSL. */
 const isRemote = (env: Env): boolean =>
   Boolean(env.SSH_CONNECTION || env.SSH_CLIENT || env.CODESPACES || env.REMOTE_CONTAINERS || env.VSCODE_IPC_HOOK_CLI)
