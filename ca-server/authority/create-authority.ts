@@ -100,7 +100,13 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     serials.set(label, own)
     return own
   }
-  const issuing = { ...common, serials: serialsBy }
+  const alarmed = new Set<string>()
+  const tellOnce = (of: string, message: string): void => {
+    if (alarmed.has(of)) return
+    alarmed.add(of)
+    deps.alarm?.(message)
+  }
+  const issuing = { ...common, serials: serialsBy, tellOnce }
   // In turn with every other reading: of two at once each would bring the same keys in.
   const krl = krlOf({ ...common, reloadKeys: following.read })
 

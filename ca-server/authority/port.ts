@@ -104,7 +104,17 @@ export type AuthorityDeps = {
   readonly store: Store
   readonly ledger: Pick<
     Ledger,
-    'append' | 'appendIn' | 'issue' | 'liveCertificates' | 'vouched' | 'facts' | 'follow' | 'newestAt' | 'onFacts'
+    | 'append'
+    | 'appendIn'
+    | 'issue'
+    | 'liveCertificates'
+    | 'liveKeys'
+    | 'liveSessions'
+    | 'vouched'
+    | 'facts'
+    | 'follow'
+    | 'newestAt'
+    | 'onFacts'
   >
   readonly keystore: Keystore
   /** A second one of the same class: a standby key of each purpose lies there, which everybody trusts beforehand. */

@@ -28,9 +28,12 @@ import {
   createEpochs,
   deleteEpochs,
   type IssuedCertificate,
+  type LiveAmong,
   type RecordRow,
   selectEpochs,
   selectLiveCertificates,
+  selectLiveKeys,
+  selectLiveSessions,
   selectRecord,
   selectRecords,
   takeEpochs,
@@ -155,9 +158,15 @@ export async function createLedger({ store, origin, logKeys, sealKey, now, ...op
       throw new KeymanError('internal', `${kind} in the name of ${actorName(actor)}, whose epoch was not taken`)
   }
 
+  const collected = (): bigint => BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)
   /** Those that had not ended by then, in seconds since 1970. */
-  const certificates = async (on: Queryable, by: CertificateSelector, after: bigint): Promise<IssuedCertificate[]> => {
-    const named = await selectLiveCertificates(on, by, after)
+  const certificates = async (
+    on: Queryable,
+    by: CertificateSelector,
+    after: bigint,
+    among?: LiveAmong,
+  ): Promise<IssuedCertificate[]> => recorded(on, by, await selectLiveCertificates(on, by, after, among))
+  const recorded = (on: Queryable, by: CertificateSelector, named: readonly IssuedCertificate[]) => {
     // Of a log that was taken over; the store's own tiles can't be read inside of a transaction.
     const unprovenIn = (rows: Parameters<typeof unproven>[0]) => unproven(rows, follower.edge, tileReader(on))
     return asRecorded(on, { sealKey, size: follower.size, unproven: unprovenIn, alarm }, by, named)
@@ -253,7 +262,9 @@ export async function createLedger({ store, origin, logKeys, sealKey, now, ...op
       return read.some(text => of(readRecord(text)))
     },
     bumpEpochs: (t, subjects) => take(t, { bump: subjects }),
-    liveCertificates: (t, by) => certificates(t, by, BigInt(Math.floor(now().getTime() / 1000) - COLLECTED_AFTER_END)),
+    liveCertificates: (t, by, among) => certificates(t, by, collected(), among),
+    liveKeys: (t, by, authorities) => selectLiveKeys(t, by, collected(), authorities),
+    liveSessions: async (t, by) => recorded(t, by, await selectLiveSessions(t, by, collected())),
     certificate: async (on, by) => (await certificates(on, by, 0n))[0],
 
     list: async filter => stored(await selectRecords(store, filter)),

@@ -4,7 +4,7 @@ import type { CertificateFacts, Entry, RecordKind } from './entry.ts'
 import type { LogMemory } from './log/memory.ts'
 import type { LogKeys } from './log/sequencer.ts'
 import type { Recorded } from './recorded.ts'
-import type { CertificateSelector, Epoch, IssuedCertificate } from './records.ts'
+import type { CertificateSelector, Epoch, IssuedCertificate, LiveAmong, LiveKey } from './records.ts'
 
 /** The types of this room's door, `index.ts`. */
 
@@ -78,7 +78,14 @@ export interface Ledger {
    * Certificates that have not ended, by a clock that may be a day ahead; those too whose row was taken away, where their record names
    * whose they are. For revoking: a statement of its own after `bumpEpochs`, which then sees all of them.
    */
-  liveCertificates(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
+  liveCertificates(t: Queryable, by: CertificateSelector, among?: LiveAmong): Promise<IssuedCertificate[]>
+  /**
+   * How many there are of these authorities for each key, by the database's word, however many: a key that is revoked ends all that were
+   * made for it.
+   */
+  liveKeys(t: Queryable, by: CertificateSelector, authorities: readonly string[]): Promise<LiveKey[]>
+  /** One of each session's, as its own record says: whose they are, however many there are. */
+  liveSessions(t: Queryable, by: CertificateSelector): Promise<IssuedCertificate[]>
   /** Which certificate has this serial, whenever it ended, as its own record says. */
   certificate(
     on: Queryable,

@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, gte, lt, lte, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, gte, inArray, lt, lte, type SQL, sql } from 'drizzle-orm'
 import { z } from 'zod'
 import { builder, prepared, type Queryable, recordset, rows, run } from '#server/store/index.ts'
 import { issuedCertificate, ledgerRecord, serverSecret } from './tables.ts'
@@ -29,23 +29,93 @@ export type CertificateSelector =
   | { keyId: string }
   | { subjectKey: string }
 
+/** Of what was issued. */
+export type LiveAmong = {
+  /** Labels. */
+  readonly authorities?: readonly string[] | undefined
+  /** Fingerprints. */
+  readonly subjectKeys?: readonly string[] | undefined
+}
+
 /**
  * Whoever revokes reads these with its second statement, after the epochs were bumped: see `bumpEpochs`. What was issued says the
- * log; the table beside it finds it fast, and somebody may have taken rows out of it, or changed them: see `issued.ts`. The same one
- * may come twice.
+ * log; the table beside it finds it fast, and somebody may have taken rows out of it, or changed them: see `issued.ts`.
  */
 export async function selectLiveCertificates(
   t: Queryable,
   by: CertificateSelector,
   now: bigint,
+  { authorities, subjectKeys }: LiveAmong = {},
 ): Promise<IssuedCertificate[]> {
-  return [...(await selectIndexed(t, by, now)), ...(await selectRecorded(t, by, now))]
+  const indexed = await selectIndexed(t, by, now, { authorities, subjectKeys })
+  const known = new Set(indexed.map(({ record }) => record))
+  const isAsked = (each: IssuedCertificate) =>
+    !known.has(each.record) &&
+    (authorities === undefined || authorities.includes(each.authority)) &&
+    (subjectKeys === undefined || subjectKeys.includes(each.subjectKey))
+  return [...indexed, ...(await selectRecorded(t, by, now)).filter(isAsked)]
 }
 
-function selectIndexed(t: Queryable, by: CertificateSelector, now: bigint): Promise<IssuedCertificate[]> {
-  const { authority, serial, validBefore } = issuedCertificate
-  const isAsked = and(gt(validBefore, now), selectedBy(by))
-  return rows(t, builder.select().from(issuedCertificate).where(isAsked).orderBy(asc(authority), asc(serial)))
+const isLive = (by: CertificateSelector, now: bigint, { authorities, subjectKeys }: LiveAmong): SQL | undefined =>
+  and(
+    gt(issuedCertificate.validBefore, now),
+    selectedBy(by),
+    authorities && inArray(issuedCertificate.authority, [...authorities]),
+    subjectKeys && inArray(issuedCertificate.subjectKey, [...subjectKeys]),
+  )
+
+function selectIndexed(
+  t: Queryable,
+  by: CertificateSelector,
+  now: bigint,
+  among: LiveAmong,
+): Promise<IssuedCertificate[]> {
+  const { authority, serial } = issuedCertificate
+  const selected = builder
+    .select()
+    .from(issuedCertificate)
+    .where(isLive(by, now, among))
+  return rows(t, selected.orderBy(asc(authority), asc(serial)))
+}
+
+/** How many there are for each key, and when the last of them ends, as the table says: whoever had many is not collected one by one. */
+export async function selectLiveKeys(
+  t: Queryable,
+  by: CertificateSelector,
+  now: bigint,
+  authorities: readonly string[],
+): Promise<LiveKey[]> {
+  const { subjectKey, validBefore } = issuedCertificate
+  const columns = {
+    subjectKey,
+    certificates: sql`count(*)::integer`.mapWith(Number).as('certificates'),
+    lastEnd: sql`max(${validBefore})`.mapWith(validBefore).as('last_end'),
+  }
+  const selected = builder
+    .select(columns)
+    .from(issuedCertificate)
+    .where(isLive(by, now, { authorities }))
+  return rows(t, selected.groupBy(subjectKey))
+}
+/** `lastEnd`: in seconds since 1970. */
+export type LiveKey = { readonly subjectKey: string; readonly certificates: number; readonly lastEnd: bigint }
+
+/** One of each session's that were found so: by which session and whose, however many it had. */
+export async function selectLiveSessions(
+  t: Queryable,
+  by: CertificateSelector,
+  now: bigint,
+): Promise<IssuedCertificate[]> {
+  const { session, person, validBefore } = issuedCertificate
+  const selected = builder
+    .selectDistinctOn([session, person])
+    .from(issuedCertificate)
+    .where(isLive(by, now, {}))
+  const indexed = await rows(t, selected.orderBy(asc(session), asc(person), desc(validBefore)))
+  const found = new Map<string, IssuedCertificate>()
+  for (const each of [...(await selectRecorded(t, by, now)), ...indexed])
+    found.set(`${each.session} ${each.person}`, each)
+  return [...found.values()]
 }
 
 function selectedBy(by: CertificateSelector): SQL | undefined {
@@ -67,14 +137,23 @@ function actorOf(by: CertificateSelector): string | undefined {
 /** No certificate is good for longer, in days. */
 const LONGEST = 400
 
+/**
+ * Of a person or workload the newest records are looked through, however many there are: what is hidden further back is ended by the keys of
+ * the sessions, which the log itself names. Of a host there are no more certificates than `MOST_HOST_CERTIFICATES`.
+ */
+const LOOKED_THROUGH = 5_000
+
 async function selectRecorded(t: Queryable, by: CertificateSelector, now: bigint): Promise<IssuedCertificate[]> {
   const actor = actorOf(by)
   if (actor === undefined) return []
   const [field, value] =
     'session' in by ? ['session', by.session] : 'keyId' in by ? ['keyId', by.keyId] : [undefined, undefined]
+  const recorded = actor.startsWith('host:')
+    ? `ledger_record where actor = $1 and kind = 'ssh-host-certificate'`
+    : `(select * from ledger_record where actor = $1 order by index desc limit ${LOOKED_THROUGH}) as newest
+       where kind in ('ssh-user-certificate', 'client-certificate')`
   return t.query(
-    `select index as record, c.* from (select index, record::jsonb -> 'certificate' as said from ledger_record
-       where actor = $1 and kind in ('ssh-user-certificate', 'ssh-host-certificate', 'client-certificate')
+    `select index as record, c.* from (select index, record::jsonb -> 'certificate' as said from ${recorded}
          and at > to_timestamp($2::bigint) - interval '${LONGEST} days' offset 0) as r,
        jsonb_to_record(r.said) as c(authority text, serial text, "keyId" text, "subjectKey" text, person text, session text,
          host text, "validAfter" bigint, "validBefore" bigint)

@@ -98,19 +98,23 @@ export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): 
   const by = { actor: { kind: 'server' }, ...at } as const
   const why = `somebody came from ${at.from} with a key of it that had been replaced`
   await deps.ledger.follow()
-  const ended = await deps.act(by, { name: 'workload superseded', changes: [principal] }, async t => {
-    if (!(await isStillOpen(deps, t, key))) return false
-    const { entries } = await deps.revokeAllIn(t, principal, by)
-    const { facts } = await endIn(deps, t, name, why)
-    const details = { session, clientKey: fingerprint(publicKeyFromSpki(clientSpki)) }
-    const entry = { ...by, kind: 'workload-ended', target: principal, reason: why, details, facts } as const
-    await deps.ledger.appendIn(t, [...entries, entry])
-    return true
-  })
-  if (ended)
-    deps.alarm(
-      `workload ${name}: ${why}; somebody has a copy of its files: its session and certificates were ended, and it needs a new token`,
-    )
+  if (!(await isStillOpen(deps, deps.store, key))) return
+  // Before anything is ended, and whether or not it can be.
+  const alarm = (what: string) => deps.alarm(`workload ${name}: ${why}; somebody has a copy of its files: ${what}`)
+  alarm('its session and certificates are ended, and it needs a new token')
+  try {
+    await deps.act(by, { name: 'workload superseded', changes: [principal] }, async t => {
+      if (!(await isStillOpen(deps, t, key))) return
+      const { entries } = await deps.revokeAllIn(t, principal, by)
+      const { facts } = await endIn(deps, t, name, why)
+      const details = { session, clientKey: fingerprint(publicKeyFromSpki(clientSpki)) }
+      const entry = { ...by, kind: 'workload-ended', target: principal, reason: why, details, facts } as const
+      await deps.ledger.appendIn(t, [...entries, entry])
+    })
+  } catch (error) {
+    alarm(`it could not be ended (${error instanceof Error ? error.message : error}): keyman workload end ${name}`)
+    throw error
+  }
 }
 
 /**
@@ -119,10 +123,10 @@ export async function ringFor(deps: WorkloadsDeps, key: SupersededKey, at: At): 
  */
 async function isStillOpen(
   { ledger, now }: WorkloadsDeps,
-  t: Queryable,
+  on: Queryable,
   { workload: name, session, clientSpki }: SupersededKey,
 ): Promise<boolean> {
-  const row = await lockByName(t, name)
+  const row = await lockByName(on, name)
   if (ledger.facts.isGone(sessionId(name, session))) return false
   if (!row?.session || factsOf(row, now()).some(fact => !ledger.facts.holds(fact))) return true
   return row.session.id === session && !equalBytes(row.session.clientSpki, clientSpki)

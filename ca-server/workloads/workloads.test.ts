@@ -134,4 +134,33 @@ describe('a workload', () => {
     expect(new Set(lists)).toEqual(new Set([8]))
     expect(rooms.said.filter(message => message.includes('workload'))).toEqual([])
   })
+
+  it('of which somebody has a copy is told of before it is ended, and though the database keeps it from being ended', async () => {
+    const { caller, keys, name } = await joined()
+    await renewed(caller, keys)
+    rooms.clock.now = new Date(rooms.clock.now.getTime() + 120_000)
+    const replaced = await Promise.resolve(rooms.workloads.resolve(caller)).catch((error: unknown) => error)
+    if (!(replaced instanceof SupersededKey)) throw new TypeError('the key was replaced')
+    const told = () => rooms.said.filter(alarm => alarm.includes(name) && alarm.includes('a copy of its files'))
+    await rooms.store.execute(
+      `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$`,
+      [],
+    )
+    await rooms.store.execute(
+      'create trigger refuse before update on workload for each row execute function refuse()',
+      [],
+    )
+    await expect(rooms.workloads.ring(replaced, at())).rejects.toThrow()
+    expect(told()).toEqual([
+      expect.stringContaining('are ended'),
+      expect.stringMatching(`could not be ended .*: keyman workload end ${name}$`),
+    ])
+    await rooms.store.execute('drop trigger refuse on workload', [])
+    await rooms.workloads.ring(replaced, at())
+    expect(told()).toHaveLength(3)
+    expect(await rooms.workloads.show(name)).toMatchObject({ state: 'ended' })
+    // It is over: nobody is told of it once more.
+    await rooms.workloads.ring(replaced, at())
+    expect(told()).toHaveLength(3)
+  })
 })

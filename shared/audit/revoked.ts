@@ -53,6 +53,15 @@ export function readRevoked(ids: (prefix: string) => Iterable<string>): (Revoked
   return found
 }
 
+/** Whether a certificate's serial is on the list. */
+export function revokedSerials(
+  ids: (prefix: string) => Iterable<string>,
+): (certificate: { readonly authority: string; readonly serial: bigint }) => boolean {
+  const revoked = Map.groupBy(readRevoked(ids), ({ authority }) => authority)
+  return ({ authority, serial }) =>
+    (revoked.get(authority) ?? []).some(({ from, to }) => from <= serial && serial <= to)
+}
+
 const KEYS = 'revoked-key:'
 export const revokedKeyId = (fingerprint: string): string => `${KEYS}${fingerprint}`
 export const revokedKeyFact = (fingerprint: string): Fact => ({ id: revokedKeyId(fingerprint), is })

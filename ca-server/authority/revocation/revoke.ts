@@ -6,6 +6,7 @@ import {
   type Entry,
   type Fact,
   type IssuedCertificate,
+  type LiveKey,
 } from '#server/ledger/index.ts'
 import type { Queryable } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
@@ -15,7 +16,9 @@ import {
   revokedFact,
   revokedIntervals,
   revokedKeyFact,
+  revokedKeys,
   revokedSessionKeyFact,
+  revokedSessionKeys,
   type SessionKey,
 } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
@@ -58,7 +61,7 @@ export async function revoke(
   // A name that was mistyped must not be answered with 'revoked'. Whether somebody is here says the log, whatever the database shows.
   if ('person' in target && !ledger.facts.has(`person:${target.person}`)) await identity.persons.show(target.person)
   if ('workload' in target) deps.workloads.assertIsThere(target.workload)
-  let concerned: Concerned = { subjects: [], sessions: [] }
+  let concerned: Concerned = { subjects: [], sessions: [], keys: [] }
   const how = {
     name: 'revoke',
     deadlineMs: 30_000,
@@ -70,9 +73,19 @@ export async function revoke(
     ends: by.standing !== undefined && by.standing.role === undefined,
   }
   const revocation = await identity.act(by, how, async t => {
-    const certificates = await collect(deps, t, target)
+    const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
+    const keys = [
+      ...('person' in target ? sessionKeys(deps, target.person) : []),
+      ...('workload' in target ? sessionKeys(deps, workloadPrincipal(target.workload)) : []),
+      ...('session' in target ? oneKey(deps, target.session) : []),
+      ...('keyId' in target ? concerned.keys : []),
+    ]
+    const found = await collect(deps, t, selectorsOf(deps.keys(), target), [
+      ...keys.map(each => each.fingerprint),
+      ...(key === undefined ? [] : [key]),
+    ])
     // A session may live on without a certificate that is still good: it is what would get the next one.
-    const ends = certificates.length > 0 || concerned.sessions.length > 0
+    const ends = found.all > 0 || concerned.sessions.length > 0
     if (!ends && ('keyId' in target || 'serial' in target))
       throw new KeymanError('not-found', `no certificate that is still good has the ${describe(target)}`, {
         hint: 'it may have ended by itself; see `keyman audit list`',
@@ -82,20 +95,18 @@ export async function revoke(
     const sessions = ended.reduce((sum, each) => sum + each.sessions, 0)
     const facts = [
       ...ended.flatMap(each => each.facts),
-      ...('person' in target ? sessionKeyFacts(deps, target.person) : []),
-      ...('workload' in target ? sessionKeyFacts(deps, workloadPrincipal(target.workload)) : []),
-      ...('session' in target ? oneKeyFacts(deps, target.session) : []),
+      // By key ID alone the serials are enough, where they are named.
+      ...('keyId' in target && found.all === found.named.length ? [] : revokedFacts(keys)),
     ]
-    const key = 'publicKey' in target ? fingerprint(target.publicKey) : undefined
     if (key !== undefined) facts.push(revokedKeyFact(key))
     const made = await list(deps, t, {
-      ...{ certificates, sessions, facts, target: describe(target), reason, by },
-      orders: hostSessions === 'end' ? ordersOf(deps, target, certificates) : [],
+      ...{ found, sessions, facts, target: describe(target), reason, by },
+      orders: hostSessions === 'end' ? ordersOf(deps, target, found.named) : [],
     })
     if (key !== undefined) await insertRevokedKey(t, key, made.revocation.id)
     await ledger.appendIn(t, made.entries)
     // Of a key that is named by itself nobody knows what else was made with it.
-    const goodUntil = lastEnd(certificates) ?? (key === undefined ? deps.now() : undefined)
+    const goodUntil = found.lastEnd ?? (key === undefined ? deps.now() : undefined)
     return { ...made.revocation, goodUntil }
   })
   await identity.refresh()
@@ -114,9 +125,12 @@ async function endOne(
 
 /** See `Authority.words`. */
 export async function revocationInWords(deps: RevokeDeps, on: Queryable, target: RevocationTarget): Promise<Line[]> {
-  const found = await collect(deps, on, target)
-  const whose = [...new Set(found.map(({ person, host }) => person ?? host ?? 'nobody'))].sort()
-  const value = found.length === 0 ? 'none that is still good' : `${found.length}, of ${whose.join(', ')}`
+  const key = 'publicKey' in target ? [fingerprint(target.publicKey)] : []
+  const selectors = selectorsOf(deps.keys(), target)
+  const { all } = await collect(deps, on, selectors, key)
+  const some = (await Promise.all(selectors.map(by => deps.ledger.liveSessions(on, by)))).flat()
+  const whose = [...new Set(some.map(({ person, host }) => person ?? host ?? 'nobody'))].sort()
+  const value = all === 0 ? 'none that is still good' : `${all}, of ${whose.join(', ')}`
   return [{ name: 'Certificates that it ends now', value }]
 }
 
@@ -128,11 +142,11 @@ export async function revokeAllIn(
   by: By,
   hostSessions: HostSessions = 'end',
 ): Promise<RevokedWith> {
-  const keys = sessionKeyFacts(deps, whose)
-  const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { person: whose }))
+  const keys = sessionKeys(deps, whose)
+  const found = await collect(deps, t, [{ person: whose }], fingerprintsOf(keys))
   const target = isWorkloadPrincipal(whose) ? describe({ workload: workloadNamed(whose) }) : `person ${whose}`
   const orders = hostSessions === 'end' ? [{ of: whose }] : []
-  return listIn(deps, t, { certificates, keys, orders, target, by })
+  return listIn(deps, t, { found, keys, orders, target, by })
 }
 
 /** See `Authority.revokeSessionsIn`. */
@@ -142,24 +156,23 @@ export async function revokeSessionsIn(
   sessions: readonly string[],
   by: By,
 ): Promise<RevokedWith> {
-  const certificates: IssuedCertificate[] = []
   const standing = by.standing?.caller
   const caller = standing?.kind === 'person' ? standing : undefined
   const whose = caller ? { person: caller.identity } : {}
-  for (const session of sessions)
-    certificates.push(...sshOnly(deps, await deps.ledger.liveCertificates(t, { session, ...whose })))
   const own = caller?.via === 'machine' ? caller.ssh.fingerprint : undefined
-  const keys = caller ? sessionKeyFacts(deps, caller.identity, own) : []
+  const keys = caller ? sessionKeys(deps, caller.identity).filter(({ fingerprint }) => fingerprint !== own) : []
+  const selectors = sessions.map(session => ({ session, ...whose }))
+  const found = await collect(deps, t, selectors, fingerprintsOf(keys))
   const target = `${sessions.length} sessions of ${actorName(by.actor)}`
-  return listIn(deps, t, { certificates, keys, target, by })
+  return listIn(deps, t, { found, keys, target, by })
 }
 
-/** See `Authority.revokeHostIn`. */
+/** See `Authority.revokeHostIn`. By serials alone: of a host's keys nobody knows which, and they are its own when it joins again. */
 export async function revokeHostIn(deps: RevokeDeps, t: Queryable, host: HostName, by: By) {
-  const certificates = sshOnly(deps, await deps.ledger.liveCertificates(t, { host }))
-  const { entries, goodUntil } = await listIn(deps, t, { certificates, target: `host ${host}`, by })
+  const found = await collect(deps, t, [{ host }], [])
+  const { entries, goodUntil } = await listIn(deps, t, { found, target: `host ${host}`, by })
   await deps.ledger.appendIn(t, entries)
-  return { revoked: certificates.length, goodUntil }
+  return { revoked: found.all, goodUntil }
 }
 
 /** See `Authority.certificatesEnd`. */
@@ -172,17 +185,66 @@ export async function certificatesEnd(
   if (whose.some(renews)) return undefined
   let last = deps.now()
   for (const person of whose) {
-    const end = lastEnd(sshOnly(deps, await deps.ledger.liveCertificates(deps.store, { person })))
-    if (end && end > last) last = end
+    const keys = fingerprintsOf(sessionKeys(deps, person))
+    const { lastEnd } = await collect(deps, deps.store, [{ person }], keys)
+    if (lastEnd && lastEnd > last) last = lastEnd
   }
   return last
 }
 
-function lastEnd(certificates: readonly IssuedCertificate[]): Date | undefined {
-  let last: bigint | undefined
-  for (const { validBefore } of certificates) if (last === undefined || validBefore > last) last = validBefore
-  return last === undefined ? undefined : new Date(Number(last) * 1000)
+/** More are not named one by one where a key ends them: whatever somebody has had made, ending it is a matter of a moment. */
+const MOST_NAMED = 1_000
+
+type Found = {
+  /** Those that are put on the list by their serials. */
+  readonly named: readonly IssuedCertificate[]
+  /** How many SSH certificates end in all: those too that a key ends. */
+  readonly all: number
+  readonly lastEnd: Date | undefined
 }
+
+/**
+ * What there is to be revoked. A user certificate certifies the one key of its session: where there are too many, those of `keys`, which are
+ * revoked with them, and of keys that were revoked before need no serial. All others are named, however many; client certificates end
+ * with their session or host, which every request checks, and no list names them.
+ */
+async function collect(
+  deps: RevokeDeps,
+  t: Queryable,
+  selectors: readonly CertificateSelector[],
+  keys: readonly string[],
+): Promise<Found> {
+  const { ledger } = deps
+  const authorities = sshLabels(deps)
+  const live: LiveKey[] = []
+  for (const by of selectors) live.push(...(await ledger.liveKeys(t, by, authorities)))
+  const count = live.reduce((sum, { certificates }) => sum + certificates, 0)
+  const isMuch = count > MOST_NAMED
+  const ended = isMuch ? new Set([...keys, ...revokedPrints(ledger)]) : new Set<string>()
+  const subjectKeys = isMuch
+    ? [...new Set(live.map(({ subjectKey }) => subjectKey))].filter(key => !ended.has(key))
+    : undefined
+  const named = new Map<string, IssuedCertificate>()
+  if (!isMuch || (subjectKeys && subjectKeys.length > 0))
+    for (const by of selectors)
+      for (const each of await ledger.liveCertificates(t, by, { authorities, subjectKeys }))
+        named.set(`${each.authority} ${each.serial}`, each)
+  const byKey = live.filter(({ subjectKey }) => ended.has(subjectKey))
+  const ends = [...[...named.values()].map(({ validBefore }) => validBefore), ...byKey.map(({ lastEnd }) => lastEnd)]
+  const lastEnd = ends.reduce<bigint | undefined>((a, b) => (a === undefined || b > a ? b : a), undefined)
+  return {
+    named: [...named.values()],
+    all: named.size + byKey.reduce((sum, { certificates }) => sum + certificates, 0),
+    lastEnd: lastEnd === undefined ? undefined : new Date(Number(lastEnd) * 1000),
+  }
+}
+
+const sshLabels = ({ keys }: RevokeDeps): string[] => keys().ssh.map(key => key.label)
+
+const revokedPrints = ({ facts }: RevokeDeps['ledger']): string[] => [
+  ...revokedKeys(facts.ids),
+  ...revokedSessionKeys(facts.ids).map(({ fingerprint }) => fingerprint),
+]
 
 /** Of a change of another room, which records it. */
 async function listIn(
@@ -191,15 +253,13 @@ async function listIn(
   {
     keys = [],
     ...listing
-  }: Pick<Listing, 'certificates' | 'target' | 'by' | 'orders'> & {
-    readonly keys?: readonly Fact[]
-  },
+  }: Pick<Listing, 'found' | 'target' | 'by' | 'orders'> & { readonly keys?: readonly SessionKey[] },
 ): Promise<RevokedWith> {
-  const goodUntil = lastEnd(listing.certificates) ?? deps.now()
-  const revoked = listing.certificates.length
+  const { all: revoked, lastEnd: goodUntil = deps.now() } = listing.found
   const isOrder = (listing.orders ?? []).length > 0
   if (revoked === 0 && keys.length === 0 && !isOrder) return { entries: [], revoked, goodUntil }
-  const { entries, revocation } = await list(deps, t, { ...listing, facts: keys, sessions: 0, reason: undefined })
+  const facts = revokedFacts(keys)
+  const { entries, revocation } = await list(deps, t, { ...listing, facts, sessions: 0, reason: undefined })
   return { entries, revoked, goodUntil, order: revocation.order }
 }
 
@@ -207,13 +267,14 @@ async function listIn(
  * With all that a person had the keys of the sessions are revoked too, which are known from the log as it was read: certificates are
  * found in the database, where somebody may hide them at this very moment.
  */
-function sessionKeyFacts({ ledger }: RevokeDeps, person: UserPrincipal, except?: string): Fact[] {
-  return revokedFacts(sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint !== except))
-}
+const sessionKeys = ({ ledger }: RevokeDeps, person: UserPrincipal): SessionKey[] =>
+  sessionKeysOf(ledger.facts.ids, person)
 
 /** The same of one session alone. */
-const oneKeyFacts = ({ ledger }: RevokeDeps, { person, sshKey }: NamedSession): Fact[] =>
-  revokedFacts(sessionKeysOf(ledger.facts.ids, person).filter(({ fingerprint }) => fingerprint === sshKey))
+const oneKey = (deps: RevokeDeps, { person, sshKey }: NamedSession): SessionKey[] =>
+  sessionKeys(deps, person).filter(({ fingerprint }) => fingerprint === sshKey)
+
+const fingerprintsOf = (keys: readonly SessionKey[]): string[] => keys.map(({ fingerprint }) => fingerprint)
 
 const revokedFacts = (keys: readonly SessionKey[]): Fact[] =>
   keys.flatMap(key => [revokedSessionKeyFact(key), { id: key.id, is: null }])
@@ -221,6 +282,8 @@ const revokedFacts = (keys: readonly SessionKey[]): Fact[] =>
 type Concerned = {
   readonly subjects: string[]
   readonly sessions: ({ person: PersonIdentity } | { session: string } | { workload: WorkloadName })[]
+  /** Of the sessions that a key ID names. */
+  readonly keys: readonly SessionKey[]
 }
 
 /**
@@ -228,32 +291,33 @@ type Concerned = {
  * a key belong to one session, whose later certificates the ended session refuses. A first certificate for a revoked key
  * that is being issued at this moment may be missed here; hosts refuse it by the key itself, which stands in the KRL.
  */
-async function concernedBy({ ledger, keys }: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<Concerned> {
-  if ('person' in target) return { subjects: [`person:${target.person}`], sessions: [{ person: target.person }] }
+async function concernedBy(deps: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<Concerned> {
+  const { ledger } = deps
+  if ('person' in target)
+    return { subjects: [`person:${target.person}`], sessions: [{ person: target.person }], keys: [] }
   if ('session' in target) {
     const { id } = target.session
-    return { subjects: [`session:${id}`], sessions: [{ session: id }] }
+    return { subjects: [`session:${id}`], sessions: [{ session: id }], keys: [] }
   }
   if ('workload' in target)
-    return { subjects: [workloadPrincipal(target.workload)], sessions: [{ workload: target.workload }] }
-  const found = (await Promise.all(selectorsOf(keys(), target).map(by => ledger.liveCertificates(t, by)))).flat()
+    return { subjects: [workloadPrincipal(target.workload)], sessions: [{ workload: target.workload }], keys: [] }
+  const found = (await Promise.all(selectorsOf(deps.keys(), target).map(by => ledger.liveSessions(t, by)))).flat()
   const workloads = [...new Set(found.flatMap(({ person }) => (isWorkload(person) ? [person] : [])))].sort()
   const own = found.filter(({ person }) => !isWorkload(person))
   const sessions = [...new Set(own.flatMap(({ session }) => (session === null ? [] : [session])))].sort()
   const subjects = [...sessions.map(session => `session:${session}`), ...workloads]
-  if ('serial' in target) return { subjects, sessions: [] }
+  if ('serial' in target) return { subjects, sessions: [], keys: [] }
   const ended = workloads.map(principal => ({ workload: workloadNamed(principal) }))
-  return { subjects, sessions: [...sessions.map(session => ({ session })), ...ended] }
+  // Of the key ID there are client certificates, too, which are for another key.
+  const certified = 'keyId' in target ? await ledger.liveKeys(t, target, sshLabels(deps)) : []
+  const persons = [...new Set(found.flatMap(({ person }) => person ?? []))]
+  const named = persons
+    .flatMap(person => sessionKeysOf(ledger.facts.ids, person))
+    .filter(({ fingerprint }) => certified.some(({ subjectKey }) => subjectKey === fingerprint))
+  return { subjects, sessions: [...sessions.map(session => ({ session })), ...ended], keys: named }
 }
 
 const isWorkload = (person: string | null) => person !== null && isWorkloadPrincipal(person)
-
-const collect = async (deps: RevokeDeps, t: Queryable, target: RevocationTarget): Promise<IssuedCertificate[]> => {
-  const found: IssuedCertificate[] = []
-  for (const selector of selectorsOf(deps.keys(), target))
-    found.push(...(await deps.ledger.liveCertificates(t, selector)))
-  return sshOnly(deps, found)
-}
 
 /** A serial means a user certificate's, of whichever user authority gave it. */
 function selectorsOf(keys: KeyRing, target: RevocationTarget): CertificateSelector[] {
@@ -267,14 +331,8 @@ function selectorsOf(keys: KeyRing, target: RevocationTarget): CertificateSelect
   return [target]
 }
 
-/** Client certificates end with their session or host, which every request checks; no list names them. */
-function sshOnly({ keys }: RevokeDeps, certificates: readonly IssuedCertificate[]): IssuedCertificate[] {
-  const labels = new Set(keys().ssh.map(key => key.label))
-  return certificates.filter(certificate => labels.has(certificate.authority))
-}
-
 type Listing = {
-  readonly certificates: readonly IssuedCertificate[]
+  readonly found: Found
   readonly sessions: number
   /** Of the sessions that ended. */
   readonly facts?: readonly Fact[]
@@ -289,25 +347,29 @@ type Listing = {
 async function list(
   { ledger, now, random }: RevokeDeps,
   t: Queryable,
-  { certificates, sessions, facts = [], orders = [], target, reason, by }: Listing,
+  { found, sessions, facts = [], orders = [], target, reason, by }: Listing,
 ): Promise<{ revocation: Revocation; entries: Entry[] }> {
+  const { named, all } = found
   const { version: krlVersion, at, facts: raised } = await raiseKrl({ ledger }, t, now())
   const ends = orders.map(order => endOrderFact({ ...order, number: krlVersion, at }))
   const id = `revocation_${toBase64Url(random(12))}`
   await insertRevocation(
     t,
-    { id, target, reason, certificates: certificates.length, sessions, krlVersion },
+    { id, target, reason, certificates: all, sessions, krlVersion },
     now().toISOString(),
     actorName(by.actor),
   )
-  await insertRevoked(t, certificates, id)
+  await insertRevoked(t, named, id)
   const hostSessions = orders.length > 0 ? 'end' : 'keep'
-  const common = { id, krlVersion: krlVersion.toString(), certificates: certificates.length, sessions, hostSessions }
-  const parts = inParts(certificates)
+  const common = {
+    ...{ id, krlVersion: krlVersion.toString(), certificates: all, sessions, hostSessions },
+    ...(all === named.length ? {} : { byKey: all - named.length }),
+  }
+  const parts = inParts(named)
   const last = Math.max(parts.length - 1, 0)
   return {
     revocation: {
-      ...{ id, target, revoked: certificates.length, sessions, krlVersion },
+      ...{ id, target, revoked: all, sessions, krlVersion },
       ...(orders.length > 0 ? { order: krlVersion } : {}),
     },
     entries: (parts.length === 0 ? [undefined] : parts).map((part, n) => ({
