@@ -48,6 +48,8 @@ export type Parts = Pick<Base, 'store' | 'keystore' | 'standbyKeystore' | 'logKe
     readonly monotonic: () => number
     readonly random: (bytes: number) => Uint8Array
     readonly onEnrolled: NonNullable<IdentityDeps['onEnrolled']>
+    /** Of the list of what is revoked, where it is not what hosts and laptops read. */
+    readonly longestKrl?: AuthorityDeps['longestKrl']
     /** Hears of what an operator must see. */
     readonly alarm: (message: string) => void
     /** Hears of failures in the background. */
@@ -175,6 +177,7 @@ async function build<Hosts extends AskedOfHosts>(
       assertStands: (t, caller) => workloads.assertStands(t, caller),
     },
     roleToSend: (sender, link) => access.roleToSend(sender, link),
+    mayBeCertified: person => authority.mayBeCertified(person),
     onEnrolled: parts.onEnrolled,
   })
   const access = createAccess({
@@ -195,6 +198,7 @@ async function build<Hosts extends AskedOfHosts>(
   const workloads: Workloads = createWorkloads(
     workloadsDeps({
       ...below,
+      mayBeCertified: workload => authority.mayBeCertified(workload),
       revokeAllIn: (t, whose, by) => authority.revokeAllIn(t, whose, by),
       readyToSign: () => authority.ready(),
       rootFingerprint: () => trust.rootFingerprint(),
@@ -203,6 +207,7 @@ async function build<Hosts extends AskedOfHosts>(
   const authority = await createAuthority({
     ...authorityDeps({ ...below, workloads }),
     hostClocks: () => hosts.clocksApart(),
+    longestKrl: parts.longestKrl,
   })
   const trust = await createTrust(trustDeps({ ...below, authority }))
   const logins = createLogins({
@@ -327,10 +332,10 @@ export function workloadsDeps(
   of: Pick<Parts, 'store' | 'now' | 'monotonic' | 'random' | 'alarm' | 'onError'> & {
     readonly config: Pick<RoomsConfig, 'machines'>
   } & Pick<Rooms, 'ledger' | 'identity' | 'access'> &
-    Pick<WorkloadsDeps, 'revokeAllIn' | 'readyToSign' | 'rootFingerprint'>,
+    Pick<WorkloadsDeps, 'mayBeCertified' | 'revokeAllIn' | 'readyToSign' | 'rootFingerprint'>,
 ): WorkloadsDeps {
   const { store, ledger, identity, access, config, now, monotonic, random, alarm, onError } = of
-  const { revokeAllIn, readyToSign, rootFingerprint } = of
+  const { mayBeCertified, revokeAllIn, readyToSign, rootFingerprint } = of
   return {
     store,
     ledger,
@@ -349,6 +354,7 @@ export function workloadsDeps(
     given: (on, who) => access.words.workload(on, who),
     checkProof: parts => identity.proofs.checkBoth({ purpose: 'workload', ...parts }),
     readyToSign,
+    mayBeCertified,
     revokeAllIn,
     failureLimiter: createRateLimiter({ burst: 20, perMinute: 10, now: monotonic }),
   }

@@ -1,3 +1,4 @@
+import { subjectNamed } from '#server/access/index.ts'
 import { follow } from '#server/store/index.ts'
 import { krlVersions, readEndOrders, revokedKeyId } from '#shared/audit/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
@@ -13,10 +14,12 @@ import type { Authority, AuthorityDeps } from './port.ts'
 import { type KeyRow, selectKeys } from './records.ts'
 import { adoptList } from './revocation/adopt-list.ts'
 import { krlOf } from './revocation/krl.ts'
+import { krlRoom } from './revocation/krl-room.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'
 import {
   certificatesEnd,
+  knowsKey,
   revocationInWords,
   revoke,
   revokeAllIn,
@@ -84,8 +87,10 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     onError,
   })
 
+  const room = krlRoom({ facts, alarm: message => deps.alarm?.(message), most: deps.longestKrl })
   const common = {
     ...deps,
+    room,
     keys,
     signer,
     newRequestId,
@@ -141,7 +146,14 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
     },
     labelOf: print =>
       common.keys().ssh.find(({ purpose, ssh }) => purpose === 'ssh-user' && fingerprint(ssh) === print)?.label,
-    currentKrl: () => krl.current(),
+    async currentKrl() {
+      const made = await krl.current()
+      room.tell(made.bytes.length)
+      return made
+    },
+    mayBeCertified: whose =>
+      !room.isShort() && deps.access.decide(subjectNamed(whose), { kind: 'ssh-certificate' }).allow,
+    knowsKey: publicKey => knowsKey(common, store, fingerprint(publicKey)),
     reload: following.read,
     onChange: following.onChange,
     trusted: () => ring.trusted,

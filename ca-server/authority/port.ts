@@ -110,6 +110,7 @@ export type AuthorityDeps = {
     | 'liveCertificates'
     | 'liveKeys'
     | 'liveSessions'
+    | 'takeEpochs'
     | 'vouched'
     | 'facts'
     | 'follow'
@@ -127,6 +128,8 @@ export type AuthorityDeps = {
   readonly hostClocks?: () => readonly number[]
   /** Hears of rows that are no authority keys. */
   readonly alarm?: (message: string) => void
+  /** Bytes, of the list of what is revoked; what hosts and laptops read unless given. */
+  readonly longestKrl?: number | undefined
   readonly logKeys: Pick<LogKeys, 'believed' | 'sign'>
   readonly access: Pick<Access, 'decide' | 'reload'>
   readonly now: () => Date
@@ -207,6 +210,10 @@ export interface Authority {
   ): Promise<{ readonly certificates: number; readonly keys: number }>
   findRevocation(id: string): Promise<Revocation | undefined>
   currentKrl(): Promise<Krl>
+  /** Whether a session of theirs, begun now, may have certificates: then its key is recorded with it (`sessionKeyFact`). */
+  mayBeCertified(whose: SubjectPrincipal): boolean
+  /** Whether a certificate was made for this key, or a session begun with it, that may be good still: else it is a stranger's. */
+  knowsKey(publicKey: SshPublicKey): Promise<boolean>
 
   /** Reads the authority keys anew, as each half minute by itself. Throws `denied` where one that is trusted is gone. */
   reload(): Promise<void>

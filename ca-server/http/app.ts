@@ -76,7 +76,7 @@ async function serveRoute(options: AppOptions, handled: Handled, c: Context<Edge
   const identify = () => (route.caller === 'anyone' ? undefined : callerOf(options, route, c, cookie))
   let caller = await identify()
   const free = caller !== undefined && isFree(options.gate, route, caller)
-  if (caller && !free) options.callers.take(bucketOf(caller), route.cost)
+  if (caller && !free) take(options.callers, caller, route)
   const body = route.body ? await readJsonBody(c) : undefined
   // A body may take its time: whoever was signed out meanwhile is not the caller any more.
   if (route.body) caller = await identify()
@@ -121,6 +121,8 @@ async function serve(
       throw new KeymanError('internal', `${route.action} takes a role, and nobody is known`)
     // Ending something is free for who may; what is refused, and recorded, is nobody's for nothing.
     if (free && caller && !takes.every(want => gate.may(caller, want))) callers.take(bucketOf(caller), route.cost)
+    const cost = caller ? await prepared.costs() : 0
+    if (caller && cost > 0) callers.take(bucketOf(caller), cost)
     const role = takes.length > 0 && caller ? await gate.requireRole(caller, prepared.takes, raw) : undefined
     // A workload has no passkey: what it was given, by somebody's touch, is all the consent there is.
     if (!caller || !route.touch || caller.kind === 'workload') return await prepared.run({ role })
@@ -183,6 +185,16 @@ function chargeDenial(callers: RateLimiter, caller: Caller): void {
   } catch {
     callers.charge(bucketOf(caller), Number.MAX_SAFE_INTEGER)
   }
+}
+
+/**
+ * What lives on is counted over all sessions of its person or workload as well, where one has as much as two sessions: so one that was stolen uses up half
+ * of it at most.
+ */
+const SESSIONS = 2
+function take(callers: RateLimiter, caller: Caller, { cost = 1 }: Route): void {
+  callers.take(bucketOf(caller), cost)
+  if (cost > 1 && caller.kind !== 'host') callers.take(`certificates of ${nameOf(caller)}`, cost / SESSIONS)
 }
 
 const nameOf = (caller: Caller): string =>

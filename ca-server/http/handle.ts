@@ -47,6 +47,8 @@ export type Handled = {
     takes(): readonly Want[]
     /** What somebody can do by it afterwards: no mandate covers that. */
     gives(): readonly Want[]
+    /** What it costs of the caller's requests though ending something is free: what is named may be nothing that could end. */
+    costs(): Promise<number>
     /** For routes that want a touch: the whole request in words, and what its IDs name. */
     shown(on: Queryable, digest: (secret: string) => string): Promise<Line[]>
     run(given: Given): Promise<unknown>
@@ -66,7 +68,9 @@ export function handle<Query, Body, Answer>(
     names = async () => [],
     takes,
     gives,
+    costs = async () => 0,
   }: {
+    readonly costs?: (request: ApiRequest<Query, Body>) => Promise<number>
     readonly names?: (request: ApiRequest<Query, Body>, on: Queryable) => Promise<readonly Line[]>
     readonly takes?: (request: ApiRequest<Query, Body>) => readonly Want[]
     readonly gives?: (request: ApiRequest<Query, Body>) => readonly Want[]
@@ -100,6 +104,7 @@ export function handle<Query, Body, Answer>(
           ...(gives?.(request) ?? []),
         ],
         gives: () => gives?.(request) ?? [],
+        costs: () => costs(request),
         run: given => handler({ ...request, ...given }),
       }
     },

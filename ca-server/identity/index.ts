@@ -40,7 +40,7 @@ export type {
   WebauthnJson,
   Within,
 } from './port.ts'
-export { sessionKeyFact, sessionKeysOf } from './records/facts.ts'
+export { allSessionKeys, sessionKeyFact, sessionKeysOf } from './records/facts.ts'
 export { newSessionId } from './records/secrets.ts'
 export { identityRows } from './records/stated-rows.ts'
 export { suspendAllIn } from './restore.ts'

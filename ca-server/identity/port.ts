@@ -398,6 +398,8 @@ export type IdentityDeps = {
   readonly rootFingerprint: () => string
   /** By what whoever made this link may still do so, if they may: `access` decides. */
   readonly roleToSend: (sender: PersonIdentity, link: SentLink) => Role | undefined
+  /** See `Authority.mayBeCertified`. */
+  readonly mayBeCertified: (person: PersonIdentity) => boolean
   /** The longest session of a machine, in seconds. */
   readonly maxLifetime: number
   /** Assertions that are tried, by address and account together. */

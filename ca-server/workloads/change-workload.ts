@@ -54,8 +54,11 @@ export async function changeWorkload(
 function keyFacts({ ledger }: WorkloadsDeps, row: WorkloadRow, session: WorkloadRow['session']): Fact[] {
   if (!session) return []
   const principal = workloadPrincipal(row.name)
-  const known = sessionKeyFact(principal, fingerprint(decodePublicKey(session.sshKey)), endsOf(row, session).endsAt)
-  const others = sessionKeysOf(ledger.facts.ids, principal).filter(({ id }) => id !== known.id)
+  const key = fingerprint(decodePublicKey(session.sshKey))
+  const known = sessionKeyFact(principal, key, endsOf(row, session).endsAt)
+  const all = sessionKeysOf(ledger.facts.ids, principal)
+  if (!all.some(each => each.fingerprint === key)) return []
+  const others = all.filter(({ id }) => id !== known.id)
   return [known, ...others.map(({ id }) => ({ id, is: null }))]
 }
 

@@ -141,7 +141,7 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
     facts: [
       { id: tokenId(name, hash), is: null },
       sessionFact(row, session),
-      sessionKeyFact(principal, sshFingerprint, endsAt),
+      ...(deps.mayBeCertified(principal) ? [sessionKeyFact(principal, sshFingerprint, endsAt)] : []),
     ],
   }
   await ledger.appendIn(t, [...ended, ...entries, joined])

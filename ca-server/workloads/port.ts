@@ -62,6 +62,8 @@ export type WorkloadsDeps = {
   readonly checkProof: (parts: Omit<Parameters<Proofs['checkBoth']>[0], 'purpose'>) => string
   /** Throws `unavailable` where nothing can be signed: asked before a token is used up. */
   readonly readyToSign: () => Promise<void>
+  /** See `Authority.mayBeCertified`. */
+  readonly mayBeCertified: (workload: WorkloadPrincipal) => boolean
   /** See `Authority.revokeAllIn`. */
   readonly revokeAllIn: (t: Queryable, whose: WorkloadPrincipal, by: By) => Promise<RevokedWith>
   /** Tries with a token that is good no more, by workload: each is recorded. */

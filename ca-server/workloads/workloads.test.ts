@@ -38,6 +38,7 @@ function beside(): Workloads {
       random: bytes => new Uint8Array(randomBytes(bytes)),
       alarm: () => undefined,
       onError: () => undefined,
+      mayBeCertified: workload => rooms.authority.mayBeCertified(workload),
       revokeAllIn: (t, whose, by) => rooms.authority.revokeAllIn(t, whose, by),
       readyToSign: () => rooms.authority.ready(),
       rootFingerprint: () => rooms.trust.rootFingerprint(),

@@ -206,6 +206,16 @@ export const hostText = (most: number) =>
 /** Types of keys that a login makes. */
 export const keyTypes = z.array(z.enum(LOGIN_KEY_TYPES)).max(8)
 /** How many of these a host tells at once; what is more is counted in the last one. */
+/**
+ * The longest list of what is revoked that hosts and laptops read: one that is longer reaches nobody any more. A key takes 36 bytes of it, so the
+ * server sees to it that it stays shorter (`ca-server/authority/revocation/krl-room.ts`).
+ */
+export const MAX_KRL_BYTES = 12_000_000
+export const krlBase64 = z
+  .string()
+  .max((MAX_KRL_BYTES / 3) * 4)
+  .regex(/^[A-Za-z0-9+/]+={0,2}$/, 'must be base64')
+
 export const MAX_FINDINGS = 64
 export const MAX_FINDINGS_BYTES = 12 * 1024
 /**

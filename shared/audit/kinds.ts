@@ -49,6 +49,8 @@ export const RECORD_KINDS = [
   'revoked',
   'krl-pruned',
   'serials-reserved',
+  /** Certificates may be made for a session's key from here on. */
+  'session-key',
   'trust-bundle',
   'authority-key-created',
   /** The standby keys sign from here on. */

@@ -55,3 +55,25 @@ it('a flood of certificates: some are given, so that a revocation has no more to
   expect(given).toBeLessThanOrEqual(20)
   expect(await recorded('ssh-user-certificate', 'carol@example.com')).toBe(given)
 })
+
+it('a flood of certificates, from one session after the other: no more than two sessions have; somebody else is given some', async () => {
+  const given = async (identity: string, sessions: number) => {
+    const person = await inviteAndEnrol(world.server, world.alice, identity)
+    await call(world.alice.connection, api.grants.add, {
+      body: bodyOf(api.grants.add, { who: identity, login: 'deploy', hosts: { labels: { env: 'x' } } }),
+    })
+    let done = 0
+    for (let n = 0; n < sessions; n++) {
+      const { connection, keys } = await logIn(world.server, person)
+      const body = { publicKey: keys.ssh.line }
+      const outcomes = await many(15, () => call(connection, api.ssh.issueUserCertificate, { body }))
+      done += outcomes.filter(each => each === 'done').length
+    }
+    return done
+  }
+  // A session has ten at once, by this limit, and ten more a minute.
+  const all = await given('erin@example.com', 6)
+  expect(all).toBeGreaterThan(10)
+  expect(all).toBeLessThanOrEqual(40)
+  expect(await given('frank@example.com', 1)).toBeGreaterThanOrEqual(10)
+})

@@ -1,5 +1,5 @@
 import { type By, subjectNamed } from '#server/access/index.ts'
-import { type NamedSession, sessionKeysOf } from '#server/identity/index.ts'
+import { allSessionKeys, type NamedSession, sessionKeysOf } from '#server/identity/index.ts'
 import {
   actorName,
   type CertificateSelector,
@@ -16,6 +16,7 @@ import {
   revokedFact,
   revokedIntervals,
   revokedKeyFact,
+  revokedKeyId,
   revokedKeys,
   revokedSessionKeyFact,
   revokedSessionKeys,
@@ -36,11 +37,13 @@ import {
 import { fingerprint } from '#shared/ssh/index.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, HostSessions, Revocation, RevocationTarget, RevokedWith } from '../port.ts'
+import type { KrlRoom } from './krl-room.ts'
 import { raiseKrl } from './raise-krl.ts'
 import { insertRevocation, insertRevoked, insertRevokedKey } from './records.ts'
 
 export type RevokeDeps = Pick<AuthorityDeps, 'ledger' | 'identity' | 'workloads' | 'now' | 'random'> & {
   readonly keys: () => KeyRing
+  readonly room: KrlRoom
 }
 
 /**
@@ -84,6 +87,8 @@ export async function revoke(
       ...keys.map(each => each.fingerprint),
       ...(key === undefined ? [] : [key]),
     ])
+    if (key !== undefined && !ledger.facts.has(revokedKeyId(key)) && !(await knowsKey(deps, t, key)))
+      deps.room.assertForStranger()
     // A session may live on without a certificate that is still good: it is what would get the next one.
     const ends = found.all > 0 || concerned.sessions.length > 0
     if (!ends && ('keyId' in target || 'serial' in target))
@@ -111,6 +116,12 @@ export async function revoke(
   })
   await identity.refresh()
   return revocation
+}
+
+/** See `Authority.knowsKey`. */
+export async function knowsKey({ ledger }: RevokeDeps, on: Queryable, subjectKey: string): Promise<boolean> {
+  const isOfSession = allSessionKeys(ledger.facts.ids).some(key => key.fingerprint === subjectKey)
+  return isOfSession || (await ledger.liveSessions(on, { subjectKey })).length > 0
 }
 
 async function endOne(
@@ -267,8 +278,18 @@ async function listIn(
  * With all that a person had the keys of the sessions are revoked too, which are known from the log as it was read: certificates are
  * found in the database, where somebody may hide them at this very moment.
  */
-const sessionKeys = ({ ledger }: RevokeDeps, person: UserPrincipal): SessionKey[] =>
-  sessionKeysOf(ledger.facts.ids, person)
+function sessionKeys({ ledger, now }: RevokeDeps, person: UserPrincipal): SessionKey[] {
+  const at = BigInt(Math.floor(now().getTime() / 1000))
+  const last = at + LONGEST
+  return sessionKeysOf(ledger.facts.ids, person).flatMap(key => {
+    if (key.until < at - ONE_CLOCK) return []
+    return [{ ...key, until: key.until < last ? key.until : last }]
+  })
+}
+/** No certificate of a user is good for longer (`maxLifetime` of grants), so nothing that was made until now is. Seconds. */
+const LONGEST = 7n * 86_400n
+/** That a session has ended by itself no one clock decides. */
+const ONE_CLOCK = 86_400n
 
 /** The same of one session alone. */
 const oneKey = (deps: RevokeDeps, { person, sshKey }: NamedSession): SessionKey[] =>
@@ -276,8 +297,12 @@ const oneKey = (deps: RevokeDeps, { person, sshKey }: NamedSession): SessionKey[
 
 const fingerprintsOf = (keys: readonly SessionKey[]): string[] => keys.map(({ fingerprint }) => fingerprint)
 
-const revokedFacts = (keys: readonly SessionKey[]): Fact[] =>
-  keys.flatMap(key => [revokedSessionKeyFact(key), { id: key.id, is: null }])
+/** One key may be that of several sessions. */
+const revokedFacts = (keys: readonly SessionKey[]): Fact[] => [
+  ...new Map(
+    keys.flatMap((key): Fact[] => [revokedSessionKeyFact(key), { id: key.id, is: null }]).map(fact => [fact.id, fact]),
+  ).values(),
+]
 
 type Concerned = {
   readonly subjects: string[]

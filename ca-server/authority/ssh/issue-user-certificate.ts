@@ -1,5 +1,5 @@
 import type { CertificateLimits, Decision } from '#server/access/index.ts'
-import { principalOf, type SessionCaller } from '#server/identity/index.ts'
+import { principalOf, type SessionCaller, sessionKeyFact } from '#server/identity/index.ts'
 import { type Actor, EpochsChanged } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
@@ -8,6 +8,7 @@ import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey }
 import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, IssuedSshCertificate, UserCertificateRequest } from '../port.ts'
+import type { KrlRoom } from '../revocation/krl-room.ts'
 import type { Serials } from '../serials.ts'
 import type { Signer } from '../sign.ts'
 import { recordAndSign } from './sign-certificate.ts'
@@ -19,8 +20,10 @@ export const ATTEMPTS = 3
 
 export type UserCertificateDeps = Pick<
   AuthorityDeps,
-  'ledger' | 'access' | 'identity' | 'now' | 'random' | 'defaultLifetime'
+  'store' | 'ledger' | 'access' | 'identity' | 'now' | 'random' | 'defaultLifetime'
 > & {
+  readonly newRequestId: () => string
+  readonly room: Pick<KrlRoom, 'isShort'>
   readonly keys: () => KeyRing
   /** Of the key with this label. */
   readonly serials: (label: string) => Serials
@@ -98,6 +101,7 @@ async function issue(
   ]
   const validBefore = ends.reduce((a, b) => (a < b ? a : b))
   if (validBefore <= now) throw sessionEnded(caller)
+  if (!named.has(caller)) await nameKey(deps, caller)
   const authority = deps.keys().active('ssh-user')
   const validAfter = now - CLOCK_SKEW
   const serial = await deps.serials(authority.label).next()
@@ -146,6 +150,41 @@ async function issue(
     ...(byGrant ? { limitedBy: limits.limitedBy } : {}),
   }
 }
+
+/**
+ * Before its first certificate the log knows the session's key, by which it is revoked (`sessionKeyFact`): most sessions have said so when they
+ * began. Throws `unavailable` where the list of what is revoked has no room for one more.
+ */
+async function nameKey(deps: UserCertificateDeps, caller: SessionCaller): Promise<void> {
+  const { store, ledger, room, newRequestId } = deps
+  const fact = sessionKeyFact(principalOf(caller), caller.ssh.fingerprint, caller.endsAt)
+  if (!ledger.facts.has(fact.id)) await ledger.follow()
+  if (!ledger.facts.has(fact.id)) {
+    if (room.isShort())
+      throw new KeymanError('unavailable', 'the list of what is revoked is nearly as long as hosts read', {
+        retryAfter: 3600,
+        hint: 'sessions that have had certificates go on: ask an administrator to see who ends so many',
+      })
+    await store.transaction({ name: 'session key', deadlineMs: 10_000 }, async t => {
+      await ledger.takeEpochs(t, { share: caller.epochs })
+      await ledger.appendIn(t, [
+        {
+          requestId: newRequestId(),
+          kind: 'session-key',
+          actor: { kind: 'server' },
+          target: principalOf(caller),
+          details: { session: caller.session, sshKey: caller.ssh.fingerprint },
+          facts: [fact],
+        },
+      ])
+    })
+    // Remembered before anything is made for it.
+    await ledger.follow()
+  }
+  named.add(caller)
+}
+/** Of those that are in memory. */
+const named = new WeakSet<SessionCaller>()
 
 /** The key that the session has proven, and no other: a stolen client certificate must not get another key certified. */
 function provenKey(caller: SessionCaller, line: string | undefined): SshPublicKey {

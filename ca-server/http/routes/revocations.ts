@@ -11,12 +11,15 @@ import { type Handled, handle } from '../handle.ts'
 import { mayHearOf, toldTo, untilAnswer, withEnded } from './in-force.ts'
 
 export type RevocationRoutesDeps = {
-  readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words'>
+  readonly authority: Pick<Authority, 'revoke' | 'findRevocation' | 'words' | 'knowsKey'>
   readonly identity: Pick<Identity, 'words' | 'sessions'>
   readonly access: Pick<Access, 'reachableBy' | 'may'>
   readonly hosts: Pick<Hosts, 'waitForKrl' | 'find'>
   readonly logins: Pick<Logins, 'endedBy'>
 }
+
+/** What revoking a key costs that nothing here was certified for, in requests. */
+const STRANGE_KEY = 20
 
 /** Revoking, with the hosts' own word on where it is in force. */
 export function revocationRoutes({ authority, identity, access, hosts, logins }: RevocationRoutesDeps): Handled[] {
@@ -33,6 +36,12 @@ export function revocationRoutes({ authority, identity, access, hosts, logins }:
         )
       },
       {
+        // Whoever may revoke could name keys without number, each of which stays on the list for good.
+        async costs({ body: { target } }) {
+          return 'publicKey' in target && !(await authority.knowsKey(parsePublicKey(target.publicKey)))
+            ? STRANGE_KEY
+            : 0
+        },
         names({ body: { target } }, on) {
           if ('person' in target) return identity.words.person(on, target.person)
           if ('session' in target) return identity.words.session(on, target.session)

@@ -178,7 +178,9 @@ async function makeSession(
       },
       facts: [
         sessionFact(session),
-        sessionKeyFact(person, fingerprint(login.sshKey), session.endsAt),
+        ...(room.deps.mayBeCertified(person)
+          ? [sessionKeyFact(person, fingerprint(login.sshKey), session.endsAt)]
+          : []),
         loginFact(login.id, 'redeemed', addSeconds(login.endsAt, REDEEM_WITHIN)),
         assertionFact(consent.challenge, addSeconds(login.endsAt, REDEEM_WITHIN + CEREMONY_SECONDS)),
       ],

@@ -111,21 +111,24 @@ export const sessionFact = (session: {
 const SESSION_KEY = 'session-key:'
 /**
  * The SSH key of a machine's session, whose it is and until when, in the ID itself: so what a person may have had certified is known from
- * the log as it was read, whatever somebody hides in the database while it is revoked.
+ * the log as it was read, whatever somebody hides in the database while it is revoked. Said where the session begins, if it may have certificates then; else
+ * before its first: of what was never certified nothing has to be revoked.
  */
 /** `person`: a workload's principal, too. */
 export function sessionKeyFact(person: string, fingerprint: string, endsAt: Date): Fact {
   const until = Math.ceil(endsAt.getTime() / 1000)
   return { id: `${SESSION_KEY}${person} ${fingerprint} ${until}`, is: 'key', until: endsAt }
 }
-export function sessionKeysOf(ids: Ledger['facts']['ids'], person: string): SessionKey[] {
-  const found: SessionKey[] = []
+export function allSessionKeys(ids: Ledger['facts']['ids']): (SessionKey & { readonly whose: string })[] {
+  const found: (SessionKey & { readonly whose: string })[] = []
   for (const id of ids(SESSION_KEY)) {
     const [whose, fingerprint, until] = id.slice(SESSION_KEY.length).split(' ')
-    if (whose === person && fingerprint && until) found.push({ id, fingerprint, until: BigInt(until) })
+    if (whose && fingerprint && until) found.push({ id, whose, fingerprint, until: BigInt(until) })
   }
   return found
 }
+export const sessionKeysOf = (ids: Ledger['facts']['ids'], person: string): SessionKey[] =>
+  allSessionKeys(ids).filter(({ whose }) => whose === person)
 
 export const linkId = (id: string): string => `link:${id}`
 export const linkFact = (link: {

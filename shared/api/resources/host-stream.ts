@@ -9,6 +9,7 @@ import {
   hostText,
   id,
   keyId,
+  krlBase64,
   login,
   MAX_FINDINGS,
   publicKeyLine,
@@ -195,10 +196,7 @@ export const desiredState = z.strictObject({
   krl: z.strictObject({
     /** The KRL's own version number, never lower than the last. */
     version: z.string().regex(/^[0-9]{1,20}$/),
-    base64: z
-      .string()
-      .max(16_000_000)
-      .regex(/^[A-Za-z0-9+/]+={0,2}$/),
+    base64: krlBase64,
     /** SSHSIG by the log key, namespace `keyman-krl`, over the KRL's bytes. */
     signature: armoredSignature,
     /** The canary certificate, one line: a reader of the real KRL finds it revoked. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { armoredSignature, hostName, keyTypes, publicKeyLine, seconds, time } from '../fields.ts'
+import { armoredSignature, hostName, keyTypes, krlBase64, publicKeyLine, seconds, time } from '../fields.ts'
 import { route } from '../route.ts'
 
 export const certificateAnswer = z.object({
@@ -30,10 +30,7 @@ export const reachableHost = z.object({
 
 /** A KRL of host certificates and of keys, signed beside by the log key; a server of before does not say it. */
 export const revokedHosts = z.object({
-  base64: z
-    .string()
-    .max(16_000_000)
-    .regex(/^[A-Za-z0-9+/]+={0,2}$/, 'must be base64'),
+  base64: krlBase64,
   /** SSHSIG in the namespace `keyman-revoked-hosts`. */
   signature: armoredSignature,
 })

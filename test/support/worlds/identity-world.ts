@@ -124,6 +124,7 @@ export async function openIdentityWorld(
     resolveHost: () => undefined,
     workloads: NO_WORKLOADS,
     roleToSend: () => ANY_ROLE,
+    mayBeCertified: () => true,
     monotonic: () => clock.monotonic,
     ...change,
   }

@@ -41,6 +41,8 @@ export type RoomsOptions = {
   rootFingerprint?: string
   machinesUrl?: string
   now?: () => Date
+  /** Bytes, of the list of what is revoked. */
+  longestKrl?: number
   /** By which the age of what is held in memory is told. */
   monotonic?: () => number
   /** Stands between authority and keystore, where a test has to see or spoil what passes. */
@@ -105,6 +107,7 @@ async function open(options: RoomsOptions, closing: { close(): Promise<void> }[]
       monotonic: options.monotonic ?? (() => performance.now()),
       random: bytes => new Uint8Array(randomBytes(bytes)),
       onEnrolled: async () => undefined,
+      longestKrl: options.longestKrl,
       alarm: message => void said.push(message),
       onError: () => undefined,
     },
