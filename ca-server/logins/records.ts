@@ -25,7 +25,14 @@ export async function setTold(t: Queryable, host: HostName, record: string, numb
 }
 
 export async function insertLogins(t: Queryable, logins: readonly NewLogin[]): Promise<void> {
-  for (const login of logins) await run(t, builder.insert(hostLogin).values(login).onConflictDoNothing())
+  if (logins.length > 0)
+    await run(
+      t,
+      builder
+        .insert(hostLogin)
+        .values([...logins])
+        .onConflictDoNothing(),
+    )
 }
 
 /** Gives the row as it is then; `undefined` for one that nobody has told of, or that was closed before. */

@@ -33,7 +33,11 @@ export async function reportLogins(
   deps.limiter.take(caller.name, events.length)
   const host = caller.name
   const known = new Map<number, Known>()
-  for (const event of events) if (event.event === 'opened') known.set(event.number, await knownOf(deps, event))
+  await Promise.all(
+    events.map(async event => {
+      if (event.event === 'opened') known.set(event.number, await knownOf(deps, event))
+    }),
+  )
 
   const taken = await store.transaction({ name: 'host logins', deadlineMs: 10_000 }, async t => {
     const told = await takeTold(t, host)
@@ -45,22 +49,21 @@ export async function reportLogins(
     // A record that was made anew begins with 1, one that was full has lost its oldest.
     const missing = first.number - (isSame ? told.number : 0) - 1
     if (!isSame) await closeForgotten(t, host, record, deps.now())
+    const opened = fresh.flatMap(event => (event.event === 'opened' ? [rowOf({ host, record, event }, known)] : []))
+    await insertLogins(t, opened)
+    const rows = new Map(opened.map(row => [row.number, row]))
     const entries: Entry[] = []
-    for (const event of fresh) {
-      const entry =
-        event.event === 'opened'
-          ? await openIn(t, { host, record, event, known: known.get(event.number) })
-          : await closeIn(t, { host, record, event })
-      entries.push({ ...entry, ...at })
+    for (const [i, event] of fresh.entries()) {
+      const row = rows.get(event.number)
+      const said = row
+        ? openedEntry(row)
+        : event.event === 'closed'
+          ? await closeIn(t, { host, record, event })
+          : undefined
+      // What came between is lost: the first says how much.
+      const details = i === 0 && missing > 0 ? { ...said?.details, missing } : said?.details
+      if (said && details) entries.push({ ...said, ...at, details })
     }
-    const [head, ...rest] = entries
-    if (head)
-      entries.splice(
-        0,
-        entries.length,
-        missing > 0 ? { ...head, details: { ...head.details, missing } } : head,
-        ...rest,
-      )
     await setTold(t, host, record, last.number)
     await ledger.appendIn(t, entries)
     return fresh
@@ -77,12 +80,10 @@ type Told<Event> = {
 }
 type Said = Omit<Entry, 'requestId' | 'from'>
 
-async function openIn(
-  t: Queryable,
-  { host, record, event, known }: Told<Opened> & { readonly known: Known | undefined },
-): Promise<Said> {
+function rowOf({ host, record, event }: Told<Opened>, knownOf: ReadonlyMap<number, Known>): NewLogin {
   const { number, login, address, port, by } = event
-  const row: NewLogin = {
+  const known = knownOf.get(number)
+  return {
     ...{ host, record, number, login, method: by.method, address, port },
     key: 'key' in by ? by.key : null,
     keyId: by.method === 'certificate' ? (by.keyId ?? null) : null,
@@ -92,15 +93,17 @@ async function openIn(
     recorded: known?.recorded ?? null,
     openedAt: new Date(event.at),
   }
-  await insertLogins(t, [row])
+}
+
+function openedEntry({ host, number, login, address, port, method, ...row }: NewLogin): Said {
   return {
     kind: 'host-login',
     actor: { kind: 'host', name: host },
-    ...(known?.subject === undefined ? {} : { target: known.subject }),
+    ...(row.subject === null ? {} : { target: row.subject }),
     details: {
-      ...{ number, login, at: event.at, address, port, method: by.method },
+      ...{ number, login, at: row.openedAt.toISOString(), address, port, method },
       ...named({ key: row.key, keyId: row.keyId, serial: row.serial, authority: row.authority }),
-      ...(known?.recorded === undefined ? {} : { recorded: known.recorded }),
+      ...(row.recorded === null ? {} : { recorded: row.recorded }),
     },
   }
 }
