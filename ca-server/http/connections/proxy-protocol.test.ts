@@ -1,4 +1,5 @@
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import { newMachineAuthority } from '#test/support/machine-authority.ts'
@@ -6,7 +7,7 @@ import { newApp } from '../edge.ts'
 import { requestInfo } from '../request-info.ts'
 import type { AccessLine, Limits } from '../serve.ts'
 import { type RenewableListener, startMachinesListener, startPagesListener } from './listeners.ts'
-import { parseProxyHeader } from './proxy-protocol.ts'
+import { parseProxyHeader, peerAddress, readProxyHeaders } from './proxy-protocol.ts'
 
 const authority = newMachineAuthority()
 const identity = authority.server()
@@ -165,6 +166,52 @@ describe('the PROXY protocol', () => {
     for (const { socket } of [other, second]) socket.destroy()
   })
 })
+
+it.each([
+  ['a client', 'PROXY TCP4 198.51.100.10 192.0.2.1 1 2\r\n', '198.51.100.10'],
+  ['itself', 'PROXY UNKNOWN\r\n', '127.0.0.1'],
+])(
+  'what a balancer says of a connection of %s holds, though an older one from the same port ends meanwhile',
+  async (_, header, address) => {
+    const accepted: Socket[] = []
+    const server = createServer(raw => void accepted.push(raw.on('error', () => {})))
+    readProxyHeaders(server, { timeout: 10_000, isFrom: () => true, onAddress: () => {}, onRefused: () => {} })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const listening = server.address()
+    if (typeof listening !== 'object' || listening === null) throw new Error('it listens on a port')
+    const open = async (text: string, localPort?: number) => {
+      const socket = connect({ port: listening.port, host: '127.0.0.1', localPort }).on('error', () => {})
+      await once(socket, 'connect')
+      const before = accepted.length
+      socket.write(text)
+      await expect.poll(() => accepted.length).toBe(before + 1)
+      const raw = accepted[before]
+      if (!raw) throw new Error('it was accepted')
+      return { socket, raw }
+    }
+    try {
+      const { socket, raw } = await open(V1)
+      const { localPort } = socket
+      expect(peerAddress(raw)).toBe('198.51.100.9')
+      // Read no further, so that its end is not heard of.
+      socket.write(Buffer.alloc(1_000_000))
+      await expect.poll(() => raw.readableLength).toBeGreaterThanOrEqual(raw.readableHighWaterMark)
+      const reset = once(socket, 'close')
+      socket.resetAndDestroy()
+      await reset
+      const next = await open(header, localPort)
+      expect([next.raw.remotePort, raw.closed]).toEqual([localPort, false])
+      expect(peerAddress(next.raw)).toBe(address)
+      const closed = once(raw, 'close')
+      raw.destroy()
+      await closed
+      expect(peerAddress(next.raw)).toBe(address)
+    } finally {
+      for (const raw of accepted) raw.destroy()
+      server.close()
+    }
+  },
+)
 
 describe('a header of the PROXY protocol', () => {
   it('is not whole before its last byte, and none after the first that is wrong', () => {

@@ -55,7 +55,7 @@ function parseVersion2(bytes: Buffer): ProxyHeader {
 }
 
 /** Whose a connection is, by its two ends: Node gives no other way from a TLS socket to what was accepted. */
-const told = new Map<string, string>()
+const told = new Map<string, { readonly address: string }>()
 
 export function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string | undefined {
   // Gone before it was looked at.
@@ -65,7 +65,23 @@ export function endsOf({ remoteAddress, remotePort, localAddress, localPort }: S
 
 /** Whose connection it is: of the balancer's client, where a balancer that may has said so. */
 export function peerAddress(socket: Socket): string | undefined {
-  return told.get(endsOf(socket) ?? '') ?? socket.remoteAddress
+  return told.get(endsOf(socket) ?? '')?.address ?? socket.remoteAddress
+}
+
+/**
+ * What a balancer has said of this connection, until that ends. It may use a port again at once, while the end of what it was used for has
+ * not been heard of here.
+ */
+function tell(raw: Socket, address: string | undefined): void {
+  const ends = endsOf(raw)
+  if (ends === undefined) return
+  told.delete(ends)
+  if (address === undefined || isIP(address) === 0) return
+  const own = { address }
+  told.set(ends, own)
+  raw.once('close', () => {
+    if (told.get(ends) === own) told.delete(ends)
+  })
 }
 
 type Options = {
@@ -104,11 +120,7 @@ export function readProxyHeaders(server: Server, options: Options): void {
       clearTimeout(timer)
       raw.off('readable', onReadable)
       if (header === 'wrong') return refuse()
-      const ends = endsOf(raw)
-      if (ends !== undefined && header.address !== undefined && isIP(header.address) !== 0) {
-        told.set(ends, header.address)
-        raw.once('close', () => told.delete(ends))
-      }
+      tell(raw, header.address)
       if (got.length > header.length) raw.unshift(got.subarray(header.length))
       options.onAddress(raw)
       // Behind what the stream does when nobody waits for it to be readable any more.
