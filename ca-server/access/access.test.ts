@@ -426,6 +426,25 @@ describe.skipIf(!requires('postgresql'))('on PostgreSQL', () => {
     }
     await expect(rooms.store.execute(`insert into place values ('nobody/prod', now())`, [])).rejects.toThrow()
   })
+
+  test('a project that two make at the same moment is said to be there once, so that it stays the one that something was put into', async () => {
+    const { places } = rooms.access
+    for (let i = 0; i < 10; i++) {
+      const mall = asPlace(`mall${i}`)
+      const add = (environment: string) =>
+        refusal(places.add({ name: mall, environments: [asPlace(environment)] }, by()))
+      const outcomes = await Promise.all(['prod', 'test'].map(add))
+      expect(
+        outcomes.filter(outcome => outcome === 'accepted' || /^conflict: .* at this moment/.test(outcome)),
+      ).toEqual(outcomes)
+      for (const [n, environment] of ['prod', 'test'].entries())
+        if (outcomes[n] !== 'accepted') expect(await add(environment)).toBe('accepted')
+      const records = await rooms.ledger.list({ kind: 'project-added', limit: 3 })
+      const said = records.filter(({ record }) => Object.hasOwn(JSON.parse(record).facts, `place:${mall}`))
+      expect(said).toHaveLength(1)
+      expect(places.list().find(({ name }) => name === mall)?.environments).toEqual([`${mall}/prod`, `${mall}/test`])
+    }
+  })
 })
 
 test('a decision by what is known to be older than five seconds is refused, until it has been read anew', async () => {

@@ -18,9 +18,12 @@ export function givenTo(grant: Given) {
   return { who, login, hosts, options: { ...options }, maxLifetime, endsAt }
 }
 
-/** A project or an environment. */
+/** A project or an environment. Said once, when it is made: see `placeIdOf` in `shared/audit`. */
 export const placeId = (name: string): string => `place:${name}`
 export const placeFact = (name: string): Fact => ({ id: placeId(name), is: 'place' })
+
+export const concernsPlaces = (record: AuditRecord | undefined): boolean =>
+  !record || Object.keys(record.facts).some(id => id.startsWith(placeId('')))
 
 /** One of the organisation's own. The ledger keeps a number under it, too: see `changes/own-roles.ts`. */
 export const roleId = (name: string): string => `role:${name}`

@@ -163,6 +163,38 @@ describe('a role in a database that lies', () => {
     await done()
   })
 
+  test('a project whose row alone was taken away is there by the log, and put back has what is in it; one that was removed is made anew, with nothing', async () => {
+    const shop = parsePlace('shop', 'test')
+    const { name, done } = await given('host.read')
+    const add = () => refusal(rooms.access.places.add({ name: shop, environments: [] }, by()))
+    const mayThere = () => rooms.access.may({ kind: 'person', identity: alice }, { action: 'host.read', in: shop })
+    const grants = () => rooms.access.places.show(shop).grants.map(grant => grant.id)
+    expect(await add()).toBe('accepted')
+    const { id } = await rooms.access.addGrant(to(alice, name, { in: 'shop' }), by())
+    await rooms.store.execute('alter table access_grant drop constraint access_grant_place_fkey', [])
+    await rooms.store.execute('create table kept_place as select name, created_at from place', [])
+    await sql(`delete from place where name = 'shop'`)
+    // Made anew under what is in it, it would be another.
+    expect(await add()).toBe('conflict: shop is there already')
+    await sql(`insert into place select * from kept_place where name = 'shop'`)
+    expect([mayThere(), grants()]).toEqual([true, [id]])
+    // As a server does that was not shown the grant: it is another project then.
+    await rooms.store.transaction({ name: 'another server', deadlineMs: 5000 }, async t => {
+      await t.execute(`delete from place where name = 'shop'`, [])
+      const facts = [{ id: 'place:shop', is: null }]
+      await rooms.ledger.appendIn(t, [{ ...by(), kind: 'project-removed', target: 'shop', facts }])
+    })
+    expect(await add()).toBe('accepted')
+    expect([mayThere(), grants()]).toEqual([false, []])
+    expect(rooms.said.join('\n')).toContain(`grant:${id} in the database is not what the audit log says`)
+    await rooms.access.removeGrant(id, by())
+    const again = await rooms.access.addGrant(to(alice, name, { in: 'shop' }), by())
+    expect(mayThere()).toBe(true)
+    await rooms.access.removeGrant(again.id, by())
+    await rooms.access.places.remove(shop, by())
+    await done()
+  })
+
   test('that has what this release does not know gives the rest, tells what it gives no more, and loses that by the next change', async () => {
     const { name, done } = await given('host.read')
     const written = { of: 'place', actions: ['host.read', 'host.bless', 'person.read'] }

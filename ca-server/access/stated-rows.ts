@@ -2,8 +2,12 @@ import { type StatedRows, UNREADABLE, WHOLE } from '#server/ledger/index.ts'
 import { grantFact, grantId, memberFact, placeFact, roleFact, roleId } from './facts.ts'
 import { selectGrantPage, selectMemberPage, selectPlacePage, selectRolePage } from './records.ts'
 
-/** Grants, own roles, members of teams, projects and environments. */
+/** Projects and environments, before all that is in them; grants, own roles, members of teams. */
 export const accessRows: readonly StatedRows[] = [
+  {
+    kind: 'place',
+    read: async (on, page = WHOLE) => (await selectPlacePage(on, page)).map(({ name }) => placeFact(name)),
+  },
   {
     kind: 'grant',
     read: async (on, page = WHOLE) =>
@@ -17,10 +21,6 @@ export const accessRows: readonly StatedRows[] = [
       (await selectRolePage(on, page)).map(({ name, role }) =>
         role ? roleFact(role) : { id: roleId(name), is: UNREADABLE },
       ),
-  },
-  {
-    kind: 'place',
-    read: async (on, page = WHOLE) => (await selectPlacePage(on, page)).map(({ name }) => placeFact(name)),
   },
   {
     kind: 'member',

@@ -45,7 +45,8 @@ export class HostSnapshot {
   }
 
   async start(): Promise<void> {
-    const concernsHosts = (id: string) => id.startsWith('host:')
+    // Of a place that is gone, or another now, no host is left.
+    const concernsHosts = (id: string) => /^(host|place):/.test(id)
     this.#stopHearing = this.#deps.ledger.onFacts(ids => {
       if (!ids.some(concernsHosts)) return
       this.#said++

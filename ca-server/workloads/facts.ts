@@ -104,9 +104,9 @@ export const openTokenIds = (facts: Pick<Ledger['facts'], 'ids'>, name: Workload
 export const allEnded = (facts: Pick<Ledger['facts'], 'ids'>): Fact[] =>
   [SESSION, TOKEN].flatMap(kind => [...facts.ids(kind)].map(gone))
 
-/** Which workload a fact is about; `any`: it says only its ID. */
+/** Which workload a fact is about; `any`: it says only its ID, or of a place, in which any may have been, that it is gone or another now. */
 export function concernedBy(id: string): WorkloadName | 'any' | undefined {
-  if (id.startsWith(workloadId(''))) return 'any'
+  if (id.startsWith(workloadId('')) || id.startsWith('place:')) return 'any'
   const [, name = ''] = /^workload-session:workload:(\S+) /.exec(id) ?? []
   return isWorkloadName(name) ? name : undefined
 }

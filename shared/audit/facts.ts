@@ -6,6 +6,7 @@
 import { z } from 'zod'
 import { digestOf, type JsonValue } from '../canonical-json.ts'
 import { endedId, endOf, isEndedWithAll, passkeyEnd, passkeyOfId, resetLinkId } from './ended.ts'
+import { placeIdOf } from './place-of.ts'
 import { factSaid } from './record.ts'
 import { workloadSessionId } from './said.ts'
 
@@ -212,10 +213,12 @@ export class Facts {
     return known !== undefined && ended !== undefined && ended.index < before && isEndedWithAll(this, id, whose)
   }
 
-  /** Whether the newest record about it says just this. */
+  /** Whether the newest record about it says just this; of what is in a place, that this is the one that it said it of: see `placeIdOf`. */
   holds({ id, is }: Pick<Fact, 'id' | 'is'>): boolean {
     const known = this.#known.get(id)
-    return known !== undefined && known.digest !== null && is !== null && known.digest === digestOf(is)
+    if (known === undefined || known.digest === null || is === null || known.digest !== digestOf(is)) return false
+    const place = placeIdOf(id, is)
+    return place === undefined || (this.has(place) && !this.isOlder(id, place))
   }
 
   /** Whether the log says that there is such a thing, whatever it is. */

@@ -199,6 +199,31 @@ describe('the audit of rows', () => {
     ])
   })
 
+  it('takes nothing that was in a place for what is in the next one of its name; what was put into that it does', () => {
+    const host = { id: 'host:1', is: { name: 'web1.example.com', place: 'alpha' } }
+    const place = (is: 'place' | null) => ({ id: 'place:alpha', is })
+    const shown = { rows: [...rows, row('place:alpha', 'place'), row(host.id, host.is)] }
+    const made = () =>
+      begun()
+        .add([place('place')])
+        .add([host])
+    expect(audit(made(), shown).differing).toEqual([])
+    const again = () =>
+      made()
+        .add([place(null)])
+        .add([place('place')])
+    const lost = ['host:1 is in the database, and was said of a place:alpha that is there no more']
+    expect(differing(again(), shown)).toEqual(lost)
+    expect(differing(made().add([place(null)]), { rows: [...rows, row(host.id, host.is)] })).toEqual(lost)
+    expect(differing(begun().add([host]), { rows: [...rows, row(host.id, host.is)] })).toEqual(lost)
+    expect(differing(again().add([host]), shown)).toEqual([])
+    // Its row was read before both went.
+    const meanwhile = made()
+      .add([{ ...host, is: null }])
+      .add([place(null)])
+    expect(differing(meanwhile, { ...shown, since: 4n })).toEqual([])
+  })
+
   it('misses what is not on the revocation list, and names what nobody revoked', () => {
     const section = krl.certificates[0]
     if (!section) throw new Error('there is one')

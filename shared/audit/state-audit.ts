@@ -8,6 +8,7 @@ import { fromBase64, toBase64 } from '../bytes.ts'
 import { digestOf, type JsonValue } from '../canonical-json.ts'
 import { fingerprint, formatPublicKey, type Krl, parsePublicKey, publicKeyFromSpki } from '../ssh/index.ts'
 import type { TrustBundle } from '../trust/index.ts'
+import { placeIdOf } from './place-of.ts'
 import { type Interval, merged } from './ranges.ts'
 import { type AuditRecord, readRecord, saidOf } from './record.ts'
 import { MOST_REVOKED_ROWS, readRevoked, revokedKeys, revokedSessionKeys, versionFact } from './revoked.ts'
@@ -170,7 +171,16 @@ export class StateAudit {
     const ended = person === undefined ? undefined : this.#passkeysEnded.get(person)
     if (ended !== undefined && ended < this.#since && window.index < ended)
       return `is in the database, though record ${ended} took all passkeys of ${person} away`
-    return undefined
+    const place = placeIdOf(id, is)
+    return place !== undefined && this.#isOfBefore(window, place)
+      ? `is in the database, and was said of a ${place} that is there no more`
+      : undefined
+  }
+
+  /** As `Facts.holds` has it, of what was so when the reading began. */
+  #isOfBefore({ index }: Window, place: string): boolean {
+    const made = this.#said.get(place)
+    return !made || (made.index < this.#since && (index < made.index || made.digests.at(-1) === null))
   }
 
   /** A key that is not signed yet is vouched for by its record alone. */

@@ -11,7 +11,7 @@ import {
   placeOfWorkload,
   type WorkloadName,
 } from '#shared/names.ts'
-import { placeFact, placeId, shownGrants } from '../facts.ts'
+import { concernsPlaces, placeFact, placeId, shownGrants } from '../facts.ts'
 import type { By, Grant, NewProject, Project, SelectableHost } from '../port.ts'
 import { deletePlace, insertPlace, type PlaceRow, selectGrants, selectPlaces } from '../records.ts'
 import { placeNamedBy } from '../snapshot.ts'
@@ -19,7 +19,9 @@ import { type ChangeDeps, change } from './change.ts'
 
 /** Projects and their environments. */
 
-type PlaceDeps = Pick<ChangeDeps, 'act' | 'now'> & { readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow'> }
+type PlaceDeps = Pick<ChangeDeps, 'act' | 'now'> & {
+  readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'saysMore'>
+}
 
 export const vouchedPlaces = ({
   store,
@@ -50,23 +52,31 @@ export function toProjects(rows: readonly PlaceRow[]): Project[] {
 export async function addProject(deps: PlaceDeps, project: NewProject, by: By): Promise<void> {
   const { now, ledger } = deps
   const wanted = [project.name, ...project.environments.map(environment => `${project.name}/${environment}`)]
+  const changing = () => new KeymanError('conflict', `${project.name} changes at this moment`, { hint: 'try again' })
+  await ledger.follow()
   try {
     await change(deps, 'project add', {}, by, async t => {
       const added: string[] = []
       for (const name of wanted) if (await insertPlace(t, parsePlace(name, 'name'), now())) added.push(name)
+      const isSaid = (name: string) => ledger.facts.holds(placeFact(name))
+      // Said twice, it would be another one than that which things were put into meanwhile; not at all, none.
+      const isStrange = wanted.some(name => added.includes(name) === isSaid(name))
+      if (isStrange && (await ledger.saysMore(t, concernsPlaces))) throw changing()
       // By the log: a row that it does not vouch for is nothing, and stands in the way of none that is.
-      const isNew = wanted.filter(name => added.includes(name) || !ledger.facts.has(placeId(name)))
+      const isNew = wanted.filter(name => !isSaid(name))
       if (isNew.length === 0)
         throw new KeymanError('conflict', `${wanted.join(', ')} ${wanted.length === 1 ? 'is' : 'are'} there already`, {
-          hint: 'see keyman project list',
+          hint:
+            added.length === 0
+              ? 'see keyman project list'
+              : `the database does not show ${added.join(', ')}: an operator has to look at it`,
         })
       await ledger.appendIn(t, [
         { ...by, kind: 'project-added', target: project.name, details: { added: isNew }, facts: isNew.map(placeFact) },
       ])
     })
   } catch (error) {
-    if (error instanceof StoreError && error.kind === 'foreign-key')
-      throw new KeymanError('conflict', `${project.name} was removed at this moment`, { hint: 'try again' })
+    if (error instanceof StoreError && error.kind === 'foreign-key') throw changing()
     throw error
   }
 }

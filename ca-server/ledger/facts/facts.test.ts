@@ -86,6 +86,42 @@ describe('what the log says', () => {
     },
   )
 
+  it.each<[string, Fact]>([
+    ['a host', { id: 'host:1', is: { name: 'web1.example.com', place: 'alpha' } }],
+    ['a login', { id: 'grant:1', is: { login: 'root', hosts: { in: 'alpha' } } }],
+    ['a role', { id: 'grant:1', is: { role: 'admin', in: 'alpha' } }],
+    ['a workload', { id: 'workload:1', is: { name: 'alpha/robot', idle: 1, lifetime: 2 } }],
+    ['an environment', { id: 'place:alpha/prod', is: 'place' }],
+  ])('of %s in a place is over with that, and not said of the next one of its name; said since, it is', (_, fact) => {
+    const facts = Facts.none()
+    const place = (is: 'place' | null) => ({ id: 'place:alpha', is })
+    const say = (at: bigint, ...said: Fact[]) => {
+      facts.take(at, record(at, said))
+      return [facts, Facts.from(facts.kept())].map(each => each.holds(fact))
+    }
+    // Before there is one it is of none, as is what comes when that has just gone.
+    expect(say(0n, fact)).toEqual([false, false])
+    expect(say(1n, place('place'))).toEqual([false, false])
+    expect(say(2n, fact)).toEqual([true, true])
+    expect(say(3n, { id: 'place:other', is: 'place' })).toEqual([true, true])
+    expect(say(4n, place(null))).toEqual([false, false])
+    expect(say(5n, fact)).toEqual([false, false])
+    expect(say(6n, place('place'))).toEqual([false, false])
+    expect(say(7n, fact)).toEqual([true, true])
+    // That it is there is another matter: nobody else gets its name or ID, and it is taken away by the log.
+    say(8n, place(null))
+    expect(facts.has(fact.id)).toBe(true)
+  })
+
+  it('of a project and its environment is said by one record, and so of what is in no place', () => {
+    const facts = Facts.none()
+    const [project, environment] = ['alpha', 'alpha/prod'].map(name => ({ id: `place:${name}`, is: 'place' }))
+    const free = { id: 'host:1', is: { name: 'web1.example.com' } }
+    if (!project || !environment) throw new Error('there are two')
+    facts.take(0n, record(0n, [project, environment, free]))
+    for (const fact of [project, environment, free]) expect(facts.holds(fact)).toBe(true)
+  })
+
   it.each(['assertion:1', 'touch-used:1'])('of %s is said once: it is used once', id => {
     const facts = Facts.none()
     facts.take(0n, record(0n, [{ id, is: 'used' }]))
