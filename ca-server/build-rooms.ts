@@ -79,6 +79,7 @@ export type Rooms = {
 export type AskedOfHosts = Pick<IdentityDeps, 'resolveHost'> & {
   readonly find: AccessDeps['hostNamed']
   readonly living: AccessDeps['hosts']
+  readonly shown: AccessDeps['hostsShown']
   readonly clocksApart: NonNullable<AuthorityDeps['hostClocks']>
 }
 
@@ -193,6 +194,7 @@ async function build<Hosts extends AskedOfHosts>(
     isWorkload: (t, name) => workloads.isWorkload(t, name),
     hostNamed: name => hosts.find(name),
     hosts: () => hosts.living(),
+    hostsShown: t => hosts.shown(t),
   })
   const below = { ...parts, ledger, logKeys, bundles, identity, access }
   const workloads: Workloads = createWorkloads(

@@ -20,6 +20,7 @@ import {
   addProject,
   contentsOf,
   noSuchPlace,
+  type PlaceDeps,
   placeInWords,
   removePlace,
   toProjects,
@@ -89,6 +90,8 @@ export type AccessDeps = {
   readonly hostNamed: (name: HostName) => SelectableHost | undefined
   /** Every living host: whether a change makes more than one of them can be told. */
   readonly hosts: () => readonly SelectableHost[]
+  /** The same by the rows of a transaction; and, in words, those that the log has and these do not show. */
+  readonly hostsShown: PlaceDeps['hostsShown']
   /** Hears of a reload in the background that failed, and is tried again. */
   readonly onError?: (error: unknown) => void
 }
@@ -246,9 +249,9 @@ export function createAccess(deps: AccessDeps): Access {
         await changed(addProject(deps, project, by))
         return projectNamed(project.name)
       },
-      remove: (place, by) => changed(removePlace(deps, place, () => contents(place), by)),
+      remove: (place, by) => changed(removePlace(deps, place, by)),
       assertIsThere,
-      inWords: place => placeInWords(place, contents(place)),
+      inWords: (on, place) => placeInWords(deps, on, place),
     },
     roles: {
       list: allRoles,

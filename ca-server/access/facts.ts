@@ -25,6 +25,11 @@ export const placeFact = (name: string): Fact => ({ id: placeId(name), is: 'plac
 export const concernsPlaces = (record: AuditRecord | undefined): boolean =>
   !record || Object.keys(record.facts).some(id => id.startsWith(placeId('')))
 
+const WORKLOAD = 'workload-name:'
+/** The names of all workloads: the room of workloads says which are taken. */
+export const workloadNames = (ids: Ledger['facts']['ids']): string[] =>
+  [...ids(WORKLOAD)].map(id => id.slice(WORKLOAD.length))
+
 /** One of the organisation's own. The ledger keeps a number under it, too: see `changes/own-roles.ts`. */
 export const roleId = (name: string): string => `role:${name}`
 export const roleFact = ({ name, of, actions }: Pick<OwnRole, 'name' | 'of' | 'actions'>): Fact => ({

@@ -243,11 +243,12 @@ export interface Access {
     }
     /** Makes what is new of it. Throws `conflict` where all of it is there already. */
     add(project: NewProject, by: By): Promise<Project>
-    /** Throws `not-found`, and `conflict` where something is left in it, which is named. */
+    /** Throws `not-found`, and `conflict` where something is left in it, or may be by the log: that is named. */
     remove(place: Place, by: By): Promise<void>
     /** Throws `not-found`. */
     assertIsThere(place: Place): void
-    inWords(place: Place): Line[]
+    /** For whoever is to touch a passkey for its removal: throws `conflict` as that does. */
+    inWords(on: Queryable, place: Place): Promise<Line[]>
   }
   /** Where this grant holds: whoever may read grants there may read it. */
   placeOf(grant: Given): Place | undefined

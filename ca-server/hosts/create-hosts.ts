@@ -4,7 +4,7 @@ import { KeymanError } from '#shared/errors.ts'
 import { labelsText } from '#shared/grant-text.ts'
 import type { HostName } from '#shared/names.ts'
 import { addInWords, changeHost, changeInWords } from './change-host.ts'
-import { hostFact, idOfName } from './facts.ts'
+import { hiddenHosts, hostFact, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { viewsOf } from './join-remarks.ts'
@@ -18,6 +18,7 @@ import {
   type SaidInForce,
   selectByName,
   selectKeyTypes,
+  selectLiving,
   setConnected,
   setInForce,
   setOpened,
@@ -232,6 +233,10 @@ export function createHosts(given: HostsDeps): Hosts {
     resolveHost: (name, clientSpki) => snapshot.resolve(name, clientSpki),
     keyTypes: names => selectKeyTypes(store, names),
     living: () => snapshot.all(),
+    async shown(t) {
+      const hosts = (await selectLiving(t)).filter(row => deps.ledger.facts.holds(hostFact(row)))
+      return { hosts, hidden: hiddenHosts(deps.ledger.facts, new Set(hosts.map(({ id }) => id))) }
+    },
     find: name => snapshot.find(name),
     named: name => snapshot.find(name) ?? snapshot.all().find(host => host.aliases.includes(name)),
 

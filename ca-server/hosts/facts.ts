@@ -59,6 +59,18 @@ function namedBy(facts: Known, name: string, of: typeof ownName): string | undef
 export const idOfName = (facts: Known, name: string): string | undefined => namedBy(facts, name, ownName)
 export const isNameTaken = (facts: Known, name: string): boolean =>
   [ownName, alias].some(of => namedBy(facts, name, of) !== undefined)
+/** Whoever is told of hidden hosts reads the first few; a name is looked for among all names. */
+const NAMED = 8
+/** The living hosts that are none of these: each by its ID, and by its name where the log says that. */
+export function hiddenHosts(facts: Known, shown: { has(id: string): boolean }): string[] {
+  const hidden = [...facts.ids(hostId(''))].map(id => id.slice(hostId('').length)).filter(id => !shown.has(id))
+  if (hidden.length === 0) return []
+  const names = [...facts.ids(NAME)].map(id => id.slice(NAME.length))
+  return hidden.map((id, n) => {
+    const name = n < NAMED ? names.find(each => facts.holds(ownName(each, id))) : undefined
+    return name === undefined ? id : `${name} (${id})`
+  })
+}
 /** All that the log says of a host, to be said to be gone. */
 export function goneHost(facts: Pick<Known, 'holds' | 'ids'>, id: string): Fact[] {
   const isIts = (name: string) => facts.holds(ownName(name, id)) || facts.holds(alias(name, id))

@@ -211,6 +211,8 @@ export interface Hosts {
   keyTypes(names: readonly HostName[]): Promise<ReadonlyMap<string, readonly LoginKeyType[]>>
   /** Every living host, in memory: what `access` chooses from. */
   living(): readonly LivingHost[]
+  /** The same by the rows of this transaction; and, in words, those that the log has and these do not show. */
+  shown(t: Queryable): Promise<{ readonly hosts: readonly SelectableHost[]; readonly hidden: readonly string[] }>
   find(name: HostName): LivingHost | undefined
   /** The same by its name or an alias. */
   named(name: HostName): LivingHost | undefined

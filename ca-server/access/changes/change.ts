@@ -10,7 +10,7 @@ import {
   parseTeamName,
   type WorkloadName,
 } from '#shared/names.ts'
-import { membersOf } from '../facts.ts'
+import { membersOf, workloadNames } from '../facts.ts'
 import type { By, SelectableHost } from '../port.ts'
 import { selectMembers } from '../records.ts'
 import { type KnownRole, personSubject, type Snapshot } from '../snapshot.ts'
@@ -89,10 +89,8 @@ export function holdersOfAll(
 /** Everybody who may have been given something, by the log: as grants name them. Their teams need not be taken: all that these have is theirs. */
 export const everybody = ({ ids }: Ledger['facts']): string[] => [
   ...[...ids(personSubject(''))].map(id => id.slice(personSubject('').length)),
-  ...[...ids(WORKLOAD)].map(id => `workload:${id.slice(WORKLOAD.length)}`),
+  ...workloadNames(ids).map(name => `workload:${name}`),
 ]
-/** Of the facts by which the room of workloads says which names are taken. */
-const WORKLOAD = 'workload-name:'
 
 /** As rows say who made something. */
 export const makerOf = ({ actor }: By): string => (actor.kind === 'person' ? actor.identity : actor.kind)

@@ -1,17 +1,18 @@
 import type { Ledger } from '#server/ledger/index.ts'
-import { type Store, StoreError } from '#server/store/index.ts'
+import { type Queryable, type Store, StoreError } from '#server/store/index.ts'
 import type { Line } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
 import {
   isOneSegment,
   isPlace,
   isWithin,
+  isWorkloadName,
   type Place,
   parsePlace,
   placeOfWorkload,
   type WorkloadName,
 } from '#shared/names.ts'
-import { concernsPlaces, placeFact, placeId, shownGrants } from '../facts.ts'
+import { concernsPlaces, placeFact, placeId, shownGrants, workloadNames } from '../facts.ts'
 import type { By, Grant, NewProject, Project, SelectableHost } from '../port.ts'
 import { deletePlace, insertPlace, type PlaceRow, selectGrants, selectPlaces } from '../records.ts'
 import { placeNamedBy } from '../snapshot.ts'
@@ -19,9 +20,17 @@ import { type ChangeDeps, change } from './change.ts'
 
 /** Projects and their environments. */
 
-type PlaceDeps = Pick<ChangeDeps, 'act' | 'now'> & {
+type ContentDeps = {
+  readonly ledger: Pick<Ledger, 'facts'>
+  /** Every living host by the rows of this transaction; and, in words, those that the log has and these do not show. */
+  readonly hostsShown: (
+    t: Queryable,
+  ) => Promise<{ readonly hosts: readonly SelectableHost[]; readonly hidden: readonly string[] }>
+}
+type ChangeOf = Pick<ChangeDeps, 'act' | 'now'> & {
   readonly ledger: Pick<Ledger, 'appendIn' | 'facts' | 'follow' | 'saysMore'>
 }
+export type PlaceDeps = ChangeOf & ContentDeps
 
 export const vouchedPlaces = ({
   store,
@@ -49,7 +58,7 @@ export function toProjects(rows: readonly PlaceRow[]): Project[] {
 }
 
 /** Makes what is new of it. Throws `conflict` where all of it is there already. */
-export async function addProject(deps: PlaceDeps, project: NewProject, by: By): Promise<void> {
+export async function addProject(deps: ChangeOf, project: NewProject, by: By): Promise<void> {
   const { now, ledger } = deps
   const wanted = [project.name, ...project.environments.map(environment => `${project.name}/${environment}`)]
   const changing = () => new KeymanError('conflict', `${project.name} changes at this moment`, { hint: 'try again' })
@@ -105,33 +114,46 @@ export function contentsOf(
   }
 }
 
+/**
+ * Throws `conflict` where something is left in it, naming that; or where something may be: of what the database does not show the log has no more
+ * than a digest, but for environments and workloads, whose names say where they are.
+ */
+async function assertEmpty({ ledger: { facts }, hostsShown }: ContentDeps, t: Queryable, place: Place): Promise<void> {
+  const hosts = await hostsShown(t)
+  const grants = shownGrants(facts, await selectGrants(t))
+  const left = contentsOf(place, {
+    hosts: hosts.hosts,
+    grants: grants.vouched,
+    places: [...facts.ids(placeId(''))].map(id => id.slice(placeId('').length)),
+    workloads: workloadNames(facts.ids).filter(isWorkloadName),
+  })
+  const hidden = [...hosts.hidden.map(host => `the host ${host}`), ...grants.hidden]
+  const all = [
+    ...left.places,
+    ...left.hosts.map(({ name }) => `host ${name}`),
+    ...left.workloads.map(name => `workload ${name}`),
+    ...left.grants.map(({ id }) => id),
+    ...hidden.map(what => `maybe ${what}, which the database does not show`),
+  ]
+  if (all.length === 0) return
+  const more = all.length > SHOWN ? ` and ${all.length - SHOWN} more` : ''
+  throw notEmpty(place, `${all.slice(0, SHOWN).join(', ')}${more}`, hidden.length === 0 ? TAKE_OUT : TAKE_OUT_HIDDEN)
+}
+const SHOWN = 8
+const TAKE_OUT = 'take these out of it or away first'
+const TAKE_OUT_HIDDEN = `${TAKE_OUT}: keyman host remove NAME and keyman grant remove ID go by the audit log; or try again, where another server changed it at this moment`
+
+const notEmpty = (place: Place, what: string, hint: string): KeymanError =>
+  new KeymanError('conflict', `${place} is not empty: ${what}`, { hint })
+
 /** Throws `not-found`, and `conflict` where something is left in it, naming that. */
-export async function removePlace(
-  deps: PlaceDeps,
-  place: Place,
-  left: () => ReturnType<typeof contentsOf>,
-  by: By,
-): Promise<void> {
-  const refuse = (what: string): KeymanError =>
-    new KeymanError('conflict', `${place} is not empty: ${what}`, { hint: 'take these out of it or away first' })
+export async function removePlace(deps: PlaceDeps, place: Place, by: By): Promise<void> {
   const { ledger } = deps
   // One that another server took away a moment ago is none that is hidden.
   await ledger.follow()
   try {
     await change(deps, 'project remove', {}, by, async t => {
-      const { places, hosts, grants, workloads } = left()
-      const all = [
-        ...places,
-        ...hosts.map(({ name }) => `host ${name}`),
-        ...workloads.map(name => `workload ${name}`),
-        ...grants.map(({ id }) => id),
-        // Any of these may be of this place: put back later it would give what it gave in the next one of its name.
-        ...shownGrants(ledger.facts, await selectGrants(t)).hidden.map(
-          id => `maybe ${id}, which the database does not show`,
-        ),
-      ]
-      const more = all.length > SHOWN ? ` and ${all.length - SHOWN} more` : ''
-      if (all.length > 0) throw refuse(`${all.slice(0, SHOWN).join(', ')}${more}`)
+      await assertEmpty(deps, t, place)
       if ((await deletePlace(t, place)) === 0 && !ledger.facts.has(placeId(place))) throw noSuchPlace(place)
       await ledger.appendIn(t, [
         { ...by, kind: 'project-removed', target: place, facts: [{ id: placeId(place), is: null }] },
@@ -139,26 +161,19 @@ export async function removePlace(
     })
   } catch (error) {
     if (error instanceof StoreError && error.kind === 'foreign-key')
-      throw refuse('something came into it at this moment')
+      throw notEmpty(place, 'something came into it at this moment', TAKE_OUT)
     throw error
   }
 }
 
-const SHOWN = 8
-
-export const placeInWords = (
-  place: Place,
-  { places, hosts, grants, workloads }: ReturnType<typeof contentsOf>,
-): Line[] => [
-  { name: place.includes('/') ? 'Environment' : 'Project', value: place },
-  {
-    name: 'What is in it',
-    value:
-      places.length + hosts.length + grants.length + workloads.length === 0
-        ? 'nothing'
-        : `${places.length} environments, ${hosts.length} hosts, ${workloads.length} workloads, ${grants.length} grants`,
-  },
-]
+/** For whoever is to touch a passkey for its removal. Nobody is asked for what would be refused: throws as that does. */
+export async function placeInWords(deps: ContentDeps, on: Queryable, place: Place): Promise<Line[]> {
+  await assertEmpty(deps, on, place)
+  return [
+    { name: place.includes('/') ? 'Environment' : 'Project', value: place },
+    { name: 'What is in it', value: 'nothing' },
+  ]
+}
 
 export const noSuchPlace = (place: Place): KeymanError =>
   new KeymanError('not-found', `there is no ${place.includes('/') ? 'environment' : 'project'} ${place}`, {

@@ -46,7 +46,7 @@ export function projectRoutes({ access }: { readonly access: Pick<Access, 'place
         await places.remove(projectOf(request), byOf(request))
         return undefined
       },
-      { takes: () => [{ action: 'project.remove' }], names: async request => places.inWords(projectOf(request)) },
+      { takes: () => [{ action: 'project.remove' }], names: (request, on) => places.inWords(on, projectOf(request)) },
     ),
     handle(
       api.projects.removeEnvironment,
@@ -56,7 +56,7 @@ export function projectRoutes({ access }: { readonly access: Pick<Access, 'place
       },
       {
         takes: request => [{ action: 'project.remove', in: projectOf(request) }],
-        names: async request => places.inWords(environmentOf(request)),
+        names: (request, on) => places.inWords(on, environmentOf(request)),
       },
     ),
   ]
