@@ -152,7 +152,7 @@ export async function createAuthority(deps: AuthorityDeps): Promise<Authority> {
       return made
     },
     mayBeCertified: whose =>
-      !room.isShort() && deps.access.decide(subjectNamed(whose), { kind: 'ssh-certificate' }).allow,
+      room.hasRoomFor(whose) && deps.access.decide(subjectNamed(whose), { kind: 'ssh-certificate' }).allow,
     knowsKey: publicKey => knowsKey(common, store, fingerprint(publicKey)),
     reload: following.read,
     onChange: following.onChange,

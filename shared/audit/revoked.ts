@@ -68,18 +68,24 @@ export const revokedKeyFact = (fingerprint: string): Fact => ({ id: revokedKeyId
 export const revokedKeys = (ids: (prefix: string) => Iterable<string>): string[] =>
   [...ids(KEYS)].map(id => id.slice(KEYS.length)).sort()
 
-/** Seconds since 1970: nothing is certified for the key after it. */
-export type SessionKey = { readonly id: string; readonly fingerprint: string; readonly until: bigint }
+/** `whose` session it is: a person or workload. Seconds since 1970: nothing is certified for the key after `until`. */
+export type SessionKey = {
+  readonly id: string
+  readonly whose: string
+  readonly fingerprint: string
+  readonly until: bigint
+}
 const SESSION_KEYS = 'revoked-session-key:'
 /** Of a session that was ended with all that its person had: no certificate of it ends after `until`. */
-export const revokedSessionKeyFact = ({ fingerprint, until }: Pick<SessionKey, 'fingerprint' | 'until'>): Fact => ({
-  id: `${SESSION_KEYS}${fingerprint} ${until}`,
+export const revokedSessionKeyFact = ({ whose, fingerprint, until }: Omit<SessionKey, 'id'>): Fact => ({
+  id: `${SESSION_KEYS}${fingerprint} ${until} ${whose}`,
   is,
 })
 export function revokedSessionKeys(ids: (prefix: string) => Iterable<string>): SessionKey[] {
   return [...ids(SESSION_KEYS)].flatMap(id => {
-    const [fingerprint, until] = id.slice(SESSION_KEYS.length).split(' ')
-    return fingerprint && until ? [{ id, fingerprint, until: BigInt(until) }] : []
+    // Those of earlier releases don't say whose.
+    const [fingerprint, until, whose = ''] = id.slice(SESSION_KEYS.length).split(' ')
+    return fingerprint && until ? [{ id, whose, fingerprint, until: BigInt(until) }] : []
   })
 }
 

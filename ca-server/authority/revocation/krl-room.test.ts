@@ -6,7 +6,7 @@ import { krlBase64, MAX_KRL_BYTES } from '#shared/api/fields.ts'
 import { schemas } from '#shared/api/index.ts'
 import { desiredState } from '#shared/api/resources/host-stream.ts'
 import { revokedHosts } from '#shared/api/resources/ssh.ts'
-import { revokedKeyFact, revokedSessionKeys } from '#shared/audit/index.ts'
+import { revokedKeyFact, revokedSessionKeyFact, revokedSessionKeys } from '#shared/audit/index.ts'
 import { toBase64 } from '#shared/bytes.ts'
 import { parseWorkloadToken } from '#shared/join-token.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
@@ -98,6 +98,8 @@ describe("a session's key", () => {
   })
 })
 
+const newPrint = () => `SHA256:${randomBytes(32).toString('base64').slice(0, 43)}`
+
 describe('a list of what is revoked that is as long as hosts read', () => {
   it('is one number for server, hosts and laptops', () => {
     const longest = 'A'.repeat((MAX_KRL_BYTES / 3) * 4)
@@ -116,7 +118,7 @@ describe('a list of what is revoked that is as long as hosts read', () => {
       await grant(rooms, late.principal)
       const told = () => rooms.said.filter(alarm => alarm.includes('the list of what is revoked')).length
       const fill = async (count: number) => {
-        const keys = Array.from({ length: count }, () => `SHA256:${randomBytes(32).toString('base64').slice(0, 43)}`)
+        const keys = Array.from({ length: count }, newPrint)
         await recorded(rooms, keys.map(revokedKeyFact), async () => {})
       }
       await rooms.authority.currentKrl()
@@ -141,7 +143,45 @@ describe('a list of what is revoked that is as long as hosts read', () => {
       const publicKey = parsePublicKey(first.ssh.line)
       expect(await rooms.authority.revoke({ publicKey }, undefined, by())).toMatchObject({ revoked: 1, sessions: 1 })
       const ended = await rooms.authority.revoke({ person: alice }, undefined, by())
-      expect(ended.sessions).toBe(5)
+      // By keys alone, from half on.
+      expect(ended).toMatchObject({ sessions: 5, revoked: 7 })
+      const serials = decodeKrl((await rooms.authority.currentKrl()).bytes).certificates.flatMap(each => each.serials)
+      expect(serials).toEqual([{ from: 1n, to: 1n }])
+    } finally {
+      await rooms.close()
+    }
+  })
+
+  it('has two thousand keys of one person at most, and fifty thousand of one project: they begin no session more that has certificates, others do', {
+    timeout: 60_000,
+  }, async () => {
+    const rooms = await open()
+    const list = async (whose: string, count: number) => {
+      const until = BigInt(Math.floor(rooms.clock.now.getTime() / 1000) + 3600)
+      const facts = Array.from({ length: count }, () =>
+        revokedSessionKeyFact({ whose, fingerprint: newPrint(), until }),
+      )
+      await rooms.ledger.follow()
+      await rooms.store.transaction({ name: 'test', deadlineMs: 30_000 }, t =>
+        rooms.ledger.appendIn(t, [{ ...by(), kind: 'revoked', facts }]),
+      )
+      await strange(rooms)
+      await rooms.ledger.follow()
+    }
+    try {
+      await rooms.addPerson('bob@example.com')
+      await grant(rooms, 'bob@example.com')
+      const bob = parsePersonIdentity('bob@example.com', 'test')
+      await list(alice, 1_999)
+      expect(rooms.authority.mayBeCertified(alice)).toBe(true)
+      await list(alice, 1)
+      expect([rooms.authority.mayBeCertified(alice), rooms.authority.mayBeCertified(bob)]).toEqual([false, true])
+      // What she has goes on.
+      expect(await codeOf(rooms.authority.issueUserCertificate(await rooms.addSession(alice), at()))).toBe('done')
+      const puppet = await join(rooms)
+      await grant(rooms, puppet.principal)
+      await list('workload:ops/another', 2_001)
+      expect(rooms.authority.mayBeCertified(puppet.principal)).toBe(true)
     } finally {
       await rooms.close()
     }

@@ -2,6 +2,7 @@ import type { Ledger } from '#server/ledger/index.ts'
 import { MAX_KRL_BYTES } from '#shared/api/fields.ts'
 import { krlVersions, readRevoked, revokedKeys, revokedSessionKeys } from '#shared/audit/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import { isWorkloadPrincipal, type SubjectPrincipal } from '#shared/names.ts'
 
 /** In the list, bytes: a fingerprint with its length, an interval with its head. */
 const KEY = 36
@@ -10,10 +11,19 @@ const INTERVAL = 21
 /** By keys that nothing here was certified for: whoever may revoke can name as many as they like, and they stay for good. */
 const MOST_STRANGE_KEYS = 20_000
 
+/** Keys of sessions that were ended, of one person; and of all workloads of one project, whose editor makes as many workloads as they like. */
+const MOST_OF_PERSON = 2_000
+const MOST_OF_PROJECT = 50_000
+
 /** Whether there is room on the list of what is revoked, of which hosts and laptops read no more than `MAX_KRL_BYTES`. */
 export type KrlRoom = {
-  /** Of the list's room three quarters are taken: whatever would only make it longer waits, so that what has to end can be ended. */
-  isShort(): boolean
+  /** Half of it is taken: what a key ends is not named by its serials as well. */
+  isTight(): boolean
+  /**
+   * For the key of a session of theirs that begins. Not where three quarters are taken: what would only make it longer waits, so that what is there can
+   * be ended. Nor where too many of them, or of their project, are on it.
+   */
+  hasRoomFor(whose: SubjectPrincipal): boolean
   /** Throws `conflict` for a key that nothing here was certified for, where there is no room for such. */
   assertForStranger(): void
   /** Tells of a list that takes more than half of what there may be, once, and of one that takes three quarters. */
@@ -32,21 +42,28 @@ export function krlRoom({
 }): KrlRoom {
   let version: bigint | undefined
   let length = 0
+  let holders = new Map<string, number>()
   let told = 0
   /** Counted once for each version: whoever asks is on the way of a certificate. */
   const taken = (): number => {
     const newest = krlVersions(facts.ids).newest?.version ?? 0n
     if (newest !== version) {
       version = newest
-      length =
-        KEY * (revokedKeys(facts.ids).length + revokedSessionKeys(facts.ids).length) +
-        INTERVAL * readRevoked(facts.ids).length
+      const sessionKeys = revokedSessionKeys(facts.ids)
+      length = KEY * (revokedKeys(facts.ids).length + sessionKeys.length) + INTERVAL * readRevoked(facts.ids).length
+      holders = new Map()
+      for (const { whose } of sessionKeys) holders.set(holderOf(whose), (holders.get(holderOf(whose)) ?? 0) + 1)
     }
     return length
   }
   const isShort = () => taken() > (most * 3) / 4
   return {
-    isShort,
+    isTight: () => taken() > most / 2,
+    hasRoomFor(whose) {
+      if (isShort()) return false
+      const mostOfHolder = isWorkloadPrincipal(whose) ? MOST_OF_PROJECT : MOST_OF_PERSON
+      return (holders.get(holderOf(whose)) ?? 0) < mostOfHolder
+    },
     assertForStranger() {
       if (!isShort() && revokedKeys(facts.ids).length < MOST_STRANGE_KEYS) return
       throw new KeymanError(
@@ -67,3 +84,6 @@ export function krlRoom({
     },
   }
 }
+
+/** A person; of a workload the project. */
+const holderOf = (whose: string): string => whose.split('/')[0] ?? whose

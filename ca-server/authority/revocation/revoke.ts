@@ -230,7 +230,7 @@ async function collect(
   const live: LiveKey[] = []
   for (const by of selectors) live.push(...(await ledger.liveKeys(t, by, authorities)))
   const count = live.reduce((sum, { certificates }) => sum + certificates, 0)
-  const isMuch = count > MOST_NAMED
+  const isMuch = count > MOST_NAMED || deps.room.isTight()
   const ended = isMuch ? new Set([...keys, ...revokedPrints(ledger)]) : new Set<string>()
   const subjectKeys = isMuch
     ? [...new Set(live.map(({ subjectKey }) => subjectKey))].filter(key => !ended.has(key))

@@ -23,7 +23,7 @@ export type UserCertificateDeps = Pick<
   'store' | 'ledger' | 'access' | 'identity' | 'now' | 'random' | 'defaultLifetime'
 > & {
   readonly newRequestId: () => string
-  readonly room: Pick<KrlRoom, 'isShort'>
+  readonly room: Pick<KrlRoom, 'hasRoomFor'>
   readonly keys: () => KeyRing
   /** Of the key with this label. */
   readonly serials: (label: string) => Serials
@@ -160,8 +160,8 @@ async function nameKey(deps: UserCertificateDeps, caller: SessionCaller): Promis
   const fact = sessionKeyFact(principalOf(caller), caller.ssh.fingerprint, caller.endsAt)
   if (!ledger.facts.has(fact.id)) await ledger.follow()
   if (!ledger.facts.has(fact.id)) {
-    if (room.isShort())
-      throw new KeymanError('unavailable', 'the list of what is revoked is nearly as long as hosts read', {
+    if (!room.hasRoomFor(principalOf(caller)))
+      throw new KeymanError('unavailable', 'the list of what is revoked has no room for one more session of yours', {
         retryAfter: 3600,
         hint: 'sessions that have had certificates go on: ask an administrator to see who ends so many',
       })

@@ -119,8 +119,8 @@ export function sessionKeyFact(person: string, fingerprint: string, endsAt: Date
   const until = Math.ceil(endsAt.getTime() / 1000)
   return { id: `${SESSION_KEY}${person} ${fingerprint} ${until}`, is: 'key', until: endsAt }
 }
-export function allSessionKeys(ids: Ledger['facts']['ids']): (SessionKey & { readonly whose: string })[] {
-  const found: (SessionKey & { readonly whose: string })[] = []
+export function allSessionKeys(ids: Ledger['facts']['ids']): SessionKey[] {
+  const found: SessionKey[] = []
   for (const id of ids(SESSION_KEY)) {
     const [whose, fingerprint, until] = id.slice(SESSION_KEY.length).split(' ')
     if (whose && fingerprint && until) found.push({ id, whose, fingerprint, until: BigInt(until) })
