@@ -10,10 +10,11 @@ import { createLog } from './log.ts'
 import { adminLinkCommand } from './operator/admin-link-command.ts'
 import { adopt } from './operator/adopt.ts'
 import { checkConfig } from './operator/check-config.ts'
-import { initCommand } from './operator/init-command.ts'
+import { initCommand, initHelp } from './operator/init-command.ts'
 import { listAuthorityKeys } from './operator/list-authority-keys.ts'
 import { restoreCommand } from './operator/restore-command.ts'
 import { switchCommand } from './operator/switch-command.ts'
+import { noneNamed } from './operator/which-config.ts'
 import { start } from './start.ts'
 import { tellSystemd } from './tell-systemd.ts'
 
@@ -52,7 +53,7 @@ examples:
 More: docs/install.md, docs/server.md`
 
 async function main(args: string[]): Promise<number> {
-  if (args[0] === 'init' && !args.includes('--help') && !args.includes('-h')) return firstConfig(args.slice(1))
+  if (args[0] === 'init' && !args.includes('--version')) return firstConfig(args.slice(1))
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -112,6 +113,10 @@ async function main(args: string[]): Promise<number> {
 }
 
 async function firstConfig(args: string[]): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`${initHelp()}\n`)
+    return EXIT.done
+  }
   const { file, user } = await initCommand(args, process.env)
   const as = user === undefined ? '' : `runuser -u ${user} -- `
   process.stdout.write(`Next:  ${as}keyman-server check-config --config ${file}\n`)
@@ -124,10 +129,12 @@ async function check(read: ReadConfig): Promise<number> {
     process.stderr.write(`keyman-server: error: ${field}: ${message}\n`)
     if (hint) process.stderr.write(`keyman-server: hint: ${hint}\n`)
   }
-  for (const remark of remarks) process.stderr.write(`keyman-server: ${remark}\n`)
+  const none = noneNamed(read.config)
+  for (const remark of none === undefined ? remarks : [none, ...remarks])
+    process.stderr.write(`keyman-server: ${remark}\n`)
   if (problems.length > 0) return EXIT.found
   const { file } = read.config
-  process.stdout.write(`The configuration is good${file === undefined ? '' : `: ${file}`}.\n`)
+  process.stdout.write(`The configuration is good: ${file ?? 'defaults and variables, since no file was named'}.\n`)
   return EXIT.done
 }
 

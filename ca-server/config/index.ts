@@ -19,7 +19,7 @@ export { type DatabaseUrl, parseDatabaseUrl } from './database-url.ts'
 export type { KeystoreSettings, ListenAddress } from './resolve.ts'
 export { defaultDataFolder, Secret } from './resolve.ts'
 export { variableOf } from './settings.ts'
-export { configText, PACKAGED_CONFIG, TEMPLATE_SETTINGS } from './template.ts'
+export { configText, PACKAGED_CONFIG, TEMPLATE_EXAMPLES, TEMPLATE_SETTINGS } from './template.ts'
 
 /** Everything resolved: absolute paths, host and port apart, times in seconds, defaults filled in, secrets read. */
 export type ServerConfig = ResolvedConfig

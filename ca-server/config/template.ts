@@ -90,6 +90,11 @@ const PARTS: readonly Part[] = [
 /** The settings that a new configuration may hold, in its order. */
 export const TEMPLATE_SETTINGS: readonly string[] = PARTS.flatMap(({ entries }) => entries.map(({ path }) => path))
 
+/** Each with what it may be. */
+export const TEMPLATE_EXAMPLES: ReadonlyMap<string, string> = new Map(
+  PARTS.flatMap(({ entries }) => entries.map(({ path, example }) => [path, example])),
+)
+
 /** TOML. A value's text is JSON's, which TOML takes for strings and lists of them. */
 export function configText(values: ReadonlyMap<string, unknown>, file: string): string {
   const lines = [

@@ -3,19 +3,21 @@ import type { z } from 'zod'
 import { KeymanError } from '#shared/errors.ts'
 import type { ServerConfig } from '../config/index.ts'
 import { askServer, type Question } from './operator.ts'
+import { howToStart, nameConfig } from './which-config.ts'
 
 /** What commands have in common that ask the running server, and a person whether it is meant. */
 
 /** Throws `unavailable` where no server runs on this data folder. */
 export async function askRunning<Answer>(
-  { dataFolder }: Pick<ServerConfig, 'dataFolder'>,
+  config: Pick<ServerConfig, 'dataFolder' | 'file'>,
   asked: Question,
   answer: z.ZodType<Answer>,
 ): Promise<Answer> {
+  const { dataFolder } = config
   const said = await askServer(dataFolder, asked)
   if (said !== undefined) return answer.parse(said)
   throw new KeymanError('unavailable', `no server runs on ${dataFolder}`, {
-    hint: 'start it first: keyman-server start',
+    hint: config.file === undefined ? `${nameConfig()}; or start it first` : `start it first: ${howToStart(config)}`,
   })
 }
 

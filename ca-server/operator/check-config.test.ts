@@ -26,6 +26,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 type Ran = {
   readonly code: number
   readonly stdout: string
+  readonly stderr: string
   readonly errors: readonly string[]
   readonly hints: readonly string[]
 }
@@ -40,7 +41,7 @@ function run(command: 'check-config' | 'start', env: NodeJS.ProcessEnv = {}): Pr
           stderr
             .split('\n')
             .flatMap(line => (line.startsWith(`keyman-server: ${kind}: `) ? [line.slice(17 + kind.length)] : []))
-        resolve({ code: child.exitCode ?? -1, stdout, errors: those('error'), hints: those('hint') })
+        resolve({ code: child.exitCode ?? -1, stdout, stderr, errors: those('error'), hints: those('hint') })
       },
     )
   })
@@ -202,6 +203,7 @@ describe('check-config', () => {
     const alone = await run('check-config')
     taken.close()
     expect(beside).toMatchObject({ code: 0, errors: [] })
+    expect(beside.stderr).toContain(': its ports and its embedded database were not tried\n')
     expect(alone.errors).toHaveLength(1)
   })
 
@@ -345,6 +347,16 @@ describe.skipIf(!requires('postgresql'))('check-config on a database', () => {
   it('calls good an empty one with its two roles, and writes nothing there', async () => {
     expect(await check(cluster.url, cluster.migrationUrl)).toMatchObject({ code: 0, errors: [] })
     expect((await admin.query("select from pg_tables where schemaname = 'public'")).rowCount).toBe(0)
+  })
+
+  it('tries it beside a running server too', async () => {
+    mkdirSync(at('busy'), { mode: 0o700 })
+    const unlock = lockFolder('the data folder', join(at('busy'), 'operator.lock'))
+    const url = [['database.url', cluster.url] as const, ['database.migration_url', cluster.migrationUrl] as const]
+    configure(...spoil(basics(), 'data_folder', at('busy')), ...url)
+    const { code, stderr } = await run('check-config').finally(unlock)
+    expect(code).toBe(0)
+    expect(stderr).toContain(': its ports were not tried\n')
   })
 
   it('finds both roles at once where both are wrong', async () => {

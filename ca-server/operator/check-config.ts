@@ -56,7 +56,10 @@ export async function checkConfig({ config, problems, where }: ReadConfig, now: 
       add(await thrown(at, () => checkKeystore(at, settings, config.authority.algorithm)))
   }
   if (!isWrong('database')) add(await checkDatabase(config, now, remarks))
-  if (served) remarks.push(`a server runs on ${config.dataFolder}: its ports and its embedded database were not tried`)
+  if (served) {
+    const untried = config.database.engine === 'pglite' ? 'its ports and its embedded database' : 'its ports'
+    remarks.push(`a server runs on ${config.dataFolder}: ${untried} were not tried`)
+  }
   return { problems: [...problems, ...found], remarks }
 }
 

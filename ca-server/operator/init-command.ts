@@ -3,8 +3,26 @@ import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import { KeymanError } from '#shared/errors.ts'
-import { readSecret } from '../config/index.ts'
+import { readSecret, TEMPLATE_EXAMPLES } from '../config/index.ts'
 import { type Ask, flagOf, INIT_SETTINGS, init } from './init.ts'
+
+export function initHelp(): string {
+  const flags = INIT_SETTINGS.map(path => {
+    const example = (TEMPLATE_EXAMPLES.get(path) ?? '').replaceAll(/[[\]"]/g, '')
+    return `  ${flagOf(path)} ${example}`
+  })
+  return `keyman-server init: write a first configuration, and the files with secrets that it names
+usage: keyman-server init [--config FILE] [--user USER] [settings]
+
+  --config FILE   where to; by itself /etc/keyman/server.toml for root
+  --user USER     for root: the user that the server runs as, who owns what is made
+
+Settings, by example; lists with commas between. On a terminal it asks for those that are needed and were not given. Secrets
+are typed, or lie in files that are named:
+${flags.join('\n')}
+
+What each means: docs/server.md`
+}
 
 /** `keyman-server init`: what was made and what to do next; gives the file. */
 export async function initCommand(
@@ -36,7 +54,7 @@ export async function initCommand(
       hint: 'run it as root, or leave --user out',
     })
   const canAsk = process.stdin.isTTY === true && process.stderr.isTTY === true
-  const { file, made } = await init({
+  const { file, made, missing } = await init({
     file: text('config') ?? (env.KEYMAN_CONFIG || undefined),
     given,
     user,
@@ -46,6 +64,7 @@ export async function initCommand(
     readSecret,
   })
   process.stdout.write(`${made.map(path => `made ${path}\n`).join('')}`)
+  for (const path of missing) process.stderr.write(`keyman-server: ${path} is named there, and is not there yet\n`)
   return { file, user }
 }
 

@@ -9,6 +9,7 @@ import { freePort } from '#test/support/free-port.ts'
 import { SERVER } from '#test/support/programs/programs.ts'
 import { isRoot } from '#test/support/requires.ts'
 import { loadConfig } from '../config/index.ts'
+import { flagOf, INIT_SETTINGS } from './init.ts'
 
 const main = SERVER
 let folder: string
@@ -93,7 +94,9 @@ describe('keyman-server init by flags', () => {
       ...['--keystore-module', '/usr/lib/p11.so', '--keystore-token', 'acme', '--keystore-pin-file', at('pin')],
       ...['--authority-algorithm', 'ecdsa-p256'],
     )
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const missing = ['/etc/pages.crt', '/etc/pages.key', '/usr/lib/p11.so']
+    const said = missing.map(path => `keyman-server: ${path} is named there, and is not there yet\n`).join('')
+    expect({ code, stderr }).toEqual({ code: 0, stderr: said })
     expect(read()).toMatchObject({
       organisation: 'acme',
       hostSuffixes: ['prod.acme.example', 'stage.acme.example'],
@@ -157,6 +160,16 @@ describe('keyman-server init by flags', () => {
     expect(stderr).not.toContain('hunter2')
     expect(code).not.toBe(0)
     expect(existsSync(at('etc'))).toBe(false)
+  })
+
+  it('names its flags by --help, each with an example that it takes', async () => {
+    const { code, stdout } = await run('init', '--help')
+    expect(code).toBe(0)
+    const flags = [...stdout.matchAll(/^ {2}--([a-z-]+) (\S+)$/gm)]
+    expect(flags.map(([, name]) => name)).toEqual(INIT_SETTINGS.map(path => flagOf(path).slice(2)))
+    const examples = flags.map(([, name, example = '']) => [`--${name}`, example.replace('…', 'a'.repeat(43))])
+    const { stderr } = await run('init', '--config', file(), '--data-folder', at('data'), ...examples.flat())
+    expect(stderr).not.toMatch(/--[a-z-]+: |unknown/i)
   })
 
   it('asks nobody where nobody sits at a terminal, but says which flag answers', async () => {

@@ -41,8 +41,8 @@ export type InitOptions = {
   readonly readSecret: ConfigSurroundings['readSecret']
 }
 
-/** What was made, in order. */
-export type Initiated = { readonly file: string; readonly made: readonly string[] }
+/** What was made, in order; and what the configuration names that somebody has still to put there. */
+export type Initiated = { readonly file: string; readonly made: readonly string[]; readonly missing: readonly string[] }
 
 type File = { readonly path: string; readonly text: string }
 
@@ -74,7 +74,14 @@ export async function init(options: InitOptions): Promise<Initiated> {
     home,
     readSecret: path => secrets.find(secret => secret.path === path)?.text ?? readSecret(path),
   })
-  return { file, made: write([...secrets, { path: file, text }], config.dataFolder, owner) }
+  const { certificateFile, keyFile } = config.pages.tls ?? {}
+  const module = config.keystore.kind === 'pkcs11' ? config.keystore.module : undefined
+  const named = [certificateFile, keyFile, module].filter(path => path !== undefined)
+  return {
+    file,
+    made: write([...secrets, { path: file, text }], config.dataFolder, owner),
+    missing: named.filter(path => !existsSync(path)),
+  }
 }
 
 /** What to ask, in order; the rest comes from flags, or stays as a comment. */

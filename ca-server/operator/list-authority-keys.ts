@@ -6,6 +6,7 @@ import { fingerprint, publicKeyFromSpki } from '#shared/ssh/index.ts'
 import { type AuthorityState, authorityStates, logKeyFingerprint, logKeysOf } from '#shared/trust/index.ts'
 import type { ServerConfig } from '../config/index.ts'
 import { hasLogKeystore, openConfigured, openLogKeystore } from '../open-base.ts'
+import { nameConfig } from './which-config.ts'
 
 export type ListedKey = {
   readonly label: string
@@ -27,7 +28,7 @@ export async function listAuthorityKeys(
   // Opening a software keystore makes one where there is none.
   if (!existsSync(config.dataFolder))
     throw new KeymanError('not-found', `there is no data folder ${config.dataFolder}`, {
-      hint: 'name the configuration of the server: --config FILE',
+      hint: nameConfig(),
     })
   const bundle = await pinnedBundle(openPins(config.dataFolder))
   const states: Map<string, ListedKey['state']> = bundle ? authorityStates(bundle) : new Map()

@@ -1,10 +1,12 @@
-import { createReadStream, readFileSync } from 'node:fs'
+import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Lost, NewerLog } from '#server/ledger/index.ts'
+import { KeymanError } from '#shared/errors.ts'
 import { EXIT } from '#shared/exit-codes.ts'
 import { parsePersonIdentity } from '#shared/names.ts'
 import type { ServerConfig } from '../config/index.ts'
 import { restore, showLost } from './restore.ts'
+import { howToStart, nameConfig, withConfig } from './which-config.ts'
 
 /** `keyman-server restore`: says what was lost, and takes the history up anew where it was told to. */
 export async function restoreCommand(
@@ -16,6 +18,9 @@ export async function restoreCommand(
     readonly yes?: boolean
   },
 ): Promise<number> {
+  // Of defaults, where something else was meant: there is no database in it to say anything of.
+  if (config.file === undefined && !existsSync(config.dataFolder))
+    throw new KeymanError('not-found', `there is no data folder ${config.dataFolder}`, { hint: nameConfig() })
   const { log } = values
   const options = {
     config,
@@ -29,7 +34,7 @@ export async function restoreCommand(
     const lost = await showLost(options)
     if (!lost) {
       say('The history of this database was taken up anew already, and this server does not remember that.')
-      say('Nothing was changed. To remember it: keyman-server restore --yes')
+      say(`Nothing was changed. To remember it: ${withConfig('restore', config)} --yes`)
       return EXIT.found
     }
     const { held, size, by, newer } = lost
@@ -40,12 +45,14 @@ export async function restoreCommand(
     )
     if (newer) sayKnown(say, lost, newer)
     if (!lost.isComplete) say(UNKNOWN)
-    say(`Nothing was changed. To go on: keyman-server restore --yes [--keep PERSON]${newer ? ' --log FILE' : ''}`)
+    say(
+      `Nothing was changed. To go on: ${withConfig('restore', config)} --yes [--keep PERSON]${newer ? ' --log FILE' : ''}`,
+    )
     return EXIT.found
   }
   const { lost, incarnation, suspended, taken, bare, places, undone, checkpointFile } = await restore(options)
   if (!lost) {
-    say(`The history ${incarnation} had been begun before; this server remembers it now. Next: keyman-server start`)
+    say(`The history ${incarnation} had been begun before; this server remembers it now. Next: ${howToStart(config)}`)
     return EXIT.done
   }
   say(`Restored: the history ${incarnation} goes on from record ${lost.held}. It is recorded in the audit log.`)
@@ -73,9 +80,11 @@ export async function restoreCommand(
         : 'These may have been disabled meanwhile, and can not sign in until an administrator has confirmed them:',
     )
     for (const identity of suspended) say(`  ${identity}`)
-    say('  keyman person enable PERSON   confirms one. No owner among those kept? keyman-server admin-link PERSON')
+    say(
+      `  keyman person enable PERSON   confirms one. No owner among those kept? ${withConfig('admin-link PERSON', config)}`,
+    )
   }
-  say('Next: keyman-server start')
+  say(`Next: ${howToStart(config)}`)
   say(`  other servers of this database: keyman-server start --checkpoint FILE, with a copy of ${checkpointFile}`)
   return EXIT.done
 }

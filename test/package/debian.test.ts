@@ -128,6 +128,13 @@ describe.skipIf(why !== undefined)(
       )
     })
 
+    it("an operator's command that was given no configuration names the packaged one", () => {
+      const link = (...more: string[]) =>
+        machine.run(['runuser', '-u', 'keyman-server', '--', 'keyman-server', 'admin-link', '--new', ...more])
+      expect(link().stderr).toContain('hint: name the configuration of the server: --config /etc/keyman/server.toml')
+      expect(link('--config', '/etc/keyman/server.toml')).toMatchObject({ status: 0 })
+    })
+
     it('a host joins, and its agent keeps sshd by its unit', async () => {
       const port = await freePort()
       machine.sh(`printf 'UsePAM yes\\nInclude /etc/ssh/sshd_config.d/*.conf\\nPort ${port}\\nListenAddress 127.0.0.1\\n' > /etc/ssh/sshd_config

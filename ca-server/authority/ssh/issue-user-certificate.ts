@@ -8,7 +8,6 @@ import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey }
 import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
 import type { AuthorityDeps, IssuedSshCertificate, UserCertificateRequest } from '../port.ts'
-import type { KrlRoom } from '../revocation/krl-room.ts'
 import type { Serials } from '../serials.ts'
 import type { Signer } from '../sign.ts'
 import { recordAndSign } from './sign-certificate.ts'
