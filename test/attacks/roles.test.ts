@@ -83,7 +83,8 @@ describe('an auditor', () => {
     await give('eve@example.com', 'auditor')
     for (const route of walk) {
       const { code, status } = await ask(route)
-      if (route.action === 'audit.read' || route.action === 'login.read') expect([route.id, status]).toEqual([route.id, 200])
+      if (route.action === 'audit.read' || route.action === 'login.read')
+        expect([route.id, status]).toEqual([route.id, 200])
       else expect([route.id, code]).toEqual([route.id, 'denied'])
     }
   })

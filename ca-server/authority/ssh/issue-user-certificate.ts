@@ -3,7 +3,7 @@ import { principalOf, type SessionCaller, sessionKeyFact } from '#server/identit
 import { type Actor, EpochsChanged } from '#server/ledger/index.ts'
 import { equalBytes } from '#shared/bytes.ts'
 import { KeymanError } from '#shared/errors.ts'
-import { type KeyId, parseKeyId } from '#shared/names.ts'
+import { type KeyId, parseKeyId, type SubjectPrincipal } from '#shared/names.ts'
 import { decodePublicKey, formatCertificate, parsePublicKey, type SshPublicKey } from '#shared/ssh/index.ts'
 import { denied } from '../denied.ts'
 import type { KeyRing } from '../keys.ts'
@@ -22,7 +22,8 @@ export type UserCertificateDeps = Pick<
   'store' | 'ledger' | 'access' | 'identity' | 'now' | 'random' | 'defaultLifetime'
 > & {
   readonly newRequestId: () => string
-  readonly room: Pick<KrlRoom, 'hasRoomFor'>
+  /** Whether the list of what is revoked has room for the key of one more session of theirs (`KrlRoom`). */
+  readonly room: { hasRoomFor(whose: SubjectPrincipal): boolean }
   readonly keys: () => KeyRing
   /** Of the key with this label. */
   readonly serials: (label: string) => Serials
