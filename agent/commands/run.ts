@@ -1,7 +1,8 @@
 import { randomInt } from 'node:crypto'
-import { existsSync, unwatchFile, watchFile } from 'node:fs'
+import { existsSync, readFileSync, unwatchFile, watchFile } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
+import { decodeKrl, type Krl } from '#shared/ssh/index.ts'
 import { type AgentConfig, configFile, loadConfig } from '../config.ts'
 import type { Agent } from '../keeper/handle-frame.ts'
 import { endAsDesired } from '../keeper/handle-frame.ts'
@@ -13,6 +14,7 @@ import { logFile } from '../logins/log-file.ts'
 import type { LogSource } from '../logins/log-source.ts'
 import { Logins } from '../logins/logins.ts'
 import { LoginReport } from '../logins/report.ts'
+import { sshdFiles } from '../sshd/files.ts'
 import { expiryStyle, sshdVersion } from '../sshd/sshd.ts'
 import { lockState } from '../state/lock-state.ts'
 
@@ -63,12 +65,26 @@ export async function runAgent(stateFolder: string, log: Log, signal: AbortSigna
   if (left.signal.aborted) log.info('KeyMan was taken off this host: nothing is left to do')
 }
 
+/** Without one that can be read sshd lets nobody in by a key. */
+function readKrl(path: string): Krl | undefined {
+  try {
+    return decodeKrl(readFileSync(path), path)
+  } catch {
+    return undefined
+  }
+}
+
 /** `undefined` where nothing here says who logs in. */
 function watchLogins(agent: Agent, signal: AbortSignal): Agent['logins'] {
   const { config, log, stateFolder } = agent
   const source = sourceOf(config.sshdLog, message => log.warn(message))
   if (!source) return undefined
-  const seen = new Logins(stateFolder, log, () => new Date())
+  const seen = new Logins(
+    stateFolder,
+    log,
+    () => new Date(),
+    () => readKrl(sshdFiles(config).krl),
+  )
   seen.watch(source, signal)
   return { seen, report: new LoginReport(seen, () => connectionOf(agent).connection, log) }
 }

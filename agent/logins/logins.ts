@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { hostStream } from '#shared/api/index.ts'
 import { KeymanError } from '#shared/errors.ts'
+import type { Krl } from '#shared/ssh/index.ts'
 import { told } from '#shared/told.ts'
 import type { Log } from '../log.ts'
 import { isThere, openConnections, type Process, processesOf, signal as send, sshdProcess } from './connections.ts'
 import type { LogLine, LogSource } from './log-source.ts'
-import { endedBy } from './order.ts'
+import { endedBy, isOnList } from './order.ts'
 import { LoginRecord, type Opened, type OpenLogin } from './record.ts'
 import { peerKey, readSshdMessage } from './sshd-message.ts'
 
@@ -13,8 +14,6 @@ import { peerKey, readSshdMessage } from './sshd-message.ts'
 const LOOK_MS = 5000
 /** What is asked to end has this long for it. */
 const GRACE_MS = 1000
-/** So long after it was let in sshd's log may say so. */
-const READ_LATE_MS = 5000
 const LOOK_WHETHER_GONE_MS = 20
 
 /** Who logs in on this host, and the end of their sessions where the server orders it. */
@@ -22,13 +21,16 @@ export class Logins {
   readonly record: LoginRecord
   readonly #log: Log
   readonly #now: () => Date
+  readonly #krl: () => Krl | undefined
   readonly #onEvent = new Set<() => void>()
   /** Closed by an order, of which nobody else says that they closed by themselves. */
   readonly #ending = new Set<number>()
-  /** Orders that were done, and when: a login of before may be read in sshd's log after it. Milliseconds since 1970. */
-  readonly #done = new Map<string, { readonly order: hostStream.EndOrder; readonly at: number }>()
+  /** Orders that were done: a login of before may be read in sshd's log after it. */
+  #done: readonly hostStream.EndOrder[] = []
 
-  constructor(stateFolder: string, log: Log, now: () => Date) {
+  /** `krl`: the list that sshd refuses by now, where it can be read. */
+  constructor(stateFolder: string, log: Log, now: () => Date, krl: () => Krl | undefined) {
+    this.#krl = krl
     this.record = new LoginRecord(stateFolder, message => log.warn(message))
     this.#log = log
     this.#now = now
@@ -66,11 +68,10 @@ export class Logins {
         pid === undefined ? undefined : sshdProcess(pid),
       )
       this.#tell()
-      const late = [...this.#done.values()].find(
-        done => at.getTime() <= done.at + READ_LATE_MS && endedBy(done.order, opened),
-      )
-      if (late)
-        this.#endAll([{ login: opened, order: BigInt(late.order.number) }]).catch(error =>
+      const late = this.#done.findLast(order => endedBy(order, opened))
+      const krl = late && this.#krl()
+      if (late && krl && isOnList(krl, opened))
+        this.#endAll([{ login: opened, order: BigInt(late.number) }]).catch(error =>
           this.#log.error(told(error).message),
         )
     } else {
@@ -99,15 +100,17 @@ export class Logins {
   async end(orders: readonly hostStream.EndOrder[]): Promise<void> {
     const done = this.record.ended
     const fresh = orders.filter(({ number }) => BigInt(number) > done)
-    if (fresh.length === 0) return
+    if (fresh.length === 0) {
+      this.#done = orders
+      return
+    }
     this.#look()
     const ended = this.record.open.flatMap(login => {
       const order = fresh.find(each => endedBy(each, login))
       return order ? [{ login, order: BigInt(order.number) }] : []
     })
     await this.#endAll(ended)
-    for (const order of orders)
-      if (!this.#done.has(order.number)) this.#done.set(order.number, { order, at: this.#now().getTime() })
+    this.#done = orders
     let newest = done
     for (const { number } of fresh) if (BigInt(number) > newest) newest = BigInt(number)
     this.record.setEnded(newest)
