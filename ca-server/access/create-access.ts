@@ -11,7 +11,7 @@ import {
   workloadNamed,
   workloadPrincipal,
 } from '#shared/names.ts'
-import { addGrant } from './changes/add-grant.ts'
+import { addGrant, assertMayBeAdded } from './changes/add-grant.ts'
 import type { ChangeDeps } from './changes/change.ts'
 import { changeGrant } from './changes/change-grant.ts'
 import { changeTeam } from './changes/change-team.ts'
@@ -287,6 +287,7 @@ export function createAccess(deps: AccessDeps): Access {
     listGrants: () => vouchedGrants(deps),
     grantsTo: (on, who) => grantIdsTo(deps.ledger, on, who),
     addGrant: (grant, by) => changed(addGrant(changes, grant, by)),
+    assertMayBeAdded: (on, grant) => assertMayBeAdded(changes, on, grant),
     changeGrant: (id, change, by) => changed(changeGrant(changes, id, change, by)),
     removeGrant: (id, by) => changed(removeGrant(changes, id, by)),
     listTeams: () => vouchedTeams(deps),

@@ -260,6 +260,8 @@ export interface Access {
   grantsTo(on: Queryable, who: WorkloadPrincipal): Promise<readonly string[]>
   /** Throws `not-found` for a team, host or role that is not there, `conflict` where another gives just the same. Notifies `access`. */
   addGrant(grant: NewGrant, by: By): Promise<Grant>
+  /** Throws where `addGrant` would, as far as it can be told beforehand: before somebody is asked to touch a passkey. */
+  assertMayBeAdded(on: Queryable, grant: NewGrant): Promise<void>
   /**
    * Other limits, another end. Throws `not-found`, `invalid-input` for what its kind does not have, `conflict` where nothing would be
    * otherwise or another gives just that.

@@ -8,7 +8,7 @@ import { hiddenHosts, hostFact, idOfName } from './facts.ts'
 import { inForceSeal } from './in-force.ts'
 import { joinHost } from './join-host.ts'
 import { viewsOf } from './join-remarks.ts'
-import { addHost, noSuchHost, removeHost } from './name-host.ts'
+import { addHost, assertMayBeAdded, noSuchHost, removeHost } from './name-host.ts'
 import type { Hosts, HostsDeps, LivingHost } from './port.ts'
 import {
   type ContentToNumber,
@@ -194,7 +194,10 @@ export function createHosts(given: HostsDeps): Hosts {
       await changed({ revoked: made.namesGoodUntil !== undefined })
       return made
     },
-    addWords: host => addInWords(deps, host),
+    async addWords(on, host) {
+      await assertMayBeAdded(deps, on, host)
+      return addInWords(deps, host)
+    },
     async words(on, name, change) {
       if (change !== undefined) return changeInWords(deps, on, name, change)
       const row = await selectByName(on, name)

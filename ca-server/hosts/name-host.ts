@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { By } from '#server/access/index.ts'
 import { makerOf } from '#server/identity/index.ts'
-import { StoreError } from '#server/store/index.ts'
+import { type Queryable, StoreError } from '#server/store/index.ts'
 import { toBase64Url } from '#shared/bytes.ts'
 import { invalid, KeymanError } from '#shared/errors.ts'
 import { formatJoinToken } from '#shared/join-token.ts'
@@ -25,8 +25,8 @@ import { vouchedHost } from './vouched.ts'
 export const hashOf = (secret: string): Uint8Array =>
   new Uint8Array(createHash('sha256').update(`keyman-join-v1\n${secret}`).digest())
 
-/** Names a host and makes its join token. See the door. */
-export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
+/** What is to be added; throws where it can't be. */
+function newHostOf(deps: Pick<HostsDeps, 'hostSuffixes' | 'assertIsThere' | 'assertFits'>, input: NewHost) {
   const name = parseHostName(input.name, 'name')
   checkSuffix('name', name, deps.hostSuffixes)
   const aliases = (input.aliases ?? []).map(alias => parseHostName(alias, 'aliases'))
@@ -35,6 +35,31 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
   const host = { ...input, name, aliases, place: input.in }
   if (host.place !== undefined) deps.assertIsThere(host.place)
   deps.assertFits(host)
+  return host
+}
+
+/** Throws `conflict` where a living host has one of these names, whatever the database shows. */
+async function assertFree({ ledger }: Pick<HostsDeps, 'ledger'>, on: Queryable, names: readonly HostName[]) {
+  const held = await selectTaken(on, names)
+  if (held) throw taken(held)
+  const hidden = names.find(each => isNameTaken(ledger.facts, each))
+  if (hidden !== undefined) throw taken({ name: hidden, host: hidden })
+}
+
+/** Nobody is asked to touch a passkey for what would be refused: throws as `addHost` does, for whoever looks before. */
+export async function assertMayBeAdded(
+  deps: Pick<HostsDeps, 'hostSuffixes' | 'assertIsThere' | 'assertFits' | 'ledger'>,
+  on: Queryable,
+  input: NewHost,
+): Promise<void> {
+  const { name, aliases } = newHostOf(deps, input)
+  await assertFree(deps, on, [name, ...aliases])
+}
+
+/** Names a host and makes its join token. See the door. */
+export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
+  const host = newHostOf(deps, input)
+  const { name, aliases } = host
   const at = deps.now()
   const endsAt = new Date(at.getTime() + host.tokenLifetime * 1000)
   const id = `host_${toBase64Url(deps.random(16))}`
@@ -45,10 +70,7 @@ export async function addHost(deps: HostsDeps, input: NewHost, by: By) {
     await deps.act(by, { name: 'host add' }, async t => {
       // One host is added after the other from here on, so that no two take one name, whichever of them has it as an alias.
       await bumpChange(t)
-      const held = await selectTaken(t, [name, ...aliases])
-      if (held) throw taken(held)
-      const hidden = [name, ...aliases].find(each => isNameTaken(deps.ledger.facts, each))
-      if (hidden !== undefined) throw taken({ name: hidden, host: hidden })
+      await assertFree(deps, t, [name, ...aliases])
       await insertHost(t, id, host, at)
       await insertToken(t, { ...token, at })
       const details = {

@@ -158,8 +158,8 @@ export interface Hosts {
   list(): Promise<HostView[]>
   /** Throws `not-found`. */
   show(name: HostName): Promise<HostView>
-  /** Who gets in on such a host by what is granted already. */
-  addWords(host: NewHost): Line[]
+  /** Who gets in on such a host by what is granted already. Throws where `add` would. */
+  addWords(on: Queryable, host: NewHost): Promise<Line[]>
   /**
    * Takes a host out: its certificates are revoked and its stream closes at once. Gives when the last of them would have ended:
    * until then whoever has not heard of it believes the host. `from`: the place that it was decided in. Throws `not-found`, `conflict`

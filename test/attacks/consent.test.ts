@@ -326,6 +326,20 @@ describe('the page', () => {
     expect(await outcome(call(thief, api.grants.remove, { params: { id: 'grant_0123456789' } }))).toBe('not-found')
   })
 
+  it('is not asked for what would be refused: a host that is there, or of another organisation; a grant that is there, or to nobody', async () => {
+    const host = (name: string) => ({ body: bodyOf(api.hosts.add, { name }) })
+    await call(world.alice.connection, api.hosts.add, host('there.keyman.localhost'))
+    const given = grant({ login: 'twice' })
+    await call(world.alice.connection, api.grants.add, given)
+    const asks = (route: Route, input: object) => outcome(call(untouched(thief), route, input))
+    expect(await asks(api.hosts.add, host('there.keyman.localhost'))).toBe('conflict')
+    expect(await asks(api.hosts.add, host('web1.example.org'))).toBe('invalid-input')
+    expect(await asks(api.grants.add, given)).toBe('conflict')
+    expect(await asks(api.grants.add, grant({ who: 'team:nobodys' }))).toBe('not-found')
+    expect(await asks(api.hosts.add, host('new.keyman.localhost'))).toBe('assertion-required')
+    expect(await asks(api.grants.add, grant({ login: 'once' }))).toBe('assertion-required')
+  })
+
   it('shows a secret by its length and a digest, and never itself', async () => {
     const session = await browserOf(alice)
     const { options } = await page(world.server, api.passkeys.addOptions, { cookie: session })

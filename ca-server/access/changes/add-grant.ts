@@ -11,8 +11,8 @@ import { placeNamedBy, withGrant } from '../snapshot.ts'
 import { assertToCome, type ChangeDeps, holders, makerOf, wholeSeconds } from './change.ts'
 import { assertMayBeGiven, changeUnderRoles, rolesTaken } from './own-roles.ts'
 
-/** See the door. */
-export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promise<Grant> {
+/** What is to be given; throws where it can't be. */
+function newGrantOf(deps: ChangeDeps, grant: NewGrant, createdBy: string): Grant {
   if (grant.kind === 'login' && 'host' in grant.hosts && !deps.hostNamed(grant.hosts.host))
     throw new KeymanError('not-found', `there is no host ${grant.hosts.host}`, { hint: 'see `keyman host list`' })
   const place = placeNamedBy(grant)
@@ -24,9 +24,23 @@ export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promi
     // One spelling, with the fractions cut off: sshd's expiry-time has whole seconds.
     ...(grant.endsAt === undefined ? {} : { endsAt: wholeSeconds(grant.endsAt) }),
     createdAt: deps.now().toISOString(),
-    createdBy: makerOf(by),
+    createdBy,
   }
   deps.assertFits(now => withGrant(now, added), 'who')
+  return added
+}
+
+/** Nobody is asked to touch a passkey for what would be refused: throws as `addGrant` does, for whoever looks before. */
+export async function assertMayBeAdded(deps: ChangeDeps, on: Queryable, grant: NewGrant): Promise<void> {
+  const added = newGrantOf(deps, grant, 'nobody yet')
+  await assertHasHolders(deps, on, added.who)
+  await refuseSame(deps, on, added)
+}
+
+/** See the door. */
+export async function addGrant(deps: ChangeDeps, grant: NewGrant, by: By): Promise<Grant> {
+  const added = newGrantOf(deps, grant, makerOf(by))
+  const place = placeNamedBy(grant)
   const looked = new Set<string>()
   for (;;) {
     try {

@@ -29,6 +29,7 @@ export type GrantRoutesDeps = {
     Access,
     | 'listGrants'
     | 'addGrant'
+    | 'assertMayBeAdded'
     | 'changeGrant'
     | 'removeGrant'
     | 'listTeams'
@@ -79,6 +80,7 @@ export function grantRoutes({ identity, access, hosts, workloads, authority }: G
       takes: ({ body }) => access.takes.giving(body),
       gives: ({ body }) => access.gives.grant(body),
       async names({ body }, on) {
+        await access.assertMayBeAdded(on, body)
         const whom = await whomIn(on, body.who)
         // By its ID too: a removed host's name may be another machine's by now.
         const host = body.kind === 'login' && 'host' in body.hosts ? body.hosts.host : undefined

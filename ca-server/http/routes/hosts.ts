@@ -51,7 +51,7 @@ export function hostRoutes({ hosts, authority, access }: HostRoutesDeps): Handle
         const added = await hosts.add(request.body, byOf(request))
         return { ...added, endsAt: added.endsAt.toISOString() }
       },
-      { takes: ({ body }) => [{ action: 'host.add', in: body.in }], names: async ({ body }) => hosts.addWords(body) },
+      { takes: ({ body }) => [{ action: 'host.add', in: body.in }], names: ({ body }, on) => hosts.addWords(on, body) },
     ),
     handle(
       api.hosts.change,
