@@ -209,8 +209,14 @@ export function parseTarget(positionals: readonly string[], flag: string | undef
 
 function serverUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
+  // Never shown: whoever has what stands after # makes the passkey.
+  if (url?.pathname === '/enrol' && url.hash !== '')
+    throw usage(
+      'this is the link of an invitation, which is for a browser',
+      'open it there, and make a passkey; then run the line that the page shows: keyman login URL --fingerprint SHA256:…',
+    )
   if (url?.protocol !== 'https:' || url.pathname !== '/' || url.username || url.password || url.search || url.hash)
-    throw usage(`${JSON.stringify(text)} is not an address such as https://keys.example.com:4443`)
+    throw usage(`${JSON.stringify(text.replace(/#.*/s, '#…'))} is not an address such as https://keys.example.com:4443`)
   return url.origin
 }
 

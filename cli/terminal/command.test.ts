@@ -82,6 +82,13 @@ describe('what login is given', () => {
   ])('and never %s', text => {
     expect(() => parseTarget([text], fingerprint)).toThrow('is not an address')
   })
+  it('says what to do with the link of an invitation, and shows nothing of its secret', () => {
+    for (const text of ['https://keys.example.com/enrol#s3cret', 'https://keys.example.com/other#s3cret']) {
+      const read = () => parseTarget([text], undefined)
+      expect(read).toThrow(text.includes('/enrol') ? 'the link of an invitation' : 'is not an address')
+      expect(read).not.toThrow('s3cret')
+    }
+  })
   it('refuses a fingerprint that is cut short, and one without its server', () => {
     expect(() => parseTarget(['https://keys.example.com'], 'SHA256:AAAA')).toThrow('is not a whole fingerprint')
     expect(() => parseTarget([], fingerprint)).toThrow('--fingerprint belongs to a URL')

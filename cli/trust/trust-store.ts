@@ -26,7 +26,14 @@ export const stillClaimed = (agreed: readonly string[], claims: readonly string[
  * organisation is pinned here already, its chain must go forward from that pin too, so nobody is talked into another root.
  */
 export async function firstContact(server: FirstContact, folders: Folders): Promise<Trusted> {
-  const bundles = await fetchBundles(server.machinesUrl, 0)
+  const bundles = await fetchBundles(server.machinesUrl, 0).catch((error: unknown) => {
+    // The pages' listener is a KeyMan that has no such address, where everybody's trust begins.
+    if (!(error instanceof KeymanError) || error.code !== 'not-found') throw error
+    throw new KeymanError('invalid-input', `${server.machinesUrl} is the address of the pages, which is for browsers`, {
+      hint: `keyman goes to the address for machines, https://${new URL(server.machinesUrl).hostname}:4443 unless your administrator says another`,
+      cause: error,
+    })
+  })
   const bundle = verifyTrustChain(bundles, { fingerprint: server.rootFingerprint })
   const held = readContext(folders, bundle.organisation)
   if (held) goesForward(bundles, held)
