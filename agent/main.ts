@@ -63,7 +63,9 @@ async function main(args: string[]): Promise<number> {
       const { doctor } = await import('./commands/doctor.ts')
       const checks = await doctor(await loadAgent(stateFolder, log))
       if (values.json) process.stdout.write(`${JSON.stringify({ checks }, undefined, 2)}\n`)
-      else for (const { name, ok, message } of checks) say(`${ok ? 'ok   ' : 'found'}  ${name}: ${message}`)
+      else
+        for (const { name, ok, note, message } of checks)
+          say(`${note ? 'note ' : ok ? 'ok   ' : 'found'}  ${name}: ${message}`)
       return checks.every(({ ok }) => ok) ? EXIT.done : EXIT.found
     }
     case 'leave': {

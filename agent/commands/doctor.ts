@@ -16,8 +16,8 @@ import { lookAround } from '../sshd/look-around.ts'
 import { checkCanaryRevoked, checkInUse, sshdVersion, testConfiguration } from '../sshd/sshd.ts'
 import { loadMemory } from '../state/memory.ts'
 
-/** `message` says what was found, or what there is where all is well. */
-export type Check = { readonly name: string; readonly ok: boolean; readonly message: string }
+/** `message` says what was found, or what there is where all is well. `note`: nothing to mend, and to be known all the same. */
+export type Check = { readonly name: string; readonly ok: boolean; readonly note?: true; readonly message: string }
 
 /** What its own configuration says: only what keeps people out is something to mend. */
 const ABOUT = {
@@ -49,7 +49,11 @@ export async function doctor(agent: Agent, now: () => Date = () => new Date()): 
   const around = await lookAround(config, now()).found
   for (const { about, message, fingerprints = [] } of around.findings) {
     const said = [message, ...fingerprints].join(' ')
-    checks.push({ name: ABOUT[about], ok: about !== 'narrows', message: said })
+    checks.push({
+      name: ABOUT[about],
+      ...(about === 'narrows' ? { ok: false } : { ok: true, note: true }),
+      message: said,
+    })
   }
   await check('nobody else can write them', () => {
     strictModes(config)

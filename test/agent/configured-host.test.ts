@@ -141,6 +141,7 @@ describe.skipIf(!requires('sshd'))('a host that somebody else configured', () =>
     expect(await doctor(keys.agent)).toContainEqual({
       name: 'who gets in beside KeyMan',
       ok: true,
+      note: true,
       message: expect.stringContaining(`${fingerprint}`),
     })
   })
