@@ -20,7 +20,10 @@ export const identityWords = ({ now, ledger: { facts } }: Pick<IdentityDeps, 'no
     const role = person.owner ? 'owner' : 'no owner'
     const { shown, hidden } = passkeysBy(facts, identity, await selectPasskeys(on, identity))
     const count = shown.length + hidden.length
-    const who = { name: `Who ${identity} is`, value: `${role}, ${person.state}, with ${count} passkeys` }
+    const who = {
+      name: `Who ${identity} is`,
+      value: `${role}, ${person.state}, with ${count} ${count === 1 ? 'passkey' : 'passkeys'}`,
+    }
     const by = resetBy(facts.ids, identity)
     if (by.length === 0) return [who]
     // What a yes is a yes to, by the log.

@@ -14,7 +14,7 @@ examples:
   keyman completion fish > ~/.config/fish/completions/keyman.fish`,
   options: {},
   async run(_, positionals) {
-    const [name] = take(positionals, ['SHELL'])
+    const [name] = take(positionals, ['SHELL (bash, zsh or fish)'])
     const shell = SHELLS.find(known => known === name)
     if (!shell) throw usage(`${JSON.stringify(name)} is not one of ${SHELLS.join(', ')}`)
     const groups = await Promise.all(

@@ -193,7 +193,7 @@ describe('a person who is reset', () => {
       await expect(enable(alice, bea)).rejects.toMatchObject({ message: expect.stringContaining('you have reset') })
       // What the page of the yes says.
       expect(await world.identity.words.person(world.store, alice.who)).toMatchObject([
-        { value: 'owner, disabled, with 1 passkeys' },
+        { value: 'owner, disabled, with 1 passkey' },
         { name: 'Was reset by', value: bea.who },
         { value: expect.stringMatching(/^"new", made 2026-03-01T/) },
       ])

@@ -54,6 +54,7 @@ usage: keyman host show NAME [--json]`,
       if (host.aliases) print(`  also       ${host.aliases.join(', ')}`)
       if (host.in) print(`  in         ${host.in}`)
       print(`  labels     ${labelsText(host.labels) || 'none'}`)
+      print(`  address    ${host.address ?? host.name} port ${host.port ?? 22}`)
       print(`  in force   revision ${host.inForce} of ${host.revision}`)
       print(`  last seen  ${host.lastSeenAt ? local(host.lastSeenAt) : 'never'}`)
       if (host.agent) print(`  agent      ${shown(host.agent)}`)
