@@ -184,9 +184,10 @@ async function write(document: string, out: string, expected: Expected, json: bo
   const context = await takeIn()
   showChanges(parseTrustDocument(context.bundle.document), document, expected)
   writeFile(out, document, 0o644)
-  remark(`Wrote ${out}. Look at it: keyman trust show --next ${out}`)
+  const named = expected.named.map(name => ` --change ${name}`).join('')
+  remark(`Wrote ${out}. Look at it: keyman trust show --next ${out}${named}`)
   remark(`Sign it: ssh-keygen -Y sign -n ${TRUST_NAMESPACE} -f ROOTKEY ${out}`)
-  remark(`Then: keyman trust sign --in ${out} --signature ${out}.sig`)
+  remark(`Then: keyman trust sign --in ${out} --signature ${out}.sig${named}`)
   if (json) printJson({ document })
   return EXIT.done
 }
