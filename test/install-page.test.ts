@@ -149,6 +149,22 @@ describe.skipIf(why !== undefined)(`the page 'Installing'${why === undefined ? '
       ),
     ).toBe('')
   })
+
+  it('upgrades on a host what is there, and goes back with it, and installs nothing else', () => {
+    const page = blocks().map(({ commands }) => commands)
+    const after = (begin: string) => {
+      const [line = 'false'] = page.find(commands => commands.startsWith(begin))?.split('\n') ?? []
+      const ran = run(line)
+      expect(ran.status, ran.stderr).toBe(0)
+      return machine.sh("dpkg -l 'keyman*' | awk '/^ii/ { print $2, $3 }'")
+    }
+    packages('1.0.0')
+    expect(after('apt-get install ./keyman-runtime_*.deb ./keyman-agent')).toMatch(/^keyman-agent 1\.0\.0$/m)
+    packages('1.1.0')
+    expect(after('apt-get install --only-upgrade')).toBe('keyman-agent 1.1.0\nkeyman-runtime 1.1.0\n')
+    packages('1.0.0')
+    expect(after('apt-get install -y --only-upgrade')).toBe('keyman-agent 1.0.0\nkeyman-runtime 1.0.0\n')
+  })
 })
 
 it('each command of the page is one that the test runs', () => {
