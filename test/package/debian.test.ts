@@ -156,8 +156,8 @@ describe.skipIf(why !== undefined)(
       expect(machine.run(['keyman-agent', 'doctor'])).toMatchObject({ status: 0 })
       const status = machine.sh(`cat /proc/${pidOf('keyman-agent')}/status`)
       expect(status).toMatch(/^Seccomp:\t2$/m)
-      // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
-      expect(status).toMatch(/^CapEff:\t000000000000000b$/m)
+      // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_KILL.
+      expect(status).toMatch(/^CapEff:\t000000000000002b$/m)
     })
 
     it('a person signs in by the packaged keyman, and plain ssh gets in', async () => {
