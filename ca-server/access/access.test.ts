@@ -127,7 +127,8 @@ describe('teams and grants', () => {
     const given = () =>
       [gives.being('team:ops'), gives.being(bob)].map(wants => new Set(wants.map(({ action }) => action)))
     const shown = given()
-    expect(shown).toEqual([new Set(['audit.read']), new Set(['audit.read'])])
+    const auditor = new Set(['audit.read', 'login.read'])
+    expect(shown).toEqual([auditor, auditor])
     await rooms.store.execute('create table kept_role as select * from access_grant where id = $1', [role.id])
     await rooms.store.execute('delete from access_grant where id = $1', [role.id])
     await rooms.access.reload()

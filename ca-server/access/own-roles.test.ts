@@ -255,7 +255,7 @@ describe('a role in a database that lies', () => {
         }),
       )
     expect(await may(name)).toBe('conflict: host.read, host.add')
-    expect(await may('auditor')).toBe('conflict: audit.read')
+    expect(await may('auditor')).toBe('conflict: audit.read, login.read')
     await done()
     expect(await may(name)).toBe(`not-found: there is no role ${name}`)
   })
