@@ -94,7 +94,9 @@ for (const database of databases) {
       await expect.poll(() => refusals).toContain('this host has opened another stream')
       const hosts = await revoke()
       const failed = hosts.filter(host => host.state !== 'in-force')
-      expect(failed).toEqual([{ name, state: 'failed', revision: expect.any(Number), message: 'the disk is full' }])
+      expect(failed).toMatchObject([
+        { name, state: 'failed', revision: expect.any(Number), message: 'the disk is full' },
+      ])
     })
   })
 }

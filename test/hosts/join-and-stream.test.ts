@@ -380,14 +380,14 @@ describe.skipIf(!requires('sshd'))('a host that joins and stays', () => {
     const said = async () =>
       (await server.services.hosts.waitForKrl(BigInt(krl.version), 0)).find(({ name }) => name === NAME)
     stream.send({ type: 'in-force', revision })
-    await expect.poll(said).toEqual({ name: NAME, state: 'in-force', revision })
+    await expect.poll(said).toEqual({ name: NAME, state: 'in-force', revision, seesLogins: false })
     expect(await view()).toMatchObject({ state: 'connected', inForce: revision })
     const message = 'somebody changed the list of revoked certificates'
     stream.send({ type: 'failed', revision, message })
-    await expect.poll(said).toEqual({ name: NAME, state: 'failed', revision, message })
+    await expect.poll(said).toEqual({ name: NAME, state: 'failed', revision, seesLogins: false, message })
     expect(await view()).toMatchObject({ state: 'failed', message })
     stream.send({ type: 'in-force', revision })
-    await expect.poll(said).toEqual({ name: NAME, state: 'in-force', revision })
+    await expect.poll(said).toEqual({ name: NAME, state: 'in-force', revision, seesLogins: false })
     expect(await view()).toMatchObject({ state: 'connected' })
     stream.close()
   })
