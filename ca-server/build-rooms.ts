@@ -7,6 +7,7 @@ import {
   createTrust,
   openBundles,
   openLogKeys,
+  pinnedBundle,
   rootKeyFileIn,
   type Trust,
   type TrustDeps,
@@ -121,12 +122,14 @@ async function build<Hosts extends AskedOfHosts>(
       rootFingerprint: config.trust.rootFingerprint,
       alarm,
     })
-  // Heads of the log may be signed by a key of a keystore that was lost since, which the bundle names.
-  let bundles: VerifiedBundles | undefined = sawEmpty ? undefined : await openTrust()
+  // Heads of the log may be signed by a key of a keystore that was lost since, which the bundle names. That which is pinned here is enough: whether
+  // the log lost records is to be said before that the bundle did.
+  const pinned = sawEmpty ? undefined : await pinnedBundle(pins)
+  let bundles: VerifiedBundles | undefined = sawEmpty || pinned ? undefined : await openTrust()
   const logKeys = createLogKeys({
     name: logName(config.organisation, store.incarnation),
     held: await openLogKeys(parts.logKeystores),
-    bundle: () => bundles?.current(),
+    bundle: () => bundles?.current() ?? pinned,
     alarm,
   })
   const keystores = parts.wrappingKeystores
@@ -147,7 +150,7 @@ async function build<Hosts extends AskedOfHosts>(
     onError,
   })
   // Before anything is made or signed on the database's word.
-  bundles ??= await openTrust(ledger)
+  bundles ??= await openTrust(sawEmpty ? ledger : undefined)
 
   // Rooms know only the rooms below them. What a lower room must ask of a higher one is handed in here, and asked only
   // once all are built.
@@ -201,7 +204,7 @@ async function build<Hosts extends AskedOfHosts>(
     workloadsDeps({
       ...below,
       mayBeCertified: workload => authority.mayBeCertified(workload),
-      revokeAllIn: (t, whose, by) => authority.revokeAllIn(t, whose, by),
+      revokeAllIn: (t, whose, by, hostSessions) => authority.revokeAllIn(t, whose, by, hostSessions),
       readyToSign: () => authority.ready(),
       rootFingerprint: () => trust.rootFingerprint(),
     }),

@@ -125,7 +125,8 @@ async function beginIn(deps: WorkloadsDeps, t: Queryable, { token, role, proof, 
             facts: [endedFact(principal), ...before],
           },
         ]
-  const { entries } = await deps.revokeAllIn(t, principal, by)
+  // Of whoever joins for the first time nothing is open anywhere.
+  const { entries } = await deps.revokeAllIn(t, principal, by, before.length === 0 ? 'keep' : 'end')
   const joined: Entry = {
     ...at,
     actor: { kind: 'workload', identity: principal, session: session.id },

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { By, Subject, Want } from '#server/access/index.ts'
-import type { RevokedWith, WorkloadEnds } from '#server/authority/index.ts'
+import type { HostSessions, RevokedWith, WorkloadEnds } from '#server/authority/index.ts'
 import type { Act, Proofs, Role, SupersededKey, WorkloadCaller, WorkloadSessions } from '#server/identity/index.ts'
 import type { Ledger } from '#server/ledger/index.ts'
 import type { Queryable, Store } from '#server/store/index.ts'
@@ -65,7 +65,12 @@ export type WorkloadsDeps = {
   /** See `Authority.mayBeCertified`. */
   readonly mayBeCertified: (workload: WorkloadPrincipal) => boolean
   /** See `Authority.revokeAllIn`. */
-  readonly revokeAllIn: (t: Queryable, whose: WorkloadPrincipal, by: By) => Promise<RevokedWith>
+  readonly revokeAllIn: (
+    t: Queryable,
+    whose: WorkloadPrincipal,
+    by: By,
+    hostSessions?: HostSessions,
+  ) => Promise<RevokedWith>
   /** Tries with a token that is good no more, by workload: each is recorded. */
   readonly failureLimiter: { take(key: string): void }
 }
