@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -32,7 +33,8 @@ describe.skipIf(!requires('ssh'))('the SSH key of a session, in an ssh-agent', (
     writeFile(sessionFiles(places, 'acme').publicKey, `${ssh.line}\n`, 0o644)
   })
   afterEach(async () => {
-    agent?.kill()
+    // It takes its socket away when it ends, which may be the next test's by then.
+    if (agent) await ended(agent)
     for (const each of connections) each.destroy()
     await new Promise(resolve => (server ? server.close(resolve) : resolve(undefined)))
     agent = undefined
@@ -40,6 +42,11 @@ describe.skipIf(!requires('ssh'))('the SSH key of a session, in an ssh-agent', (
     rmSync(socket, { force: true })
   })
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const ended = async (child: ChildProcess) => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    child.kill()
+    await once(child, 'exit')
+  }
 
   const session = (place: KeyPlace = { keyIn: 'agent', agent: { socket } }): Session => ({
     ...{ person: 'alice@example.com', session: 'session_0123456789', owner: false, passkeys: 2 },
