@@ -1,11 +1,9 @@
-import { randomInt } from 'node:crypto'
 import { existsSync, readFileSync, unwatchFile, watchFile } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { KeymanError } from '#shared/errors.ts'
 import { decodeKrl, type Krl } from '#shared/ssh/index.ts'
 import { type AgentConfig, configFile, loadConfig } from '../config.ts'
-import type { Agent } from '../keeper/handle-frame.ts'
-import { endAsDesired } from '../keeper/handle-frame.ts'
+import { type Agent, endAsDesired } from '../keeper/handle-frame.ts'
 import { Keeper } from '../keeper/keeper.ts'
 import { connectionOf, runSession } from '../keeper/session.ts'
 import { type Log, reasonOf } from '../log.ts'
@@ -14,12 +12,11 @@ import { logFile } from '../logins/log-file.ts'
 import type { LogSource } from '../logins/log-source.ts'
 import { Logins } from '../logins/logins.ts'
 import { LoginReport } from '../logins/report.ts'
+import { backOff } from '../server/back-off.ts'
 import { sshdFiles } from '../sshd/files.ts'
 import { expiryStyle, sshdVersion } from '../sshd/sshd.ts'
 import { lockState } from '../state/lock-state.ts'
 
-const FIRST_PAUSE_MS = 1000
-const LONGEST_PAUSE_MS = 60_000
 const LOOK_WHETHER_LEFT_MS = 500
 
 /** Reads configuration and sshd's version. Throws `not-found` where this machine has not joined. */
@@ -111,10 +108,6 @@ async function keepConnected(keeper: Keeper, signal: AbortSignal, look: () => vo
     look()
     if (signal.aborted) return
     keeper.agent.log.warn(`${why}; what is in force stays, trying again`)
-    await delay(pause(failures), undefined, { signal }).catch(() => undefined)
+    await delay(backOff(failures), undefined, { signal }).catch(() => undefined)
   }
 }
-
-/** Doubles up to a minute, and anything between nothing and that: a fleet must not come back in one moment. */
-const pause = (failures: number): number =>
-  100 + randomInt(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 16)))

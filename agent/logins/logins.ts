@@ -63,7 +63,7 @@ export class Logins {
       // Whoever had this address and port before is gone: two cannot have it at once.
       this.#closeWhere(login => peerKey(login) === peerKey(read.peer))
       const opened = this.record.opened(
-        { at: at.toISOString(), login: read.login, ...read.peer, by: asTold(read.by) },
+        { at: at.toISOString(), login: read.login, ...read.peer, by: read.by },
         cursor,
         pid === undefined ? undefined : sshdProcess(pid),
       )
@@ -136,12 +136,6 @@ export class Logins {
 }
 
 const nameOf = ({ by }: Opened): string => ('keyId' in by && by.keyId) || by.method
-
-function asTold(by: Extract<ReturnType<typeof readSshdMessage>, { kind: 'accepted' }>['by']): Opened['by'] {
-  if (by.method !== 'certificate') return by
-  const { keyId, serial, ...rest } = by
-  return { ...rest, serial: serial.toString(), ...(keyId === undefined ? {} : { keyId }) }
-}
 
 async function endConnections(logins: readonly OpenLogin[]): Promise<void> {
   const left = () => {

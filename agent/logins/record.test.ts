@@ -90,6 +90,12 @@ describe('the record of logins', () => {
     expect(record.pending.length).toBe(3)
   })
 
+  it('begins, and warns, where it cannot be written at all', () => {
+    const record = new LoginRecord(join(folder, 'missing'), message => void warnings.push(message))
+    expect(warnings).toEqual([expect.stringContaining('could not be written')])
+    expect(record.opened(login(), 'a').number).toBe(1)
+  })
+
   it('keeps the newest ten thousand for a server that is away, and numbers show what is missing', {
     timeout: 120_000,
   }, () => {

@@ -12,8 +12,8 @@ import { writeAtomically } from '../state/atomic-write.ts'
  * thing that happens, and which is written anew when it has grown. What sshd's log said is in it before it is read on, so that each
  * login is counted once, whenever this program ends.
  */
-export type LoginEvent = hostStream.LoginEvent
-export type Opened = Extract<LoginEvent, { event: 'opened' }>
+type LoginEvent = hostStream.LoginEvent
+export type Opened = hostStream.LoginOpened
 /** sshd's process of a connection, where the log said which. `started`: as `connections.ts` has it. For this host alone. */
 const processOf = z.strictObject({ pid: z.int().min(1), started: z.string().regex(/^[0-9]+$/) })
 export type ProcessOf = z.infer<typeof processOf>
@@ -56,7 +56,7 @@ export class LoginRecord {
     this.#warn = warn
     this.#file = join(stateFolder, 'logins.jsonl')
     if (existsSync(this.#file)) for (const text of readFileSync(this.#file, 'utf8').split('\n')) this.#fold(read(text))
-    this.#rewrite()
+    this.#write(() => this.#rewrite())
   }
 
   get id(): string {
@@ -108,12 +108,18 @@ export class LoginRecord {
     this.#add({ ended: order.toString() })
   }
 
-  /** Where it can't be written (a full disk) it is kept in memory, and all of it is written once it can be. */
   #add(added: Line): void {
     this.#fold(added)
-    try {
+    this.#write(() => {
       if (this.#unwritten || statSync(this.#file).size > REWRITE_BYTES) this.#rewrite()
       else append(this.#file, `${JSON.stringify(added)}\n`)
+    })
+  }
+
+  /** Where it can't be written (a full disk) it is kept in memory, and all of it is written once it can be: no agent ends for it. */
+  #write(how: () => void): void {
+    try {
+      how()
       this.#unwritten = false
     } catch (error) {
       if (!this.#unwritten) this.#warn(`${this.#file} could not be written: ${told(error).message}`)

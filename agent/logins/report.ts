@@ -1,14 +1,11 @@
-import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { api } from '#shared/api/index.ts'
 import { MOST_LOGIN_EVENTS } from '#shared/api/resources/host-stream.ts'
 import { told } from '#shared/told.ts'
 import type { Log } from '../log.ts'
+import { backOff } from '../server/back-off.ts'
 import { type Connection, call } from '../server/call.ts'
 import type { Logins } from './logins.ts'
-
-const FIRST_PAUSE_MS = 500
-const LONGEST_PAUSE_MS = 60_000
 
 /** Tells the server of logins, in order, as soon as there is something to tell; while it is away they are kept. */
 export class LoginReport {
@@ -37,7 +34,7 @@ export class LoginReport {
       } catch (error) {
         if (failures === 0) this.#log.warn(`logins could not be reported yet: ${told(error).message}`)
         failures++
-        await delay(pause(failures), undefined, { signal }).catch(() => undefined)
+        await delay(backOff(failures), undefined, { signal }).catch(() => undefined)
         continue
       }
       await Promise.race([wake.promise, stopped])
@@ -62,6 +59,3 @@ export class LoginReport {
     }
   }
 }
-
-const pause = (failures: number): number =>
-  100 + randomInt(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10)))

@@ -12,7 +12,7 @@ describe("what sshd's log says of a login", () => {
   it('by a certificate: login, key ID, serial and authority', () => {
     expect(readSshdMessage(`${accepted('alice@example.com/passkey/session_x')}\r`)).toEqual({
       ...{ kind: 'accepted', login: 'deploy', peer },
-      by: { method: 'certificate', key: KEY, keyId: 'alice@example.com/passkey/session_x', serial: 7n, authority: CA },
+      by: { method: 'certificate', key: KEY, keyId: 'alice@example.com/passkey/session_x', serial: '7', authority: CA },
     })
   })
 
@@ -64,7 +64,8 @@ describe("what sshd's log says of a login", () => {
     ])
       expect(readSshdMessage(said), said).toBeUndefined()
     const forged = readSshdMessage(accepted(`alice@example.com/passkey/session_x (serial 9) CA ED25519 ${KEY}`))
-    expect(forged).toMatchObject({ by: { keyId: undefined, serial: 7n, authority: CA } })
+    expect(forged).toMatchObject({ by: { serial: '7', authority: CA } })
+    expect(forged).not.toHaveProperty('by.keyId')
     expect(readSshdMessage(accepted('alice@example.com/passkey/session_x', 'Deploy!'))).toBeUndefined()
   })
 

@@ -1,22 +1,14 @@
+import type { hostStream } from '#shared/api/index.ts'
 import { ipAddressText, isMappedV4, parseIpAddress } from '#shared/ip-address.ts'
-import { isKeyId, isLogin, type KeyId, type Login } from '#shared/names.ts'
+import { isKeyId, isLogin, type Login } from '#shared/names.ts'
 
 /** Pure: what sshd says in its log of connections that it let in, and of their ends (OpenSSH's auth.c and packet.c). */
 
 /** One connection at a time has this pair, as long as it is open. `address`: its one text, without a zone. */
 export type Peer = { readonly address: string; readonly port: number }
 
-/** By what sshd let somebody in. Of a key ID that is none of ours nothing is told but that there is one. */
-export type LetInBy =
-  | {
-      readonly method: 'certificate'
-      readonly key: string
-      readonly keyId: KeyId | undefined
-      readonly serial: bigint
-      readonly authority: string
-    }
-  | { readonly method: 'publickey'; readonly key: string }
-  | { readonly method: 'password' | 'keyboard-interactive' | 'hostbased' | 'gssapi' | 'other' }
+/** By what sshd let somebody in. Of a key ID that is none of ours nothing is told. */
+type LetInBy = hostStream.LoginOpened['by']
 
 export type SshdMessage =
   | { readonly kind: 'accepted'; readonly login: Login; readonly peer: Peer; readonly by: LetInBy }
@@ -53,13 +45,7 @@ function letInBy(how: string, what = ''): LetInBy {
   if (how === 'publickey') {
     const [, key, keyId = '', serial, authority] = CERTIFICATE.exec(what) ?? []
     if (key && serial && authority)
-      return {
-        method: 'certificate',
-        key,
-        keyId: isKeyId(keyId) ? keyId : undefined,
-        serial: BigInt(serial),
-        authority,
-      }
+      return { method: 'certificate', key, ...(isKeyId(keyId) ? { keyId } : {}), serial, authority }
     const [, plain] = KEY.exec(what) ?? []
     return plain ? { method: 'publickey', key: plain } : { method: 'other' }
   }

@@ -33,7 +33,7 @@ const host = (): HostCaller => ({
 })
 const RECORD = 'logins_abcdefghijkl'
 const OTHER = `SHA256:${'o'.repeat(43)}`
-type By = Extract<hostStream.LoginEvent, { event: 'opened' }>['by']
+type By = hostStream.LoginOpened['by']
 const opened = (number: number, by: By = { method: 'password' }): hostStream.LoginEvent => ({
   ...{ event: 'opened', number, at: rooms.clock.now.toISOString(), login: parseLogin('deploy', 'test') },
   ...{ address: '192.0.2.99', port: 4711, by },

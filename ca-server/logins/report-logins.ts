@@ -8,7 +8,7 @@ import { type HostName, isSubjectPrincipal, type SubjectPrincipal } from '#share
 import type { LoginReport, LoginsDeps } from './port.ts'
 import { closeForgotten, closeLogin, insertLogins, type NewLogin, setTold, takeTold } from './records.ts'
 
-type Opened = Extract<hostStream.LoginEvent, { event: 'opened' }>
+type Opened = hostStream.LoginOpened
 type At = { readonly requestId: string; readonly from: string }
 
 /** What is known of a certificate that somebody came in by, beside what sshd said. */

@@ -23,18 +23,16 @@ import {
   verifyCheckpoint,
   verifyInclusion,
 } from '#shared/merkle/index.ts'
-import { parseSubjectPrincipal } from '#shared/names.ts'
 import { KRL_NAMESPACE } from '#shared/namespaces.ts'
 import { decodeKrl, ed25519Key, parseSshsig, verifySshsigByAny } from '#shared/ssh/index.ts'
 import { logOf, parseTrustDocument } from '#shared/trust/index.ts'
-import { hostArgument } from '../../calls/host-argument.ts'
-import { parseTimeBefore } from '../../calls/parse-time.ts'
+import { NEWEST_OPTIONS, newestQuery, remarkOnMore } from '../../calls/newest.ts'
 import { callAsPerson, sessionToAsk } from '../../calls/session-call.ts'
 import { changeContext } from '../../context/change-context.ts'
 import { type Context, requireSession } from '../../context/context.ts'
 import { folders } from '../../context/folders.ts'
 import { type Connection, call } from '../../server/client.ts'
-import { type Command, command, take, usage } from '../../terminal/command.ts'
+import { type Command, command, take } from '../../terminal/command.ts'
 import { print, printJson, remark, shown, table } from '../../terminal/terminal.ts'
 import { local } from '../../terminal/times.ts'
 import { compareCheckpoint, heldCheckpoint, sessionConnection } from '../../trust/checkpoint.ts'
@@ -70,39 +68,20 @@ example:
   keyman audit list --since 7d --person alice@example.com
 Check the whole log: keyman audit verify`,
   options: {
-    limit: { type: 'string' },
+    ...NEWEST_OPTIONS,
     kind: { type: 'string' },
     actor: { type: 'string' },
     from: { type: 'string' },
-    since: { type: 'string' },
-    until: { type: 'string' },
-    person: { type: 'string' },
-    host: { type: 'string' },
     json: { type: 'boolean' },
     'json-lines': { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
-    const limit = Number(values.limit ?? 100)
-    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw usage('--limit is a number from 1 to 1000')
-    const time = (name: 'since' | 'until') => {
-      const text = values[name]
-      return text === undefined ? undefined : parseTimeBefore(text, `--${name}`, new Date())
-    }
+    const newest = await newestQuery(values)
     const answer = await callAsPerson(api.auditTrail.list, {
-      query: {
-        limit,
-        kind: values.kind,
-        actor: values.actor,
-        from: values.from,
-        since: time('since'),
-        until: time('until'),
-        person: values.person === undefined ? undefined : parseSubjectPrincipal(values.person, '--person'),
-        host: values.host === undefined ? undefined : await hostArgument(values.host, '--host'),
-      },
+      query: { ...newest, kind: values.kind, actor: values.actor, from: values.from },
     })
-    if (answer.records.length === limit && values.from === undefined)
-      remark(`These are the newest ${limit}; there may be more of them: --limit, at most 1000, or an earlier --until`)
+    if (values.from === undefined) remarkOnMore(answer.records.length, newest.limit)
     if (values['json-lines']) {
       for (const record of answer.records) print(JSON.stringify(record))
       return EXIT.done

@@ -2,12 +2,10 @@ import type { z } from 'zod'
 import { api, type schemas } from '#shared/api/index.ts'
 import { formatDuration } from '#shared/durations.ts'
 import { EXIT } from '#shared/exit-codes.ts'
-import { parseSubjectPrincipal } from '#shared/names.ts'
-import { hostArgument } from '../../calls/host-argument.ts'
-import { parseTimeBefore } from '../../calls/parse-time.ts'
+import { NEWEST_OPTIONS, newestQuery, remarkOnMore } from '../../calls/newest.ts'
 import { callAsPerson } from '../../calls/session-call.ts'
-import { command, take, usage } from '../../terminal/command.ts'
-import { print, printJson, remark, shown, table } from '../../terminal/terminal.ts'
+import { command, take } from '../../terminal/command.ts'
+import { print, printJson, shown, table } from '../../terminal/terminal.ts'
 import { local } from '../../terminal/times.ts'
 
 type Login = z.infer<typeof schemas.hostLogin>
@@ -28,34 +26,17 @@ example:
   keyman login list --host db1 --since 7d
 As the agents of the hosts tell it, for a year; the audit log has all: keyman audit list --kind host-login`,
   options: {
-    host: { type: 'string' },
-    person: { type: 'string' },
-    since: { type: 'string' },
-    until: { type: 'string' },
+    ...NEWEST_OPTIONS,
     open: { type: 'boolean' },
-    limit: { type: 'string' },
     json: { type: 'boolean' },
   },
   async run(values, positionals) {
     take(positionals, [])
-    const limit = Number(values.limit ?? 100)
-    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw usage('--limit is a number from 1 to 1000')
-    const time = (name: 'since' | 'until') => {
-      const text = values[name]
-      return text === undefined ? undefined : parseTimeBefore(text, `--${name}`, new Date())
-    }
+    const newest = await newestQuery(values)
     const answer = await callAsPerson(api.hosts.logins, {
-      query: {
-        limit,
-        since: time('since'),
-        until: time('until'),
-        open: values.open === true ? 'true' : undefined,
-        person: values.person === undefined ? undefined : parseSubjectPrincipal(values.person, '--person'),
-        host: values.host === undefined ? undefined : await hostArgument(values.host, '--host'),
-      },
+      query: { ...newest, open: values.open === true ? 'true' : undefined },
     })
-    if (answer.logins.length === limit)
-      remark(`These are the newest ${limit}; there may be more of them: --limit, at most 1000, or an earlier --until`)
+    remarkOnMore(answer.logins.length, newest.limit)
     if (values.json) printJson(answer)
     else {
       const rows = answer.logins

@@ -95,6 +95,7 @@ export const loginEvent = z.discriminatedUnion('event', [
     order: uint64.optional(),
   }),
 ])
+export type LoginOpened = z.infer<typeof loginOpened>
 export type LoginEvent = z.infer<typeof loginEvent>
 /** Of one report. */
 export const MOST_LOGIN_EVENTS = 100
