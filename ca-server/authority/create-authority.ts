@@ -13,19 +13,12 @@ import { keepServerCertificate } from './machines/server-certificate.ts'
 import type { Authority, AuthorityDeps } from './port.ts'
 import { type KeyRow, selectKeys } from './records.ts'
 import { adoptList } from './revocation/adopt-list.ts'
+import { certificatesEnd, knowsKey, revocationInWords } from './revocation/collect.ts'
 import { krlOf } from './revocation/krl.ts'
 import { krlRoom } from './revocation/krl-room.ts'
 import { pruneKrl } from './revocation/prune-krl.ts'
 import { selectRevocation } from './revocation/records.ts'
-import {
-  certificatesEnd,
-  knowsKey,
-  revocationInWords,
-  revoke,
-  revokeAllIn,
-  revokeHostIn,
-  revokeSessionsIn,
-} from './revocation/revoke.ts'
+import { revoke, revokeAllIn, revokeHostIn, revokeSessionsIn } from './revocation/revoke.ts'
 import { type Serials, serialsOf } from './serials.ts'
 import { createSigner } from './sign.ts'
 import { isSignerFact, stateOf } from './signers.ts'
